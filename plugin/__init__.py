@@ -1,0 +1,1 @@
+"""The core of the plugin that connects a shop to Voyado Engage."""

@@ -1,0 +1,301 @@
+"""The composition root: everything is put together here, from settings, and nowhere else."""
+
+import hmac
+import ipaddress
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+
+from flask import Flask, Response, jsonify, request
+from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from rq import SimpleWorker
+from rq.serializers import JSONSerializer
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException
+
+from mypages.pages import MyPages
+from mypages.pages import blueprint as mypages_blueprint
+from plugin.engage import schemas
+from plugin.engage.cached import CachedEngage, CachedTransport
+from plugin.engage.client import EngageClient
+from plugin.engage.gate import GateRules, Gates
+from plugin.engage.transport import EngageAccount, Transport
+from plugin.manifest import Manifest, load_manifest
+from plugin.metrics import Metrics
+from plugin.platforms.registry import PLATFORMS
+from plugin.platforms.standard.normalise import schema as standard_schema
+from plugin.settings import Settings
+from plugin.store.contacts import Contacts
+from plugin.store.db import Database
+from plugin.store.erasure import Erasures
+from plugin.store.inbox import Inbox
+from plugin.store.inbox_desk import InboxDesk
+from plugin.store.orders import Orders
+from plugin.store.redemptions import Redemptions
+from plugin.store.shops import RegisteredShop, Shops
+from plugin.store.sweep import Sweep
+from plugin.store.tokens import UsedTokens
+from plugin.store.vault import Vault
+from webhooks import jobs
+from webhooks.context import Stores
+from webhooks.delivery import Courier
+from webhooks.receive import Door
+from webhooks.receive import blueprint as webhooks_blueprint
+
+REDIS_TIMEOUT_S = 0.5
+WORKER_REDIS_TIMEOUT_S = 60.0
+#: An idle worker looks at its registries between waits of this less 15 seconds (library trap 3.1.1).
+WORKER_TTL_S = 35
+
+
+@dataclass(frozen=True)
+class Services:
+    """All parts of one process, made when they are first asked for."""
+
+    settings: Settings
+    redis_url: str
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The checked manifest."""
+        return load_manifest(PLATFORMS)
+
+    @cached_property
+    def database(self) -> Database:
+        """The database."""
+        return Database(self.settings.database_url)
+
+    @cached_property
+    def vault(self) -> Vault:
+        """Encryption at rest."""
+        return Vault(self.settings.secret_key)
+
+    @cached_property
+    def redis(self) -> Redis:
+        """Redis with short time-outs and no retries of its own: nobody waits for it (library trap 3.1.12)."""
+        return Redis.from_url(
+            self.redis_url,
+            socket_timeout=REDIS_TIMEOUT_S,
+            socket_connect_timeout=REDIS_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    @cached_property
+    def stores(self) -> Stores:
+        """The stores that processing needs."""
+        return Stores(
+            inbox=Inbox(self.database),
+            shops=Shops(self.database, self.vault),
+            contacts=Contacts(self.database),
+            orders=Orders(self.database),
+            redemptions=Redemptions(self.database),
+            erasures=Erasures(self.database),
+            vault=self.vault,
+        )
+
+    @cached_property
+    def desk(self) -> InboxDesk:
+        """The operator's view of the inbox."""
+        return InboxDesk(self.database)
+
+    @cached_property
+    def sweep(self) -> Sweep:
+        """The sweep."""
+        return Sweep(self.database)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """The figures of this process."""
+        return Metrics(self.desk)
+
+    @cached_property
+    def gates(self) -> Gates:
+        """Rate budget and breaker of every API key."""
+        return Gates(self.redis, GateRules(rate=self.settings.engage_rate, probe_s=self.settings.retry_base_s))
+
+    @cached_property
+    def transport(self) -> Transport:
+        """HTTP to Engage."""
+        schemas.unknown_field_observer = self.metrics.unknown_field
+        return Transport(self.gates, self.metrics.called)
+
+    @cached_property
+    def wake_ups(self) -> jobs.WakeUps:
+        """Wake-ups for workers."""
+        return jobs.WakeUps(self.redis)
+
+    def client_of(self, shop: RegisteredShop) -> EngageClient:
+        """Return the Engage client of a shop."""
+        account = EngageAccount(
+            base_url=shop.engage_url,
+            api_key=shop.engage_key,
+            shop=shop.name,
+            platform=shop.platform,
+            source=shop.settings.source,
+            store_external_id=shop.settings.store,
+            voucher_field=shop.settings.voucher_field,
+        )
+
+        def remember_path(path: str) -> None:
+            self.stores.shops.change(shop.name, {"transactions_path": path})
+
+        return EngageClient(
+            account,
+            self.transport,
+            transactions_path=shop.settings.transactions_path,
+            on_transactions_path=remember_path,
+        )
+
+    def open_time(self, shop: RegisteredShop) -> timedelta:
+        """Return how long the breaker of a shop's key was open in all."""
+        return self.gates.of(shop.engage_key).open_time()
+
+    @cached_property
+    def courier(self) -> Courier:
+        """Takes events to Engage."""
+        return Courier(
+            stores=self.stores,
+            client_of=self.client_of,
+            open_time=self.open_time,
+            retry_base_s=self.settings.retry_base_s,
+            lease=timedelta(seconds=self.settings.lease_s),
+            clock=self.clock,
+            spread=random.random,
+            count=self.metrics.tried,
+        )
+
+    @cached_property
+    def drain(self) -> jobs.Drain:
+        """Works the inbox off, in a worker."""
+        return jobs.Drain(self.courier, self.wake_ups, self.settings.delivery_threads)
+
+    def worker(self) -> SimpleWorker:
+        """Return a worker that runs this process's jobs without a fork, so that connections to Engage stay open."""
+        jobs.configure(self.drain)
+        # keep-alive finds a dead TCP connection; a unix socket does not know the option
+        options = {} if self.redis_url.startswith("unix:") else {"socket_keepalive": True}
+        redis = Redis.from_url(self.redis_url, socket_timeout=WORKER_REDIS_TIMEOUT_S, **options)
+        return SimpleWorker(
+            [jobs.QUEUE], connection=redis, serializer=JSONSerializer, worker_ttl=WORKER_TTL_S, maintenance_interval=60
+        )
+
+    @cached_property
+    def cached(self) -> CachedEngage:
+        """Reads for My Pages, cached."""
+        key = self.vault.derive("my pages cache")
+        path = self.settings.state_dir / "my-pages-cache.sqlite"
+        return CachedEngage(CachedTransport(self.gates, path, key, self.metrics.called))
+
+    @cached_property
+    def used_tokens(self) -> UsedTokens:
+        """Hand-over tokens that were used."""
+        return UsedTokens(self.database)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for name in ("transport", "database", "redis"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
+
+
+def create_app(services: Services) -> Flask:
+    """Return the web application. Raises ConfigurationError when the manifest is faulty."""
+    settings = services.settings
+    app = Flask("plugin")
+    # a little above the webhooks' own limit, which answers with a better message
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes + 1024
+    app.register_blueprint(
+        webhooks_blueprint(
+            Door(
+                shops=services.stores.shops,
+                inbox=services.stores.inbox,
+                vault=services.vault,
+                wake=services.wake_ups.wake,
+                max_body_bytes=settings.max_body_bytes,
+                count=services.metrics.received,
+                clock=services.clock,
+            )
+        )
+    )
+    app.register_blueprint(
+        mypages_blueprint(
+            MyPages(
+                shops=services.stores.shops,
+                contacts=services.stores.contacts,
+                orders=services.stores.orders,
+                used_tokens=services.used_tokens,
+                cached=services.cached,
+                client_of=services.client_of,
+                vault=services.vault,
+                secure=settings.secure,
+                clock=services.clock,
+            )
+        )
+    )
+    _add_plain_routes(app, services)
+    return app
+
+
+def _add_plain_routes(app: Flask, services: Services) -> None:
+    manifest = services.manifest.absolute(services.settings.public_url)
+
+    @app.get("/")
+    def index() -> Response:
+        return Response(
+            f"{manifest['name']} {manifest['version']}\nThis address serves a shop's webhooks and My Pages.\n",
+            mimetype="text/plain",
+        )
+
+    @app.get("/manifest.json")
+    def manifest_json() -> Response:
+        return jsonify(manifest)
+
+    @app.get("/schemas/standard.json")
+    def standard_json() -> Response:
+        answer = jsonify(standard_schema())
+        answer.mimetype = "application/schema+json"
+        return answer
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return jsonify({"status": "ok"})
+
+    @app.get("/readyz")
+    def readyz() -> tuple[Response, int]:
+        checks = {"database": _works(services.database.check), "redis": _works(services.redis.ping)}
+        return jsonify(checks), 200 if all(checks.values()) else 503
+
+    @app.get("/metrics")
+    def metrics() -> tuple[Response, int]:
+        if not _may_read_metrics(services.settings.metrics_token):
+            return jsonify({"message": "Ask from this machine, or with the bearer METRICS_TOKEN."}), 401
+        return Response(services.metrics.render(), mimetype="text/plain; version=0.0.4"), 200
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> tuple[Response, int]:
+        return jsonify({"message": error.description or error.name}), error.code or 500
+
+
+def _works(check: Callable[[], object]) -> bool:
+    try:
+        check()
+    except (SQLAlchemyError, RedisError, OSError):
+        return False
+    return True
+
+
+def _may_read_metrics(token: str | None) -> bool:
+    given = request.headers.get("Authorization", "").encode()
+    if token is not None and hmac.compare_digest(given, f"Bearer {token}".encode()):
+        return True
+    if "X-Forwarded-For" in request.headers or "Forwarded" in request.headers:
+        return False  # a proxy on this machine speaks for somebody else
+    try:
+        return ipaddress.ip_address(request.remote_addr or "").is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,131 @@
+"""The command `engage-plugin`."""
+
+import signal
+
+import click
+
+from plugin.commands.common import explained, make_services
+from plugin.commands.demo import demo
+from plugin.commands.doctor import doctor
+from plugin.commands.events import events, status
+from plugin.commands.shops import shops
+from plugin.embedded_redis import EmbeddedRedis
+from plugin.errors import ConfigurationError
+from plugin.processes import Supervisor, own_command, run_sweep, run_web, run_worker
+from plugin.settings import DEFAULT_PORT
+
+port_option = click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(1, 65535))
+host_option = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+
+
+@click.group()
+@click.version_option(package_name="engage-shop-plugin")
+def main() -> None:
+    """Connect a shop to Voyado Engage."""
+
+
+@main.command()
+@port_option
+@host_option
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Worker processes.")
+@click.option("--web-processes", default=2, show_default=True, type=click.IntRange(1, 64), help="Web processes.")
+@explained
+def run(port: int, host: str, workers: int, web_processes: int) -> None:
+    """Migrate, then run web, workers and sweep on this machine until Ctrl-C or SIGTERM.
+
+    Starts the embedded Redis where REDIS_URL is not set. Example: engage-plugin run --port 8000 --workers 2
+    """
+    services = make_services(port=port)
+    services.database.migrate()
+    services.manifest  # noqa: B018 - checked here, before anything starts
+    services.stores.shops.all()  # the key that opens stored secrets is checked here too
+    services.close()
+    supervisor = Supervisor()
+    for stop_signal in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop_signal, supervisor.request_stop)
+    environment = {
+        "DATABASE_URL": services.settings.database_url,
+        "REDIS_URL": services.redis_url,
+        "SECRET_KEY": services.settings.secret_key,
+        "STATE_DIR": str(services.settings.state_dir),
+        "PUBLIC_URL": services.settings.public_url,
+    }
+    try:
+        if services.settings.redis_url is None:
+            embedded = EmbeddedRedis(services.settings.state_dir)
+            supervisor.add("redis", embedded.prepare())
+            embedded.wait_until_ready()
+        supervisor.add("sweep", own_command("sweep"), environment)
+        for number in range(workers):
+            supervisor.add(f"worker-{number + 1}", own_command("worker"), environment)
+        web = ["web", "--host", host, "--port", str(port), "--processes", str(web_processes)]
+        supervisor.add("web", own_command(*web), environment)
+        click.echo(f"engage-plugin listens on http://{host}:{port}", err=True)
+        supervisor.watch()
+    finally:
+        supervisor.stop()
+
+
+@main.command()
+@port_option
+@host_option
+@click.option("--processes", default=2, show_default=True, type=click.IntRange(1, 64), help="Web processes.")
+@explained
+def web(port: int, host: str, processes: int) -> None:
+    """Serve webhooks and My Pages. DATABASE_URL and REDIS_URL must be set.
+
+    Example: engage-plugin web --host 0.0.0.0 --port 8000
+    """
+    services = make_services(port=port, shared=True)
+    services.database.check_schema()
+    run_web(services, host=host, port=port, processes=processes)
+
+
+@main.command()
+@explained
+def worker() -> None:
+    """Deliver events to Engage. DATABASE_URL and REDIS_URL must be set. Example: engage-plugin worker"""
+    services = make_services(shared=True)
+    services.database.check_schema()
+    run_worker(services)
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="Sweep once and end.")
+@explained
+def sweep(once: bool) -> None:
+    """Find lost leases and due events. DATABASE_URL and REDIS_URL must be set. Example: engage-plugin sweep"""
+    services = make_services(shared=True)
+    services.database.check_schema()
+    run_sweep(services, once=once)
+
+
+@main.command()
+@explained
+def migrate() -> None:
+    """Bring the database to the current schema. Example: engage-plugin migrate"""
+    services = make_services()
+    services.database.migrate()
+    services.close()
+    click.echo(f"The schema of {services.settings.safe_database_url()} is current.")
+
+
+@main.command()
+@click.option("--port", default=8099, show_default=True, type=click.IntRange(1, 65535))
+@explained
+def sandbox(port: int) -> None:
+    """Run a stand-in for Engage, for trying things out. Example: engage-plugin sandbox --port 8099"""
+    from plugin.sandbox import serve
+
+    try:
+        serve(port)
+    except OSError as error:
+        raise ConfigurationError([f"The sandbox cannot listen on port {port}: {error.strerror}."]) from error
+
+
+for command in (shops, status, events, doctor, demo):
+    main.add_command(command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of `engage-plugin`, one module a group."""

@@ -1,0 +1,98 @@
+"""What all commands share: settings, services, output, and errors that help."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
+
+from plugin.app import Services
+from plugin.embedded_redis import EmbeddedRedis
+from plugin.errors import ConfigurationError, PluginError
+from plugin.logs import set_up
+from plugin.settings import DEFAULT_PORT, load_settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
+
+
+def explained(function: Callable[P, R]) -> Callable[P, R]:
+    """Turn our errors into messages on standard error: exit 2 for a faulty set-up, 1 for anything else."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except ConfigurationError as error:
+            click.echo(str(error), err=True)
+            sys.exit(2)
+        except PluginError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
+        except SQLAlchemyError as error:
+            click.echo(
+                f"Error: the database did not do its part ({type(error).__name__}). Is DATABASE_URL right and the server up? "
+                "`engage-plugin doctor` checks it.",
+                err=True,
+            )
+            sys.exit(1)
+
+    return run
+
+
+def make_services(*, port: int = DEFAULT_PORT, shared: bool = False) -> Services:
+    """Read the environment and return the services of this process. Raises ConfigurationError."""
+    settings = load_settings(port=port, shared_services=shared)
+    set_up(settings.log_level)
+    redis_url = settings.redis_url or EmbeddedRedis(settings.state_dir).url
+    return Services(settings, redis_url)
+
+
+@contextmanager
+def opened(*, migrate: bool = True) -> Iterator[Services]:
+    """Open services for one command. The embedded database is brought up to date, one on a server is checked."""
+    services = make_services()
+    try:
+        if services.settings.embedded_database and migrate:
+            services.database.migrate()
+        else:
+            services.database.check_schema()
+        yield services
+    finally:
+        services.close()
+
+
+def show(value: Any) -> None:
+    """Print JSON: times as ISO 8601, money as text."""
+    click.echo(json.dumps(value, indent=2, default=_plain, ensure_ascii=False))
+
+
+def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
+    """Print a table, or a line that says there is nothing."""
+    if not rows:
+        click.echo(f"{title}: none")
+        return
+    made = Table(title=title, title_justify="left")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*("" if cell is None else str(_plain(cell)) for cell in row))
+    Console().print(made)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    if isinstance(value, Decimal):
+        return str(value)
+    return value

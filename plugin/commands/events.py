@@ -1,0 +1,150 @@
+"""engage-plugin status and events: look and act."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+
+from plugin.commands.common import explained, json_option, opened, show, table
+from plugin.errors import ConflictError
+from plugin.store.inbox_desk import EventFilter
+from plugin.store.models import State
+
+LIST_LIMIT = 50
+
+
+@click.command()
+@json_option
+@explained
+def status(as_json: bool) -> None:
+    """Show how many events were accepted and where they are. Example: engage-plugin status --json"""
+    with opened() as services:
+        counts = services.desk.status()
+        if as_json:
+            show(counts)
+            return
+        oldest = services.desk.oldest_pending()
+        now = services.clock()
+        table("Events", ["state", "number"], [[name, number] for name, number in counts.items()])
+        missing = counts["accepted"] - sum(number for name, number in counts.items() if name != "accepted")
+        click.echo("The states add up." if not missing else f"ALARM: the states are {missing} short of accepted.")
+        for shop, received_at in oldest.items():
+            click.echo(f"{shop}: the oldest unfinished event is {(now - received_at).total_seconds():.0f} s old")
+
+
+@click.group()
+def events() -> None:
+    """List, show, retry and discard events."""
+
+
+@events.command("list")
+@click.option("--state", type=click.Choice([state.value for state in State]), help="Only events in this state.")
+@click.option("--shop", help="Only events of this shop.")
+@click.option("--topic", help="Only events of this topic.")
+@click.option("--customer", help="Only events of this customer id.")
+@click.option("--error", "error_code", help="Only events with this error code.")
+@click.option("--since", help="Received at or after this time (ISO 8601).")
+@click.option("--until", help="Received before this time (ISO 8601).")
+@click.option("--after", default=0, help="Only events with a higher id, to page on.")
+@click.option("--limit", default=LIST_LIMIT, show_default=True, type=click.IntRange(1, 1000))
+@json_option
+@explained
+def list_events(
+    state: str | None,
+    shop: str | None,
+    topic: str | None,
+    customer: str | None,
+    error_code: str | None,
+    since: str | None,
+    until: str | None,
+    after: int,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List events. Example: engage-plugin events list --state parked --json"""
+    wanted = EventFilter(
+        state=state,
+        shop=shop,
+        topic=topic,
+        ordering_key=f"customer:{customer}" if customer else None,
+        error_code=error_code,
+        since=_time(since),
+        until=_time(until),
+    )
+    with opened() as services:
+        found = services.desk.find(wanted, limit=limit, after_id=after)
+        if as_json:
+            show([asdict(row) for row in found])
+            return
+        table(
+            "Events",
+            ["id", "shop", "topic", "state", "attempts", "next attempt", "error"],
+            [[e.id, e.shop, e.topic, e.state, e.attempts, e.next_attempt_at, e.last_error] for e in found],
+        )
+        if len(found) == limit:
+            click.echo(f"More: --after {found[-1].id}")
+
+
+@events.command("show")
+@click.argument("event_id", type=int)
+@json_option
+@explained
+def show_event(event_id: int, as_json: bool) -> None:
+    """Show one event and its timeline. Example: engage-plugin events show 42"""
+    with opened() as services:
+        event, timeline = services.desk.show(event_id)
+        if as_json:
+            show({**asdict(event), "timeline": [asdict(entry) for entry in timeline]})
+            return
+        for name, value in asdict(event).items():
+            click.echo(f"{name}: {'' if value is None else value}")
+        table(
+            "Timeline",
+            ["at", "try", "step", "fields sent", "outcome", "status", "ms"],
+            [[e.at, e.attempt, e.operation, e.sent, e.outcome, e.status, e.duration_ms] for e in timeline],
+        )
+
+
+@events.command()
+@click.argument("event_ids", nargs=-1, type=int, metavar="ID...")
+@click.option("--error", "error_code", help="All parked events with this error code.")
+@click.option("--shop", help="With --error: only this shop's.")
+@json_option
+@explained
+def retry(event_ids: tuple[int, ...], error_code: str | None, shop: str | None, as_json: bool) -> None:
+    """Try parked events again. Example: engage-plugin events retry 42 43"""
+    with opened() as services:
+        ids = list(event_ids)
+        if error_code:
+            wanted = EventFilter(state=State.PARKED.value, error_code=error_code, shop=shop)
+            ids += [row.id for row in services.desk.find(wanted, limit=100_000)]
+        if not ids:
+            raise ConflictError("No event is named: give ids, or --error with the code of parked events.")
+        taken = services.desk.retry(ids, services.clock())
+        for event_id in taken[:8]:
+            services.wake_ups.wake(event_id)
+        if as_json:
+            show({"retried": taken})
+        else:
+            click.echo(f"{len(taken)} events are tried again")
+
+
+@events.command()
+@click.argument("event_id", type=int)
+@click.option("--why", required=True, help="The reason, kept with the event.")
+@explained
+def discard(event_id: int, why: str) -> None:
+    """End an event for good. Example: engage-plugin events discard 42 --why "test order of a colleague\""""
+    with opened() as services:
+        services.desk.discard(event_id, why, services.clock())
+        click.echo(f"event {event_id} is discarded")
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no ISO 8601 time such as 2026-03-05T09:30:00+01:00") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

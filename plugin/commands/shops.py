@@ -1,0 +1,175 @@
+"""engage-plugin shops: register shops and change their settings."""
+
+from urllib.parse import urlsplit
+
+import click
+
+from plugin.commands.common import explained, json_option, opened, show, table
+from plugin.errors import ConfigurationError
+from plugin.platforms.registry import PLATFORMS
+from plugin.settings import is_loopback_host
+from plugin.store.shop_settings import SETTINGS, defaults
+from plugin.store.shops import NewShop, RegisteredShop
+
+SECRET_KEYS = ("engage_key", "engage_url", "webhook_secret")
+
+
+@click.group()
+def shops() -> None:
+    """Register shops and change their settings."""
+
+
+@shops.command()
+@click.argument("name")
+@click.option("--platform", required=True, type=click.Choice(sorted(PLATFORMS)), help="The shop's platform.")
+@click.option("--engage-url", required=True, help="The tenant's address: https://CLIENT.voyado.com")
+@click.option("--engage-key", required=True, help="The tenant's API key; stored encrypted.")
+@click.option("--store", required=True, help="externalId of the store for contacts and receipts.")
+@click.option("--source", default="ECOM", show_default=True, help="Source of new contacts.")
+@click.option("--shop-domain", help="The shop's domain, as its webhooks name it.")
+@click.option("--webhook-secret", help="The secret that signs webhooks; made when it is not given.")
+@explained
+def add(
+    name: str,
+    platform: str,
+    engage_url: str,
+    engage_key: str,
+    store: str,
+    source: str,
+    shop_domain: str | None,
+    webhook_secret: str | None,
+) -> None:
+    """Register a shop and print what its developer needs.
+
+    Example: engage-plugin shops add web-se --platform standard --engage-url https://acme.voyado.com
+    --engage-key KEY --store web-se
+    """
+    adapter = PLATFORMS[platform]
+    faults = engage_url_faults(engage_url)
+    if webhook_secret is not None:
+        try:
+            adapter.check_secret(webhook_secret)
+        except ConfigurationError as error:
+            faults += error.faults
+    if faults:
+        raise ConfigurationError(faults)
+    with opened() as services:
+        shop = services.stores.shops.add(
+            NewShop(
+                name=name,
+                platform=platform,
+                engage_url=engage_url,
+                engage_key=engage_key,
+                webhook_secret=webhook_secret or adapter.new_secret(),
+                settings={"store": store, "source": source},
+                shop_domain=shop_domain,
+            ),
+            services.clock(),
+        )
+        show(_card(shop, services.settings.public_url, secrets=True))
+
+
+@shops.command("list")
+@json_option
+@explained
+def list_shops(as_json: bool) -> None:
+    """List registered shops. Example: engage-plugin shops list --json"""
+    with opened() as services:
+        found = services.stores.shops.all()
+        if as_json:
+            show([_card(shop, services.settings.public_url) for shop in found])
+            return
+        table(
+            "Shops",
+            ["name", "platform", "domain", "engage", "deliveries"],
+            [[s.name, s.platform, s.shop_domain, s.engage_url, s.stopped_reason or "running"] for s in found],
+        )
+
+
+@shops.command("show")
+@click.argument("name")
+@click.option("--secrets", is_flag=True, help="Show the webhook and shopper secrets too.")
+@json_option
+@explained
+def show_shop(name: str, secrets: bool, as_json: bool) -> None:
+    """Show a shop and every setting with its default and meaning. Example: engage-plugin shops show web-se"""
+    with opened() as services:
+        shop = services.stores.shops.get(name)
+        card = _card(shop, services.settings.public_url, secrets=secrets)
+        standard = defaults()
+        rows = [
+            {
+                "setting": key,
+                "value": shop.stored_settings.get(key, standard.get(key, "")),
+                "default": standard.get(key, ""),
+                "meaning": setting.meaning,
+            }
+            for key, setting in SETTINGS.items()
+        ]
+        if as_json:
+            show({**card, "settings": rows})
+            return
+        for key, value in card.items():
+            click.echo(f"{key}: {value}")
+        table("Settings", ["setting", "value", "default", "meaning"], [list(row.values()) for row in rows])
+
+
+@shops.command("set")
+@click.argument("name")
+@click.argument("changes", nargs=-1, required=True, metavar="KEY=VALUE...")
+@explained
+def set_shop(name: str, changes: tuple[str, ...]) -> None:
+    """Change settings; an empty VALUE takes one back to its default. No restart is needed.
+
+    Also engage_key=, engage_url= and webhook_secret= (the former secret stays valid beside the new one).
+
+    Example: engage-plugin shops set web-se group_currency=SEK login_url=https://shop.example/login
+    """
+    wanted: dict[str, str] = {}
+    for change in changes:
+        key, separator, value = change.partition("=")
+        if not separator:
+            raise ConfigurationError([f"{change!r} is not KEY=VALUE"])
+        wanted[key.strip()] = value.strip()
+    access = {key: wanted.pop(key) for key in SECRET_KEYS if key in wanted}
+    with opened() as services:
+        shop = services.stores.shops.get(name)
+        faults = [f"{key} must not be empty" for key, value in access.items() if not value]
+        if "engage_url" in access:
+            faults += engage_url_faults(access["engage_url"])
+        if "webhook_secret" in access:
+            PLATFORMS[shop.platform].check_secret(access["webhook_secret"])
+        if faults:
+            raise ConfigurationError(faults)
+        if wanted:
+            services.stores.shops.change(name, wanted)
+        if access:
+            services.stores.shops.replace_secrets(name, **access)
+        click.echo(f"{name}: {', '.join([*wanted, *access])} set")
+
+
+def engage_url_faults(url: str) -> list[str]:
+    """Return what is wrong with the address of a tenant; plain http is for this machine alone."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        return [f"The Engage address {url!r} must be https://CLIENT.voyado.com."]
+    if parts.scheme == "http" and not is_loopback_host(parts.hostname):
+        return ["The Engage address must be https: the API key travels there."]
+    if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+        return ["The Engage address must have no path: the plugin adds /api/v3 itself."]
+    return []
+
+
+def _card(shop: RegisteredShop, public_url: str, *, secrets: bool = False) -> dict[str, str | None]:
+    card: dict[str, str | None] = {
+        "name": shop.name,
+        "platform": shop.platform,
+        "shop_domain": shop.shop_domain,
+        "engage_url": shop.engage_url,
+        "stopped_reason": shop.stopped_reason,
+        "webhook_url": f"{public_url}/webhooks/{shop.platform}/{shop.name}",
+        "mypages_url": f"{public_url}/mypages/{shop.name}/",
+    }
+    if secrets:
+        card |= {"webhook_secret": shop.webhook_secrets[0], "shopper_secret": shop.shopper_secret}
+    return card

@@ -1,0 +1,1 @@
+"""Voyado Engage: every path, header, field and rule of its API stands in this package."""

@@ -1,0 +1,161 @@
+"""One error tree. The class carries the decision; the text says what happened, to what, and what to do.
+
+Configuration errors stand beside the tree of events on purpose: nothing that handles a failing event may
+swallow a faulty set-up.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+
+class PluginError(Exception):
+    """Base of every error that this plugin raises on purpose."""
+
+
+class ConfigurationError(PluginError):
+    """The set-up is wrong. Holds every fault found, not only the first."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("The configuration has faults:\n" + "\n".join(f"- {fault}" for fault in self.faults))
+
+
+class NotFoundHereError(PluginError):
+    """Something that an operator or a request named does not exist in this plugin (a shop, an event)."""
+
+
+class ConflictError(PluginError):
+    """What was asked for does not fit the present state (a name that is taken, an event that is finished)."""
+
+
+# --- receiving -------------------------------------------------------------------------------------------------
+
+
+class VerificationError(PluginError):
+    """A webhook's or shopper's proof is missing, malformed, stale or wrong. Answered with 401."""
+
+
+class UnverifiableError(PluginError):
+    """The proof cannot be checked now (a key cannot be fetched). Answered with 503, so that the shop tries again."""
+
+
+class PayloadError(PluginError):
+    """A correctly signed body cannot be mapped. The event is parked with this text, which names the field."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        self.field = field
+        super().__init__(f"{field}: {message}" if field else message)
+
+
+# --- processing: what becomes of an event ----------------------------------------------------------------------
+
+
+class NotForUsError(PluginError):
+    """The event is correctly mapped and has nothing for Engage. It ends `ignored` with this reason."""
+
+
+class NotYetError(PluginError):
+    """Something that the event needs is not here yet (its order, its customer). It waits, then is parked."""
+
+    def __init__(self, message: str, retry_after: timedelta | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class ParkedError(PluginError):
+    """A person must look. code: a short stable word, the same for the same kind of fault.
+
+    holds: whether the customer's later contact changes wait for the person (where the shop's setting says so).
+    """
+
+    def __init__(self, message: str, code: str, *, holds: bool = True) -> None:
+        self.code = code
+        self.holds = holds
+        super().__init__(message)
+
+
+class LeaseLostError(PluginError):
+    """Another worker took the event over while this one was away. This one stops without a trace."""
+
+
+# --- Engage ----------------------------------------------------------------------------------------------------
+
+
+class EngageError(PluginError):
+    """A call to Engage did not do what was asked.
+
+    operation: our name of the operation; status: HTTP status, None without an answer; code: Engage's symbolic
+    code where it gave one; field: the field that the answer names. The text never holds personal data.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        operation: str = "",
+        status: int | None = None,
+        code: str | None = None,
+        field: str | None = None,
+    ) -> None:
+        self.operation = operation
+        self.status = status
+        self.code = code
+        self.field = field
+        super().__init__(message)
+
+
+class TransientError(EngageError):
+    """Engage was away, busy or slow (429, 5xx, no answer): try again later.
+
+    retry_after: what Engage asked for; None where it did not say.
+    sent: False when the request certainly never reached Engage.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        operation: str = "",
+        status: int | None = None,
+        code: str | None = None,
+        retry_after: timedelta | None = None,
+        sent: bool = True,
+    ) -> None:
+        self.retry_after = retry_after
+        self.sent = sent
+        super().__init__(message, operation=operation, status=status, code=code)
+
+
+class HeldBackError(TransientError):
+    """The request was not sent: the breaker is open or the rate budget is used up. Costs the event no attempt."""
+
+
+class PermanentError(EngageError):
+    """Engage refused the request as it is (400, 422): repeating it cannot help."""
+
+
+class EngageNotFoundError(EngageError):
+    """What the call names does not exist in Engage (404)."""
+
+
+class EngageConflictError(EngageError):
+    """Engage's state does not allow the call (409). contact_id: the id that the answer names, if any."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        operation: str = "",
+        code: str | None = None,
+        contact_id: str | None = None,
+    ) -> None:
+        self.contact_id = contact_id
+        super().__init__(message, operation=operation, status=409, code=code)
+
+
+class UnauthorisedError(EngageError):
+    """Engage does not accept the key (401, 403). Deliveries of the shop stop until somebody mends it."""
+
+
+class ContractError(EngageError):
+    """Engage answered in a shape that the contract does not know; the text names the missing field."""

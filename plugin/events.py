@@ -1,0 +1,309 @@
+"""The shop's facts in our words.
+
+Every platform maps its webhooks to these classes, and the handlers read nothing else. Money is Decimal in major
+units of the event's currency (ISO 4217), time is an aware UTC datetime, ids are strings. A value that the shop
+does not know is None (or an empty tuple) and is never sent to Engage, where an empty field erases data.
+"""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a topic becomes: the handler it goes to."""
+
+    SIGNUP = "signup"
+    PROFILE_CHANGE = "profile_change"
+    CONSENT = "consent"
+    MERGE = "merge"
+    ORDER_PAID = "order_paid"
+    REFUND = "refund"
+    CANCELLATION = "cancellation"
+    ERASURE = "erasure"
+    DATA_REQUEST = "data_request"
+    SHOP = "shop"
+    IGNORED = "ignored"
+
+
+#: Kinds that change a contact: a parked event of the same customer holds these back, by setting.
+CONTACT_KINDS = frozenset({Kind.SIGNUP, Kind.PROFILE_CHANGE, Kind.CONSENT, Kind.MERGE})
+
+#: Kinds that are worked on even when a shop's deliveries are stopped: the law does not wait for a key.
+ALWAYS_KINDS = frozenset({Kind.ERASURE, Kind.DATA_REQUEST, Kind.SHOP})
+
+
+class Channel(StrEnum):
+    """What a consent is for. `OTHER` consents are named by `ConsentChange.consent_id`."""
+
+    EMAIL = "email"
+    SMS = "sms"
+    POSTAL = "postal"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentChange:
+    """A shopper's own yes or no, as the shop collected it.
+
+    at: when the shopper said it; None when the shop does not know, then the event's time counts.
+    source: where it was said, in the shop's words (checkout, account, admin).
+    """
+
+    channel: Channel
+    value: bool
+    at: datetime | None = None
+    source: str | None = None
+    consent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A postal address. country_code: ISO 3166-1 alpha-2, upper case."""
+
+    street: str | None = None
+    care_of: str | None = None
+    zip_code: str | None = None
+    city: str | None = None
+    country_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A customer as the shop knows them; a guest has no customer_id.
+
+    email: lower-cased and trimmed. mobile_phone: E.164; None when the shop's value was no valid number, then
+    `dropped` names the field. email_verified, phone_verified: whether the shop vouches for it (DESIGN, who is
+    who). cleared: names of fields that the shop says are empty now. extra: further shop fields by name, for the
+    field mapping of the shop (`attributes.*`). locale: a BCP 47 tag such as sv-SE.
+    """
+
+    customer_id: str | None = None
+    email: str | None = None
+    email_verified: bool = False
+    mobile_phone: str | None = None
+    phone_verified: bool = False
+    first_name: str | None = None
+    last_name: str | None = None
+    birth_day: date | None = None
+    gender: str | None = None
+    address: Address = Address()
+    locale: str | None = None
+    extra: tuple[tuple[str, str], ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+class LineKind(StrEnum):
+    """What a line of an order is. Only GOODS and GIFT_CARD have a SKU of the shop's."""
+
+    GOODS = "goods"
+    GIFT_CARD = "gift_card"
+    SHIPPING = "shipping"
+    FEE = "fee"
+    TIP = "tip"
+    AMOUNT = "amount"  # a refund of an amount without lines
+
+
+@dataclass(frozen=True, slots=True)
+class Discount:
+    """A discount on a line. amount: positive, major units, already taken off the line's gross_paid."""
+
+    amount: Decimal
+    description: str | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of an order or refund.
+
+    gross_paid: the row's total paid, including tax, after all discounts; never negative.
+    tax_amount: the tax within gross_paid. tax_percent: 25 for 25 %. quantity: positive.
+    sku: None where the shop has none; the receipt then falls back on article_number.
+    """
+
+    line_id: str
+    kind: LineKind
+    quantity: Decimal
+    gross_paid: Decimal
+    tax_amount: Decimal
+    tax_percent: Decimal
+    sku: str | None = None
+    article_number: str | None = None
+    name: str | None = None
+    article_group: str | None = None
+    discounts: tuple[Discount, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """How money was paid (positive) or given back (positive too; the receipt turns the sign)."""
+
+    type: str
+    amount: Decimal
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsedPromotion:
+    """A promotion that the order used: by Engage's assignment id, or by a code that may be one of Engage's."""
+
+    assignment_id: str | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsedVoucher:
+    """A reward voucher that the order used: by Engage's id or by its voucher number."""
+
+    voucher_id: str | None = None
+    voucher_number: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerCreated:
+    """Signup."""
+
+    occurred_at: datetime
+    customer: Customer
+    consents: tuple[ConsentChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerUpdated:
+    """Profile change. The customer holds all that the shop sent, changed or not."""
+
+    occurred_at: datetime
+    customer: Customer
+    consents: tuple[ConsentChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentChanged:
+    """The shopper said yes or no outside of a profile change. customer may hold an id or an e-mail only."""
+
+    occurred_at: datetime
+    customer: Customer
+    consents: tuple[ConsentChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPaid:
+    """An order was paid.
+
+    total: what the shopper paid, in `currency` (the currency paid in); the lines' gross_paid add up to it.
+    shop_currency and shop_total: the same order in the shop's own currency, where the platform says it; they
+    give the exchange rate. channel: the shop's market or sales channel, for the choice of the store.
+    """
+
+    occurred_at: datetime
+    order_id: str
+    order_number: str
+    customer: Customer
+    currency: str
+    total: Decimal
+    lines: tuple[Line, ...]
+    payments: tuple[Payment, ...]
+    shop_currency: str | None = None
+    shop_total: Decimal | None = None
+    promotions: tuple[UsedPromotion, ...] = ()
+    vouchers: tuple[UsedVoucher, ...] = ()
+    consents: tuple[ConsentChange, ...] = ()
+    channel: str | None = None
+    country_code: str | None = None
+    extra: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRefunded:
+    """Money was given back. lines: what came back, by the order's line ids; amount only: one AMOUNT line."""
+
+    occurred_at: datetime
+    order_id: str
+    refund_id: str
+    currency: str
+    total: Decimal
+    lines: tuple[Line, ...]
+    payments: tuple[Payment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderCancelled:
+    """An order was called off. Gives promotions back by setting; makes no receipt."""
+
+    occurred_at: datetime
+    order_id: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerDeleted:
+    """The shop deleted the customer: what this plugin keeps of them is erased."""
+
+    occurred_at: datetime
+    customer_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerErased:
+    """The shopper has the right to be forgotten (redact). order_ids: the orders that the shop names."""
+
+    occurred_at: datetime
+    customer_id: str | None
+    email: str | None = None
+    mobile_phone: str | None = None
+    order_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerMerged:
+    """Two customers of the shop became one."""
+
+    occurred_at: datetime
+    kept_id: str
+    merged_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataRequested:
+    """The shopper asks what is stored of them: a person must answer, so the event is parked."""
+
+    occurred_at: datetime
+    customer_id: str | None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShopUninstalled:
+    """The shop removed the plugin. erase: the shop's data must go too."""
+
+    occurred_at: datetime
+    erase: bool = False
+
+
+Event = (
+    CustomerCreated
+    | CustomerUpdated
+    | ConsentChanged
+    | OrderPaid
+    | OrderRefunded
+    | OrderCancelled
+    | CustomerDeleted
+    | CustomerErased
+    | CustomerMerged
+    | DataRequested
+    | ShopUninstalled
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What a platform made of one webhook: events in the order they happened, or the reason why there are none.
+
+    notes: remarks for the operator about fields left out, without personal data.
+    """
+
+    events: tuple[Event, ...] = ()
+    ignored: str | None = None
+    notes: tuple[str, ...] = field(default=())

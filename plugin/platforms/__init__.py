@@ -1,0 +1,1 @@
+"""Shop platforms: one folder each, one registry line each."""

@@ -1,0 +1,93 @@
+"""marshmallow fields and a base schema for what shops send: unknown fields are harmless, money is Decimal, ids are texts."""
+
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields
+
+from plugin.errors import PayloadError
+
+MAX_DIGITS = 18
+
+
+class ShopSchema(Schema):
+    """Base of every schema of a shop's body. Shops add fields at any time."""
+
+    class Meta:
+        """Unknown fields are kept out, in nested schemas too, because each of them is one of these."""
+
+        unknown = EXCLUDE
+
+
+class Amount(fields.Field[Decimal]):
+    """An amount in major units, as a JSON text or number, exact. Refuses what is not finite or absurdly long."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Decimal:  # noqa: ARG002
+        if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
+            raise ValidationError("is not an amount")
+        try:
+            amount = Decimal(value)
+        except InvalidOperation:
+            raise ValidationError("is not an amount") from None
+        if not amount.is_finite() or len(amount.as_tuple().digits) > MAX_DIGITS or abs(amount.adjusted()) > MAX_DIGITS:
+            raise ValidationError("is not an amount")
+        return amount
+
+
+class Instant(fields.Field[datetime]):
+    """A time with its offset, as aware UTC. Fractions beyond microseconds are cut; a time without a zone is refused."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:  # noqa: ARG002
+        found = read_instant(value)
+        if found is None:
+            raise ValidationError("is not a time with its zone")
+        return found
+
+
+class Identifier(fields.Field[str]):
+    """An id, as text, from a number or text of at most 128 characters."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            raise ValidationError("is not an id")
+        text = str(value).strip()
+        if not 0 < len(text) <= 128 or not text.isprintable():
+            raise ValidationError("is not an id")
+        return text
+
+
+def read_instant(value: Any) -> datetime | None:
+    """Read an ISO 8601 time with offset, up to nanoseconds, as aware UTC; None when it is none."""
+    if not isinstance(value, str) or "T" not in value or len(value) > 40:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    try:
+        return None if found.tzinfo is None else found.astimezone(UTC)
+    except (OverflowError, ValueError):
+        return None
+
+
+def load(schema: Schema, body: dict[str, Any]) -> Any:
+    """Load a body. Raises PayloadError that names the field and never shows its value."""
+    try:
+        return schema.load(body)
+    except ValidationError as error:
+        path, text = first_fault(error.messages)
+        raise PayloadError(text, path) from None  # marshmallow's own error holds the values
+    except RecursionError:
+        raise PayloadError("is nested too deeply", "body") from None
+
+
+def first_fault(messages: Any) -> tuple[str, str]:
+    """Return the path and the text of the first fault of a marshmallow error."""
+    path = []
+    while isinstance(messages, dict) and messages:
+        name, messages = next(iter(messages.items()))
+        if name != "_schema":
+            path.append(str(name))
+    text = messages[0] if isinstance(messages, list) and messages else messages
+    return ".".join(path) or "body", str(text).rstrip(".").lower()

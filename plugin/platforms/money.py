@@ -1,0 +1,48 @@
+"""Money to the last minor unit: how many decimals a currency has, and where the remainder of a rounding goes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import ROUND_HALF_UP, Decimal
+
+from babel.numbers import get_currency_precision
+
+from plugin.errors import PayloadError
+from plugin.events import Line
+
+
+def minor_unit(currency: str) -> Decimal:
+    """Return the smallest amount of a currency (ISO 4217): 0.01 for SEK, 1 for JPY, 0.001 for KWD."""
+    return Decimal(1).scaleb(-get_currency_precision(currency))
+
+
+def rounded(amount: Decimal, currency: str) -> Decimal:
+    """Round an amount half up to the currency's minor unit."""
+    return amount.quantize(minor_unit(currency), ROUND_HALF_UP)
+
+
+def close_gap(lines: Sequence[Line], total: Decimal, currency: str) -> tuple[Line, ...]:
+    """Make lines add up to the total: a remainder of roundings goes to the largest line.
+
+    Shops round per line, per unit or per order, so the sum may be off by about one minor unit a line and tax rate.
+    Raises PayloadError when it is off by more: then something is missing, and no money may be invented.
+    """
+    gap = total - sum((line.gross_paid for line in lines), Decimal(0))
+    if not gap:
+        return tuple(lines)
+    allowed = minor_unit(currency) * 2 * max(len(lines), 1)
+    largest = max(range(len(lines)), key=lambda i: lines[i].gross_paid, default=None)
+    if largest is None or abs(gap) > allowed or lines[largest].gross_paid + gap < 0:
+        raise PayloadError(
+            f"the lines add up to {total - gap} {currency}, the total is {total} {currency}", "line_items"
+        )
+    closed = list(lines)
+    closed[largest] = replace(closed[largest], gross_paid=closed[largest].gross_paid + gap)
+    return tuple(closed)
+
+
+def percent_of(tax: Decimal, gross: Decimal) -> Decimal:
+    """Return the tax rate in percent that a tax within a gross amount means, rounded to a hundredth."""
+    net = gross - tax
+    if net <= 0 or tax <= 0:
+        return Decimal(0)
+    return (tax * 100 / net).quantize(Decimal("0.01"), ROUND_HALF_UP).normalize() + Decimal(0)

@@ -1,0 +1,10 @@
+"""Every platform, one line each."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from plugin.platforms.base import Platform
+from plugin.platforms.shopify import SHOPIFY
+from plugin.platforms.standard import STANDARD
+
+PLATFORMS: Mapping[str, Platform] = MappingProxyType({platform.slug: platform for platform in (SHOPIFY, STANDARD)})

@@ -1,0 +1,233 @@
+"""Shopify's paid and cancelled orders in our words, in the currency the shopper paid in (platform facts 1.7)."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from plugin.errors import PayloadError
+from plugin.events import (
+    Discount,
+    Line,
+    LineKind,
+    Mapped,
+    OrderCancelled,
+    OrderPaid,
+    Payment,
+    UsedPromotion,
+    UsedVoucher,
+)
+from plugin.platforms.fields import load
+from plugin.platforms.money import close_gap, percent_of, rounded
+from plugin.platforms.people import clean_country, clean_email, clean_text
+from plugin.platforms.shopify import schemas
+from plugin.platforms.shopify.customers import read_customer
+
+#: Names of order attributes and line properties by which a theme hands over Engage's ids.
+ASSIGNMENT_ATTRIBUTE = "engage_promotion_assignment_id"
+VOUCHER_ATTRIBUTE = "engage_voucher_number"
+PAID_STATES = frozenset({"paid", "partially_refunded", "refunded", "partially_paid", None})
+
+
+def order_paid(body: dict[str, Any], at: datetime) -> Mapped:
+    """Map orders/paid. at: when Shopify says it was triggered; the body holds no time of payment."""
+    order = load(schemas.OrderSchema(), body)
+    if order.get("test"):
+        return Mapped(ignored="a test order")
+    if order.get("financial_status") not in PAID_STATES:
+        return Mapped(ignored=f"the order's financial status is {order['financial_status']!r}: it is not paid")
+    money = Money(order)
+    addresses = (order.get("billing_address"), order.get("shipping_address"))
+    raw = dict(order.get("customer") or {})
+    raw["email"] = next(
+        (e for e in (raw.get("email"), order.get("email"), order.get("contact_email")) if clean_email(e)), None
+    )
+    raw["phone"] = raw.get("phone") or order.get("phone")
+    customer, notes = read_customer(raw, addresses=addresses)
+    total = money.of(order, "total_price")
+    shipping = [
+        _shipping(line, order, money) for line in order.get("shipping_lines") or () if not line.get("is_removed")
+    ]
+    lines = [
+        *(_goods(line, order, money) for line in order["line_items"] if line["quantity"] > 0),
+        *(line for line in shipping if line is not None),
+        *_others(order, money),
+    ]
+    payments = _payments(order, total)
+    return Mapped(
+        (
+            OrderPaid(
+                occurred_at=at,
+                order_id=order["id"],
+                order_number=clean_text(order.get("name")) or order.get("order_number") or order["id"],
+                customer=customer,
+                currency=money.currency,
+                total=total,
+                lines=close_gap(lines, total, money.currency),
+                payments=payments,
+                shop_currency=order["currency"].upper(),
+                shop_total=order["total_price"],
+                promotions=_promotions(order),
+                vouchers=_vouchers(order),
+                channel=clean_text(order.get("source_name")),
+                country_code=next(
+                    (code for a in reversed(addresses) if a and (code := clean_country(a.get("country_code")))), None
+                ),
+                extra=tuple(_attributes(order)),
+            ),
+        ),
+        notes=notes,
+    )
+
+
+def order_cancelled(body: dict[str, Any], at: datetime) -> Mapped:
+    """Map orders/cancelled; what was never paid never came here."""
+    order = load(schemas.OrderSchema(), body)
+    if order.get("test"):
+        return Mapped(ignored="a test order")
+    if order.get("financial_status") in {"pending", "voided", "authorized", "expired"}:
+        return Mapped(ignored="cancelled before it was paid")
+    reason = clean_text(order.get("cancel_reason"))
+    return Mapped((OrderCancelled(order.get("cancelled_at") or at, order["id"], reason),))
+
+
+class Money:
+    """Reads amounts in the currency the shopper paid in."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        total = (order.get("total_price_set") or {}).get("presentment_money")
+        self.shop_currency = order["currency"].upper()
+        self.currency = (total["currency_code"] if total else self.shop_currency).upper()
+        if len(self.currency) != 3 or not self.currency.isalpha():
+            raise PayloadError("is no currency code", "presentment_currency")
+
+    def of(self, holder: dict[str, Any], name: str) -> Decimal:
+        """Return an amount by its set, else by its plain field, which is in the shop's currency."""
+        found = self.maybe(holder, name)
+        if found is None:
+            raise PayloadError(f"is missing in {self.currency}", f"{name}_set")
+        return found
+
+    def maybe(self, holder: dict[str, Any], name: str) -> Decimal | None:
+        """Return an amount, or None when it is not there in the shopper's currency."""
+        both = holder.get(f"{name}_set") or {}
+        for money in (both.get("presentment_money"), both.get("shop_money")):
+            if money and money["currency_code"].upper() == self.currency:
+                return Decimal(money["amount"])
+        plain = holder.get(name)
+        return Decimal(plain) if plain is not None and self.currency == self.shop_currency else None
+
+
+def _goods(line: dict[str, Any], order: dict[str, Any], money: Money) -> Line:
+    discounts = _discounts(line, order, money)
+    quantity = Decimal(line["quantity"])
+    before_tax = money.of(line, "price") * quantity - sum((d.amount for d in discounts), Decimal(0))
+    title = " - ".join(filter(None, (clean_text(line.get("title")), clean_text(line.get("variant_title")))))
+    gross, tax, percent = _taxed(before_tax, line, order, money)
+    number = line.get("variant_id") or line.get("product_id") or line["id"]
+    return Line(
+        line_id=line["id"],
+        kind=LineKind.GIFT_CARD if line.get("gift_card") else LineKind.GOODS,
+        quantity=quantity,
+        gross_paid=gross,
+        tax_amount=tax,
+        tax_percent=percent,
+        sku=clean_text(line.get("sku")),
+        article_number=number,
+        name=title or None,
+        discounts=discounts,
+    )
+
+
+def _shipping(line: dict[str, Any], order: dict[str, Any], money: Money) -> Line | None:
+    discounts = _discounts(line, order, money)
+    price = money.maybe(line, "price") or Decimal(0)
+    paid = money.maybe(line, "discounted_price")
+    if paid is None:
+        paid = price - sum((d.amount for d in discounts), Decimal(0))
+    gross, tax, percent = _taxed(paid, line, order, money)
+    if not gross and not discounts:
+        return None
+    return Line(
+        line_id=f"shipping-{line.get('id') or 'line'}",
+        kind=LineKind.SHIPPING,
+        quantity=Decimal(1),
+        gross_paid=gross,
+        tax_amount=tax,
+        tax_percent=percent,
+        name=clean_text(line.get("title")),
+        discounts=discounts,
+    )
+
+
+def _taxed(
+    amount: Decimal, line: dict[str, Any], order: dict[str, Any], money: Money
+) -> tuple[Decimal, Decimal, Decimal]:
+    """Return gross amount, tax within it, and rate in percent; with taxes_included false the tax comes on top."""
+    taxes = line.get("tax_lines") or ()
+    tax = sum((money.maybe(t, "price") or Decimal(0) for t in taxes), Decimal(0))
+    rate = sum((t.get("rate") or Decimal(0) for t in taxes), Decimal(0)) * 100
+    gross = rounded(amount if order.get("taxes_included") else amount + tax, money.currency)
+    if gross < 0:
+        raise PayloadError("discounts are larger than the price", "line_items.discount_allocations")
+    percent = (rate if tax else Decimal(0)) or percent_of(tax, gross)
+    return gross, tax, percent.normalize() + Decimal(0)
+
+
+def _discounts(line: dict[str, Any], order: dict[str, Any], money: Money) -> tuple[Discount, ...]:
+    """Read discounts from the allocations: a line's total_discount is zero for order-wide ones."""
+    applications = order.get("discount_applications") or ()
+    found = []
+    for allocation in line.get("discount_allocations") or ():
+        amount = money.maybe(allocation, "amount")
+        index = allocation.get("discount_application_index")
+        named = applications[index] if index is not None and 0 <= index < len(applications) else {}
+        if amount:
+            code = clean_text(named.get("code"))
+            found.append(Discount(amount, clean_text(named.get("title")) or code, code))
+    return tuple(found)
+
+
+def _others(order: dict[str, Any], money: Money) -> list[Line]:
+    """Return tips, duties and additional fees as lines of their own."""
+    kinds = (
+        ("total_tip_received", LineKind.TIP, "Tip"),
+        ("original_total_duties", LineKind.FEE, "Duties"),
+        ("original_total_additional_fees", LineKind.FEE, "Additional fees"),
+    )
+    return [
+        Line(name, kind, Decimal(1), rounded(amount, money.currency), Decimal(0), Decimal(0), name=title)
+        for name, kind, title in kinds
+        if (amount := money.maybe(order, name))
+    ]
+
+
+def _payments(order: dict[str, Any], total: Decimal) -> tuple[Payment, ...]:
+    """Return one payment: the body names the gateways, but not what each of them paid."""
+    names = [name for raw in order.get("payment_gateway_names") or () if (name := clean_text(raw))]
+    if not names:
+        return (Payment("other", total),)
+    return (Payment(names[0], total, ", ".join(names) if len(names) > 1 else None),)
+
+
+def _attributes(order: dict[str, Any]) -> list[tuple[str, str]]:
+    found = [*(order.get("note_attributes") or ())]
+    for line in order["line_items"]:
+        found += line.get("properties") or ()
+    return [
+        (name, value)
+        for pair in found
+        if (name := clean_text(pair.get("name"))) and (value := clean_text(pair.get("value")))
+    ]
+
+
+def _promotions(order: dict[str, Any]) -> tuple[UsedPromotion, ...]:
+    explicit = [
+        UsedPromotion(assignment_id=value) for name, value in _attributes(order) if name == ASSIGNMENT_ATTRIBUTE
+    ]
+    codes = [code for entry in order.get("discount_codes") or () if (code := clean_text(entry.get("code")))]
+    return tuple(dict.fromkeys([*explicit, *(UsedPromotion(code=code) for code in codes)]))
+
+
+def _vouchers(order: dict[str, Any]) -> tuple[UsedVoucher, ...]:
+    numbers = [value for name, value in _attributes(order) if name == VOUCHER_ATTRIBUTE]
+    return tuple(UsedVoucher(voucher_number=number) for number in dict.fromkeys(numbers))

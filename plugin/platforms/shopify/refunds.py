@@ -1,0 +1,134 @@
+"""Shopify's refunds in our words. Payments back are in the shopper's currency (platform facts 1.7)."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from plugin.errors import PayloadError
+from plugin.events import Line, LineKind, Mapped, OrderRefunded, Payment
+from plugin.platforms.fields import load
+from plugin.platforms.money import percent_of, rounded
+from plugin.platforms.people import clean_text
+from plugin.platforms.shopify import schemas
+
+
+def refund_created(body: dict[str, Any], at: datetime) -> Mapped:
+    """Map refunds/create: lines, shipping, and what is left over as an amount. Lines add up to what was paid back."""
+    refund = load(schemas.RefundSchema(), body)
+    paid = [
+        t
+        for t in refund.get("transactions") or ()
+        if t.get("kind") in {"refund", None} and t.get("status") != "failure"
+    ]
+    paid = [t for t in paid if t.get("status") in {"success", None} and t.get("amount")]
+    currency = _currency(refund)
+    lines = _lines(refund, currency)
+    summed = sum((line.gross_paid for line in lines), Decimal(0))
+    total = sum((t["amount"] for t in paid), Decimal(0)) if paid else summed
+    if not total:
+        return Mapped(ignored="no money was given back")
+    payments = tuple(Payment(clean_text(t.get("gateway")) or "other", t["amount"]) for t in paid)
+    return Mapped(
+        (
+            OrderRefunded(
+                occurred_at=refund.get("processed_at") or refund.get("created_at") or at,
+                order_id=refund["order_id"],
+                refund_id=refund["id"],
+                currency=currency,
+                total=total,
+                lines=_closed(lines, total, currency),
+                payments=payments or (Payment("other", total),),
+            ),
+        )
+    )
+
+
+def _currency(refund: dict[str, Any]) -> str:
+    named = [t["currency"] for t in refund.get("transactions") or () if t.get("currency")]
+    holders = (
+        ("refund_line_items", "subtotal_set"),
+        ("refund_shipping_lines", "subtotal_amount_set"),
+        ("order_adjustments", "amount_set"),
+    )
+    for list_name, set_name in holders:
+        for entry in refund.get(list_name) or ():
+            money = (entry.get(set_name) or {}).get("presentment_money")
+            if money:
+                named.append(money["currency_code"])
+    if not named:
+        raise PayloadError("no amount names its currency", "transactions")
+    return str(named[0]).upper()
+
+
+def _lines(refund: dict[str, Any], currency: str) -> list[Line]:
+    lines = []
+    for entry in refund.get("refund_line_items") or ():
+        # subtotals hold the tax only in shops whose prices do; the gap to what was paid back is closed below
+        gross = _amount(entry, "subtotal", currency)
+        tax = _amount(entry, "total_tax", currency)
+        if entry["quantity"] > 0:
+            lines.append(
+                Line(
+                    entry["line_item_id"],
+                    LineKind.GOODS,
+                    Decimal(entry["quantity"]),
+                    rounded(gross, currency),
+                    tax,
+                    percent_of(tax, gross),
+                )
+            )
+    shipping = sum(
+        (_amount(s, "subtotal_amount", currency) for s in refund.get("refund_shipping_lines") or ()), Decimal(0)
+    )
+    adjustments = [a for a in refund.get("order_adjustments") or () if a.get("kind") == "shipping_refund"]
+    shipping_tax = -sum((_amount(a, "tax_amount", currency) for a in adjustments), Decimal(0))
+    if not shipping:
+        shipping = -sum((_amount(a, "amount", currency) for a in adjustments), Decimal(0))
+    if shipping > 0:
+        lines.append(
+            Line(
+                "shipping",
+                LineKind.SHIPPING,
+                Decimal(1),
+                rounded(shipping, currency),
+                max(shipping_tax, Decimal(0)),
+                percent_of(shipping_tax, shipping),
+                name="Shipping",
+            )
+        )
+    return lines
+
+
+def _closed(lines: list[Line], total: Decimal, currency: str) -> tuple[Line, ...]:
+    """Make lines add up to what was paid back.
+
+    More than the lines: tax that was on top of them, or an amount without lines. Less: a part of them was kept.
+    """
+    summed = sum((line.gross_paid for line in lines), Decimal(0))
+    tax = sum((line.tax_amount for line in lines), Decimal(0))
+    if tax and summed + tax == total:
+        return tuple(_with_gross(line, line.gross_paid + line.tax_amount) for line in lines)
+    if total > summed:
+        rest = Line("amount", LineKind.AMOUNT, Decimal(1), total - summed, Decimal(0), Decimal(0), name="Refund")
+        return (*lines, rest)
+    if total < summed:
+        shares = [rounded(line.gross_paid * total / summed, currency) for line in lines]
+        largest = max(range(len(lines)), key=lambda i: shares[i])
+        shares[largest] += total - sum(shares, Decimal(0))
+        return tuple(_with_gross(line, share) for line, share in zip(lines, shares, strict=True))
+    return tuple(lines)
+
+
+def _with_gross(line: Line, gross: Decimal) -> Line:
+    percent = percent_of(line.tax_amount, gross) if gross > line.tax_amount else Decimal(0)
+    tax = line.tax_amount if gross > line.tax_amount else Decimal(0)
+    return Line(line.line_id, line.kind, line.quantity, gross, tax, percent, name=line.name)
+
+
+def _amount(holder: dict[str, Any], name: str, currency: str) -> Decimal:
+    both = holder.get(f"{name}_set") or {}
+    for money in (both.get("presentment_money"), both.get("shop_money")):
+        if money and money["currency_code"].upper() == currency:
+            return Decimal(money["amount"])
+    plain = holder.get(name)
+    return Decimal(plain) if plain is not None and not both else Decimal(0)

@@ -1,0 +1,104 @@
+"""Any shop that signs its webhooks as the Standard Webhooks specification says."""
+
+import base64
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from plugin.errors import PayloadError, VerificationError
+from plugin.events import Kind, Mapped
+from plugin.platforms.base import Delivery, Peek, WebhookRequest, parse_json
+from plugin.platforms.fields import read_instant
+from plugin.platforms.people import clean_email, clean_text
+from plugin.platforms.standard import signature
+from plugin.platforms.standard.normalise import normalise
+
+SECRET_BYTES = 32
+#: The topic of a correctly signed body that is no JSON object or names no type: kept and parked, not lost.
+UNREADABLE = "unreadable"
+
+
+class Standard:
+    """The Standard adapter. A webhook's topic is the type in its body."""
+
+    slug = "standard"
+    name = "Standard"
+    topics: Mapping[str, Kind] = MappingProxyType(
+        {
+            "customer.created": Kind.SIGNUP,
+            "customer.updated": Kind.PROFILE_CHANGE,
+            "customer.deleted": Kind.ERASURE,
+            "order.paid": Kind.ORDER_PAID,
+            "order.refunded": Kind.REFUND,
+            "order.cancelled": Kind.CANCELLATION,
+            "consent.changed": Kind.CONSENT,
+            UNREADABLE: Kind.PROFILE_CHANGE,
+        }
+    )
+    ignored_topics: frozenset[str] = frozenset({"ping", "test"})
+
+    def new_secret(self) -> str:
+        """Make a whsec_ secret."""
+        return signature.PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+
+    def check_secret(self, secret: str) -> None:
+        """Raise ConfigurationError unless the secret is whsec_ and base64 of 24 to 64 bytes."""
+        signature.key_of(secret)
+
+    def is_ping(self, _request: WebhookRequest) -> bool:
+        """Every webhook of this platform is signed."""
+        return False
+
+    def verify(self, request: WebhookRequest, secrets: tuple[str, ...], now: datetime) -> Delivery:
+        """Check the signature and read the type. Raises VerificationError.
+
+        A signed body without a readable type has the topic `unreadable`, so that it is kept and not lost.
+        """
+        message_id = signature.check(request, secrets, now)
+        try:
+            topic = parse_json(request.body).get("type")
+        except PayloadError:
+            topic = None
+        if isinstance(topic, str) and len(topic) > 128:
+            raise VerificationError("The type in the body is longer than 128 characters.")
+        return Delivery(topic=topic if isinstance(topic, str) and topic else UNREADABLE, delivery_id=message_id)
+
+    def peek(self, _topic: str, body: bytes) -> Peek:
+        """Read customer, order and time; what cannot be read is None."""
+        try:
+            found = parse_json(body)
+        except PayloadError:
+            return Peek()
+        data = _object(found.get("data"))
+        order, refund = _object(data.get("order")), _object(data.get("refund"))
+        customer = _object(data.get("customer")) or _object(order.get("customer"))
+        return Peek(
+            customer_id=_text(customer.get("id")),
+            email=clean_email(customer.get("email")),
+            phone=clean_text(customer.get("phone")),
+            order_id=_text(order.get("id")) or _text(refund.get("order_id")),
+            occurred_at=read_instant(order.get("paid_at") or refund.get("refunded_at") or found.get("timestamp")),
+        )
+
+    def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
+        """Map a webhook. Raises PayloadError that names the field."""
+        found = parse_json(body)
+        if delivery.topic == UNREADABLE:
+            raise PayloadError("is missing or no text", "type")
+        return normalise(delivery.topic, found, received_at)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return None
+    text = str(value).strip()
+    return text if text and text.isprintable() else None
+
+
+STANDARD = Standard()

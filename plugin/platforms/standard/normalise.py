@@ -1,0 +1,307 @@
+"""The Standard platform's events in our words. The public JSON Schema is the contract; it is checked first."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.protocols import Validator
+
+from plugin.errors import PayloadError
+from plugin.events import (
+    Address,
+    Channel,
+    ConsentChange,
+    ConsentChanged,
+    Customer,
+    CustomerCreated,
+    CustomerDeleted,
+    CustomerUpdated,
+    Discount,
+    Line,
+    LineKind,
+    Mapped,
+    OrderCancelled,
+    OrderPaid,
+    OrderRefunded,
+    Payment,
+    UsedPromotion,
+    UsedVoucher,
+)
+from plugin.platforms.fields import read_instant
+from plugin.platforms.money import minor_unit, percent_of
+from plugin.platforms.people import clean_country, clean_email, clean_text, e164
+
+MAX_DIGITS = 18
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Return the published JSON Schema."""
+    text = files("plugin.platforms.standard").joinpath("events.schema.json").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def normalise(topic: str, body: dict[str, Any], received_at: datetime) -> Mapped:
+    """Map a webhook. Raises PayloadError that names the field and never shows its value."""
+    _check(topic, body)
+    at = read_instant(body["timestamp"]) or received_at
+    return _BUILDERS[topic](body["data"], min(at, received_at))
+
+
+@cache
+def _validator(topic: str) -> Validator:
+    whole = schema()
+    one = next(branch for branch in whole["oneOf"] if branch["title"] == topic)
+    return Draft202012Validator({**one, "$defs": whole["$defs"]})
+
+
+def _check(topic: str, body: dict[str, Any]) -> None:
+    # jsonschema knows numbers as int and float; Decimals are looked at as floats here and stay exact in `body`
+    shown = json.loads(json.dumps(body, default=float))
+    fault = next(
+        iter(sorted(_validator(topic).iter_errors(shown), key=lambda e: list(map(str, e.absolute_path)))), None
+    )
+    if fault is None:
+        return
+    path = ".".join(str(part) for part in fault.absolute_path) or "body"
+    if fault.validator == "required":
+        wanted = fault.schema["required"] if isinstance(fault.schema, Mapping) else ()
+        missing = next((name for name in wanted if name not in _keys(fault.instance)), "a field")
+        raise PayloadError("is missing", f"{path}.{missing}".removeprefix("body."))
+    raise PayloadError(f"does not fit the schema ({fault.validator})", path)
+
+
+def _keys(instance: Any) -> Mapping[str, Any]:
+    return instance if isinstance(instance, Mapping) else {}
+
+
+def _created(data: dict[str, Any], at: datetime) -> Mapped:
+    customer, notes = _customer(data["customer"], need_id=True)
+    return Mapped((CustomerCreated(at, customer, _consents(data)),), notes=notes)
+
+
+def _updated(data: dict[str, Any], at: datetime) -> Mapped:
+    customer, notes = _customer(data["customer"], need_id=True)
+    when = read_instant(data["customer"].get("updated_at")) or at
+    return Mapped((CustomerUpdated(min(when, at), customer, _consents(data)),), notes=notes)
+
+
+def _deleted(data: dict[str, Any], at: datetime) -> Mapped:
+    customer, _ = _customer(data["customer"], need_id=True)
+    assert customer.customer_id is not None
+    return Mapped((CustomerDeleted(at, customer.customer_id),))
+
+
+def _consent(data: dict[str, Any], at: datetime) -> Mapped:
+    customer, notes = _customer(data["customer"])
+    changes = _consents(data)
+    if not changes:
+        return Mapped(ignored="no consent is named")
+    return Mapped((ConsentChanged(at, customer, changes),), notes=notes)
+
+
+def _paid(data: dict[str, Any], at: datetime) -> Mapped:
+    order = data["order"]
+    if order.get("test"):
+        return Mapped(ignored="a test order")
+    customer, notes = _customer(order.get("customer") or {})
+    currency = order["currency"].upper()
+    total = _amount(order["total"], "order.total")
+    lines = tuple(_line(line, currency, f"order.lines.{i}") for i, line in enumerate(order["lines"]))
+    summed = sum((line.gross_paid for line in lines), Decimal(0))
+    if summed != total:
+        raise PayloadError(f"the lines add up to {summed} {currency}, the total is {total} {currency}", "order.lines")
+    shop_total = order.get("shop_total")
+    return Mapped(
+        (
+            OrderPaid(
+                occurred_at=read_instant(order.get("paid_at")) or at,
+                order_id=str(order["id"]),
+                order_number=str(order.get("number") or order["id"]),
+                customer=customer,
+                currency=currency,
+                total=total,
+                lines=lines,
+                payments=_payments(order, total),
+                shop_currency=(order.get("shop_currency") or currency).upper(),
+                shop_total=_amount(shop_total, "order.shop_total") if shop_total is not None else None,
+                promotions=tuple(
+                    UsedPromotion(clean_text(p.get("assignment_id")), clean_text(p.get("code")))
+                    for p in order.get("promotions") or ()
+                    if p.get("assignment_id") or p.get("code")
+                ),
+                vouchers=tuple(
+                    UsedVoucher(clean_text(v.get("id")), clean_text(v.get("number")))
+                    for v in order.get("vouchers") or ()
+                    if v.get("id") or v.get("number")
+                ),
+                consents=_consents(order),
+                channel=clean_text(order.get("channel")),
+                country_code=clean_country(order.get("country_code")),
+                extra=_extra(order),
+            ),
+        ),
+        notes=notes,
+    )
+
+
+def _refunded(data: dict[str, Any], at: datetime) -> Mapped:
+    refund = data["refund"]
+    currency = refund["currency"].upper()
+    total = _amount(refund["total"], "refund.total")
+    if total <= 0:
+        return Mapped(ignored="no money was given back")
+    lines = tuple(_line(line, currency, f"refund.lines.{i}") for i, line in enumerate(refund.get("lines") or ()))
+    summed = sum((line.gross_paid for line in lines), Decimal(0))
+    if summed > total:
+        raise PayloadError(
+            f"the lines add up to {summed} {currency}, more than the total {total} {currency}", "refund.lines"
+        )
+    if summed < total:
+        rest = Line("amount", LineKind.AMOUNT, Decimal(1), total - summed, Decimal(0), Decimal(0), name="Refund")
+        lines = (*lines, rest)
+    return Mapped(
+        (
+            OrderRefunded(
+                occurred_at=read_instant(refund.get("refunded_at")) or at,
+                order_id=str(refund["order_id"]),
+                refund_id=str(refund["id"]),
+                currency=currency,
+                total=total,
+                lines=lines,
+                payments=_payments(refund, total),
+            ),
+        )
+    )
+
+
+def _cancelled(data: dict[str, Any], at: datetime) -> Mapped:
+    order = data["order"]
+    when = read_instant(order.get("cancelled_at")) or at
+    return Mapped((OrderCancelled(when, str(order["id"]), clean_text(order.get("reason"))),))
+
+
+_BUILDERS: Mapping[str, Callable[[dict[str, Any], datetime], Mapped]] = {
+    "customer.created": _created,
+    "customer.updated": _updated,
+    "customer.deleted": _deleted,
+    "consent.changed": _consent,
+    "order.paid": _paid,
+    "order.refunded": _refunded,
+    "order.cancelled": _cancelled,
+}
+
+
+def _customer(found: dict[str, Any], *, need_id: bool = False) -> tuple[Customer, tuple[str, ...]]:
+    customer_id = found.get("id")
+    if need_id and customer_id in {None, ""}:
+        raise PayloadError("is missing", "customer.id")
+    address = found.get("address") or {}
+    country = clean_country(address.get("country_code"))
+    phone, email = e164(found.get("phone"), [country]), clean_email(found.get("email"))
+    birth_day = _date(found.get("birth_date"))
+    checked = (("mobilePhone", "phone", phone), ("email", "email", email), ("birthDay", "birth_date", birth_day))
+    dropped = tuple(name for name, key, value in checked if value is None and clean_text(found.get(key)))
+    customer = Customer(
+        customer_id=None if customer_id in {None, ""} else str(customer_id)[:128],
+        email=email,
+        email_verified=bool(found.get("email_verified")),
+        mobile_phone=phone,
+        phone_verified=bool(found.get("phone_verified")),
+        first_name=clean_text(found.get("first_name")),
+        last_name=clean_text(found.get("last_name")),
+        birth_day=birth_day,
+        gender=clean_text(found.get("gender")),
+        address=Address(
+            clean_text(address.get("street")),
+            clean_text(address.get("care_of")),
+            clean_text(address.get("zip_code")),
+            clean_text(address.get("city")),
+            country,
+        ),
+        locale=clean_text(found.get("locale")),
+        extra=_extra(found),
+        dropped=dropped,
+    )
+    return customer, tuple(f"{name} is not valid and was left out." for name in dropped)
+
+
+def _consents(holder: dict[str, Any]) -> tuple[ConsentChange, ...]:
+    return tuple(
+        ConsentChange(
+            Channel(consent["channel"]),
+            consent["value"],
+            read_instant(consent.get("at")),
+            clean_text(consent.get("source")),
+            clean_text(consent.get("consent_id")),
+        )
+        for consent in holder.get("consents") or ()
+    )
+
+
+def _line(line: dict[str, Any], currency: str, path: str) -> Line:
+    gross = _amount(line["gross_paid"], f"{path}.gross_paid")
+    tax = _amount(line.get("tax_amount", 0), f"{path}.tax_amount")
+    if gross < 0 or tax < 0 or tax > gross:
+        raise PayloadError("must not be negative, nor the tax larger than the amount", f"{path}.gross_paid")
+    if gross % minor_unit(currency):
+        raise PayloadError(f"has more decimals than {currency} has", f"{path}.gross_paid")
+    percent = _amount(line["tax_percent"], f"{path}.tax_percent") if "tax_percent" in line else percent_of(tax, gross)
+    return Line(
+        line_id=str(line["id"]),
+        kind=LineKind(line.get("kind") or "goods"),
+        quantity=_amount(line["quantity"], f"{path}.quantity"),
+        gross_paid=gross,
+        tax_amount=tax,
+        tax_percent=percent,
+        sku=clean_text(line.get("sku")),
+        article_number=clean_text(line.get("article_number")),
+        name=clean_text(line.get("name")),
+        article_group=clean_text(line.get("group")),
+        discounts=tuple(
+            Discount(
+                abs(_amount(discount["amount"], f"{path}.discounts")),
+                clean_text(discount.get("description")),
+                clean_text(discount.get("code")),
+            )
+            for discount in line.get("discounts") or ()
+        ),
+    )
+
+
+def _payments(holder: dict[str, Any], total: Decimal) -> tuple[Payment, ...]:
+    payments = tuple(
+        Payment(
+            clean_text(p["type"]) or "other", _amount(p["amount"], "payments.amount"), clean_text(p.get("description"))
+        )
+        for p in holder.get("payments") or ()
+    )
+    return payments or (Payment("other", total),)
+
+
+def _amount(value: Any, path: str) -> Decimal:
+    amount = Decimal(value)
+    if not amount.is_finite() or len(amount.as_tuple().digits) > MAX_DIGITS or abs(amount.adjusted()) > MAX_DIGITS:
+        raise PayloadError("is not an amount", path)
+    return amount
+
+
+def _date(value: Any) -> date | None:
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _extra(holder: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (str(name)[:128], text)
+        for name, value in (holder.get("extra") or {}).items()
+        if value is not None and (text := clean_text(str(value)))
+    )

@@ -1,0 +1,219 @@
+"""Who is who: links from a shop's customers to contacts, and what Engage was last told of each contact.
+
+All of it is kept per Engage tenant: a shop that is switched to another tenant starts without links.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Select, delete, func, select
+from sqlalchemy.orm import Session
+
+from plugin.store.db import Database
+from plugin.store.models import ConsentEntry, ContactLink, ContactState, NamedLease
+from plugin.store.shops import RegisteredShop
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A customer's contact. verified: whether My Pages may show and events may change it. reason: why (not)."""
+
+    contact_id: str
+    verified: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A field as Engage was last told: keyed hash of its value, and when the fact was so."""
+
+    digest: str
+    at: datetime
+
+
+class Contacts:
+    """Reads and writes links, sent fields, consents and generations."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def link(self, shop: RegisteredShop, customer_id: str) -> Link | None:
+        """Return the contact of a customer, or None."""
+        with self._database.reading() as session:
+            row = session.scalar(
+                select(ContactLink).where(
+                    ContactLink.shop_id == shop.id,
+                    ContactLink.tenant == shop.tenant,
+                    ContactLink.customer_id == customer_id,
+                )
+            )
+        return None if row is None else Link(row.contact_id, row.verified, row.reason)
+
+    def remember_link(self, shop: RegisteredShop, customer_id: str, link: Link, now: datetime) -> None:
+        """Store a link; a verified one is never turned back into an unverified one of the same contact."""
+        statement = self._database.insert(ContactLink).values(
+            shop_id=shop.id,
+            tenant=shop.tenant,
+            customer_id=customer_id,
+            contact_id=link.contact_id,
+            verified=link.verified,
+            reason=link.reason,
+            created_at=now,
+        )
+        changed = {"contact_id": link.contact_id, "verified": link.verified, "reason": link.reason}
+        with self._database.transaction() as session:
+            session.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["shop_id", "tenant", "customer_id"],
+                    set_=changed,
+                    where=(ContactLink.contact_id != link.contact_id) | ContactLink.verified.is_(False),
+                )
+            )
+
+    def forget_link(self, shop: RegisteredShop, customer_id: str) -> None:
+        """Forget the link of a customer that the shop merged away."""
+        with self._database.transaction() as session:
+            session.execute(
+                delete(ContactLink).where(
+                    ContactLink.shop_id == shop.id,
+                    ContactLink.tenant == shop.tenant,
+                    ContactLink.customer_id == customer_id,
+                )
+            )
+
+    def unverified_links(self, shop: RegisteredShop) -> int:
+        """Count links over which no personal data may flow, for `doctor`."""
+        with self._database.reading() as session:
+            return (
+                session.scalar(
+                    select(func.count())
+                    .select_from(ContactLink)
+                    .where(
+                        ContactLink.shop_id == shop.id,
+                        ContactLink.tenant == shop.tenant,
+                        ContactLink.verified.is_(False),
+                    )
+                )
+                or 0
+            )
+
+    def state(self, shop: RegisteredShop, contact_id: str) -> tuple[str | None, dict[str, Sent]]:
+        """Return the contact type last known and the fields last sent."""
+        with self._database.reading() as session:
+            row = session.scalar(self._state_of(shop, contact_id))
+        if row is None:
+            return None, {}
+        return row.contact_type, {
+            name: Sent(digest, datetime.fromisoformat(at)) for name, (digest, at) in row.sent.items()
+        }
+
+    def remember_sent(
+        self,
+        shop: RegisteredShop,
+        contact_id: str,
+        fields: Mapping[str, Sent],
+        now: datetime,
+        *,
+        contact_type: str | None = None,
+        forget_cached: bool = True,
+    ) -> None:
+        """Add fields to what was sent, note the contact type, and let cached pages of the contact be forgotten."""
+        with self._database.transaction() as session:
+            row = self._made_state(session, shop, contact_id, now)
+            row.sent = {
+                **row.sent,
+                **{name: [sent.digest, sent.at.isoformat()] for name, sent in fields.items()},
+            }
+            row.contact_type = contact_type or row.contact_type
+            row.generation += 1 if forget_cached else 0
+            row.updated_at = now
+
+    def generation(self, shop: RegisteredShop, contact_id: str) -> int:
+        """Return the number that stands in every cache key of the contact."""
+        with self._database.reading() as session:
+            row = session.scalar(self._state_of(shop, contact_id))
+        return 0 if row is None else row.generation
+
+    def forget_cached(self, shop: RegisteredShop, contact_id: str, now: datetime) -> None:
+        """Make every cached page of the contact unreachable, on every machine."""
+        with self._database.transaction() as session:
+            self._made_state(session, shop, contact_id, now).generation += 1
+
+    def last_consents(self, shop: RegisteredShop, contact_id: str) -> dict[str, tuple[bool, datetime]]:
+        """Return each subject's newest yes or no and its time; at the same time the no counts."""
+        with self._database.reading() as session:
+            rows = session.execute(
+                select(ConsentEntry.subject, ConsentEntry.value, ConsentEntry.at)
+                .where(ConsentEntry.shop_id == shop.id, ConsentEntry.contact_id == contact_id)
+                .order_by(ConsentEntry.at, ConsentEntry.value.desc())
+            ).all()
+        return {subject: (value, at) for subject, value, at in rows}
+
+    def add_consents(
+        self,
+        shop: RegisteredShop,
+        contact_id: str,
+        entries: Mapping[str, tuple[bool, datetime, str | None]],
+        event_id: int | None,
+        now: datetime,
+    ) -> None:
+        """Add dated answers to the ledger."""
+        with self._database.transaction() as session:
+            session.add_all(
+                ConsentEntry(
+                    shop_id=shop.id,
+                    contact_id=contact_id,
+                    subject=subject,
+                    value=value,
+                    at=at,
+                    source=source,
+                    event_id=event_id,
+                    recorded_at=now,
+                )
+                for subject, (value, at, source) in entries.items()
+            )
+
+    def take_lease(self, name: str, now: datetime, length: timedelta) -> str | None:
+        """Take a named lease and return its token; None while another worker holds it."""
+        token = secrets.token_hex(16)
+        statement = self._database.insert(NamedLease).values(name=name, token=token, expires_at=now + length)
+        with self._database.transaction() as session:
+            taken = session.scalar(
+                statement.on_conflict_do_update(
+                    index_elements=["name"],
+                    set_={"token": token, "expires_at": now + length},
+                    where=NamedLease.expires_at < now,
+                ).returning(NamedLease.token)
+            )
+            return token if taken == token else None
+
+    def give_lease_back(self, name: str, token: str) -> None:
+        """Give a named lease back; one that was lost meanwhile stays with its new holder."""
+        with self._database.transaction() as session:
+            session.execute(delete(NamedLease).where(NamedLease.name == name, NamedLease.token == token))
+
+    @staticmethod
+    def _state_of(shop: RegisteredShop, contact_id: str) -> Select[ContactState]:
+        return select(ContactState).where(
+            ContactState.shop_id == shop.id,
+            ContactState.tenant == shop.tenant,
+            ContactState.contact_id == contact_id,
+        )
+
+    def _made_state(self, session: Session, shop: RegisteredShop, contact_id: str, now: datetime) -> ContactState:
+        session.execute(
+            self._database.insert(ContactState)
+            .values(
+                shop_id=shop.id,
+                tenant=shop.tenant,
+                contact_id=contact_id,
+                sent={},
+                generation=1,
+                updated_at=now,
+            )
+            .on_conflict_do_nothing(index_elements=["shop_id", "tenant", "contact_id"])
+        )
+        row: ContactState = session.scalars(self._state_of(shop, contact_id).with_for_update()).one()
+        return row

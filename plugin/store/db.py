@@ -1,0 +1,140 @@
+"""One database, SQLite or PostgreSQL, behind one small interface.
+
+Transactions on SQLite begin IMMEDIATE: a deferred one that reads before it writes fails at once under load,
+whatever the busy time-out (measured: half of them with eight writers). `synchronous=FULL` keeps the promise that a
+row is on disk before the shop gets its 200.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import Insert
+from sqlalchemy.engine import CursorResult, Result, make_url
+from sqlalchemy.orm import DeclarativeBase, Session
+
+from plugin.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_TIMEOUT_S = 10
+CONNECT_TIMEOUT_S = 3
+
+
+class Database:
+    """The engine and its transactions. Safe to share between threads, not across a fork."""
+
+    def __init__(self, url: str, *, pool_size: int = 20) -> None:
+        self.url = make_url(url.replace("postgres://", "postgresql://", 1))
+        self.sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = self._sqlite_engine(pool_size) if self.sqlite else self._postgresql_engine(pool_size)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Open a session that writes; commits at the end, rolls back on any error."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Open a session that only reads; on SQLite it does not wait for writers."""
+        with Session(self.engine.execution_options(only_reads=True)) as session:
+            yield session
+
+    def insert(self, table: type[DeclarativeBase]) -> Insert:
+        """Return an INSERT that knows ON CONFLICT, which both databases spell alike under their own dialect.
+
+        Typed as PostgreSQL's, whose methods SQLite's has too.
+        """
+        if self.sqlite:
+            return cast("Insert", sqlite.insert(table))
+        return postgresql.insert(table)
+
+    def check(self) -> None:
+        """Ask the database for one row. Raises what the driver raises."""
+        with self.reading() as session:
+            session.execute(text("SELECT 1"))
+
+    def migrate(self) -> None:
+        """Bring the schema to the current revision. On PostgreSQL several machines may try: one at a time does it."""
+        from alembic import command
+
+        if self.sqlite and self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self.engine.connect() as connection:
+            if not self.sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(7420615003)"))
+            config = _alembic_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+
+    def check_schema(self) -> None:
+        """Raise ConfigurationError when the schema is not the one that this version needs."""
+        from alembic.migration import MigrationContext
+        from alembic.script import ScriptDirectory
+
+        wanted = ScriptDirectory.from_config(_alembic_config()).get_current_head()
+        with self.engine.connect() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+        if found != wanted:
+            raise ConfigurationError(
+                [
+                    f"The database schema is at {found or 'nothing'}, this version needs {wanted}: run `engage-plugin migrate`."
+                ]
+            )
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+    def _sqlite_engine(self, pool_size: int) -> Engine:
+        engine = create_engine(
+            self.url, pool_size=pool_size, max_overflow=pool_size, connect_args={"timeout": BUSY_TIMEOUT_S}
+        )
+
+        @event.listens_for(engine, "connect")
+        def prepare(connection: Any, _record: object) -> None:
+            connection.isolation_level = None  # SQLAlchemy sends our own BEGIN below
+            for pragma in (
+                "journal_mode=WAL",
+                "synchronous=FULL",
+                "foreign_keys=ON",
+                f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
+            ):
+                connection.execute(f"PRAGMA {pragma}")
+
+        @event.listens_for(engine, "begin")
+        def begin(connection: Connection) -> None:
+            only_reads = connection.get_execution_options().get("only_reads", False)
+            connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
+
+        return engine
+
+    def _postgresql_engine(self, pool_size: int) -> Engine:
+        url = self.url.set(drivername="postgresql+psycopg")
+        return create_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": "-c timezone=UTC"},
+        )
+
+
+def changed_rows(result: Result[Any]) -> int:
+    """Return how many rows a writing statement touched."""
+    return cast("CursorResult[Any]", result).rowcount
+
+
+def _alembic_config() -> "Config":
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config

@@ -1,0 +1,427 @@
+"""The inbox: one row a webhook, committed before the shop gets its 2xx, claimed in order per customer.
+
+A pending row is due when its next_attempt_at has come. A row that must wait behind another of its ordering key has
+none; whoever ends the row in front makes it due. What a crash leaves behind, the sweep finds (`plugin.store.sweep`).
+"""
+
+import random
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from plugin.errors import LeaseLostError
+from plugin.events import ALWAYS_KINDS, CONTACT_KINDS
+from plugin.store.db import Database, changed_rows
+from plugin.store.models import AcceptedCount, DeliveryAttempt, InboxEvent, Shop, State
+
+COUNT_SHARDS = 16
+CANDIDATES = 16
+CLAIM_ROUNDS = 8
+MAX_ERROR_LENGTH = 1000
+UNFINISHED = (State.PENDING, State.LEASED)
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """A webhook to be stored. state: pending, or ignored for a topic that is not for us (then without its body)."""
+
+    shop_id: int
+    platform: str
+    topic: str
+    kind: str
+    dedupe_key: str
+    ordering_key: str
+    occurred_at: datetime
+    received_at: datetime
+    body: bytes | None
+    order_ref: str | None = None
+    meta: Mapping[str, str] = field(default_factory=dict)
+    state: State = State.PENDING
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of a webhook at the door. taken_up: a parked event that the shop sent again goes on."""
+
+    event_id: int
+    duplicate: bool = False
+    taken_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An event that this worker holds under a lease. attempts counts the try that now begins."""
+
+    id: int
+    shop_id: int
+    platform: str
+    topic: str
+    kind: str
+    ordering_key: str
+    order_ref: str | None
+    meta: Mapping[str, str]
+    body: bytes
+    occurred_at: datetime
+    received_at: datetime
+    attempts: int
+    first_attempt_at: datetime
+    lease_token: str
+    progress: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEntry:
+    """One line of an event's timeline. sent and outcome hold no personal data; duration_ms: milliseconds."""
+
+    at: datetime
+    operation: str
+    outcome: str
+    sent: str | None = None
+    status: int | None = None
+    duration_ms: int | None = None
+
+
+class Inbox:
+    """Stores, claims and ends events."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def accept(self, new: NewEvent) -> Accepted:
+        """Store one webhook, durable when this returns. A duplicate is not stored again."""
+        return self.accept_many([new])[0]
+
+    def accept_many(self, events: Sequence[NewEvent]) -> list[Accepted]:
+        """Store several webhooks in one commit."""
+        with self._database.transaction() as session:
+            accepted = [self._accept(session, new) for new in events]
+            stored = sum(1 for result in accepted if not result.duplicate)
+            if stored:
+                self._count(session, stored)
+        return accepted
+
+    def claim(self, now: datetime, lease: timedelta) -> Claimed | None:
+        """Take the next due event whose customer is free, or None. Counts the attempt before it begins."""
+        for _ in range(CLAIM_ROUNDS):
+            looked_at, claimed = self._claim_one(now, lease)
+            if claimed is not None or not looked_at:
+                return claimed
+        return None
+
+    def more_is_due(self, now: datetime) -> bool:
+        """Tell whether any event is due, so that another worker is worth waking."""
+        with self._database.reading() as session:
+            return session.scalar(due_events(now).limit(1)) is not None
+
+    def keep(self, claimed: Claimed, entries: Sequence[AttemptEntry], now: datetime, lease: timedelta) -> None:
+        """Store the progress made and prolong the lease. Raises LeaseLostError when another worker has the event."""
+        with self._database.transaction() as session:
+            self._change(session, claimed, progress=claimed.progress, lease_expires_at=now + lease)
+            _log(session, claimed, entries)
+
+    def check_lease(self, claimed: Claimed, now: datetime, lease: timedelta) -> None:
+        """Prolong the lease. Raises LeaseLostError when another worker has the event."""
+        self.keep(claimed, (), now, lease)
+
+    def finish(
+        self,
+        claimed: Claimed,
+        state: State,
+        now: datetime,
+        *,
+        entries: Sequence[AttemptEntry] = (),
+        error: str | None = None,
+        error_code: str | None = None,
+        holds: bool = False,
+    ) -> None:
+        """End the try: delivered, ignored, parked or spooled. Lets the customer's next event go.
+
+        holds: whether a parked event makes the customer's later contact changes wait. Raises LeaseLostError.
+        """
+        with self._database.transaction() as session:
+            self._change(
+                session,
+                claimed,
+                state=state,
+                progress=claimed.progress,
+                last_error=_short(error),
+                error_code=error_code,
+                holds=holds and state is State.PARKED,
+                finished_at=None if state is State.PARKED else now,
+                lease_token=None,
+                lease_expires_at=None,
+                next_attempt_at=None,
+            )
+            _log(session, claimed, entries)
+            release_next(session, claimed.shop_id, claimed.ordering_key, now)
+
+    def retry_later(
+        self,
+        claimed: Claimed,
+        at: datetime,
+        *,
+        error: str,
+        error_code: str,
+        entries: Sequence[AttemptEntry] = (),
+        counts: bool = True,
+        lets_others_pass: bool = False,
+    ) -> None:
+        """Put the event back until `at`. counts: False gives the attempt back.
+
+        lets_others_pass: the event waits for something that a later event of the same customer may bring, and so must
+        not stand in its way. Raises LeaseLostError.
+        """
+        with self._database.transaction() as session:
+            self._change(
+                session,
+                claimed,
+                state=State.PENDING,
+                progress=claimed.progress,
+                attempts=claimed.attempts if counts else claimed.attempts - 1,
+                last_error=_short(error),
+                error_code=error_code,
+                lease_token=None,
+                lease_expires_at=None,
+                next_attempt_at=at,
+                held_by=claimed.id if lets_others_pass else None,
+            )
+            _log(session, claimed, entries)
+            if lets_others_pass:
+                release_next(session, claimed.shop_id, claimed.ordering_key, claimed.received_at)
+
+    def ordering_key_of_order(self, shop_id: int, order_ref: str) -> str | None:
+        """Return the customer's ordering key that an earlier event of the same order has, or None."""
+        with self._database.reading() as session:
+            return session.scalar(
+                select(InboxEvent.ordering_key)
+                .where(
+                    InboxEvent.shop_id == shop_id,
+                    InboxEvent.order_ref == order_ref,
+                    InboxEvent.ordering_key.not_like("order:%"),
+                )
+                .order_by(InboxEvent.id)
+                .limit(1)
+            )
+
+    def _claim_one(self, now: datetime, lease: timedelta) -> tuple[int, Claimed | None]:
+        """Look at the first due events; return how many there were and the one that was leased."""
+        with self._database.transaction() as session:
+            due = session.scalars(
+                select(InboxEvent)
+                .join(Shop, Shop.id == InboxEvent.shop_id)
+                .where(_is_due(now))
+                .order_by(InboxEvent.next_attempt_at, InboxEvent.id)
+                .limit(CANDIDATES)
+                .with_for_update(skip_locked=True, of=InboxEvent)
+            ).all()
+            for row in due:
+                if not self._step_aside(session, row, now) and self._lease(session, row, now, lease):
+                    return len(due), _claimed(row)
+        return len(due), None
+
+    def _accept(self, session: Session, new: NewEvent) -> Accepted:
+        values = {
+            "shop_id": new.shop_id,
+            "platform": new.platform,
+            "topic": new.topic,
+            "kind": new.kind,
+            "dedupe_key": new.dedupe_key,
+            "ordering_key": new.ordering_key,
+            "order_ref": new.order_ref,
+            "meta": dict(new.meta),
+            "body": new.body,
+            "occurred_at": new.occurred_at,
+            "received_at": new.received_at,
+            "state": new.state,
+            "attempts": 0,
+            "next_attempt_at": new.received_at if new.state is State.PENDING else None,
+            "progress": {},
+            "last_error": _short(new.reason),
+            "error_code": None,
+            "holds": False,
+            "finished_at": None if new.state is State.PENDING else new.received_at,
+        }
+        event_id = session.scalar(
+            self._database.insert(InboxEvent)
+            .values(**values)
+            .on_conflict_do_nothing(index_elements=["shop_id", "dedupe_key"])
+            .returning(InboxEvent.id)
+        )
+        if event_id is not None:
+            return Accepted(event_id)
+        known = session.execute(
+            select(InboxEvent.id, InboxEvent.state).where(
+                InboxEvent.shop_id == new.shop_id, InboxEvent.dedupe_key == new.dedupe_key
+            )
+        ).one()
+        taken_up = known.state == State.PARKED and take_up(session, known.id, new.received_at)
+        return Accepted(known.id, duplicate=True, taken_up=taken_up)
+
+    def _count(self, session: Session, stored: int) -> None:
+        shard = random.randrange(COUNT_SHARDS)  # noqa: S311 - spreads writers, guards nothing
+        session.execute(
+            self._database.insert(AcceptedCount)
+            .values(shard=shard, amount=stored)
+            .on_conflict_do_update(index_elements=["shard"], set_={"amount": AcceptedCount.amount + stored})
+        )
+
+    def _step_aside(self, session: Session, row: InboxEvent, now: datetime) -> bool:
+        """Tell whether the row must wait for another of its customer; if so, it is no longer due."""
+        same_key = and_(InboxEvent.shop_id == row.shop_id, InboxEvent.ordering_key == row.ordering_key)
+        earlier = or_(
+            InboxEvent.occurred_at < row.occurred_at,
+            and_(InboxEvent.occurred_at == row.occurred_at, InboxEvent.id < row.id),
+        )
+        running_or_in_front = or_(
+            InboxEvent.state == State.LEASED,
+            and_(InboxEvent.state == State.PENDING, InboxEvent.held_by.is_(None), earlier),
+        )
+        in_front = session.scalar(select(InboxEvent.id).where(same_key, running_or_in_front).limit(1))
+        if in_front is not None:
+            # Only under a lock on the row in front is it certain that whoever ends that row will see ours waiting. A row
+            # that is locked is ending just now: ours stays due. Waiting for it could be a deadlock.
+            locked = select(InboxEvent.id).where(InboxEvent.id == in_front, InboxEvent.state.in_(UNFINISHED))
+            if session.scalar(locked.with_for_update(skip_locked=True)) is not None:
+                row.next_attempt_at = None
+                session.flush()
+            return True
+        if row.kind not in CONTACT_KINDS:
+            return False
+        parked = select(InboxEvent.id).where(same_key, earlier, InboxEvent.state == State.PARKED, InboxEvent.holds)
+        row.held_by = session.scalar(parked.order_by(InboxEvent.occurred_at, InboxEvent.id).limit(1))
+        if row.held_by is None:
+            return False
+        row.next_attempt_at = None
+        session.flush()
+        release_next(session, row.shop_id, row.ordering_key, now)
+        return True
+
+    def _lease(self, session: Session, row: InboxEvent, now: datetime, lease: timedelta) -> bool:
+        try:
+            with session.begin_nested():
+                row.state = State.LEASED
+                row.held_by = None
+                row.attempts += 1
+                row.first_attempt_at = row.first_attempt_at or now
+                row.lease_token = secrets.token_hex(16)
+                row.lease_expires_at = now + lease
+                session.flush()
+        except IntegrityError:  # another worker leased an event of this customer meanwhile
+            return False
+        return True
+
+    def _change(self, session: Session, claimed: Claimed, **values: object) -> None:
+        found = session.execute(
+            update(InboxEvent)
+            .where(
+                InboxEvent.id == claimed.id,
+                InboxEvent.state == State.LEASED,
+                InboxEvent.lease_token == claimed.lease_token,
+            )
+            .values(**values)
+        )
+        if changed_rows(found) != 1:
+            raise LeaseLostError(f"Event {claimed.id} is no longer leased to this worker; it stops here.")
+
+
+def due_events(now: datetime) -> Select[int]:
+    """Return the statement that selects the ids of due events of shops whose deliveries run."""
+    return select(InboxEvent.id).join(Shop, Shop.id == InboxEvent.shop_id).where(_is_due(now))
+
+
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    """A stopped shop's events wait, but erasures and the like must go on after an uninstallation."""
+    goes = or_(Shop.stopped_reason.is_(None), InboxEvent.kind.in_(ALWAYS_KINDS))
+    return and_(InboxEvent.state == State.PENDING, InboxEvent.next_attempt_at <= now, goes)
+
+
+def release_next(session: Session, shop_id: int, ordering_key: str, now: datetime) -> None:
+    """Make the customer's first waiting event due."""
+    head = session.scalar(
+        select(InboxEvent.id)
+        .where(
+            InboxEvent.shop_id == shop_id,
+            InboxEvent.ordering_key == ordering_key,
+            InboxEvent.state == State.PENDING,
+            InboxEvent.next_attempt_at.is_(None),
+            InboxEvent.held_by.is_(None),
+        )
+        .order_by(InboxEvent.occurred_at, InboxEvent.id)
+        .limit(1)
+    )
+    if head is not None:
+        session.execute(update(InboxEvent).where(InboxEvent.id == head).values(next_attempt_at=now))
+
+
+def take_up(session: Session, event_id: int, now: datetime) -> bool:
+    """Make a parked event pending again with its attempts at zero. Finished steps stay finished."""
+    found = session.execute(
+        update(InboxEvent)
+        .where(InboxEvent.id == event_id, InboxEvent.state == State.PARKED)
+        .values(
+            state=State.PENDING,
+            attempts=0,
+            first_attempt_at=None,
+            next_attempt_at=now,
+            held_by=None,
+            holds=False,
+        )
+    )
+    if changed_rows(found) != 1:
+        return False
+    let_go(session, event_id)
+    return True
+
+
+def let_go(session: Session, event_id: int) -> None:
+    """Let events that waited for a parked one wait for their turn instead."""
+    session.execute(update(InboxEvent).where(InboxEvent.held_by == event_id).values(held_by=None))
+
+
+def _claimed(row: InboxEvent) -> Claimed:
+    assert row.lease_token is not None
+    assert row.first_attempt_at is not None
+    return Claimed(
+        id=row.id,
+        shop_id=row.shop_id,
+        platform=row.platform,
+        topic=row.topic,
+        kind=row.kind,
+        ordering_key=row.ordering_key,
+        order_ref=row.order_ref,
+        meta=row.meta,
+        body=row.body or b"",
+        occurred_at=row.occurred_at,
+        received_at=row.received_at,
+        attempts=row.attempts,
+        first_attempt_at=row.first_attempt_at,
+        lease_token=row.lease_token,
+        progress=dict(row.progress),
+    )
+
+
+def _log(session: Session, claimed: Claimed, entries: Sequence[AttemptEntry]) -> None:
+    session.add_all(
+        DeliveryAttempt(
+            event_id=claimed.id,
+            attempt=claimed.attempts,
+            at=entry.at,
+            operation=entry.operation,
+            sent=entry.sent,
+            outcome=entry.outcome,
+            status=entry.status,
+            duration_ms=entry.duration_ms,
+        )
+        for entry in entries
+    )
+
+
+def _short(text: str | None) -> str | None:
+    return None if text is None else text[:MAX_ERROR_LENGTH]

@@ -1,0 +1,193 @@
+"""What an operator sees of the inbox and may do to it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select, update
+
+from plugin.errors import ConflictError, NotFoundHereError
+from plugin.store.db import Database
+from plugin.store.inbox import let_go, release_next, take_up
+from plugin.store.models import AcceptedCount, DeliveryAttempt, InboxEvent, Shop, State
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events to list; None does not narrow. since and until bound received_at."""
+
+    state: str | None = None
+    shop: str | None = None
+    topic: str | None = None
+    ordering_key: str | None = None
+    error_code: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One event as an operator sees it, without its body."""
+
+    id: int
+    shop: str
+    topic: str
+    kind: str
+    state: str
+    ordering_key: str
+    attempts: int
+    occurred_at: datetime
+    received_at: datetime
+    next_attempt_at: datetime | None
+    finished_at: datetime | None
+    last_error: str | None
+    error_code: str | None
+    held_by: int | None
+    progress: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """One step of an event. duration_ms: milliseconds."""
+
+    at: datetime
+    attempt: int
+    operation: str
+    sent: str | None
+    outcome: str
+    status: int | None
+    duration_ms: int | None
+
+
+class InboxDesk:
+    """Lists, shows, retries and discards events."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def status(self) -> dict[str, int]:
+        """Return accepted and the number of events in each state, read in one transaction."""
+        with self._database.reading() as session:
+            accepted = session.scalar(select(func.coalesce(func.sum(AcceptedCount.amount), 0)))
+            counted = dict(session.execute(select(InboxEvent.state, func.count()).group_by(InboxEvent.state)).all())
+        return {
+            "accepted": int(accepted or 0),
+            **{state.value: int(counted.get(state.value, 0)) for state in State},
+        }
+
+    def oldest_pending(self) -> dict[str, datetime]:
+        """Return, per shop name, when its oldest unfinished event was received."""
+        with self._database.reading() as session:
+            rows = session.execute(
+                select(Shop.name, func.min(InboxEvent.received_at))
+                .join(Shop, Shop.id == InboxEvent.shop_id)
+                .where(InboxEvent.state.in_([State.PENDING, State.LEASED]))
+                .group_by(Shop.name)
+            ).all()
+        return {name: received_at for name, received_at in rows if received_at is not None}
+
+    def find(self, wanted: EventFilter, *, limit: int = 50, after_id: int = 0) -> list[EventRow]:
+        """Return events by id, newest last; `after_id` pages."""
+        statement = select(InboxEvent, Shop.name).join(Shop, Shop.id == InboxEvent.shop_id)
+        for column, value in (
+            (InboxEvent.state, wanted.state),
+            (Shop.name, wanted.shop),
+            (InboxEvent.topic, wanted.topic),
+            (InboxEvent.ordering_key, wanted.ordering_key),
+            (InboxEvent.error_code, wanted.error_code),
+        ):
+            if value is not None:
+                statement = statement.where(column == value)
+        if wanted.since is not None:
+            statement = statement.where(InboxEvent.received_at >= wanted.since)
+        if wanted.until is not None:
+            statement = statement.where(InboxEvent.received_at < wanted.until)
+        statement = statement.where(InboxEvent.id > after_id).order_by(InboxEvent.id).limit(limit)
+        with self._database.reading() as session:
+            return [_row(event, name) for event, name in session.execute(statement).all()]
+
+    def show(self, event_id: int) -> tuple[EventRow, list[TimelineEntry]]:
+        """Return one event and its timeline. Raises NotFoundHereError."""
+        with self._database.reading() as session:
+            found = session.execute(
+                select(InboxEvent, Shop.name).join(Shop, Shop.id == InboxEvent.shop_id).where(InboxEvent.id == event_id)
+            ).one_or_none()
+            if found is None:
+                raise NotFoundHereError(
+                    f"There is no event {event_id}: `engage-plugin events list` shows those that are."
+                )
+            attempts = session.scalars(
+                select(DeliveryAttempt).where(DeliveryAttempt.event_id == event_id).order_by(DeliveryAttempt.id)
+            ).all()
+        timeline = [
+            TimelineEntry(a.at, a.attempt, a.operation, a.sent, a.outcome, a.status, a.duration_ms) for a in attempts
+        ]
+        return _row(found[0], found[1]), timeline
+
+    def retry(self, event_ids: Sequence[int], now: datetime) -> list[int]:
+        """Make parked events pending again, and bring waiting retries forward.
+
+        Returns the ids that were taken up. Raises NotFoundHereError for an unknown id and ConflictError for one
+        that is finished or being worked on.
+        """
+        taken = []
+        with self._database.transaction() as session:
+            for event_id in event_ids:
+                state = session.scalar(select(InboxEvent.state).where(InboxEvent.id == event_id))
+                if state is None:
+                    raise NotFoundHereError(f"There is no event {event_id}.")
+                if state == State.PENDING:
+                    session.execute(
+                        update(InboxEvent)
+                        .where(InboxEvent.id == event_id, InboxEvent.next_attempt_at.is_not(None))
+                        .values(next_attempt_at=now)
+                    )
+                elif not take_up(session, event_id, now):
+                    raise ConflictError(f"Event {event_id} is {state}: only parked and pending events can be retried.")
+                taken.append(event_id)
+        return taken
+
+    def discard(self, event_id: int, why: str, now: datetime) -> None:
+        """End a parked or pending event for good, with a person's reason. Raises ConflictError, NotFoundHereError."""
+        with self._database.transaction() as session:
+            row = session.get(InboxEvent, event_id)
+            if row is None:
+                raise NotFoundHereError(f"There is no event {event_id}.")
+            if row.state not in {State.PARKED, State.PENDING}:
+                raise ConflictError(
+                    f"Event {event_id} is {row.state}: only parked and pending events can be discarded."
+                )
+            row.state = State.DISCARDED
+            row.finished_at = now
+            row.next_attempt_at = None
+            row.held_by = None
+            row.holds = False
+            session.flush()
+            session.add(
+                DeliveryAttempt(
+                    event_id=event_id, attempt=row.attempts, at=now, operation="discard", outcome=why[:1000]
+                )
+            )
+            let_go(session, event_id)
+            release_next(session, row.shop_id, row.ordering_key, now)
+
+
+def _row(event: InboxEvent, shop: str) -> EventRow:
+    return EventRow(
+        id=event.id,
+        shop=shop,
+        topic=event.topic,
+        kind=event.kind,
+        state=event.state,
+        ordering_key=event.ordering_key,
+        attempts=event.attempts,
+        occurred_at=event.occurred_at,
+        received_at=event.received_at,
+        next_attempt_at=event.next_attempt_at,
+        finished_at=event.finished_at,
+        last_error=event.last_error,
+        error_code=event.error_code,
+        held_by=event.held_by,
+        progress=event.progress,
+    )

@@ -1,0 +1,319 @@
+"""The tables. Migrations in `migrations/` make them; a test holds both to each other."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from plugin.store.types import BigId, UtcDateTime
+
+
+class State(StrEnum):
+    """Where an event is. Every event is in exactly one (DESIGN, the inbox is the truth)."""
+
+    PENDING = "pending"
+    LEASED = "leased"
+    DELIVERED = "delivered"
+    IGNORED = "ignored"
+    PARKED = "parked"
+    SPOOLED = "spooled"
+    DISCARDED = "discarded"
+
+
+#: States that end an event's way through this plugin.
+FINAL_STATES = frozenset({State.DELIVERED, State.IGNORED, State.DISCARDED})
+
+
+class Base(DeclarativeBase):
+    """Base of all tables."""
+
+    type_annotation_map = {datetime: UtcDateTime(), dict[str, Any]: JSON(), list[Any]: JSON()}  # noqa: RUF012
+
+
+class Shop(Base):
+    """A registered shop. Columns that end in _encrypted hold text sealed with SECRET_KEY.
+
+    stopped_reason: why deliveries stand still (Engage refuses the key); None while they run.
+    """
+
+    __tablename__ = "shops"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    platform: Mapped[str] = mapped_column(String(32))
+    shop_domain: Mapped[str | None] = mapped_column(String(255))
+    engage_url: Mapped[str] = mapped_column(String(255))
+    engage_key_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
+    webhook_secrets_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
+    shopper_secret_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
+    settings: Mapped[dict[str, Any]] = mapped_column()
+    stopped_reason: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column()
+
+    __table_args__ = (
+        Index(
+            "ix_shops_domain",
+            "platform",
+            "shop_domain",
+            unique=True,
+            postgresql_where=text("shop_domain IS NOT NULL"),
+            sqlite_where=text("shop_domain IS NOT NULL"),
+        ),
+    )
+
+
+_UNFINISHED = text("state IN ('pending', 'leased', 'parked')")
+_PENDING = text("state = 'pending'")
+_LEASED = text("state = 'leased'")
+_WAITING = text("state = 'pending' AND next_attempt_at IS NULL")
+
+
+class InboxEvent(Base):
+    """One webhook as it was received.
+
+    kind: what the topic becomes (signup, order_paid ...). order_ref: the shop's order id, where the body names one.
+    next_attempt_at: None on a pending event that waits behind another of its ordering key. held_by: the parked event
+    that it waits for, or its own id when it waits for something and lets others pass. holds: whether this parked event
+    makes others wait. lease_token: fences off a worker that lost its lease. progress: finished steps. error_code: a
+    short stable word, the same for the same kind of fault.
+    """
+
+    __tablename__ = "inbox_events"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
+    platform: Mapped[str] = mapped_column(String(32))
+    topic: Mapped[str] = mapped_column(String(128))
+    kind: Mapped[str] = mapped_column(String(32))
+    dedupe_key: Mapped[str] = mapped_column(String(160))
+    ordering_key: Mapped[str] = mapped_column(String(160))
+    order_ref: Mapped[str | None] = mapped_column(String(128))
+    meta: Mapped[dict[str, Any]] = mapped_column()
+    body: Mapped[bytes | None] = mapped_column(LargeBinary)
+    occurred_at: Mapped[datetime] = mapped_column()
+    received_at: Mapped[datetime] = mapped_column()
+    state: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    first_attempt_at: Mapped[datetime | None] = mapped_column()
+    next_attempt_at: Mapped[datetime | None] = mapped_column()
+    held_by: Mapped[int | None] = mapped_column(BigId)
+    holds: Mapped[bool] = mapped_column(Boolean, default=False)
+    lease_token: Mapped[str | None] = mapped_column(String(32))
+    lease_expires_at: Mapped[datetime | None] = mapped_column()
+    progress: Mapped[dict[str, Any]] = mapped_column()
+    last_error: Mapped[str | None] = mapped_column(Text)
+    error_code: Mapped[str | None] = mapped_column(String(128))
+    finished_at: Mapped[datetime | None] = mapped_column()
+
+    __table_args__ = (
+        UniqueConstraint("shop_id", "dedupe_key", name="uq_inbox_dedupe"),
+        Index("ix_inbox_due", "next_attempt_at", "id", postgresql_where=_PENDING, sqlite_where=_PENDING),
+        Index(
+            "ix_inbox_key",
+            "shop_id",
+            "ordering_key",
+            "occurred_at",
+            "id",
+            postgresql_where=_UNFINISHED,
+            sqlite_where=_UNFINISHED,
+        ),
+        # one lease a customer: two workers can never hold two events of one ordering key
+        Index(
+            "uq_inbox_lease",
+            "shop_id",
+            "ordering_key",
+            unique=True,
+            postgresql_where=_LEASED,
+            sqlite_where=_LEASED,
+        ),
+        Index("ix_inbox_lease_end", "lease_expires_at", postgresql_where=_LEASED, sqlite_where=_LEASED),
+        Index(
+            "ix_inbox_order",
+            "shop_id",
+            "order_ref",
+            postgresql_where=text("order_ref IS NOT NULL"),
+            sqlite_where=text("order_ref IS NOT NULL"),
+        ),
+        Index("ix_inbox_state", "state", "id"),
+        Index("ix_inbox_waiting", "shop_id", "ordering_key", postgresql_where=_WAITING, sqlite_where=_WAITING),
+    )
+
+
+class AcceptedCount(Base):
+    """How many events were ever accepted, counted in the transactions that store them.
+
+    The sum of all states must equal it. Split into shards so that receivers do not wait for one another on one row.
+    """
+
+    __tablename__ = "accepted_counts"
+
+    shard: Mapped[int] = mapped_column(Integer, primary_key=True)
+    amount: Mapped[int] = mapped_column(BigId, default=0)
+
+
+class DeliveryAttempt(Base):
+    """One call to Engage, or one step of an event, without personal data. duration_ms: milliseconds."""
+
+    __tablename__ = "delivery_attempts"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    event_id: Mapped[int] = mapped_column(ForeignKey("inbox_events.id"), index=True)
+    attempt: Mapped[int] = mapped_column(Integer)
+    at: Mapped[datetime] = mapped_column()
+    operation: Mapped[str] = mapped_column(String(64))
+    sent: Mapped[str | None] = mapped_column(Text)
+    outcome: Mapped[str] = mapped_column(Text)
+    status: Mapped[int | None] = mapped_column(Integer)
+    duration_ms: Mapped[int | None] = mapped_column(Integer)
+
+
+class ContactLink(Base):
+    """A shop's customer and the contact that it is in one Engage tenant. verified: DESIGN, who is who."""
+
+    __tablename__ = "contact_links"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
+    tenant: Mapped[str] = mapped_column(String(32))
+    customer_id: Mapped[str] = mapped_column(String(128))
+    contact_id: Mapped[str] = mapped_column(String(64), index=True)
+    verified: Mapped[bool] = mapped_column(Boolean)
+    reason: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column()
+
+    __table_args__ = (UniqueConstraint("shop_id", "tenant", "customer_id", name="uq_link_customer"),)
+
+
+class ContactState(Base):
+    """What this shop last told Engage of a contact.
+
+    sent: field -> [keyed hash of the value, time of the fact]. generation: part of every cache key; adding one
+    forgets all cached pages of the contact on every machine.
+    """
+
+    __tablename__ = "contact_states"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
+    tenant: Mapped[str] = mapped_column(String(32))
+    contact_id: Mapped[str] = mapped_column(String(64))
+    contact_type: Mapped[str | None] = mapped_column(String(64))
+    sent: Mapped[dict[str, Any]] = mapped_column()
+    generation: Mapped[int] = mapped_column(Integer, default=1)
+    updated_at: Mapped[datetime] = mapped_column()
+
+    __table_args__ = (UniqueConstraint("shop_id", "tenant", "contact_id", name="uq_contact_state"),)
+
+
+class ConsentEntry(Base):
+    """One dated yes or no of a shopper. Entries are added, never changed."""
+
+    __tablename__ = "consent_entries"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
+    contact_id: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(String(128))
+    value: Mapped[bool] = mapped_column(Boolean)
+    at: Mapped[datetime] = mapped_column()
+    source: Mapped[str | None] = mapped_column(String(255))
+    event_id: Mapped[int | None] = mapped_column(BigId)
+    recorded_at: Mapped[datetime] = mapped_column()
+
+    __table_args__ = (Index("ix_consent_contact", "shop_id", "contact_id", "subject", "at"),)
+
+
+class ShopOrder(Base):
+    """An order of the shop: who bought, what, what was given back and what it redeemed.
+
+    details: lines, refunds and promotions as JSON with money as text. receipt_sent_at: when Engage took the
+    purchase receipt; it decides that an order is sent once however often the shop says that it was paid.
+    """
+
+    __tablename__ = "shop_orders"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
+    order_id: Mapped[str] = mapped_column(String(128))
+    order_number: Mapped[str] = mapped_column(String(128))
+    customer_id: Mapped[str | None] = mapped_column(String(128))
+    contact_id: Mapped[str | None] = mapped_column(String(64))
+    currency: Mapped[str] = mapped_column(String(3))
+    total: Mapped[str] = mapped_column(String(32))
+    occurred_at: Mapped[datetime] = mapped_column()
+    store_external_id: Mapped[str] = mapped_column(String(128))
+    exchange_rate: Mapped[str | None] = mapped_column(String(32))
+    details: Mapped[dict[str, Any]] = mapped_column()
+    event_id: Mapped[int | None] = mapped_column(BigId)
+    receipt_sent_at: Mapped[datetime | None] = mapped_column()
+
+    __table_args__ = (
+        UniqueConstraint("shop_id", "order_id", name="uq_order"),
+        Index("ix_order_customer", "shop_id", "customer_id", "occurred_at"),
+    )
+
+
+class Redemption(Base):
+    """That an order means to use, or has used, a promotion assignment or voucher. Stored before Engage is called."""
+
+    __tablename__ = "redemptions"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
+    tenant: Mapped[str] = mapped_column(String(32))
+    kind: Mapped[str] = mapped_column(String(16))
+    assignment_id: Mapped[str] = mapped_column(String(64))
+    promotion_id: Mapped[str | None] = mapped_column(String(64))
+    order_id: Mapped[str] = mapped_column(String(128))
+    event_id: Mapped[int] = mapped_column(BigId)
+    state: Mapped[str] = mapped_column(String(16))
+    note: Mapped[str | None] = mapped_column(Text)
+    intended_at: Mapped[datetime] = mapped_column()
+    finished_at: Mapped[datetime | None] = mapped_column()
+
+    __table_args__ = (UniqueConstraint("tenant", "kind", "assignment_id", name="uq_redemption"),)
+
+
+class UsedToken(Base):
+    """A shopper's hand-over token that was used; a second use is refused until it is expired anyhow."""
+
+    __tablename__ = "used_tokens"
+
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"), primary_key=True)
+    token_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class NamedLease(Base):
+    """A lock with an end, for what only one worker may do at a time (creating one contact)."""
+
+    __tablename__ = "named_leases"
+
+    name: Mapped[str] = mapped_column(String(160), primary_key=True)
+    token: Mapped[str] = mapped_column(String(32))
+    expires_at: Mapped[datetime] = mapped_column()
+
+
+class Erasure(Base):
+    """That a person's data was erased: counts and times, nothing of the person."""
+
+    __tablename__ = "erasures"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
+    event_id: Mapped[int | None] = mapped_column(BigId)
+    at: Mapped[datetime] = mapped_column()
+    done: Mapped[dict[str, Any]] = mapped_column()

@@ -1,0 +1,103 @@
+"""What this plugin keeps of a shop's orders: refunds find their customer and lines here, My Pages the newest ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import select, update
+
+from plugin.store.db import Database
+from plugin.store.models import ShopOrder
+from plugin.store.shops import RegisteredShop
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOrder:
+    """An order as it was sent, or is about to be.
+
+    details: JSON; `lines` (id, sku, name, quantity, gross, tax, percent as texts), `refunds` (refund id -> line id ->
+    quantity), `promotions` (assignment ids). Money is Decimal in `currency`.
+    """
+
+    order_id: str
+    order_number: str
+    customer_id: str | None
+    contact_id: str | None
+    currency: str
+    total: Decimal
+    occurred_at: datetime
+    store_external_id: str
+    exchange_rate: Decimal | None
+    details: dict[str, Any]
+    receipt_sent_at: datetime | None = None
+
+
+class Orders:
+    """Reads and writes orders."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, shop: RegisteredShop, order_id: str) -> StoredOrder | None:
+        """Return an order, or None when none was paid under that id."""
+        with self._database.reading() as session:
+            row = session.scalar(select(ShopOrder).where(ShopOrder.shop_id == shop.id, ShopOrder.order_id == order_id))
+        return None if row is None else _stored(row)
+
+    def remember(self, shop: RegisteredShop, order: StoredOrder, event_id: int) -> None:
+        """Store an order as first paid; what stands of an earlier webhook of the same order stays."""
+        with self._database.transaction() as session:
+            session.execute(
+                self._database.insert(ShopOrder)
+                .values(
+                    shop_id=shop.id,
+                    order_id=order.order_id,
+                    order_number=order.order_number,
+                    customer_id=order.customer_id,
+                    contact_id=order.contact_id,
+                    currency=order.currency,
+                    total=str(order.total),
+                    occurred_at=order.occurred_at,
+                    store_external_id=order.store_external_id,
+                    exchange_rate=None if order.exchange_rate is None else str(order.exchange_rate),
+                    details=order.details,
+                    event_id=event_id,
+                )
+                .on_conflict_do_nothing(index_elements=["shop_id", "order_id"])
+            )
+
+    def change(self, shop: RegisteredShop, order_id: str, **values: Any) -> None:
+        """Change columns of a stored order."""
+        with self._database.transaction() as session:
+            session.execute(
+                update(ShopOrder).where(ShopOrder.shop_id == shop.id, ShopOrder.order_id == order_id).values(**values)
+            )
+
+    def newest_of(self, shop: RegisteredShop, customer_id: str, limit: int = 10) -> Sequence[StoredOrder]:
+        """Return a customer's newest orders, newest first."""
+        with self._database.reading() as session:
+            rows = session.scalars(
+                select(ShopOrder)
+                .where(ShopOrder.shop_id == shop.id, ShopOrder.customer_id == customer_id)
+                .order_by(ShopOrder.occurred_at.desc())
+                .limit(limit)
+            ).all()
+        return [_stored(row) for row in rows]
+
+
+def _stored(row: ShopOrder) -> StoredOrder:
+    return StoredOrder(
+        order_id=row.order_id,
+        order_number=row.order_number,
+        customer_id=row.customer_id,
+        contact_id=row.contact_id,
+        currency=row.currency,
+        total=Decimal(row.total),
+        occurred_at=row.occurred_at,
+        store_external_id=row.store_external_id,
+        exchange_rate=None if row.exchange_rate is None else Decimal(row.exchange_rate),
+        details=row.details,
+        receipt_sent_at=row.receipt_sent_at,
+    )

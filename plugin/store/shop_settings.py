@@ -1,0 +1,226 @@
+"""Every setting of a shop: typed, with its default and its meaning. `shops set` writes them, no restart needed."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from plugin.errors import ConfigurationError
+
+_HANDLE = re.compile(r"^[\w.\-]{1,64}$")
+
+
+@dataclass(frozen=True, slots=True)
+class ShopSettings:
+    """The settings of one shop, read from its row. See SETTINGS for what each one means."""
+
+    store: str
+    source: str = "ECOM"
+    contact_type: str = "Member"
+    guest_contact_type: str = "Contact"
+    guest_orders: bool = True
+    key_attribute: str = "email"
+    email_trust: str = "verified"
+    send_external_id: bool = True
+    redeem_wait_s: int = 3600
+    give_up_after_h: int = 72
+    order_wait_s: int = 3600
+    parked_hold_contacts: bool = True
+    group_currency: str = ""
+    shipping_sku: str = "SHIPPING"
+    fee_sku: str = "FEE"
+    tip_sku: str = "TIP"
+    refund_sku: str = "REFUND"
+    voucher_field: str = "usedRewardVouchers"
+    country_stores: Mapping[str, str] = field(default_factory=dict)
+    consent_ids: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    receipt_extra: Mapping[str, str] = field(default_factory=dict)
+    erase_in_engage: bool = False
+    keep_bodies_days: int = 30
+    login_url: str = ""
+    page_title: str = ""
+    locale: str = "en"
+    time_zone: str = "UTC"
+    transactions_path: str = "list_transactions"
+    frame_ancestors: str = ""
+
+
+def _boolean(text: str) -> bool:
+    words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+    if text.lower() not in words:
+        raise ValueError("must be yes or no")
+    return words[text.lower()]
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError(f"must be a whole number from {low} to {high}") from None
+        if not low <= value <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return value
+
+    return read
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return text
+
+    return read
+
+
+def _handle(text: str) -> str:
+    if not _HANDLE.match(text):
+        raise ValueError("must be 1 to 64 letters, digits, dots, dashes or underscores")
+    return text
+
+
+def _zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("must be a time zone such as Europe/Stockholm") from None
+    return text
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _currency(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Z]{3}", text):
+        raise ValueError("must be a currency code of three capitals (ISO 4217), or empty")
+    return text
+
+
+def _address(text: str) -> str:
+    if text and (urlsplit(text).scheme not in {"http", "https"} or not urlsplit(text).hostname):
+        raise ValueError("must be an address that begins with https://, or empty")
+    return text
+
+
+def _origins(text: str) -> str:
+    for origin in text.split():
+        parts = urlsplit(origin)
+        if (
+            parts.scheme not in {"http", "https"}
+            or not parts.hostname
+            or parts.path
+            or any(c in origin for c in ";,'\"")
+        ):
+            raise ValueError("must be origins such as https://shop.example, separated by spaces")
+    return text
+
+
+def _names(text: str) -> dict[str, str]:
+    """Read NAME:VALUE pairs separated by commas, or a JSON object of texts."""
+    if text.strip().startswith("{"):
+        try:
+            found = json.loads(text)
+        except ValueError:
+            raise ValueError("is no JSON object") from None
+        if not all(isinstance(value, str) for value in found.values()):
+            raise ValueError("must hold texts only")
+        return dict(found)
+    pairs: dict[str, str] = {}
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        name, separator, value = pair.partition(":")
+        if not separator or not name.strip() or not value.strip():
+            raise ValueError("must be pairs NAME:VALUE separated by commas")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: how its text is read and what it means."""
+
+    read: Callable[[str], Any]
+    meaning: str
+
+
+SETTINGS: Mapping[str, Setting] = {
+    "store": Setting(_handle, "externalId of the Engage store that contacts are created in and receipts belong to"),
+    "source": Setting(_handle, "source of new contacts; Voyado must have registered it"),
+    "contact_type": Setting(_handle, "contact type of customers with an account"),
+    "guest_contact_type": Setting(_handle, "contact type of guests; the same as contact_type makes everybody a member"),
+    "guest_orders": Setting(_boolean, "whether orders of guests are sent (yes or no)"),
+    "key_attribute": Setting(
+        _one_of("email", "mobilePhone", "externalId"),
+        "key attribute of the contact type (email, mobilePhone, externalId)",
+    ),
+    "email_trust": Setting(_one_of("verified", "always"), "whose e-mail finds a contact: verified only, or always"),
+    "send_external_id": Setting(_boolean, "whether the shop's customer id is stored in externalId (yes or no)"),
+    "redeem_wait_s": Setting(_whole(0, 7 * 86400), "seconds that a failing redemption may hold its receipt"),
+    "give_up_after_h": Setting(
+        _whole(1, 24 * 90), "hours of retries before an event is parked, breaker time not counted"
+    ),
+    "order_wait_s": Setting(
+        _whole(0, 7 * 86400), "seconds that a refund waits for its unknown order before it is parked"
+    ),
+    "parked_hold_contacts": Setting(_boolean, "whether a parked event holds the same customer's later contact changes"),
+    "group_currency": Setting(_currency, "the tenant's group currency, for exchange rates (ISO 4217)"),
+    "shipping_sku": Setting(_handle, "SKU of shipping on receipts"),
+    "fee_sku": Setting(_handle, "SKU of fees on receipts"),
+    "tip_sku": Setting(_handle, "SKU of tips on receipts"),
+    "refund_sku": Setting(_handle, "SKU of a refunded amount without lines"),
+    "voucher_field": Setting(
+        _handle, "name of the receipt field that lists used vouchers (inferred, compare the tenant's Swagger)"
+    ),
+    "country_stores": Setting(_names, "country or channel to store, such as SE:web-se,NO:web-no; else `store` is used"),
+    "consent_ids": Setting(_names, "shop consent to Engage consent id, such as newsletter:newsletterConsent"),
+    "attributes": Setting(_names, "shop field to Engage attribute, such as customer.size:shoeSize"),
+    "receipt_extra": Setting(_names, "shop order field to extraData name on receipts"),
+    "erase_in_engage": Setting(_boolean, "whether erasing a customer in the shop deletes the contact in Engage too"),
+    "keep_bodies_days": Setting(_whole(0, 3650), "days that bodies of finished events are kept"),
+    "login_url": Setting(_address, "the shop's login page, shown to shoppers without a session"),
+    "page_title": Setting(_text, "name of the shop on My Pages; else the shop's NAME"),
+    "locale": Setting(_handle, "language of My Pages where neither contact nor browser says one"),
+    "time_zone": Setting(_zone, "zone of the times on receipts, such as Europe/Stockholm: Engage prefers local time"),
+    "transactions_path": Setting(
+        _one_of("list_transactions", "list_contact_transactions"),
+        "which of two candidate addresses the tenant answers for purchase history; found out by itself",
+    ),
+    "frame_ancestors": Setting(_origins, "origins that may show My Pages in a frame"),
+}
+
+
+def parse_settings(stored: Mapping[str, str]) -> ShopSettings:
+    """Turn stored texts into typed settings, defaults where nothing is stored.
+
+    Raises ConfigurationError that lists every fault.
+    """
+    faults: list[str] = []
+    values: dict[str, Any] = {}
+    for name, text in stored.items():
+        setting = SETTINGS.get(name)
+        if setting is None:
+            faults.append(f"{name}: no such setting; `engage-plugin shops show NAME` lists them")
+            continue
+        try:
+            values[name] = setting.read(text)
+        except ValueError as error:
+            faults.append(f"{name}={text!r} {error}")
+    if "store" not in stored:
+        faults.append("store: is needed, because the store a contact is created in can never be changed")
+    if faults:
+        raise ConfigurationError(faults)
+    return ShopSettings(**values)
+
+
+def defaults() -> dict[str, str]:
+    """Return each setting's default as an operator would type it; `store` has none."""
+    shown = {}
+    for entry in fields(ShopSettings):
+        value = "" if not isinstance(entry.default, (str, bool, int)) else entry.default
+        shown[entry.name] = ("yes" if value else "no") if isinstance(value, bool) else str(value)
+    return shown

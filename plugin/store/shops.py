@@ -1,0 +1,204 @@
+"""Registered shops: who they are, how to verify them and where their data goes."""
+
+import hashlib
+import json
+import re
+import secrets as random_secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+
+from plugin.errors import ConfigurationError, ConflictError, NotFoundHereError
+from plugin.store.db import Database
+from plugin.store.models import Shop
+from plugin.store.shop_settings import ShopSettings, parse_settings
+from plugin.store.vault import Vault
+
+_NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
+SHOPPER_SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredShop:
+    """A shop with its secrets opened, for the time of one piece of work.
+
+    tenant: stands for the Engage tenant without naming it; links made in one tenant are not used in another.
+    stopped_reason: why deliveries stand still, None while they run.
+    """
+
+    id: int
+    name: str
+    platform: str
+    shop_domain: str | None
+    engage_url: str
+    tenant: str
+    settings: ShopSettings
+    stopped_reason: str | None
+    stored_settings: Mapping[str, str]
+    engage_key: str = field(repr=False)
+    webhook_secrets: tuple[str, ...] = field(repr=False)
+    shopper_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NewShop:
+    """What `shops add` is given."""
+
+    name: str
+    platform: str
+    engage_url: str
+    engage_key: str = field(repr=False)
+    webhook_secret: str = field(repr=False)
+    settings: Mapping[str, str]
+    shop_domain: str | None = None
+
+
+class Shops:
+    """Reads and writes shops."""
+
+    def __init__(self, database: Database, vault: Vault) -> None:
+        self._database = database
+        self._vault = vault
+
+    def add(self, new: NewShop, now: datetime) -> RegisteredShop:
+        """Register a shop. Raises ConfigurationError with every fault, ConflictError when the name or domain is taken."""
+        faults = (
+            []
+            if _NAME.match(new.name)
+            else [
+                f"The name {new.name!r} must be lower-case letters, digits and dashes, at most 63: it stands in addresses "
+                "and in every receipt's id."
+            ]
+        )
+        if not new.engage_key:
+            faults.append("The Engage key is empty.")
+        try:
+            parse_settings(new.settings)
+        except ConfigurationError as error:
+            faults += error.faults
+        if faults:
+            raise ConfigurationError(faults)
+        row = Shop(
+            name=new.name,
+            platform=new.platform,
+            shop_domain=new.shop_domain.lower() if new.shop_domain else None,
+            engage_url=new.engage_url.rstrip("/"),
+            engage_key_encrypted=self._vault.seal(new.engage_key),
+            webhook_secrets_encrypted=self._vault.seal(json.dumps([new.webhook_secret])),
+            shopper_secret_encrypted=self._vault.seal(random_secrets.token_urlsafe(SHOPPER_SECRET_BYTES)),
+            settings=dict(new.settings),
+            stopped_reason=None,
+            created_at=now,
+        )
+        try:
+            with self._database.transaction() as session:
+                session.add(row)
+        except IntegrityError as error:
+            raise ConflictError(
+                f"A shop named {new.name!r}, or one with that domain on {new.platform}, is registered already: "
+                "`engage-plugin shops list` shows them."
+            ) from error
+        return self._opened(row)
+
+    def get(self, name: str) -> RegisteredShop:
+        """Return a shop by name. Raises NotFoundHereError."""
+        with self._database.reading() as session:
+            row = session.scalar(select(Shop).where(Shop.name == name))
+        if row is None:
+            raise NotFoundHereError(
+                f"There is no shop named {name!r}: `engage-plugin shops list` shows those that are."
+            )
+        return self._opened(row)
+
+    def find(self, platform: str, name: str) -> RegisteredShop | None:
+        """Return the shop of an address /<platform>/<name>, or None."""
+        with self._database.reading() as session:
+            row = session.scalar(select(Shop).where(Shop.name == name, Shop.platform == platform))
+        return None if row is None else self._opened(row)
+
+    def by_id(self, shop_id: int) -> RegisteredShop:
+        """Return a shop by row id. Raises NotFoundHereError."""
+        with self._database.reading() as session:
+            row = session.get(Shop, shop_id)
+        if row is None:
+            raise NotFoundHereError(f"There is no shop with the row id {shop_id}.")
+        return self._opened(row)
+
+    def of_platform(self, platform: str) -> tuple[RegisteredShop, ...]:
+        """Return every shop of a platform, for app-wide addresses."""
+        with self._database.reading() as session:
+            rows = session.scalars(select(Shop).where(Shop.platform == platform).order_by(Shop.id)).all()
+        return tuple(self._opened(row) for row in rows)
+
+    def all(self) -> tuple[RegisteredShop, ...]:
+        """Return every shop by name."""
+        with self._database.reading() as session:
+            rows = session.scalars(select(Shop).order_by(Shop.name)).all()
+        return tuple(self._opened(row) for row in rows)
+
+    def change(self, name: str, changes: Mapping[str, str]) -> RegisteredShop:
+        """Set settings; an empty text takes one back to its default. Raises ConfigurationError, NotFoundHereError."""
+        shop = self.get(name)
+        wanted = {**shop.stored_settings, **changes}
+        wanted = {key: value for key, value in wanted.items() if value != "" or key not in changes}
+        parse_settings(wanted)
+        with self._database.transaction() as session:
+            session.execute(update(Shop).where(Shop.id == shop.id).values(settings=wanted))
+        return self.get(name)
+
+    def replace_secrets(
+        self,
+        name: str,
+        *,
+        engage_key: str | None = None,
+        engage_url: str | None = None,
+        webhook_secret: str | None = None,
+    ) -> RegisteredShop:
+        """Change the key, the address or the webhook secret; the former webhook secret stays valid beside the new one.
+
+        A changed key or address also starts stopped deliveries again.
+        """
+        shop = self.get(name)
+        values: dict[str, object] = {}
+        if engage_key is not None:
+            values["engage_key_encrypted"] = self._vault.seal(engage_key)
+        if engage_url is not None:
+            values["engage_url"] = engage_url.rstrip("/")
+        if values:
+            values["stopped_reason"] = None
+        if webhook_secret is not None:
+            kept = [webhook_secret, *(secret for secret in shop.webhook_secrets if secret != webhook_secret)][:2]
+            values["webhook_secrets_encrypted"] = self._vault.seal(json.dumps(kept))
+        if values:
+            with self._database.transaction() as session:
+                session.execute(update(Shop).where(Shop.id == shop.id).values(**values))
+        return self.get(name)
+
+    def stop(self, shop_id: int, reason: str) -> None:
+        """Stop a shop's deliveries until an operator mends the cause."""
+        with self._database.transaction() as session:
+            session.execute(update(Shop).where(Shop.id == shop_id).values(stopped_reason=reason))
+
+    def start(self, shop_id: int) -> None:
+        """Let a stopped shop's deliveries go on."""
+        with self._database.transaction() as session:
+            session.execute(update(Shop).where(Shop.id == shop_id).values(stopped_reason=None))
+
+    def _opened(self, row: Shop) -> RegisteredShop:
+        return RegisteredShop(
+            id=row.id,
+            name=row.name,
+            platform=row.platform,
+            shop_domain=row.shop_domain,
+            engage_url=row.engage_url,
+            tenant=hashlib.sha256(row.engage_url.encode()).hexdigest()[:16],
+            settings=parse_settings(row.settings),
+            stopped_reason=row.stopped_reason,
+            stored_settings=row.settings,
+            engage_key=self._vault.open(row.engage_key_encrypted),
+            webhook_secrets=tuple(json.loads(self._vault.open(row.webhook_secrets_encrypted))),
+            shopper_secret=self._vault.open(row.shopper_secret_encrypted),
+        )

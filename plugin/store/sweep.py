@@ -1,0 +1,114 @@
+"""What crashes leave behind is found here: lost leases, events nobody woke, rows that are overdue."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy.orm import Session, aliased
+
+from plugin.store.db import Database, changed_rows
+from plugin.store.inbox import due_events
+from plugin.store.models import DeliveryAttempt, InboxEvent, NamedLease, State, UsedToken
+from plugin.store.shops import RegisteredShop
+
+OVERDUE_AFTER = timedelta(seconds=60)
+BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one sweep found. due: ids to wake workers for; overdue: due for longer than a minute (the alarm figure)."""
+
+    lost_leases: int
+    released: int
+    overdue: int
+    due: tuple[int, ...]
+
+
+class Sweep:
+    """One pass over the inbox. Any number of machines may run it side by side."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def run(self, now: datetime, *, wake_at_most: int = 32) -> Swept:
+        """Free lost leases, release waiting events whose way is free, and tell what is due."""
+        with self._database.transaction() as session:
+            lost = changed_rows(
+                session.execute(
+                    update(InboxEvent)
+                    .where(InboxEvent.state == State.LEASED, InboxEvent.lease_expires_at < now)
+                    .values(state=State.PENDING, lease_token=None, lease_expires_at=None, next_attempt_at=now)
+                )
+            )
+            released = self._release_waiting(session, now)
+        with self._database.reading() as session:
+            due = tuple(session.scalars(due_events(now).order_by(InboxEvent.next_attempt_at).limit(wake_at_most)))
+            overdue = session.scalar(select(func.count()).select_from(due_events(now - OVERDUE_AFTER).subquery()))
+        return Swept(lost_leases=lost, released=released, overdue=overdue or 0, due=due)
+
+    def forget(self, now: datetime, shops: tuple[RegisteredShop, ...]) -> int:
+        """Erase what is kept for a time only: bodies of finished events, expired tokens and named leases.
+
+        Returns the number of bodies erased.
+        """
+        erased = 0
+        for shop in shops:
+            end = now - timedelta(days=shop.settings.keep_bodies_days)
+            with self._database.transaction() as session:
+                old = (
+                    select(InboxEvent.id)
+                    .where(
+                        InboxEvent.shop_id == shop.id,
+                        InboxEvent.state.in_([State.DELIVERED, State.IGNORED, State.DISCARDED]),
+                        InboxEvent.finished_at < end,
+                        InboxEvent.body.is_not(None),
+                    )
+                    .limit(BATCH)
+                )
+                ids = list(session.scalars(old))
+                session.execute(update(InboxEvent).where(InboxEvent.id.in_(ids)).values(body=None))
+                session.execute(update(DeliveryAttempt).where(DeliveryAttempt.event_id.in_(ids)).values(sent=None))
+                erased += len(ids)
+        with self._database.transaction() as session:
+            session.execute(delete(UsedToken).where(UsedToken.expires_at < now))
+            session.execute(delete(NamedLease).where(NamedLease.expires_at < now))
+        return erased
+
+    def _release_waiting(self, session: Session, now: datetime) -> int:
+        """Make waiting events due whose customer has nothing due or running: a crash lost their release."""
+        in_front = aliased(InboxEvent)
+        nothing_in_front = ~exists().where(
+            in_front.shop_id == InboxEvent.shop_id,
+            in_front.ordering_key == InboxEvent.ordering_key,
+            (in_front.state == State.LEASED)
+            | ((in_front.state == State.PENDING) & in_front.next_attempt_at.is_not(None)),
+        )
+        waiting = (
+            select(func.min(InboxEvent.id))
+            .where(
+                InboxEvent.state == State.PENDING,
+                InboxEvent.next_attempt_at.is_(None),
+                InboxEvent.held_by.is_(None),
+                nothing_in_front,
+            )
+            .group_by(InboxEvent.shop_id, InboxEvent.ordering_key)
+            .limit(BATCH)
+        )
+        heads = list(session.scalars(waiting))
+        if heads:
+            session.execute(update(InboxEvent).where(InboxEvent.id.in_(heads)).values(next_attempt_at=now))
+        gone = aliased(InboxEvent)
+        parked_is_gone = ~exists().where(gone.id == InboxEvent.held_by, gone.state == State.PARKED)
+        freed = session.execute(
+            update(InboxEvent)
+            .where(
+                InboxEvent.state == State.PENDING,
+                InboxEvent.held_by.is_not(None),
+                InboxEvent.held_by != InboxEvent.id,
+                parked_is_gone,
+            )
+            .values(held_by=None, next_attempt_at=now)
+            .execution_options(synchronize_session=False)
+        )
+        return len(heads) + changed_rows(freed)

@@ -1,0 +1,163 @@
+"""The command: what it prints, how it refuses, and that every command explains itself."""
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from plugin.cli import main
+from plugin.sandbox.testing import running_sandbox
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    for name in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "PUBLIC_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+
+    def invoke(*arguments: str) -> Result:
+        return CliRunner().invoke(main, list(arguments))
+
+    return invoke
+
+
+ADD = [
+    "shops",
+    "add",
+    "web-se",
+    "--platform",
+    "standard",
+    "--engage-url",
+    "http://127.0.0.1:9",
+    "--engage-key",
+    "K",
+    "--store",
+    "s",
+]
+
+
+def commands(group: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if not isinstance(group, click.Group):
+        return [path]
+    return [found for name, inner in group.commands.items() for found in commands(inner, (*path, name))]
+
+
+@pytest.mark.parametrize("path", commands(main), ids=" ".join)
+def test_every_command_has_help_with_an_example(run, path: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+    answer = run(*path, "--help")
+    assert answer.exit_code == 0
+    text = "".join(answer.output.split())
+    assert "Example:" in text
+    assert f"engage-plugin{path[0]}" in text
+
+
+def test_a_shop_is_registered_and_what_its_developer_needs_is_printed(run) -> None:  # type: ignore[no-untyped-def]
+    card = json.loads(run(*ADD).output)
+    assert card["webhook_url"] == "http://127.0.0.1:8000/webhooks/standard/web-se"
+    assert card["mypages_url"] == "http://127.0.0.1:8000/mypages/web-se/"
+    assert card["webhook_secret"].startswith("whsec_")
+    assert len(card["shopper_secret"]) >= 32
+    assert [shop["name"] for shop in json.loads(run("shops", "list", "--json").output)] == ["web-se"]
+
+
+def test_the_engage_key_is_stored_encrypted_and_never_shown(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    run(*ADD[:-3], "very-secret-key", "--store", "s")
+    assert b"very-secret-key" not in b"".join(path.read_bytes() for path in tmp_path.glob("*.sqlite*"))
+    assert "very-secret-key" not in run("shops", "show", "web-se", "--secrets").output
+
+
+def test_settings_are_typed_and_every_fault_is_listed(run) -> None:  # type: ignore[no-untyped-def]
+    run(*ADD)
+    answer = run("shops", "set", "web-se", "redeem_wait_s=soon", "email_trust=never", "nonsense=1")
+    assert answer.exit_code == 2
+    for name in ("redeem_wait_s", "email_trust", "nonsense"):
+        assert name in answer.output
+    assert run("shops", "set", "web-se", "redeem_wait_s=60", "guest_orders=no").exit_code == 0
+    shown = json.loads(run("shops", "show", "web-se", "--json").output)["settings"]
+    values = {row["setting"]: row["value"] for row in shown}
+    assert (values["redeem_wait_s"], values["guest_orders"], values["parked_hold_contacts"]) == ("60", "no", "yes")
+    assert all(row["meaning"] for row in shown)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"--engage-url": "http://engage.example.com"},
+        {"--engage-url": "https://acme.voyado.com/api/v3"},
+        {"--engage-url": "acme"},
+        {"--platform": "magento"},
+        {"--webhook-secret": "short"},
+        {"--store": "a store"},
+    ],
+)
+def test_a_faulty_registration_is_refused_with_the_reason(run, change: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
+    arguments = list(ADD)
+    for name, value in change.items():
+        if name in arguments:
+            arguments[arguments.index(name) + 1] = value
+        else:
+            arguments += [name, value]
+    answer = run(*arguments)
+    assert answer.exit_code == 2
+    assert answer.output.strip()
+
+
+def test_a_name_is_taken_once(run) -> None:  # type: ignore[no-untyped-def]
+    run(*ADD)
+    answer = run(*ADD)
+    assert answer.exit_code == 1
+    assert "shops list" in answer.output
+
+
+def test_status_of_an_empty_inbox_adds_up(run) -> None:  # type: ignore[no-untyped-def]
+    counts = json.loads(run("status", "--json").output)
+    assert counts == dict.fromkeys(
+        ["accepted", "pending", "leased", "delivered", "ignored", "parked", "spooled", "discarded"], 0
+    )
+
+
+def test_unknown_things_are_named(run) -> None:  # type: ignore[no-untyped-def]
+    for arguments in (("shops", "show", "nobody"), ("events", "show", "7"), ("events", "retry", "7")):
+        answer = run(*arguments)
+        assert answer.exit_code == 1
+        assert arguments[-1] in answer.output
+
+
+def test_wrong_environment_stops_the_start_with_every_fault(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("ENGAGE_RATE", "500")
+    monkeypatch.setenv("RETRY_BASE_S", "soon")
+    monkeypatch.setenv("PUBLIC_URL", "http://shop.example.com")
+    monkeypatch.setenv("DATABASE_URL", "mysql://x")
+    answer = run("run")
+    assert answer.exit_code == 2
+    for name in ("ENGAGE_RATE", "RETRY_BASE_S", "PUBLIC_URL", "DATABASE_URL"):
+        assert name in answer.output
+
+
+@pytest.mark.parametrize("command", ["web", "worker", "sweep"])
+def test_one_process_of_many_needs_its_services_named(run, command: str) -> None:  # type: ignore[no-untyped-def]
+    answer = run(command)
+    assert answer.exit_code == 2
+    assert "DATABASE_URL" in answer.output
+    assert "REDIS_URL" in answer.output
+
+
+def test_a_schema_that_is_behind_stops_the_start(run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'empty.sqlite'}")
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:9")
+    answer = run("sweep")
+    assert answer.exit_code == 2
+    assert "engage-plugin migrate" in answer.output
+
+
+def test_the_doctor_says_what_to_mend(run) -> None:  # type: ignore[no-untyped-def]
+    with running_sandbox() as sandbox:
+        arguments = [sandbox.url if a == "http://127.0.0.1:9" else a for a in ADD]
+        run(*arguments)
+        answer = run("doctor", "web-se", "--json")
+        assert answer.exit_code == 1
+        checks = {check["what"]: check for check in json.loads(answer.stdout)}
+        assert "would create it" in checks["web-se: key and stores"]["todo"]
+        assert checks["balance, 0 events accepted"]["result"] == "ok"

@@ -1,0 +1,77 @@
+"""Fixtures that all tests share. Databases are real: SQLite always, PostgreSQL where TEST_POSTGRESQL_URL is set."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+from tests_support import Clock, service_url
+
+from plugin.store.db import Database
+from plugin.store.shops import NewShop, RegisteredShop, Shops
+from plugin.store.vault import Vault
+
+SECRET_KEY = "a key of tests that is longer than thirty-two characters"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """A database of this run alone on the server that TEST_POSTGRESQL_URL names."""
+    server = service_url("TEST_POSTGRESQL_URL")
+    name = f"engage_plugin_{secrets.token_hex(6)}"
+    admin = create_engine(
+        make_url(server).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT", pool_pre_ping=True
+    )
+    with admin.connect() as connection:
+        connection.execute(text(f'CREATE DATABASE "{name}"'))
+    yield make_url(server).set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+    admin.dispose()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty, migrated database, of each kind in turn."""
+    if request.param == "sqlite":
+        made = Database(f"sqlite:///{tmp_path / 'plugin.sqlite'}")
+        made.migrate()
+    else:
+        made = Database(request.getfixturevalue("postgresql_url"))
+        made.migrate()
+        tables = "accepted_counts, delivery_attempts, erasures, redemptions, shop_orders, consent_entries"
+        more = "contact_states, contact_links, named_leases, used_tokens, inbox_events, shops"
+        with made.transaction() as session:
+            session.execute(text(f"TRUNCATE {tables}, {more} RESTART IDENTITY CASCADE"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def vault() -> Vault:
+    return Vault(SECRET_KEY)
+
+
+@pytest.fixture
+def shops(database: Database, vault: Vault) -> Shops:
+    return Shops(database, vault)
+
+
+@pytest.fixture
+def shop(shops: Shops, clock: Clock) -> RegisteredShop:
+    new = NewShop(
+        name="web-se",
+        platform="standard",
+        engage_url="http://127.0.0.1:9",
+        engage_key="a-key",
+        webhook_secret="whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+        settings={"store": "web-se"},
+    )
+    return shops.add(new, clock())

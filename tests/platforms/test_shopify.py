@@ -1,0 +1,309 @@
+"""What Shopify's topics become, field by field."""
+
+import json
+import os
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugin.demo.bodies import paid_order
+from plugin.errors import PayloadError
+from plugin.events import (
+    Channel,
+    ConsentChanged,
+    CustomerDeleted,
+    CustomerErased,
+    CustomerMerged,
+    LineKind,
+    Mapped,
+    OrderPaid,
+    OrderRefunded,
+    ShopUninstalled,
+    UsedPromotion,
+)
+from plugin.platforms.base import Delivery
+from plugin.platforms.shopify import SHOPIFY
+
+NOW = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
+
+
+def mapped(topic: str, body: Any, **meta: str) -> Mapped:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return SHOPIFY.normalise(Delivery(topic, meta=meta), raw, NOW)
+
+
+def paid(**changes: Any) -> OrderPaid:
+    (event,) = mapped("orders/paid", {**paid_order(NOW), **changes}).events
+    assert isinstance(event, OrderPaid)
+    return event
+
+
+def both(shop: str, paid_in: str, currency: str = "CAD") -> dict[str, Any]:
+    return {
+        "shop_money": {"amount": shop, "currency_code": "INR"},
+        "presentment_money": {"amount": paid_in, "currency_code": currency},
+    }
+
+
+def test_an_order_with_an_order_wide_discount_adds_up() -> None:
+    order = paid()
+    cap, parcel = order.lines
+    assert (cap.sku, cap.quantity, cap.gross_paid, cap.tax_amount, cap.tax_percent) == (
+        "CAP-BLUE", Decimal(2), Decimal("400.00"), Decimal("80.00"), Decimal(25),
+    )  # fmt: skip
+    assert [(d.amount, d.code) for d in cap.discounts] == [(Decimal("100.00"), "SPRING20")]
+    assert (parcel.kind, parcel.gross_paid) == (LineKind.SHIPPING, Decimal("49.00"))
+    assert (order.total, order.currency, order.order_number) == (Decimal("449.00"), "SEK", "#1001")
+    assert order.promotions == (UsedPromotion(code="SPRING20"),)
+    assert order.customer.customer_id == "5001"
+
+
+def test_the_currency_is_the_one_the_shopper_paid_in() -> None:
+    order = paid(
+        currency="INR",
+        presentment_currency="CAD",
+        total_price="913.93",
+        total_price_set=both("913.93", "13.50"),
+        shipping_lines=[{"id": 1, "title": "Post", "price": "60.93", "price_set": both("60.93", "0.90"), "tax_lines": []}],
+        line_items=[
+            {"id": 1, "quantity": 2, "price": "67.70", "price_set": both("67.70", "1.00"), "sku": None, "variant_id": 77,
+             "discount_allocations": [{"amount": "13.54", "amount_set": both("13.54", "0.20"), "discount_application_index": 0}]},
+            {"id": 2, "quantity": 1, "price": "812.38", "price_set": both("812.38", "12.00"), "sku": "B",
+             "discount_allocations": [{"amount": "81.24", "amount_set": both("81.24", "1.20"), "discount_application_index": 0}]},
+        ],
+    )  # fmt: skip
+    assert [line.gross_paid for line in order.lines] == [Decimal("1.80"), Decimal("10.80"), Decimal("0.90")]
+    assert (order.currency, order.total, order.shop_currency, order.shop_total) == (
+        "CAD", Decimal("13.50"), "INR", Decimal("913.93"),
+    )  # fmt: skip
+    assert (order.lines[0].sku, order.lines[0].article_number) == (None, "77")
+
+
+def test_tax_on_top_of_prices_is_added_to_the_lines() -> None:
+    tax = [{"rate": 0.25, "price": "80.00"}]
+    lines = paid_order(NOW)["line_items"]
+    order = paid(
+        taxes_included=False,
+        total_price="529.00",
+        total_price_set=None,
+        shipping_lines=[{"id": 2, "price": "49.00", "tax_lines": []}],
+        line_items=[{**lines[0], "tax_lines": tax}],
+    )
+    assert [line.gross_paid for line in order.lines] == [Decimal("480.00"), Decimal("49.00")]
+    assert order.lines[0].tax_amount == Decimal("80.00")
+
+
+def test_tips_duties_and_gift_cards_are_lines_of_their_kind() -> None:
+    gift = {"id": 9, "quantity": 1, "price": "100.00", "gift_card": True, "title": "Gift card"}
+    order = paid(
+        total_price="599.00",
+        total_price_set=None,
+        total_tip_received="30.00",
+        original_total_duties_set={"shop_money": {"amount": "20.00", "currency_code": "SEK"}},
+        line_items=[*paid_order(NOW)["line_items"], gift],
+    )
+    assert [line.kind for line in order.lines] == ["goods", "gift_card", "shipping", "tip", "fee"]
+    assert sum(line.gross_paid for line in order.lines) == order.total
+
+
+def test_a_rounding_of_a_minor_unit_goes_to_the_largest_line_and_more_is_refused() -> None:
+    order = paid(total_price="449.01", total_price_set=None)
+    assert order.lines[0].gross_paid == Decimal("400.01")
+    with pytest.raises(PayloadError, match=r"449\.00 SEK.*500\.00 SEK"):
+        paid(total_price="500.00", total_price_set=None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"), [({"test": True}, "test order"), ({"financial_status": "voided"}, "not paid")]
+)
+def test_test_orders_and_unpaid_ones_are_ignored_with_the_reason(changes: dict[str, Any], reason: str) -> None:
+    found = mapped("orders/paid", {**paid_order(NOW), **changes})
+    assert not found.events
+    assert reason in (found.ignored or "")
+
+
+def test_a_guest_without_anything_is_nobody_and_no_crash() -> None:
+    order = paid(customer=None, email="", phone=None)
+    assert (order.customer.customer_id, order.customer.email, order.customer.mobile_phone) == (None, None, None)
+
+
+def test_a_global_id_wins_over_an_id_that_javascript_rounded() -> None:
+    order = paid(
+        customer={"id": 706405506930370000, "admin_graphql_api_id": "gid://shopify/Customer/706405506930370084"}
+    )
+    assert order.customer.customer_id == "706405506930370084"
+    order = paid(customer={"admin_graphql_api_id": "gid://shopify/Customer/96"})
+    assert order.customer.customer_id == "96"
+
+
+def test_the_time_of_payment_is_when_the_webhook_was_triggered() -> None:
+    raw = json.dumps(paid_order(NOW)).encode()
+    delivery = Delivery("orders/paid", meta={"triggered_at": "2026-03-05T08:00:00.123456789Z"})
+    (event,) = SHOPIFY.normalise(delivery, raw, NOW).events
+    assert event.occurred_at == datetime(2026, 3, 5, 8, 0, 0, 123456, tzinfo=UTC)
+
+
+def refund(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": 5, "order_id": 70001, "processed_at": "2026-03-05T10:00:00+01:00",
+        "refund_line_items": [
+            {"line_item_id": 1, "quantity": 1, "subtotal_set": both("60.93", "0.90"), "total_tax_set": both("0", "0.00")}
+        ],
+        "refund_shipping_lines": [], "order_adjustments": [],
+        "transactions": [{"kind": "refund", "status": "success", "amount": "0.90", "currency": "CAD", "gateway": "manual"}],
+        **changes,
+    }  # fmt: skip
+
+
+def refunded(**changes: Any) -> OrderRefunded:
+    (event,) = mapped("refunds/create", refund(**changes)).events
+    assert isinstance(event, OrderRefunded)
+    assert sum(line.gross_paid for line in event.lines) == event.total
+    return event
+
+
+def test_a_refund_is_in_the_shoppers_currency() -> None:
+    event = refunded()
+    assert (event.order_id, event.refund_id, event.currency, event.total) == ("70001", "5", "CAD", Decimal("0.90"))
+    assert [(line.line_id, line.quantity, line.gross_paid) for line in event.lines] == [("1", 1, Decimal("0.90"))]
+    assert event.occurred_at == datetime(2026, 3, 5, 9, 0, tzinfo=UTC)
+
+
+def transaction(amount: str) -> list[dict[str, Any]]:
+    return [
+        {"kind": "refund", "status": "success", "amount": amount, "currency": "CAD", "gateway": "shopify_store_credit"}
+    ]
+
+
+def test_shipping_that_goes_back_is_a_line_once() -> None:
+    event = refunded(
+        transactions=transaction("1.80"),
+        refund_shipping_lines=[{"subtotal_amount_set": both("60.93", "0.90")}],
+        order_adjustments=[{"kind": "shipping_refund", "amount_set": both("-60.93", "-0.90")}],
+    )
+    assert [line.kind for line in event.lines] == ["goods", "shipping"]
+
+
+def test_an_amount_without_lines_is_one_amount_line() -> None:
+    event = refunded(
+        refund_line_items=[],
+        transactions=transaction("5.00"),
+        order_adjustments=[{"kind": "refund_discrepancy", "amount_set": both("-338.00", "-5.00")}],
+    )
+    assert [(line.kind, line.gross_paid) for line in event.lines] == [(LineKind.AMOUNT, Decimal("5.00"))]
+    assert event.payments[0].type == "shopify_store_credit"
+
+
+def test_less_than_the_lines_is_shared_among_them() -> None:
+    lines = [
+        {"line_item_id": n, "quantity": 1, "subtotal_set": both("0", "1.00"), "total_tax_set": both("0", "0")}
+        for n in (1, 2, 3)
+    ]
+    event = refunded(refund_line_items=lines, transactions=transaction("1.00"))
+    assert sorted(line.gross_paid for line in event.lines) == [Decimal("0.33"), Decimal("0.33"), Decimal("0.34")]
+
+
+def test_a_refund_without_money_is_ignored() -> None:
+    found = mapped("refunds/create", refund(refund_line_items=[], transactions=transaction("0.00")))
+    assert found.ignored
+
+
+@pytest.mark.parametrize(
+    ("state", "at", "answer"),
+    [
+        ("subscribed", None, True),
+        ("SUBSCRIBED", None, True),
+        ("unsubscribed", None, False),
+        ("not_subscribed", "2026-03-05T08:00:00Z", False),
+        ("not_subscribed", None, None),
+        ("pending", "2026-03-05T08:00:00Z", None),
+        ("redacted", None, None),
+        ("invalid", None, None),
+    ],
+)
+def test_only_the_shoppers_own_answer_is_a_consent(state: str, at: str | None, answer: bool | None) -> None:
+    body = {
+        "customer_id": 7,
+        "email_address": "",
+        "email_marketing_consent": {"state": state, "consent_updated_at": at},
+    }
+    found = mapped("customers_email_marketing_consent/update", body)
+    if answer is None:
+        assert found.ignored
+        return
+    (event,) = found.events
+    assert isinstance(event, ConsentChanged)
+    assert [(c.channel, c.value) for c in event.consents] == [(Channel.EMAIL, answer)]
+    assert event.customer.customer_id == "7"
+
+
+def test_the_other_topics_become_what_they_say() -> None:
+    assert mapped("customers/delete", {"id": 5}).events == (CustomerDeleted(NOW, "5"),)
+    merge = {
+        "admin_graphql_api_customer_kept_id": "gid://shopify/Customer/1",
+        "admin_graphql_api_customer_deleted_id": "gid://shopify/Customer/2",
+    }
+    assert mapped("customers/merge", {**merge, "status": "completed"}).events == (CustomerMerged(NOW, "1", "2"),)
+    assert mapped("customers/merge", {**merge, "status": "failed"}).ignored
+    redact = {"customer": {"id": 5, "email": "Ada@Example.com"}, "orders_to_redact": [1, 2]}
+    assert mapped("customers/redact", redact).events == (
+        CustomerErased(NOW, "5", email="ada@example.com", order_ids=("1", "2")),
+    )
+    assert mapped("shop/redact", {}).events == (ShopUninstalled(NOW, erase=True),)
+    assert mapped("app/uninstalled", {}).events == (ShopUninstalled(NOW),)
+
+
+@pytest.mark.parametrize(
+    ("phone", "country", "expected"),
+    [
+        ("070-123 45 67", "SE", "+46701234567"), ("+16135550177", None, "+16135550177"), ("0501234567", "FI", "+358501234567"),
+        ("030 901820", "DE", "+4930901820"), ("12", "SE", None), ("not a number", "SE", None),
+    ],
+)  # fmt: skip
+def test_phones_become_e164_with_the_country_of_the_address(
+    phone: str, country: str | None, expected: str | None
+) -> None:
+    body = {"id": 1, "first_name": "Åsa 李", "default_address": {"phone": phone, "country_code": country}}
+    found = mapped("customers/create", body)
+    (event,) = found.events
+    assert event.customer.mobile_phone == expected  # type: ignore[union-attr]
+    assert event.customer.first_name == "Åsa 李"  # type: ignore[union-attr]
+    assert bool(found.notes) is (expected is None)
+
+
+def test_every_declared_topic_has_its_place() -> None:
+    assert not SHOPIFY.topics.keys() & SHOPIFY.ignored_topics
+
+
+#: What the real samples become; a reason in brackets is why nothing is sent.
+SAMPLES = {
+    "customers-create-1": "[a test delivery]", "customers-create-2": "CustomerCreated", "customers-create-3": "CustomerCreated",
+    "customers-update-1": "[a test delivery]", "customers-delete-1": "[a test delivery]", "customers-merge-1": "[a test delivery]",
+    "customers_email_marketing_consent-update-1": "[a test delivery]",
+    "customers_marketing_consent-update-1": "[a test delivery]",
+    "customers_email_marketing_consent-update-2": "[the state 'not_subscribed' is no answer of the shopper]",
+    "customers_marketing_consent-update-2": "[the state 'not_subscribed' is no answer of the shopper]",
+    "customers-redact-1": "CustomerErased", "customers-data_request-1": "DataRequested", "shop-redact-1": "ShopUninstalled",
+    "orders-paid-1": "[a test order]", "orders-paid-2": "[a test order]",
+    "orders-paid-3-derived-multicurrency-discount": "OrderPaid", "orders-cancelled-1": "[a test delivery]",
+    "refunds-create-1": "[a test delivery]", "refunds-create-2": "OrderRefunded", "refunds-create-3": "OrderRefunded",
+    "refunds-create-4": "OrderRefunded", "refunds-create-5": "OrderRefunded",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_samples_of_real_shops_become_what_this_table_says(name: str) -> None:
+    folder = os.environ.get("PAYLOADS_DIR")
+    if not folder:
+        pytest.skip("PAYLOADS_DIR is not set")
+    content = json.loads(Path(folder, "shopify", f"{name}.json").read_bytes())
+    wrapped = set(content) == {"headers", "body", "topic"}
+    resource, _, verb = name.partition("-")
+    topic = content["topic"] if wrapped else f"{resource}/{verb.split('-')[0]}"
+    meta = {"test": content["headers"].get("x-shopify-test", "")} if wrapped else {}
+    found = mapped(topic, content["body"] if wrapped else content, **meta)
+    became = type(found.events[0]).__name__ if found.events else f"[{found.ignored}]"
+    assert became == SAMPLES[name]

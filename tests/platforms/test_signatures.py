@@ -1,0 +1,151 @@
+"""One contract for the signatures of every platform, inherited by each."""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from standardwebhooks.webhooks import Webhook
+
+from plugin.errors import ConfigurationError, VerificationError
+from plugin.platforms.base import Platform, WebhookRequest
+from plugin.platforms.shopify import SHOPIFY
+from plugin.platforms.standard import STANDARD
+
+NOW = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
+
+
+class SignatureContract:
+    """What holds for every platform. A platform says how it signs and where its signature stands."""
+
+    platform: Platform
+    header: str
+    secret: str
+    other: str
+
+    def sign(self, body: bytes, secret: str, at: datetime = NOW) -> dict[str, str]:
+        raise NotImplementedError
+
+    def verify(self, headers: dict[str, str], body: bytes, *secrets: str, now: datetime = NOW) -> str:
+        return self.platform.verify(WebhookRequest(headers, body), secrets or (self.secret,), now).topic
+
+    def refused(self, headers: dict[str, str], body: bytes = b"{}") -> None:
+        with pytest.raises(VerificationError) as caught:
+            self.verify(headers, body)
+        assert self.secret not in str(caught.value)
+
+    def test_a_right_signature_is_taken(self) -> None:
+        assert self.verify(self.sign(b"{}", self.secret), b"{}")
+
+    @pytest.mark.parametrize("body", [b"", b"\xff\xfe\x00", b"not json", "åäö".encode()])
+    def test_any_bytes_can_be_signed(self, body: bytes) -> None:
+        assert self.verify(self.sign(body, self.secret), body)
+
+    def test_a_missing_header_is_refused(self) -> None:
+        whole = self.sign(b"{}", self.secret)
+        headers = {name: value for name, value in whole.items() if name != self.header}
+        self.refused(headers)
+        self.refused({**whole, self.header: "  "})
+
+    def test_a_wrong_secret_is_refused(self) -> None:
+        self.refused(self.sign(b"{}", self.other))
+
+    @pytest.mark.parametrize("value", ["x", "====", "v1,", "v1,x", "v2,AAAA", "å" * 44, "A" * 10_000, "0" * 64, ","])
+    def test_a_malformed_signature_is_refused(self, value: str) -> None:
+        self.refused({**self.sign(b"{}", self.secret), self.header: value})
+
+    def test_a_header_that_came_twice_is_refused(self) -> None:
+        headers = self.sign(b"{}", self.secret)
+        self.refused({**headers, self.header: f"{headers[self.header]},{headers[self.header]}"})
+
+    def test_a_body_that_changed_by_one_byte_is_refused(self) -> None:
+        self.refused(self.sign(b'{"a": 1}', self.secret), b'{"a": 2}')
+        self.refused(self.sign(b"{}", self.secret), b"{} ")
+
+    def test_both_secrets_of_a_rotation_are_taken(self) -> None:
+        for secret in (self.secret, self.other):
+            assert self.verify(self.sign(b"{}", secret), b"{}", self.secret, self.other)
+
+    def test_a_new_secret_has_the_right_form(self) -> None:
+        first, second = self.platform.new_secret(), self.platform.new_secret()
+        assert first != second
+        self.platform.check_secret(first)
+        with pytest.raises(ConfigurationError):
+            self.platform.check_secret("  ")
+
+
+class TestShopify(SignatureContract):
+    platform, header = SHOPIFY, "x-shopify-hmac-sha256"
+    secret, other = "shpss_one", "shpss_two"
+
+    def sign(self, body: bytes, secret: str, at: datetime = NOW) -> dict[str, str]:
+        digest = hmac.new(secret.encode(), body, hashlib.sha256).digest()
+        return {
+            self.header: base64.b64encode(digest).decode(),
+            "x-shopify-topic": "orders/paid",
+            "x-shopify-shop-domain": "Kiosk.myshopify.com",
+            "x-shopify-webhook-id": "w-1",
+            "x-shopify-event-id": "e-1",
+            "x-shopify-triggered-at": at.isoformat(),
+        }
+
+    def test_a_hex_digest_is_not_base64(self) -> None:
+        self.refused(
+            {**self.sign(b"{}", self.secret), self.header: hmac.new(b"shpss_one", b"{}", hashlib.sha256).hexdigest()}
+        )
+
+    def test_the_headers_are_read_after_the_proof(self) -> None:
+        delivery = SHOPIFY.verify(WebhookRequest(self.sign(b"{}", self.secret), b"{}"), (self.secret,), NOW)
+        assert (delivery.topic, delivery.delivery_id, delivery.shop_domain) == (
+            "orders/paid",
+            "w-1",
+            "kiosk.myshopify.com",
+        )
+
+    def test_the_vector_of_the_vendor_fits(self) -> None:
+        folder = os.environ.get("PAYLOADS_DIR")
+        if not folder:
+            pytest.skip("PAYLOADS_DIR is not set")
+        vector = json.loads(Path(folder, "signature-vectors.json").read_bytes())["shopify_webhook"]
+        body = Path(folder, vector["body_file"]).read_bytes()
+        headers = {**self.sign(body, "x"), self.header: vector["x_shopify_hmac_sha256"]}
+        assert self.verify(headers, body, vector["client_secret"])
+
+
+class TestStandard(SignatureContract):
+    platform, header = STANDARD, "webhook-signature"
+    secret = "whsec_" + base64.b64encode(b"1" * 32).decode()
+    other = "whsec_" + base64.b64encode(b"2" * 24).decode()
+
+    def sign(self, body: bytes, secret: str, at: datetime = NOW) -> dict[str, str]:
+        """Sign with the specification's own library where it can: it takes text only."""
+        try:
+            signature = Webhook(secret).sign("m-1", at, body.decode("ascii"))
+        except UnicodeDecodeError:
+            signed = f"m-1.{int(at.timestamp())}.".encode() + body
+            key = base64.b64decode(secret.removeprefix("whsec_"))
+            signature = "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+        return {"webhook-id": "m-1", "webhook-timestamp": str(int(at.timestamp())), self.header: signature}
+
+    @pytest.mark.parametrize("seconds", [-301, 301])
+    def test_a_stale_timestamp_is_refused(self, seconds: int) -> None:
+        self.refused(self.sign(b"{}", self.secret, NOW + timedelta(seconds=seconds)))
+        assert self.verify(self.sign(b"{}", self.secret, NOW + timedelta(seconds=seconds - seconds // 300)), b"{}")
+
+    def test_one_right_signature_among_several_is_enough(self) -> None:
+        headers = self.sign(b"{}", self.secret)
+        several = f"v2,zzzz v1,AAAA {headers[self.header]} v1"
+        assert self.verify({**headers, self.header: several}, b"{}")
+
+    def test_headers_of_svix_are_taken(self) -> None:
+        headers = {name.replace("webhook-", "svix-"): value for name, value in self.sign(b"{}", self.secret).items()}
+        assert self.verify(headers, b"{}")
+
+    @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_AAAA", "whsec_!!!", "secret", "whsec_" + "A" * 200])
+    def test_a_secret_of_another_form_is_a_fault_of_the_set_up(self, secret: str) -> None:
+        with pytest.raises(ConfigurationError):
+            STANDARD.check_secret(secret)

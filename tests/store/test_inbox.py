@@ -1,0 +1,337 @@
+"""The inbox on both databases: dedupe, order per customer, leases, parking, sweep."""
+
+import threading
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from tests_support import Clock
+
+from plugin.errors import ConflictError, LeaseLostError, NotFoundHereError
+from plugin.events import Kind
+from plugin.store.db import Database
+from plugin.store.inbox import AttemptEntry, Claimed, Inbox, NewEvent
+from plugin.store.inbox_desk import EventFilter, InboxDesk
+from plugin.store.models import State
+from plugin.store.shops import RegisteredShop, Shops
+from plugin.store.sweep import Sweep
+
+LEASE = timedelta(seconds=60)
+
+
+class Box:
+    """An inbox with short words for tests."""
+
+    def __init__(self, database: Database, shop: RegisteredShop, clock: Clock) -> None:
+        self.inbox, self.desk, self.sweep = Inbox(database), InboxDesk(database), Sweep(database)
+        self.shop, self.clock = shop, clock
+
+    def event(
+        self, key: str, *, customer: str = "1", kind: Kind = Kind.PROFILE_CHANGE, at: datetime | None = None
+    ) -> NewEvent:
+        return NewEvent(
+            shop_id=self.shop.id,
+            platform="standard",
+            topic="customer.updated",
+            kind=kind,
+            dedupe_key=key,
+            ordering_key=f"customer:{customer}",
+            occurred_at=at or self.clock(),
+            received_at=self.clock(),
+            body=b"{}",
+        )
+
+    def accept(self, key: str, **options: object) -> int:
+        return self.inbox.accept(self.event(key, **options)).event_id  # type: ignore[arg-type]
+
+    def claim(self) -> Claimed | None:
+        return self.inbox.claim(self.clock(), LEASE)
+
+    def claimed_id(self) -> int | None:
+        claimed = self.claim()
+        return None if claimed is None else claimed.id
+
+    def deliver_next(self) -> int:
+        claimed = self.claim()
+        assert claimed is not None
+        self.inbox.finish(claimed, State.DELIVERED, self.clock())
+        return claimed.id
+
+    def park_next(self) -> int:
+        claimed = self.claim()
+        assert claimed is not None
+        self.inbox.finish(claimed, State.PARKED, self.clock(), error="bad", error_code="bad", holds=True)
+        return claimed.id
+
+
+@pytest.fixture
+def box(database: Database, shop: RegisteredShop, clock: Clock) -> Box:
+    return Box(database, shop, clock)
+
+
+def test_the_same_delivery_is_stored_once(box: Box) -> None:
+    first = box.inbox.accept(box.event("a"))
+    again = box.inbox.accept(box.event("a"))
+    assert (first.duplicate, again.duplicate) == (False, True)
+    assert again.event_id == first.event_id
+    assert box.desk.status() == {
+        "accepted": 1, "pending": 1, "leased": 0, "delivered": 0, "ignored": 0, "parked": 0, "spooled": 0, "discarded": 0,
+    }  # fmt: skip
+
+
+def test_the_same_delivery_id_of_two_shops_is_two_events(box: Box, shops: Shops, clock: Clock) -> None:
+    from plugin.store.shops import NewShop
+
+    other = shops.add(
+        NewShop("other", "standard", "http://127.0.0.1:9", "k", "whsec_" + "A" * 32, {"store": "x"}), clock()
+    )
+    box.accept("a")
+    assert not box.inbox.accept(replace(box.event("a"), shop_id=other.id)).duplicate
+
+
+def test_a_parked_event_that_is_sent_again_is_taken_up(box: Box) -> None:
+    event_id = box.accept("a")
+    box.park_next()
+    assert box.claim() is None
+    again = box.inbox.accept(box.event("a"))
+    assert (again.duplicate, again.taken_up) == (True, True)
+    assert box.claimed_id() == event_id
+
+
+def test_events_of_one_customer_go_in_the_order_they_happened(box: Box, clock: Clock) -> None:
+    later = box.accept("later", at=clock() + timedelta(seconds=5))
+    earlier = box.accept("earlier", at=clock())
+    assert box.deliver_next() == earlier
+    assert box.deliver_next() == later
+
+
+def test_a_second_event_of_a_customer_waits_while_the_first_is_worked_on(box: Box) -> None:
+    first, second = box.accept("1"), box.accept("2")
+    claimed = box.claim()
+    assert claimed is not None
+    assert claimed.id == first
+    assert box.claim() is None
+    box.inbox.finish(claimed, State.DELIVERED, box.clock())
+    assert box.claimed_id() == second
+
+
+def test_an_older_event_that_comes_late_waits_for_the_one_at_work(box: Box, clock: Clock) -> None:
+    box.accept("new", at=clock())
+    claimed = box.claim()
+    assert claimed is not None
+    late = box.accept("old", at=clock() - timedelta(hours=1))
+    assert box.claim() is None
+    box.inbox.finish(claimed, State.DELIVERED, box.clock())
+    assert box.claimed_id() == late
+
+
+def test_other_customers_go_on_while_one_waits_for_a_retry(box: Box) -> None:
+    box.accept("1", customer="1")
+    claimed = box.claim()
+    assert claimed is not None
+    box.inbox.retry_later(claimed, box.clock() + timedelta(hours=1), error="away", error_code="away")
+    follower = box.accept("2", customer="1")
+    other = box.accept("3", customer="2")
+    assert box.claimed_id() == other
+    assert box.claim() is None
+    box.clock.forward(3601)
+    assert box.deliver_next() == claimed.id
+    assert box.deliver_next() == follower
+
+
+def test_a_thousand_waiting_events_of_one_customer_go_in_order(box: Box, clock: Clock) -> None:
+    ids = [box.accept(str(n), at=clock() + timedelta(milliseconds=n)) for n in range(60)]
+    assert [box.deliver_next() for _ in ids] == ids
+
+
+def test_a_parked_event_lets_receipts_pass_and_holds_contact_changes(box: Box) -> None:
+    parked = box.accept("bad")
+    assert box.park_next() == parked
+    change = box.accept("change")
+    receipt = box.accept("receipt", kind=Kind.ORDER_PAID)
+    assert box.deliver_next() == receipt
+    assert box.claim() is None
+    assert box.desk.show(change)[0].held_by == parked
+    box.desk.discard(parked, "was a test", box.clock())
+    assert box.deliver_next() == change
+
+
+def test_a_parked_event_that_does_not_hold_stops_nobody(box: Box) -> None:
+    box.accept("bad")
+    claimed = box.claim()
+    assert claimed is not None
+    box.inbox.finish(claimed, State.PARKED, box.clock(), error="bad", error_code="bad", holds=False)
+    change = box.accept("change")
+    assert box.deliver_next() == change
+
+
+def test_held_events_follow_a_parked_one_that_is_retried(box: Box) -> None:
+    parked = box.accept("bad")
+    box.park_next()
+    change = box.accept("change")
+    assert box.claim() is None
+    box.desk.retry([parked], box.clock())
+    assert box.deliver_next() == parked
+    assert box.deliver_next() == change
+
+
+def test_an_attempt_is_counted_before_the_try_and_given_back_when_nothing_was_tried(box: Box) -> None:
+    box.accept("1")
+    claimed = box.claim()
+    assert claimed is not None
+    assert claimed.attempts == 1
+    box.inbox.retry_later(claimed, box.clock(), error="held", error_code="held", counts=False)
+    again = box.claim()
+    assert again is not None
+    assert again.attempts == 1
+
+
+def test_a_lost_lease_is_taken_again_and_the_former_worker_is_fenced_off(box: Box) -> None:
+    event_id = box.accept("1")
+    slow = box.claim()
+    assert slow is not None
+    slow.progress["contact"] = "known"
+    box.inbox.keep(slow, [], box.clock(), LEASE)
+    box.clock.forward(61)
+    assert box.claim() is None
+    assert box.sweep.run(box.clock()).lost_leases == 1
+    fast = box.claim()
+    assert fast is not None
+    assert (fast.id, fast.attempts, fast.progress) == (event_id, 2, {"contact": "known"})
+    with pytest.raises(LeaseLostError):
+        box.inbox.keep(slow, [], box.clock(), LEASE)
+    with pytest.raises(LeaseLostError):
+        box.inbox.finish(slow, State.DELIVERED, box.clock())
+    box.inbox.finish(fast, State.DELIVERED, box.clock())
+
+
+def test_progress_prolongs_the_lease(box: Box) -> None:
+    box.accept("1")
+    claimed = box.claim()
+    assert claimed is not None
+    box.clock.forward(50)
+    box.inbox.check_lease(claimed, box.clock(), LEASE)
+    box.clock.forward(50)
+    assert box.sweep.run(box.clock()).lost_leases == 0
+
+
+def test_the_sweep_finds_an_event_that_nobody_woke(box: Box) -> None:
+    event_id = box.accept("1")
+    box.clock.forward(120)
+    swept = box.sweep.run(box.clock())
+    assert swept.due == (event_id,)
+    assert swept.overdue == 1
+
+
+def test_the_sweep_releases_a_waiting_event_whose_release_was_lost(box: Box, database: Database) -> None:
+    from sqlalchemy import update
+
+    from plugin.store.models import InboxEvent
+
+    event_id = box.accept("1")
+    with database.transaction() as session:  # as a crash between two transactions would leave it
+        session.execute(update(InboxEvent).values(next_attempt_at=None))
+    assert box.claim() is None
+    assert box.sweep.run(box.clock()).released == 1
+    assert box.claimed_id() == event_id
+
+
+def test_events_of_a_stopped_shop_wait_but_erasures_go_on(box: Box, shops: Shops) -> None:
+    box.accept("1", customer="1")
+    erasure = box.accept("2", customer="2", kind=Kind.ERASURE)
+    shops.stop(box.shop.id, "the key is wrong")
+    assert box.deliver_next() == erasure
+    assert box.claim() is None
+    shops.start(box.shop.id)
+    assert box.claim() is not None
+
+
+def test_workers_side_by_side_never_hold_two_events_of_one_customer(box: Box) -> None:
+    customers, each = 5, 8
+    expected = {
+        str(customer): [box.accept(f"{customer}-{n}", customer=str(customer)) for n in range(each)]
+        for customer in range(customers)
+    }
+    done: dict[str, list[int]] = {str(customer): [] for customer in range(customers)}
+    at_work: set[str] = set()
+    faults: list[str] = []
+    lock = threading.Lock()
+
+    def work() -> None:
+        idle = 0
+        while idle < 50:
+            claimed = box.claim()
+            if claimed is None:
+                idle += 1
+                continue
+            idle = 0
+            customer = claimed.ordering_key.removeprefix("customer:")
+            with lock:
+                if customer in at_work:
+                    faults.append(customer)
+                at_work.add(customer)
+                done[customer].append(claimed.id)
+            with lock:
+                at_work.discard(customer)
+            box.inbox.finish(claimed, State.DELIVERED, box.clock())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults
+    assert done == expected
+
+
+def test_a_refund_finds_the_ordering_key_of_its_order(box: Box) -> None:
+    box.inbox.accept(replace(box.event("paid", customer="7"), order_ref="900"))
+    assert box.inbox.ordering_key_of_order(box.shop.id, "900") == "customer:7"
+    assert box.inbox.ordering_key_of_order(box.shop.id, "901") is None
+
+
+def test_the_timeline_tells_each_step(box: Box) -> None:
+    event_id = box.accept("1")
+    claimed = box.claim()
+    assert claimed is not None
+    entry = AttemptEntry(box.clock(), "create_receipt", "ok", "items, total", 202, 12)
+    box.inbox.finish(claimed, State.DELIVERED, box.clock(), entries=[entry])
+    event, timeline = box.desk.show(event_id)
+    assert event.state == "delivered"
+    assert [(t.operation, t.sent, t.status, t.duration_ms) for t in timeline] == [
+        ("create_receipt", "items, total", 202, 12)
+    ]
+
+
+def test_only_parked_and_pending_events_are_retried_or_discarded(box: Box) -> None:
+    event_id = box.accept("1")
+    box.deliver_next()
+    with pytest.raises(ConflictError):
+        box.desk.retry([event_id], box.clock())
+    with pytest.raises(ConflictError):
+        box.desk.discard(event_id, "why", box.clock())
+    with pytest.raises(NotFoundHereError):
+        box.desk.retry([event_id + 1], box.clock())
+
+
+def test_events_are_found_by_state_and_error(box: Box) -> None:
+    parked = box.accept("1", customer="1")
+    box.park_next()
+    box.accept("2", customer="2")
+    assert [row.id for row in box.desk.find(EventFilter(state="parked", error_code="bad"))] == [parked]
+    assert box.desk.find(EventFilter(error_code="worse")) == []
+
+
+def test_bodies_of_finished_events_are_erased_after_their_time(box: Box, shops: Shops, database: Database) -> None:
+    from plugin.store.models import InboxEvent
+
+    event_id = box.accept("1")
+    box.deliver_next()
+    box.clock.forward(29 * 86400)
+    assert box.sweep.forget(box.clock(), shops.all()) == 0
+    box.clock.forward(2 * 86400)
+    assert box.sweep.forget(box.clock(), shops.all()) == 1
+    with database.reading() as session:
+        row = session.get(InboxEvent, event_id)
+        assert row is not None
+        assert row.body is None

@@ -1,0 +1,258 @@
+"""Signup, profile change, consent, merge, erasure: what becomes of the contact in Engage."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from bodies import customer, order
+
+MEMBER = {"first_name": "Ada", "last_name": "Berg"}
+
+
+def test_a_signup_creates_a_member_with_all_that_the_shop_knows(rig: Any) -> None:
+    event = rig.send("customer.created", customer=customer())
+    assert rig.work() == ["delivered"]
+    contact = rig.contacts()["ada@example.com"]
+    expected = {
+        "contactType": "Member",
+        "email": "ada@example.com",
+        "mobilePhone": "+46701234567",
+        "firstName": "Ada",
+        "lastName": "Berg",
+        "street": "Storgatan 1",
+        "zipCode": "111 22",
+        "city": "Stockholm",
+        "countryCode": "SE",
+        "externalId": "1001",
+    }
+    assert {name: contact["attributes"][name] for name in expected} == expected
+    link = rig.stores.contacts.link(rig.standard, "1001")
+    assert (link.contact_id, link.verified, link.reason) == (contact["id"], True, "created")
+    assert rig.event(event).state == "delivered"
+    assert rig.calls() == ["findContactId", "createContact"]
+
+
+def test_a_signup_of_a_guest_contact_upgrades_it_to_member(rig: Any) -> None:
+    (contact_id,) = rig.seed(contacts=[{"contactType": "Contact", "email": "ada@example.com"}])["contacts"]
+    rig.send("customer.created", customer=customer())
+    assert rig.work() == ["delivered"]
+    (contact,) = rig.contacts().values()
+    assert contact["id"] == contact_id
+    assert contact["attributes"]["firstName"] == "Ada"
+    assert rig.calls()[-2:] == ["getContact", "updateContactType"]
+    rig.send("customer.created", customer=customer())
+    rig.work()
+    assert rig.calls().count("updateContactType") == 1
+
+
+def test_an_unverified_email_never_changes_somebody_elses_contact(rig: Any) -> None:
+    rig.seed(contacts=[{"contactType": "Member", "email": "ada@example.com", "firstName": "Owner"}])
+    event = rig.send("customer.created", customer=customer(email_verified=False, first_name="Mallory"))
+    assert rig.work() == ["ignored"]
+    assert rig.contacts()["ada@example.com"]["attributes"]["firstName"] == "Owner"
+    assert "vouch" in rig.event(event).last_error
+    assert rig.stores.contacts.unverified_links(rig.standard) == 1
+    change = rig.send("customer.updated", customer=customer(email_verified=False, first_name="Mallory"))
+    rig.work()
+    assert rig.event(change).state == "ignored"
+    assert rig.contacts()["ada@example.com"]["attributes"]["firstName"] == "Owner"
+
+
+def test_a_receipt_goes_over_an_unverified_link_and_changes_nothing(rig: Any) -> None:
+    rig.seed(contacts=[{"contactType": "Member", "email": "ada@example.com", "firstName": "Owner"}])
+    rig.send("order.paid", order=order(customer=customer(email_verified=False, first_name="Mallory")))
+    assert rig.work() == ["delivered"]
+    assert len(rig.receipts()) == 1
+    assert rig.contacts()["ada@example.com"]["attributes"]["firstName"] == "Owner"
+
+
+def test_a_later_vouched_email_makes_the_link_verified(rig: Any) -> None:
+    rig.seed(contacts=[{"contactType": "Member", "email": "ada@example.com"}])
+    rig.send("customer.created", customer=customer(email_verified=False))
+    rig.work()
+    rig.send("customer.updated", customer=customer(email_verified=True))
+    assert rig.work() == ["delivered"]
+    assert rig.contacts()["ada@example.com"]["attributes"]["firstName"] == "Ada"
+
+
+def test_a_profile_change_sends_only_what_changed_and_looks_nothing_up(rig: Any) -> None:
+    rig.send("customer.created", customer=customer())
+    rig.work()
+    before = len(rig.calls())
+    rig.clock.forward(60)
+    rig.send("customer.updated", customer=customer(last_name="Lind"))
+    assert rig.work() == ["delivered"]
+    assert rig.calls()[before:] == ["updateContact"]
+    assert rig.contacts()["ada@example.com"]["attributes"]["lastName"] == "Lind"
+
+
+def test_an_unchanged_profile_causes_no_call(rig: Any) -> None:
+    rig.send("customer.created", customer=customer())
+    rig.work()
+    before = len(rig.calls())
+    event = rig.send("customer.updated", customer=customer())
+    assert rig.work() == ["delivered"]
+    assert rig.calls()[before:] == []
+    assert "unchanged" in rig.steps(event)
+
+
+def test_an_older_change_that_comes_late_never_overwrites_a_newer_one(rig: Any) -> None:
+    rig.send("customer.created", customer=customer())
+    rig.work()
+    newer = rig.clock.forward(600)
+    rig.send("customer.updated", customer=customer(last_name="Newer", updated_at=newer.isoformat()))
+    rig.work()
+    older = newer - timedelta(seconds=300)
+    rig.send("customer.updated", customer=customer(last_name="Older", city="Lund", updated_at=older.isoformat()))
+    rig.work()
+    assert rig.contacts()["ada@example.com"]["attributes"]["lastName"] == "Newer"
+
+
+def test_a_change_back_and_forth_ends_right(rig: Any) -> None:
+    rig.send("customer.created", customer=customer())
+    for name in ("Lind", "Berg", "Lind", "Berg"):
+        rig.clock.forward(1)
+        rig.send("customer.updated", customer=customer(last_name=name))
+    rig.work()
+    assert rig.contacts()["ada@example.com"]["attributes"]["lastName"] == "Berg"
+
+
+def test_an_email_change_keeps_the_contact(rig: Any) -> None:
+    rig.send("customer.created", customer=customer())
+    rig.work()
+    (before,) = rig.contacts().values()
+    rig.clock.forward(1)
+    rig.send("customer.updated", customer=customer(email="ada.lind@example.com"))
+    rig.work()
+    (after,) = rig.contacts().values()
+    assert (after["id"], after["attributes"]["email"]) == (before["id"], "ada.lind@example.com")
+
+
+def test_a_bad_phone_is_left_out_and_noted_and_the_rest_goes(rig: Any) -> None:
+    event = rig.send("customer.created", customer=customer(phone="12"))
+    assert rig.work() == ["delivered"]
+    assert "mobilePhone" not in rig.contacts()["ada@example.com"]["attributes"] or not rig.contacts()[
+        "ada@example.com"
+    ]["attributes"].get("mobilePhone")
+    assert "map" in rig.steps(event)
+
+
+def test_a_missing_key_field_parks_the_event_with_the_reason(rig: Any) -> None:
+    event = rig.send("customer.created", customer={"id": "5", "first_name": "No", "last_name": "Mail"})
+    assert rig.work() == ["parked"]
+    assert rig.event(event).error_code == "missing_key:email"
+
+
+@pytest.mark.parametrize("answer", ["201-contact", "200-contact", "200-guid", "201-guid", "202-guid"])
+def test_every_plausible_answer_to_create_is_understood(rig: Any, answer: str) -> None:
+    rig.options(create_answer=answer)
+    rig.send("customer.created", customer=customer())
+    assert rig.work() == ["delivered"]
+    assert rig.stores.contacts.link(rig.standard, "1001").contact_id == rig.contacts()["ada@example.com"]["id"]
+
+
+def test_a_create_whose_answer_was_lost_makes_one_verified_contact(rig: Any) -> None:
+    rig.fault(done_but_504_rate=1.0, operations=["createContact"], next=1)
+    rig.send("customer.created", customer=customer())
+    assert rig.work() == ["retry"]
+    assert rig.work_for(20) == ["delivered"]
+    assert len(rig.contacts()) == 1
+    assert rig.calls().count("createContact") == 1
+    assert rig.stores.contacts.link(rig.standard, "1001").verified
+
+
+def test_a_failing_engage_ends_in_a_later_retry_and_not_in_a_lost_event(rig: Any) -> None:
+    rig.fault(outage=True)
+    event = rig.send("customer.created", customer=customer())
+    assert rig.work() == ["retry"]
+    shown = rig.event(event)
+    assert (shown.state, shown.attempts) == ("pending", 1)
+    assert shown.next_attempt_at == rig.clock() + timedelta(seconds=10)
+    rig.no_faults()
+    assert rig.work_for(20)[-1] == "delivered"
+    assert len(rig.contacts()) == 1
+
+
+def test_a_refused_key_stops_the_shop_and_costs_no_attempt(rig: Any) -> None:
+    rig.options(refused_keys=["key-web-se"])
+    event = rig.send("customer.created", customer=customer())
+    assert rig.work() == ["held back"]
+    assert rig.stores.shops.get("web-se").stopped_reason
+    assert rig.event(event).attempts == 0
+    rig.options(refused_keys=[])
+    assert rig.work() == []
+    rig.stores.shops.replace_secrets("web-se", engage_key="key-new")
+    assert rig.work() == ["delivered"]
+
+
+def test_consents_are_sent_only_as_asked_and_a_newer_no_wins(rig: Any) -> None:
+    rig.send("customer.created", customer=customer(), consents=[{"channel": "email", "value": True}])
+    rig.work()
+    assert rig.contacts()["ada@example.com"]["preferences"]["acceptsEmail"] is True
+    no_at = rig.clock.forward(100)
+    no = {"channel": "email", "value": False, "at": no_at.isoformat()}
+    rig.send("consent.changed", customer={"id": "1001"}, consents=[no])
+    rig.work()
+    rig.clock.forward(100)
+    late_yes = {"channel": "email", "value": True, "at": (no_at - timedelta(seconds=50)).isoformat()}
+    rig.send("consent.changed", customer={"id": "1001"}, consents=[late_yes])
+    rig.work()
+    preferences = rig.contacts()["ada@example.com"]["preferences"]
+    assert preferences["acceptsEmail"] is False
+    assert not preferences.get("acceptsSms")
+
+
+def test_a_consent_that_comes_before_its_signup_waits_for_it(rig: Any) -> None:
+    consent = rig.send("consent.changed", customer={"id": "1001"}, consents=[{"channel": "email", "value": True}])
+    assert rig.work() == ["retry"]
+    rig.clock.forward(1)
+    rig.send("customer.created", customer=customer())
+    rig.work_for(30)
+    assert rig.event(consent).state == "delivered"
+    assert rig.contacts()["ada@example.com"]["preferences"]["acceptsEmail"] is True
+
+
+def test_a_deleted_customer_is_erased_here_and_kept_in_engage(rig: Any, database: Any) -> None:
+    first = rig.send("customer.created", customer=customer())
+    rig.work()
+    erasure = rig.send("customer.deleted", customer={"id": "1001"})
+    assert rig.work() == ["delivered"]
+    assert rig.stores.contacts.link(rig.standard, "1001") is None
+    assert len(rig.contacts()) == 1
+    from plugin.store.models import InboxEvent
+
+    with database.reading() as session:
+        bodies = [session.get(InboxEvent, event_id).body for event_id in (first, erasure)]
+    assert bodies == [None, b""]
+
+
+def test_an_erasure_reaches_engage_where_the_shop_wants_it(rig: Any) -> None:
+    rig.stores.shops.change("web-se", {"erase_in_engage": "yes"})
+    rig.send("customer.created", customer=customer())
+    rig.work()
+    rig.send("customer.deleted", customer={"id": "1001"})
+    rig.work()
+    assert rig.contacts() == {}
+
+
+def test_a_field_mapping_feeds_a_tenant_attribute(rig: Any) -> None:
+    rig.options(tenant_attributes=["shoeSize"])
+    rig.stores.shops.change("web-se", {"attributes": "customer.size:shoeSize"})
+    rig.send("customer.created", customer=customer(extra={"size": 42}))
+    rig.work()
+    assert rig.contacts()["ada@example.com"]["attributes"]["shoeSize"] == "42"
+
+
+def test_an_unexpected_fault_of_ours_is_tried_again_and_tells_no_values(
+    rig: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from webhooks.handlers import signup
+
+    def burst(*_: object) -> None:
+        raise KeyError("ada@example.com")
+
+    monkeypatch.setattr(signup, "make_sure_of_contact", burst)
+    event = rig.send("customer.created", customer=customer())
+    assert rig.work() == ["retry"]
+    assert "ada@example.com" not in rig.event(event).last_error
+    assert "ada@example.com" not in caplog.text

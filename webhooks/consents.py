@@ -1,0 +1,42 @@
+"""Consents: the newest answer of the shopper counts, and at the same time the no (DESIGN, who is who)."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from plugin.engage.models import Consent, ContactWrite
+from plugin.events import Channel, ConsentChange
+from webhooks.context import Context
+
+PREFERENCES = {Channel.EMAIL: "acceptsEmail", Channel.SMS: "acceptsSms", Channel.POSTAL: "acceptsPostal"}
+
+
+def send_consents(context: Context, contact_id: str, changes: Iterable[ConsentChange], at: datetime) -> bool:
+    """Send answers that are newer than what is known, and add them to the ledger; False when there are none."""
+    known = context.stores.contacts.last_consents(context.shop, contact_id)
+    ledger: dict[str, tuple[bool, datetime, str | None]] = {}
+    preferences: dict[str, bool] = {}
+    consents: list[Consent] = []
+    for change in sorted(changes, key=lambda change: (change.at or at, not change.value)):
+        when = change.at or at
+        subject = change.consent_id if change.channel is Channel.OTHER else change.channel.value
+        if subject is None:
+            continue
+        last = known.get(subject)
+        if last is not None and (last[1] > when or (last[1] == when and last[0] <= change.value)):
+            continue
+        ledger[subject] = (change.value, when, change.source)
+        known[subject] = (change.value, when)
+        if change.channel in PREFERENCES:
+            preferences[PREFERENCES[change.channel]] = change.value
+        consent_id = context.shop.settings.consent_ids.get(
+            subject, subject if change.channel is Channel.OTHER else None
+        )
+        if consent_id is not None:
+            consents.append(Consent(consent_id, change.value, when, change.source or context.shop.settings.source))
+    if not ledger:
+        return False
+    if preferences or consents:
+        context.client.patch_contact(contact_id, ContactWrite({}, preferences, tuple(consents)))
+    context.stores.contacts.add_consents(context.shop, contact_id, ledger, context.claimed.id, context.now())
+    context.stores.contacts.forget_cached(context.shop, contact_id, context.now())
+    return True

@@ -1,0 +1,121 @@
+"""What a customer's data becomes in Engage, and which of it is new."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
+
+from plugin.engage.models import ContactWrite
+from plugin.errors import PermanentError
+from plugin.events import Customer
+from plugin.store.contacts import Sent
+from plugin.store.shops import RegisteredShop
+from webhooks.context import Context
+
+T = TypeVar("T")
+#: Which attribute a symbolic code of Engage means (facts 2.2), where the answer names no field.
+FIELD_OF_CODE: Mapping[str, str] = {
+    "InvalidEmailAddress": "email",
+    "InvalidPhoneNumber": "mobilePhone",
+    "InvalidMobilePhone": "mobilePhone",
+    "InvalidCountryCode": "countryCode",
+    "InvalidZipCode": "zipCode",
+    "InvalidBirthDay": "birthDay",
+    "InvalidGender": "gender",
+}
+MAX_REFUSALS = 6
+
+
+def attributes_of(shop: RegisteredShop, customer: Customer) -> dict[str, object]:
+    """Return what the shop knows of a customer under Engage's attribute names; what it does not know is left out."""
+    address = customer.address
+    known: dict[str, object | None] = {
+        "email": customer.email,
+        "mobilePhone": customer.mobile_phone,
+        "firstName": customer.first_name,
+        "lastName": customer.last_name,
+        "birthDay": customer.birth_day.isoformat() if customer.birth_day else None,
+        "gender": customer.gender,
+        "street": address.street,
+        "careOf": address.care_of,
+        "zipCode": address.zip_code,
+        "city": address.city,
+        "countryCode": address.country_code,
+        "externalId": customer.customer_id if shop.settings.send_external_id else None,
+    }
+    extra = dict(customer.extra)
+    known |= {
+        attribute: extra.get(field.removeprefix("customer.")) for field, attribute in shop.settings.attributes.items()
+    }
+    return {name: value for name, value in known.items() if value not in {None, ""}}
+
+
+def patch_what_is_new(
+    context: Context,
+    contact_id: str,
+    attributes: Mapping[str, object],
+    at: datetime,
+    *,
+    only_missing: frozenset[str] = frozenset(),
+) -> bool:
+    """Send the attributes that differ from what was last sent and are not older; False when none does.
+
+    only_missing: attributes that are sent only if none was sent before.
+    """
+    _, before = context.stores.contacts.state(context.shop, contact_id)
+    changed, confirmed = {}, {}
+    for name, value in attributes.items():
+        sent = before.get(name)
+        if sent is not None and (sent.at > at or name in only_missing):
+            continue
+        if sent is not None and sent.digest == context.digest(value):
+            confirmed[name] = value
+        else:
+            changed[name] = value
+    if not changed:
+        if any(before[name].at < at for name in confirmed):
+            remember_attributes(context, contact_id, confirmed, at, shown=False)
+        return False
+    _, sent_write = write_leaving_out_refused(
+        context, ContactWrite(changed), lambda write: context.client.patch_contact(contact_id, write)
+    )
+    remember_attributes(context, contact_id, {**confirmed, **sent_write.attributes}, at)
+    return True
+
+
+def remember_attributes(
+    context: Context,
+    contact_id: str,
+    attributes: Mapping[str, object],
+    at: datetime,
+    *,
+    contact_type: str | None = None,
+    shown: bool = True,
+) -> None:
+    """Store what Engage now knows. shown: whether it can be seen on My Pages, whose cache is then forgotten."""
+    sent = {name: Sent(context.digest(value), at) for name, value in attributes.items()}
+    context.stores.contacts.remember_sent(
+        context.shop, contact_id, sent, context.now(), contact_type=contact_type, forget_cached=shown
+    )
+
+
+def write_leaving_out_refused(
+    context: Context, write: ContactWrite, send: Callable[[ContactWrite], T]
+) -> tuple[T, ContactWrite]:
+    """Send a contact; an optional field that Engage refuses is left out, noted, and the rest goes.
+
+    Returns the answer and what was really sent. Raises PermanentError when the key field, or nothing by name, is refused.
+    """
+    for _ in range(MAX_REFUSALS):
+        try:
+            return send(write), write
+        except PermanentError as error:
+            field = error.field or FIELD_OF_CODE.get(error.code or "")
+            name = next((name for name in write.attributes if field and name.lower() == field.lower()), None)
+            if name is None or name == context.shop.settings.key_attribute:
+                raise
+            context.note("left out", f"Engage refused {name} ({error.code or error.status}); it was left out.")
+            write = replace(write, attributes={n: v for n, v in write.attributes.items() if n != name})
+            if not write:
+                raise
+    return send(write), write

@@ -1,0 +1,102 @@
+"""What a handler works with: the shop, its Engage client, the store, and the progress of the event at hand."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from plugin.engage.client import EngageClient
+from plugin.engage.transport import CallRecord
+from plugin.store.contacts import Contacts
+from plugin.store.erasure import Erasures
+from plugin.store.inbox import AttemptEntry, Claimed, Inbox
+from plugin.store.orders import Orders
+from plugin.store.redemptions import Redemptions
+from plugin.store.shops import RegisteredShop, Shops
+from plugin.store.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Everything of `plugin.store` that processing needs."""
+
+    inbox: Inbox
+    shops: Shops
+    contacts: Contacts
+    orders: Orders
+    redemptions: Redemptions
+    erasures: Erasures
+    vault: Vault
+
+
+@dataclass(slots=True)
+class Context:
+    """One try at one event. Steps that are done stay done over crashes and retries."""
+
+    claimed: Claimed
+    shop: RegisteredShop
+    client: EngageClient
+    stores: Stores
+    clock: Callable[[], datetime]
+    lease: timedelta
+    entries: list[AttemptEntry] = field(default_factory=list)
+    part: str = ""
+
+    def now(self) -> datetime:
+        """Return the present time, aware UTC."""
+        return self.clock()
+
+    def recall(self, step: str) -> Any:
+        """Return what an earlier try stored for a step, or None."""
+        return self.claimed.progress.get(self.part + step)
+
+    def remember(self, step: str, value: Any = True) -> None:
+        """Store that a step is done, with what the next step needs (JSON), and prolong the lease.
+
+        Raises LeaseLostError, so that a worker which slept past its lease goes no further.
+        """
+        self.claimed.progress[self.part + step] = value
+        self.save()
+
+    def save(self) -> None:
+        """Store progress and the timeline so far, and prolong the lease. Raises LeaseLostError."""
+        self.stores.inbox.keep(self.claimed, self.entries, self.now(), self.lease)
+        self.entries.clear()
+
+    def note(self, step: str, text: str) -> None:
+        """Add a remark to the event's timeline, without personal data."""
+        self.entries.append(AttemptEntry(at=self.now(), operation=step, outcome=text))
+
+    def observe(self, call: CallRecord) -> None:
+        """Add a call to Engage to the event's timeline."""
+        self.entries.append(
+            AttemptEntry(
+                at=call.at,
+                operation=call.operation,
+                outcome=call.outcome,
+                sent=call.sent,
+                status=call.status,
+                duration_ms=round(call.duration_s * 1000),
+            )
+        )
+
+    def digest(self, value: Any) -> str:
+        """Return a keyed hash of a value, for comparing with what was sent before."""
+        return self.stores.vault.digest(json.dumps(value, sort_keys=True, default=str))
+
+
+def error_code(error: Exception) -> str:
+    """Return a short stable word for an error, the same for the same kind of fault."""
+    code = getattr(error, "code", None)
+    if code:
+        return str(code)[:128]
+    field_name = getattr(error, "field", None)
+    status = getattr(error, "status", None)
+    operation = getattr(error, "operation", None)
+    parts = [type(error).__name__.removesuffix("Error"), operation, str(status) if status else None, field_name]
+    return ":".join(part for part in parts if part)[:128]
+
+
+Handler = Callable[[Context, Any], None]
+Handlers = Mapping[type[Any], Handler]

@@ -1,0 +1,192 @@
+"""One try at one event, and what becomes of the event after it."""
+
+import logging
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from time import monotonic
+
+from plugin.engage.client import EngageClient
+from plugin.engage.retry import GiveUp, RetryPolicy
+from plugin.errors import (
+    ConfigurationError,
+    EngageError,
+    LeaseLostError,
+    NotForUsError,
+    NotYetError,
+    ParkedError,
+    PayloadError,
+    TransientError,
+    UnauthorisedError,
+)
+from plugin.events import CONTACT_KINDS, Kind
+from plugin.platforms.base import Delivery
+from plugin.platforms.registry import PLATFORMS
+from plugin.store.inbox import Claimed
+from plugin.store.models import State
+from plugin.store.shops import RegisteredShop
+from webhooks.context import Context, Stores, error_code
+from webhooks.handlers import HANDLERS
+
+log = logging.getLogger(__name__)
+
+#: Kinds that say something of the contact, so that later changes must not overtake them while they are parked.
+HOLDING_KINDS = CONTACT_KINDS | {Kind.ORDER_PAID}
+
+
+@dataclass(frozen=True, slots=True)
+class Courier:
+    """Takes due events one by one. Safe to use from several threads.
+
+    client_of: gives a shop's Engage client. open_time: how long the breaker of a shop's key was open in all.
+    count: told (shop, outcome) of each try.
+    """
+
+    stores: Stores
+    client_of: Callable[[RegisteredShop], EngageClient]
+    open_time: Callable[[RegisteredShop], timedelta]
+    retry_base_s: float
+    lease: timedelta
+    clock: Callable[[], datetime]
+    spread: Callable[[], float]
+    count: Callable[[str, str], None]
+
+    def claim(self) -> Claimed | None:
+        """Take one due event, or None."""
+        return self.stores.inbox.claim(self.clock(), self.lease)
+
+    def more_is_due(self) -> bool:
+        """Tell whether any event is due."""
+        return self.stores.inbox.more_is_due(self.clock())
+
+    def work(self, claimed: Claimed) -> str:
+        """Try one claimed event and return what became of the try."""
+        started = monotonic()
+        shop = self.stores.shops.by_id(claimed.shop_id)
+        context = Context(claimed, shop, self.client_of(shop), self.stores, self.clock, self.lease)
+        context.client = context.client.with_options(observer=context.observe)
+        try:
+            outcome = self._try(context)
+        except LeaseLostError as error:
+            outcome = "lease lost"
+            log.warning("event=%d shop=%s %s", claimed.id, shop.name, error)
+        self.count(shop.name, outcome)
+        log.info(
+            "event=%d shop=%s topic=%s attempt=%d outcome=%s duration_ms=%d",
+            claimed.id,
+            shop.name,
+            claimed.topic,
+            claimed.attempts,
+            outcome,
+            round((monotonic() - started) * 1000),
+        )
+        return outcome
+
+    def _try(self, context: Context) -> str:
+        try:
+            return self._handle(context)
+        except LeaseLostError:
+            raise
+        except NotForUsError as error:
+            return self._finish(context, State.IGNORED, error, "not_for_us")
+        except PayloadError as error:
+            return self._finish(context, State.PARKED, error, f"payload:{error.field or 'body'}")
+        except ParkedError as error:
+            return self._finish(context, State.PARKED, error, error.code, holds=error.holds)
+        except UnauthorisedError as error:
+            self.stores.shops.stop(context.shop.id, str(error))
+            log.error("shop=%s deliveries stopped: %s", context.shop.name, error)
+            return self._put_back(context, context.now(), error, counts=False)
+        except (TransientError, NotYetError) as error:
+            return self._later(context, error)
+        except EngageError as error:
+            return self._finish(context, State.PARKED, error, error_code(error))
+        except ConfigurationError as error:
+            return self._finish(context, State.PARKED, error, "configuration")
+        except Exception as error:  # noqa: BLE001 - a fault of ours: the event is kept and tried again, then parked
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            log.error(  # the error's own text may hold personal data
+                "event=%d shop=%s unexpected %s at %s:%s",
+                context.claimed.id,
+                context.shop.name,
+                type(error).__name__,
+                where.filename.rpartition("/")[2],
+                where.lineno,
+            )
+            fault = TransientError(
+                f"Unexpected {type(error).__name__} at {where.filename.rpartition('/')[2]}:{where.lineno}; "
+                "this is a fault of the plugin.",
+                code=f"unexpected:{type(error).__name__}",
+            )
+            return self._later(context, fault)
+
+    def _handle(self, context: Context) -> str:
+        claimed = context.claimed
+        delivery = Delivery(topic=claimed.topic, meta=claimed.meta)
+        mapped = PLATFORMS[claimed.platform].normalise(delivery, claimed.body, claimed.received_at)
+        for remark in mapped.notes:
+            context.note("map", remark)
+        if not mapped.events:
+            raise NotForUsError(mapped.ignored or "nothing in it is for us")
+        reasons = []
+        for position, event in enumerate(mapped.events):
+            context.part = f"{position}:" if len(mapped.events) > 1 else ""
+            try:
+                HANDLERS[type(event)](context, event)
+            except NotForUsError as error:
+                reasons.append(str(error))
+        if len(reasons) == len(mapped.events):
+            raise NotForUsError("; ".join(reasons))
+        return self._finish(context, State.DELIVERED, None, None)
+
+    def _later(self, context: Context, error: TransientError | NotYetError) -> str:
+        settings = context.shop.settings
+        not_yet = isinstance(error, NotYetError)
+        give_up_after = (
+            timedelta(seconds=settings.order_wait_s) if not_yet else timedelta(hours=settings.give_up_after_h)
+        )
+        policy = RetryPolicy(self.retry_base_s, give_up_after, self.spread)
+        open_before = timedelta(seconds=context.claimed.progress.setdefault("breaker_open_s", self._open_s(context)))
+        decision = policy.decide(
+            error,
+            attempts=context.claimed.attempts,
+            first_attempt_at=context.claimed.first_attempt_at,
+            now=context.now(),
+            breaker_open=max(self.open_time(context.shop) - open_before, timedelta()),
+        )
+        if isinstance(decision, GiveUp):
+            return self._finish(context, State.PARKED, decision.reason, f"gave_up:{error_code(error)}")
+        return self._put_back(context, decision.at, error, counts=decision.counts, lets_others_pass=not_yet)
+
+    def _open_s(self, context: Context) -> float:
+        return self.open_time(context.shop).total_seconds()
+
+    def _put_back(
+        self, context: Context, at: datetime, error: Exception, *, counts: bool, lets_others_pass: bool = False
+    ) -> str:
+        self.stores.inbox.retry_later(
+            context.claimed,
+            at,
+            error=str(error),
+            error_code=error_code(error),
+            entries=context.entries,
+            counts=counts,
+            lets_others_pass=lets_others_pass,
+        )
+        return "retry" if counts else "held back"
+
+    def _finish(
+        self, context: Context, state: State, error: Exception | str | None, code: str | None, *, holds: bool = True
+    ) -> str:
+        claimed = context.claimed
+        self.stores.inbox.finish(
+            claimed,
+            state,
+            context.now(),
+            entries=context.entries,
+            error=None if error is None else str(error),
+            error_code=code,
+            holds=holds and context.shop.settings.parked_hold_contacts and claimed.kind in HOLDING_KINDS,
+        )
+        return state.value

@@ -1,0 +1,25 @@
+"""One module a shop event. A handler ends quietly (delivered) or raises what the error tree says."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from plugin import events
+from webhooks.context import Context
+from webhooks.handlers import consent, erasure, order_paid, profile_change, refund, signup
+
+HANDLERS: Mapping[type[Any], Callable[[Context, Any], None]] = MappingProxyType(
+    {
+        events.CustomerCreated: signup.handle,
+        events.CustomerUpdated: profile_change.handle,
+        events.CustomerMerged: profile_change.handle_merge,
+        events.ConsentChanged: consent.handle,
+        events.OrderPaid: order_paid.handle,
+        events.OrderRefunded: refund.handle,
+        events.OrderCancelled: refund.handle_cancellation,
+        events.CustomerDeleted: erasure.handle_deleted,
+        events.CustomerErased: erasure.handle_erased,
+        events.DataRequested: erasure.handle_data_request,
+        events.ShopUninstalled: erasure.handle_uninstalled,
+    }
+)

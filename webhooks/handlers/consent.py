@@ -1,0 +1,24 @@
+"""Consent: the shopper said yes or no."""
+
+from plugin.errors import NotForUsError, NotYetError
+from plugin.events import ConsentChanged
+from webhooks.consents import send_consents
+from webhooks.context import Context
+from webhooks.handlers.signup import UNVERIFIED
+from webhooks.identify import known_link, make_sure_of_contact
+
+
+def handle(context: Context, event: ConsentChanged) -> None:
+    """Send the answer. It may come before its customer: then it waits for the signup, and at last makes the contact."""
+    customer = event.customer
+    if customer.customer_id is not None and known_link(context, customer) is None:
+        waited = (context.now() - context.claimed.received_at).total_seconds()
+        if waited < context.shop.settings.order_wait_s / 2:
+            raise NotYetError("The customer of this consent is not known yet; its signup may be under way.")
+        if not any(change.value for change in event.consents):
+            raise NotForUsError("a no of somebody who has no contact")
+    found = make_sure_of_contact(context, customer, context.shop.settings.contact_type)
+    if not found.verified:
+        raise NotForUsError(UNVERIFIED)
+    if not send_consents(context, found.contact_id, event.consents, event.occurred_at):
+        context.note("unchanged", "A newer answer, or the same one, is known already.")

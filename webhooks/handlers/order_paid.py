@@ -1,0 +1,67 @@
+"""Order paid: make sure of the contact, tell it what is newer, redeem, then send the receipt that names what was redeemed."""
+
+from plugin.errors import NotForUsError
+from plugin.events import OrderPaid
+from plugin.store.orders import StoredOrder
+from webhooks.consents import send_consents
+from webhooks.contact_fields import attributes_of, patch_what_is_new
+from webhooks.context import Context
+from webhooks.identify import make_sure_of_contact, store_of
+from webhooks.receipts import check_sum, exchange_rate, purchase_receipt, stored_lines
+from webhooks.redeem import raise_problems, redeem_used
+
+#: A purchase may name another receiver: names go to a contact only where none is known.
+ONLY_MISSING = frozenset({"firstName", "lastName", "email", "externalId"})
+
+
+def handle(context: Context, event: OrderPaid) -> None:
+    """Send an order once, however often the shop says that it was paid."""
+    before = context.stores.orders.get(context.shop, event.order_id)
+    if before is not None and before.receipt_sent_at is not None and not context.recall("receipt"):
+        context.note("unchanged", "The receipt of this order was sent already.")
+        return
+    check_sum(event.lines, event.total)
+    customer, settings = event.customer, context.shop.settings
+    store = store_of(context, event.channel, event.country_code, customer.address.country_code)
+    if not (customer.customer_id or customer.email or customer.mobile_phone):
+        _remember(context, event, None, store)
+        raise NotForUsError("an order of nobody: no customer id, e-mail or phone")
+    if customer.customer_id is None and not settings.guest_orders:
+        _remember(context, event, None, store)
+        raise NotForUsError("an order of a guest, and the setting guest_orders is no")
+    contact_type = settings.contact_type if customer.customer_id else settings.guest_contact_type
+    found = make_sure_of_contact(context, customer, contact_type)
+    _remember(context, event, found.contact_id, store)
+    if found.verified and not found.created and not context.recall("patched"):
+        attributes = attributes_of(context.shop, customer)
+        patch_what_is_new(context, found.contact_id, attributes, event.occurred_at, only_missing=ONLY_MISSING)
+        context.remember("patched")
+    if found.verified and event.consents:
+        send_consents(context, found.contact_id, event.consents, event.occurred_at)
+    redeemed = redeem_used(context, event, found.contact_id)
+    if not context.recall("receipt"):
+        receipt = purchase_receipt(context.shop, event, found.contact_id, store, redeemed.promotions, redeemed.vouchers)
+        context.save()  # a worker that lost its lease sends nothing
+        context.client.create_receipt(receipt)
+        context.stores.orders.change(context.shop, event.order_id, receipt_sent_at=context.now())
+        context.stores.contacts.forget_cached(context.shop, found.contact_id, context.now())
+        context.remember("receipt", receipt.unique_receipt_id)
+    if redeemed.waiting is not None:
+        raise redeemed.waiting
+    raise_problems(redeemed.problems)
+
+
+def _remember(context: Context, event: OrderPaid, contact_id: str | None, store: str) -> None:
+    order = StoredOrder(
+        order_id=event.order_id,
+        order_number=event.order_number,
+        customer_id=event.customer.customer_id,
+        contact_id=contact_id,
+        currency=event.currency,
+        total=event.total,
+        occurred_at=event.occurred_at,
+        store_external_id=store,
+        exchange_rate=exchange_rate(event, context.shop.settings),
+        details={"lines": stored_lines(event.lines, context.shop.settings), "refunds": {}},
+    )
+    context.stores.orders.remember(context.shop, order, context.claimed.id)

@@ -1,0 +1,40 @@
+"""Profile change: only what is new goes to the contact that is known. Merge: one customer takes the other's place."""
+
+from plugin.errors import NotForUsError
+from plugin.events import CustomerMerged, CustomerUpdated
+from webhooks.consents import send_consents
+from webhooks.contact_fields import attributes_of, patch_what_is_new
+from webhooks.context import Context
+from webhooks.handlers.signup import UNVERIFIED
+from webhooks.identify import make_sure_of_contact
+
+
+def handle(context: Context, event: CustomerUpdated) -> None:
+    """Patch the changed fields. A customer without a contact gets one, as at signup."""
+    found = make_sure_of_contact(context, event.customer, context.shop.settings.contact_type)
+    if not found.verified:
+        raise NotForUsError(UNVERIFIED)
+    changed = False
+    if not found.created:
+        attributes = attributes_of(context.shop, event.customer)
+        changed = patch_what_is_new(context, found.contact_id, attributes, event.occurred_at)
+    told = send_consents(context, found.contact_id, event.consents, event.occurred_at)
+    if not (changed or told or found.created):
+        context.note("unchanged", "Engage knows all of this already.")
+
+
+def handle_merge(context: Context, event: CustomerMerged) -> None:
+    """Give the kept customer the merged one's contact where it has none; two contacts stay two in Engage."""
+    contacts = context.stores.contacts
+    merged = contacts.link(context.shop, event.merged_id)
+    if merged is None:
+        raise NotForUsError("the merged customer has no contact")
+    kept = contacts.link(context.shop, event.kept_id)
+    if kept is None:
+        contacts.remember_link(context.shop, event.kept_id, merged, context.now())
+    elif kept.contact_id != merged.contact_id:
+        context.note(
+            "two contacts",
+            f"Engage holds contacts {kept.contact_id} and {merged.contact_id} for this customer; merge them there by hand.",
+        )
+    contacts.forget_link(context.shop, event.merged_id)

@@ -1,0 +1,36 @@
+"""Signup: find the contact, create it or upgrade its type, and store who it is."""
+
+from plugin.errors import NotForUsError
+from plugin.events import CustomerCreated
+from webhooks.consents import send_consents
+from webhooks.contact_fields import attributes_of, patch_what_is_new
+from webhooks.context import Context
+from webhooks.identify import make_sure_of_contact
+
+UNVERIFIED = (
+    "the shop does not vouch for the e-mail, and a contact with it exists: nobody's data is changed over such a link"
+)
+
+
+def handle(context: Context, event: CustomerCreated) -> None:
+    """Create or upgrade the contact. Over an unverified link nothing is changed."""
+    member = context.shop.settings.contact_type
+    found = make_sure_of_contact(context, event.customer, member)
+    if not found.verified:
+        raise NotForUsError(UNVERIFIED)
+    if not found.created:
+        _upgrade(context, found.contact_id, event, member)
+    send_consents(context, found.contact_id, event.consents, event.occurred_at)
+
+
+def _upgrade(context: Context, contact_id: str, event: CustomerCreated, member: str) -> None:
+    """Patch first, because the new type may require data; then change the type (facts 2.6)."""
+    changed = patch_what_is_new(context, contact_id, attributes_of(context.shop, event.customer), event.occurred_at)
+    contact_type, _ = context.stores.contacts.state(context.shop, contact_id)
+    if contact_type == member:
+        if not changed:
+            context.note("unchanged", "Engage knows all of this already.")
+        return
+    if context.client.get_contact(contact_id).contact_type != member:
+        context.client.update_contact_type(contact_id, member)
+    context.stores.contacts.remember_sent(context.shop, contact_id, {}, context.now(), contact_type=member)

@@ -1,0 +1,190 @@
+"""Making sure of the contact: the stored link, else a look-up, else a new contact (DESIGN, who is who)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from plugin.engage.models import ContactWrite
+from plugin.errors import (
+    EngageConflictError,
+    EngageNotFoundError,
+    HeldBackError,
+    NotForUsError,
+    ParkedError,
+    TransientError,
+)
+from plugin.events import Customer
+from plugin.store.contacts import Link
+from webhooks.contact_fields import attributes_of, remember_attributes, write_leaving_out_refused
+from webhooks.context import Context
+
+BUSY_WAIT = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A contact. created: by this event; then everything known of the customer has been sent already."""
+
+    contact_id: str
+    verified: bool
+    created: bool
+
+
+def known_link(context: Context, customer: Customer) -> Link | None:
+    """Return the stored link of a customer, or None for a guest and a stranger."""
+    if customer.customer_id is None:
+        return None
+    return context.stores.contacts.link(context.shop, customer.customer_id)
+
+
+def make_sure_of_contact(context: Context, customer: Customer, contact_type: str) -> Found:
+    """Return the customer's contact, looked up or created, and store the link.
+
+    Raises NotForUsError for nobody (no id, e-mail or phone), ParkedError when the key field is missing, and
+    HeldBackError while another worker creates the same contact.
+    """
+    step = context.recall("contact")
+    if step is not None:
+        return Found(step["id"], step["verified"], step["created"])
+    link = known_link(context, customer)
+    if link is not None and (link.verified or not _vouched(context, customer)[0]):
+        return _remember(context, customer, Found(link.contact_id, link.verified, created=False), link.reason)
+    if not (customer.customer_id or customer.email or customer.mobile_phone):
+        raise NotForUsError("of nobody: no customer id, e-mail or phone")
+    with _alone(context, customer):
+        return _find_or_create(context, customer, contact_type)
+
+
+def _find_or_create(context: Context, customer: Customer, contact_type: str) -> Found:
+    contact_id = _look_up(context, customer)
+    if contact_id is None:
+        _need_key(context, customer)
+        context.remember("create_intended")
+        try:
+            contact_id = _create(context, customer, contact_type)
+        except EngageConflictError as error:  # somebody else was faster, or Engage knows the key by another way
+            contact_id = error.contact_id or _look_up(context, customer)
+            if contact_id is None:
+                raise
+        else:
+            return _remember(context, customer, Found(contact_id, verified=True, created=True), "created")
+    elif context.recall("create_intended") and _created_after_all(context, customer, contact_id):
+        return _remember(context, customer, Found(contact_id, verified=True, created=True), "created")
+    verified, reason = _vouched(context, customer)
+    return _remember(context, customer, Found(contact_id, verified, created=False), reason)
+
+
+def _look_up(context: Context, customer: Customer) -> str | None:
+    """Find the contact by e-mail, else by phone, with the type's own key where that is neither."""
+    settings = context.shop.settings
+    if settings.key_attribute == "externalId" and customer.customer_id:
+        found = _find(context, custom_key=customer.customer_id)
+        if found:
+            return found
+    if customer.email:
+        found = _find(context, email=customer.email)
+        if found:
+            return found
+    if customer.mobile_phone and (settings.key_attribute == "mobilePhone" or not customer.email):
+        return _find(context, mobile_phone=customer.mobile_phone)
+    return None
+
+
+def _find(context: Context, **by: str) -> str | None:
+    """Look a contact up; several matches are told apart by type, members first (facts 2.2)."""
+    try:
+        return context.client.find_contact_id(**by)
+    except EngageNotFoundError:
+        return None
+    except EngageConflictError:
+        for contact_type in (context.shop.settings.contact_type, context.shop.settings.guest_contact_type):
+            try:
+                return context.client.find_contact_id(**by, contact_type=contact_type)
+            except (EngageNotFoundError, EngageConflictError):
+                continue
+        raise ParkedError(
+            "Several contacts in Engage match this customer, none by type: merge or mend them there, then retry.",
+            "multiple_matches",
+        ) from None
+
+
+def _need_key(context: Context, customer: Customer) -> None:
+    key = context.shop.settings.key_attribute
+    value = {"email": customer.email, "mobilePhone": customer.mobile_phone, "externalId": customer.customer_id}[key]
+    if not value:
+        dropped = f" (the shop's value of {', '.join(customer.dropped)} is not valid)" if customer.dropped else ""
+        raise ParkedError(
+            f"The customer has no {key}{dropped}, which is the key of a contact in Engage: complete it in the shop.",
+            f"missing_key:{key}",
+        )
+
+
+def _create(context: Context, customer: Customer, contact_type: str) -> str:
+    settings = context.shop.settings
+    at = context.claimed.occurred_at
+    attributes = attributes_of(context.shop, customer)
+    store = store_of(context, customer.address.country_code)
+
+    def create(write: ContactWrite) -> str:
+        made = context.client.create_contact(
+            write, contact_type=contact_type, store_external_id=store, source=settings.source
+        )
+        return made.contact_id
+
+    contact_id, sent = write_leaving_out_refused(context, ContactWrite(attributes), create)
+    remember_attributes(context, contact_id, sent.attributes, at, contact_type=contact_type)
+    return contact_id
+
+
+def _created_after_all(context: Context, customer: Customer, contact_id: str) -> bool:
+    """Tell whether an earlier try, whose answer was lost, made this contact: it then holds our customer id."""
+    if customer.customer_id is None or not context.shop.settings.send_external_id:
+        return customer.customer_id is None
+    try:
+        contact = context.client.get_contact(contact_id)
+    except EngageNotFoundError as error:
+        raise TransientError("A contact that was just found is gone again.", operation="get_contact") from error
+    return str(contact.attributes.get("externalId") or "") == customer.customer_id
+
+
+def _vouched(context: Context, customer: Customer) -> tuple[bool, str]:
+    """Tell whether the shop vouches for what the contact was found by, and in which words that is kept."""
+    if customer.email and customer.email_verified:
+        return True, "the shop vouches for the e-mail"
+    if not customer.email and customer.mobile_phone and customer.phone_verified:
+        return True, "the shop vouches for the phone"
+    if context.shop.settings.email_trust == "always" and customer.email:
+        return True, "the setting email_trust=always"
+    return False, "the shop does not vouch for the e-mail or phone"
+
+
+def _remember(context: Context, customer: Customer, found: Found, reason: str) -> Found:
+    if customer.customer_id is not None:
+        link = Link(found.contact_id, found.verified, reason)
+        context.stores.contacts.remember_link(context.shop, customer.customer_id, link, context.now())
+    context.remember("contact", {"id": found.contact_id, "verified": found.verified, "created": found.created})
+    return found
+
+
+def store_of(context: Context, *hints: str | None) -> str:
+    """Return the store for a channel or country, the shop's own where no mapping fits."""
+    settings = context.shop.settings
+    for hint in hints:
+        if hint and hint in settings.country_stores:
+            return settings.country_stores[hint]
+    return settings.store
+
+
+@contextmanager
+def _alone(context: Context, customer: Customer) -> Iterator[None]:
+    """Let one worker at a time look for and create the contact of an e-mail or phone."""
+    who = customer.email or customer.mobile_phone or customer.customer_id or ""
+    name = f"contact:{context.shop.tenant}:{context.stores.vault.digest(who)}"
+    token = context.stores.contacts.take_lease(name, context.now(), context.lease)
+    if token is None:
+        raise HeldBackError("Another worker is at this contact.", operation="lease", retry_after=BUSY_WAIT, sent=False)
+    try:
+        yield
+    finally:
+        context.stores.contacts.give_lease_back(name, token)

@@ -1,0 +1,135 @@
+"""What RQ runs. A job carries a row id and nothing else; the database says what is to be done.
+
+One wake-up may drain many rows: the id only tells which flag to lower.
+"""
+
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from redis import Redis, RedisError
+from rq import Queue
+from rq.serializers import JSONSerializer
+from sqlalchemy.exc import SQLAlchemyError
+
+from webhooks.delivery import Courier
+
+log = logging.getLogger(__name__)
+
+QUEUE = "engage-wakeups"
+FLAGS = 8
+FLAG_LIFE_S = 10
+DRAIN_FOR_S = 20.0
+JOB_TIMEOUT_S = 600
+REDIS_PAUSE_S = 1.0
+
+
+class WakeUps:
+    """Tells workers that something is due. Losing a wake-up loses nothing: the sweep finds the row.
+
+    A flag per slot keeps thousands of webhooks from queueing thousands of jobs.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._queue = Queue(QUEUE, connection=redis, serializer=JSONSerializer)
+        self._away_until = 0.0
+
+    def wake(self, event_id: int) -> None:
+        """Queue a wake-up unless one is waiting in the same slot. Never raises, never waits long."""
+        if time.monotonic() < self._away_until:
+            return
+        try:
+            if self._redis.set(_flag(event_id), 1, nx=True, ex=FLAG_LIFE_S):
+                self.wake_now(event_id)
+        except RedisError as error:
+            self._away_until = time.monotonic() + REDIS_PAUSE_S
+            log.warning("Redis is away (%s): the sweep will find event=%d", type(error).__name__, event_id)
+
+    def wake_now(self, event_id: int) -> None:
+        """Queue a wake-up. Raises RedisError."""
+        self._queue.enqueue(
+            "webhooks.jobs.drain",
+            event_id,
+            job_timeout=JOB_TIMEOUT_S,
+            result_ttl=0,
+            failure_ttl=3600,
+            description="drain the inbox",
+        )
+
+    def lower_flag(self, event_id: int) -> None:
+        """Let the next webhook of the slot queue a wake-up again."""
+        try:
+            self._redis.delete(_flag(event_id))
+        except RedisError as error:  # the flag ends by itself
+            log.warning("Redis is away (%s) while a wake-up begins", type(error).__name__)
+
+
+class Drain:
+    """Works due events off, several at a time, until none is left or the time is up."""
+
+    def __init__(self, courier: Courier, wake_ups: WakeUps, threads: int) -> None:
+        self._courier = courier
+        self._wake_ups = wake_ups
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="delivery")
+        self._threads = threads
+        self._running = 0
+        self._change = threading.Condition()
+        self._stopping = threading.Event()
+
+    def run(self, event_id: int) -> None:
+        """Drain. When the time is up and events are left, another wake-up goes on."""
+        self._wake_ups.lower_flag(event_id)
+        self._grow(time.monotonic() + DRAIN_FOR_S)
+        with self._change:
+            self._change.wait_for(lambda: self._running == 0)
+        if not self._stopping.is_set() and self._courier.more_is_due():
+            self._wake_ups.wake(event_id)
+
+    def stop(self) -> None:
+        """Take no further event; events at hand are finished."""
+        self._stopping.set()
+
+    def _grow(self, until: float) -> None:
+        """Start one more thread, up to the limit: each event that is found may mean that there are more."""
+        with self._change:
+            if self._running >= self._threads:
+                return
+            self._running += 1
+        self._pool.submit(self._loop, until)
+
+    def _loop(self, until: float) -> None:
+        try:
+            while not self._stopping.is_set() and time.monotonic() < until:
+                claimed = self._courier.claim()
+                if claimed is None:
+                    return
+                self._grow(until)
+                self._courier.work(claimed)
+        except SQLAlchemyError as error:  # the lease of the event at hand ends by itself; the sweep takes it up
+            log.error("The database failed a worker (%s); the sweep goes on with what is due", type(error).__name__)
+        finally:
+            with self._change:
+                self._running -= 1
+                self._change.notify_all()
+
+
+_drain: Drain | None = None
+
+
+def configure(drain_of_this_process: Drain) -> None:
+    """Give this worker process what its jobs need. Called once, before the worker starts."""
+    global _drain  # noqa: PLW0603 - RQ calls a module's function; there is one worker a process
+    _drain = drain_of_this_process
+
+
+def drain(event_id: int) -> None:
+    """Work the inbox off. What RQ calls."""
+    if _drain is None:
+        raise RuntimeError("This worker was not configured: start it with `engage-plugin worker`.")
+    _drain.run(event_id)
+
+
+def _flag(event_id: int) -> str:
+    return f"engage:wake:{event_id % FLAGS}"

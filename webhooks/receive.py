@@ -1,0 +1,231 @@
+"""The door: verify raw bytes, commit one inbox row, answer. Engage is never called here.
+
+Answers (DESIGN, what outsiders may rely on): 401 bad proof, 404 unknown shop or platform, 411 without a length, 413
+too large, 200 stored, duplicate, ping or not for us, 503 not stored or not verifiable now.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from flask import Blueprint, Response, jsonify, request
+from sqlalchemy.exc import SQLAlchemyError
+
+from plugin.errors import ConfigurationError, UnverifiableError, VerificationError
+from plugin.events import Kind
+from plugin.platforms.base import Delivery, Peek, Platform, WebhookRequest
+from plugin.platforms.registry import PLATFORMS
+from plugin.store.inbox import Accepted, Inbox, NewEvent
+from plugin.store.models import State
+from plugin.store.shops import RegisteredShop, Shops
+from plugin.store.vault import Vault
+
+log = logging.getLogger(__name__)
+
+MAX_KEY_LENGTH = 128
+#: A shop's clock may run ahead; a time further ahead than this is not believed.
+MAX_AHEAD_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What receiving needs. wake: told the id of each stored event, after the commit; must not raise."""
+
+    shops: Shops
+    inbox: Inbox
+    vault: Vault
+    wake: Callable[[int], None]
+    max_body_bytes: int
+    count: Callable[[str, str, str], None]
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+def blueprint(door: Door) -> Blueprint:
+    """Return the blueprint of all webhook addresses."""
+    routes = Blueprint("webhooks", __name__, url_prefix="/webhooks")
+
+    @routes.post("/<platform>/<shop>")
+    def shop_webhook(platform: str, shop: str) -> Response:
+        return _answer(door, platform, shop)
+
+    @routes.post("/<platform>")
+    def app_webhook(platform: str) -> Response:
+        return _answer(door, platform, None)
+
+    return routes
+
+
+def _answer(door: Door, platform_slug: str, shop_name: str | None) -> Response:
+    platform = PLATFORMS.get(platform_slug)
+    if platform is None:
+        return _say(404, f"There is no platform {platform_slug!r} here.")
+    refused = _refused_length(door)
+    if refused is not None:
+        return refused
+    try:
+        return _receive(door, platform, shop_name, _webhook_request())
+    except VerificationError as error:
+        return _say(401, str(error))
+    except UnverifiableError as error:
+        return _say(503, str(error))
+    except (SQLAlchemyError, OSError) as error:
+        log.error("A webhook could not be stored (%s); answered 503", type(error).__name__)
+        return _say(503, "The webhook could not be stored now; send it again.")
+    except ConfigurationError as error:
+        log.error("A webhook could not be verified: %s", error)
+        return _say(503, "The webhook cannot be verified now; send it again.")
+
+
+def _receive(door: Door, platform: Platform, shop_name: str | None, webhook: WebhookRequest) -> Response:
+    now = door.clock()
+    shop = None if shop_name is None else door.shops.find(platform.slug, shop_name)
+    if shop_name is not None and shop is None:
+        return _say(404, f"There is no {platform.name} shop {shop_name!r} here.")
+    if platform.is_ping(webhook):
+        return _say(200, "pong")
+    if shop is None:
+        shop, delivery = _verify_app_wide(door, platform, webhook, now)
+    else:
+        delivery = platform.verify(webhook, shop.webhook_secrets, now)
+        _check_domain(shop, delivery)
+    new = new_event(door, shop, platform, delivery, webhook.body, now)
+    accepted = door.inbox.accept(new)
+    _after_commit(door, shop, new, accepted)
+    if accepted.duplicate:
+        return _say(200, "taken up again" if accepted.taken_up else "duplicate", accepted.event_id)
+    return _say(200, "not for us" if new.state is State.IGNORED else "stored", accepted.event_id)
+
+
+def _after_commit(door: Door, shop: RegisteredShop, new: NewEvent, accepted: Accepted) -> None:
+    outcome = "duplicate" if accepted.duplicate else "ignored" if new.state is State.IGNORED else "stored"
+    door.count(shop.name, new.topic if new.kind != Kind.IGNORED else "other", outcome)
+    if (outcome == "stored" or accepted.taken_up) and new.state is State.PENDING:
+        door.wake(accepted.event_id)
+
+
+def _verify_app_wide(
+    door: Door, platform: Platform, webhook: WebhookRequest, now: datetime
+) -> tuple[RegisteredShop, Delivery]:
+    """Find the shop of an app-wide webhook by its domain header, which counts only after the proof holds."""
+    for secret_owner in _one_per_secret(door.shops.of_platform(platform.slug)):
+        try:
+            delivery = platform.verify(webhook, secret_owner.webhook_secrets, now)
+        except VerificationError:
+            continue
+        for shop in door.shops.of_platform(platform.slug):
+            if shop.shop_domain and shop.shop_domain == (delivery.shop_domain or "").lower():
+                return shop, platform.verify(webhook, shop.webhook_secrets, now)
+        break
+    raise VerificationError("No installed shop fits the signature and domain of this webhook.")
+
+
+def _one_per_secret(shops: tuple[RegisteredShop, ...]) -> list[RegisteredShop]:
+    return list({shop.webhook_secrets: shop for shop in shops}.values())
+
+
+def _check_domain(shop: RegisteredShop, delivery: Delivery) -> None:
+    if shop.shop_domain and delivery.shop_domain and delivery.shop_domain.lower() != shop.shop_domain:
+        raise VerificationError("The webhook comes from another shop than the one that this address is for.")
+
+
+def new_event(
+    door: Door, shop: RegisteredShop, platform: Platform, delivery: Delivery, body: bytes, now: datetime
+) -> NewEvent:
+    """Build the inbox row of a verified webhook. Raises VerificationError for a topic that cannot be stored."""
+    topic = delivery.topic
+    if len(topic) > MAX_KEY_LENGTH or not topic.isprintable():
+        raise VerificationError("The topic of the webhook is no topic.")
+    kind = platform.topics.get(topic, Kind.IGNORED)
+    # the shop's own delivery id where there is one; the topic is part of it, because ids are unique a topic only
+    # on some platforms, and a hash of the content elsewhere
+    identity = delivery.delivery_id or hashlib.sha256(topic.encode() + b"\0" + body).hexdigest()
+    dedupe_key = identity if len(identity) <= MAX_KEY_LENGTH else hashlib.sha256(identity.encode()).hexdigest()
+    if kind is Kind.IGNORED:
+        known = topic in platform.ignored_topics
+        reason = "topic is not for us" if known else "unknown topic"
+        return NewEvent(
+            shop_id=shop.id,
+            platform=platform.slug,
+            topic=topic,
+            kind=kind,
+            dedupe_key=dedupe_key,
+            ordering_key="none",
+            occurred_at=now,
+            received_at=now,
+            body=None,
+            state=State.IGNORED,
+            reason=reason,
+        )
+    peek = platform.peek(topic, body)
+    order_ref = _bounded(peek.order_id)
+    return NewEvent(
+        shop_id=shop.id,
+        platform=platform.slug,
+        topic=topic,
+        kind=kind,
+        dedupe_key=dedupe_key,
+        ordering_key=_ordering_key(door, shop, peek, order_ref, dedupe_key),
+        occurred_at=_believable(peek.occurred_at, now),
+        received_at=now,
+        body=body,
+        order_ref=order_ref,
+        meta=delivery.meta,
+    )
+
+
+def _ordering_key(door: Door, shop: RegisteredShop, peek: Peek, order_ref: str | None, dedupe_key: str) -> str:
+    """Return the key whose events go one after the other: the customer, by id, else by a keyed hash."""
+    if peek.customer_id:
+        return f"customer:{_bounded(peek.customer_id)}"
+    if order_ref:
+        known = door.inbox.ordering_key_of_order(shop.id, order_ref)
+        if known:
+            return known
+    if peek.email or peek.phone:
+        return guest_ordering_key(door.vault, peek.email or peek.phone or "")
+    return f"order:{order_ref}" if order_ref else f"single:{dedupe_key}"
+
+
+def guest_ordering_key(vault: Vault, email_or_phone: str) -> str:
+    """Return the ordering key of somebody without a customer id, which does not tell who it is."""
+    return f"guest:{vault.digest(email_or_phone.strip().lower())}"
+
+
+def _bounded(text: str | None) -> str | None:
+    if text is None or len(text) <= MAX_KEY_LENGTH:
+        return text
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _believable(occurred_at: datetime | None, now: datetime) -> datetime:
+    if occurred_at is None or (occurred_at - now).total_seconds() > MAX_AHEAD_S:
+        return now
+    return occurred_at
+
+
+def _refused_length(door: Door) -> Response | None:
+    """Refuse bodies without a length or over the limit before a byte is read.
+
+    With chunked transfer the server would cut the body at its limit without saying so (werkzeug, gunicorn).
+    """
+    if "chunked" in request.headers.get("Transfer-Encoding", "").lower() or request.content_length is None:
+        return _say(411, "Send the webhook with a Content-Length, not chunked.")
+    if request.content_length > door.max_body_bytes:
+        return _say(413, f"The body is larger than {door.max_body_bytes} bytes.")
+    return None
+
+
+def _webhook_request() -> WebhookRequest:
+    return WebhookRequest(
+        headers={name.lower(): value for name, value in request.headers}, body=request.get_data(cache=False)
+    )
+
+
+def _say(status: int, message: str, event_id: int | None = None) -> Response:
+    answer = jsonify({"message": message} if event_id is None else {"message": message, "event_id": event_id})
+    answer.status_code = status
+    if status == 503:
+        answer.headers["Retry-After"] = "5"
+    return answer
