@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,9 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(scope="session")
-def postgresql_url() -> Iterator[str]:
-    """A database of this run alone on the server that TEST_POSTGRESQL_URL names."""
+@contextmanager
+def postgresql_database() -> Iterator[str]:
+    """A new database on the server that TEST_POSTGRESQL_URL names; gone afterwards."""
     server = service_url("TEST_POSTGRESQL_URL")
     name = f"engage_plugin_{secrets.token_hex(6)}"
     admin = create_engine(
@@ -31,10 +32,26 @@ def postgresql_url() -> Iterator[str]:
     )
     with admin.connect() as connection:
         connection.execute(text(f'CREATE DATABASE "{name}"'))
-    yield make_url(server).set(drivername="postgresql", database=name).render_as_string(hide_password=False)
-    with admin.connect() as connection:
-        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
-    admin.dispose()
+    try:
+        yield make_url(server).set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+        admin.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """The database that all tests of one process share, each emptying it first."""
+    with postgresql_database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgresql_url_of_a_plugin() -> Iterator[str]:
+    """A database for a running plugin, whose workers would take up other tests' events."""
+    with postgresql_database() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])

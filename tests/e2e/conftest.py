@@ -17,7 +17,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     environment: dict[str, str] = {}
     if request.param == "servers":
         environment = {
-            "DATABASE_URL": request.getfixturevalue("postgresql_url"),
+            "DATABASE_URL": request.getfixturevalue("postgresql_url_of_a_plugin"),
             "REDIS_URL": service_url("TEST_REDIS_URL"),
             "SECRET_KEY": "a key of tests that is longer than thirty-two characters",
         }

@@ -151,7 +151,7 @@ def _address(places: list[dict[str, Any]]) -> Address:
 def _consent(customer: Customer, channel: Channel, consent: dict[str, Any] | None, at: datetime) -> Mapped:
     if consent is None:
         return Mapped(ignored="the body holds no consent")
-    state = consent["state"].lower()
+    state = (consent["state"] or "none").lower()
     when = consent.get("consent_updated_at")
     if state not in ANSWERS or (state == "not_subscribed" and when is None):
         return Mapped(ignored=f"the state {state!r} is no answer of the shopper")

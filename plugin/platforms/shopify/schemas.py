@@ -218,9 +218,9 @@ class RefundSchema(ShopSchema):
 
 
 class MarketingConsentSchema(ShopSchema):
-    """A state of consent."""
+    """A state of consent; null for somebody who was never asked, as in Shopify's own test deliveries."""
 
-    state = fields.String(required=True)
+    state = fields.String(required=True, allow_none=True)
     opt_in_level = fields.String(allow_none=True)
     consent_updated_at = Instant(allow_none=True)
     consent_collected_from = fields.String(allow_none=True)
