@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import click
+from redis import RedisError
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
@@ -42,6 +43,13 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
         except SQLAlchemyError as error:
             click.echo(
                 f"Error: the database did not do its part ({type(error).__name__}). Is DATABASE_URL right and the server up? "
+                "`engage-plugin doctor` checks it.",
+                err=True,
+            )
+            sys.exit(1)
+        except RedisError as error:
+            click.echo(
+                f"Error: Redis did not do its part ({type(error).__name__}). Is REDIS_URL right and the server up? "
                 "`engage-plugin doctor` checks it.",
                 err=True,
             )

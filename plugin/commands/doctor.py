@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from time import monotonic
+from pathlib import Path
 from typing import cast
 
 import click
@@ -12,16 +12,24 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.app import Services
 from plugin.commands.common import explained, json_option, make_services, show, table
+from plugin.engage.contract.compare import differences, inferred_operations, read_document
 from plugin.engage.operations import Lane
-from plugin.errors import ConfigurationError, EngageError
+from plugin.engage.transport import CallRecord
+from plugin.errors import ConfigurationError, EngageError, EngageNotFoundError, PermanentError
 from plugin.store.shops import RegisteredShop
 
 SLOW_S = 2.0
+SKEW_S = 30.0
+#: An address that no contact can have (RFC 2606): only whether the type is known is asked.
+NOBODY = "nobody@engage-plugin.invalid"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the report. result: ok, warning or fault; todo: what to do, empty when nothing."""
+    """One line of the report. result: ok, warning, fault, or by hand for what no endpoint tells.
+
+    todo: what to do, empty when nothing.
+    """
 
     what: str
     result: str
@@ -30,13 +38,27 @@ class Check:
 
 @click.command()
 @click.argument("name", required=False)
+@click.option(
+    "--contract",
+    "swagger",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[SWAGGER]",
+    help="List what is inferred of Engage's API, or compare it with the tenant's Swagger file (JSON or YAML).",
+)
 @json_option
 @explained
-def doctor(name: str | None, as_json: bool) -> None:
+def doctor(name: str | None, swagger: str | None, as_json: bool) -> None:
     """Check the set-up, of one shop or of all. Exit 1 when something must be mended.
 
     Example: engage-plugin doctor web-se
+
+    Example: engage-plugin doctor --contract swagger.json
     """
+    if swagger is not None:
+        _contract(swagger, as_json=as_json)
+        return
     services = make_services()
     try:
         checks = list(_all_checks(services, name))
@@ -47,6 +69,28 @@ def doctor(name: str | None, as_json: bool) -> None:
     else:
         table("Doctor", ["what", "result", "what to do"], [[c.what, c.result, c.todo] for c in checks])
     if any(check.result == "fault" for check in checks):
+        sys.exit(1)
+
+
+def _contract(swagger: str, *, as_json: bool) -> None:
+    """Print the inferred operations, or how a tenant's Swagger differs; exit 1 when calls would fail there."""
+    if not swagger:
+        inferred = inferred_operations()
+        if as_json:
+            show([asdict(operation) for operation in inferred])
+            return
+        rows = [[i.operation, f"{i.method} {i.path}", "wholly" if i.whole else "in part", i.compare] for i in inferred]
+        table(
+            "Inferred operations of Engage", ["operation", "call", "inferred", "compare in the tenant's Swagger"], rows
+        )
+        return
+    found = differences(read_document(Path(swagger)))
+    if as_json:
+        show([asdict(difference) for difference in found])
+    else:
+        rows = [[d.operation, "fault" if d.serious else "look", d.what, d.todo] for d in found]
+        table(f"Differences between {swagger} and this plugin", ["operation", "result", "what", "what to do"], rows)
+    if any(difference.serious for difference in found):
         sys.exit(1)
 
 
@@ -62,7 +106,7 @@ def _all_checks(services: Services, name: str | None) -> Iterator[Check]:
     if not shops:
         yield Check("shops", "warning", "No shop is registered: engage-plugin shops add.")
     for shop in shops:
-        yield from _shop_checks(services, shop)
+        yield from ShopChecks(services, shop).all()
 
 
 def _manifest(services: Services) -> Check:
@@ -113,40 +157,94 @@ def _balance(services: Services) -> Check:
     return Check(f"balance, {counts['accepted']} events accepted", "ok")
 
 
-def _shop_checks(services: Services, shop: RegisteredShop) -> Iterator[Check]:
-    def labelled(what: str, check: Callable[[], tuple[str, str]]) -> Check:
+class ShopChecks:
+    """The checks of one shop. Its calls to Engage are timed, and their Date headers read."""
+
+    def __init__(self, services: Services, shop: RegisteredShop) -> None:
+        self._services = services
+        self._shop = shop
+        self._answers: list[CallRecord] = []
+        self._client = services.client_of(shop).with_options(
+            lane=Lane.SHOPPER, read_timeout_s=10, observer=self._answers.append
+        )
+
+    def all(self) -> Iterator[Check]:
+        """Make every check, one line each."""
+        shop = self._shop
+        if shop.stopped_reason:
+            yield self._line(
+                "deliveries",
+                "fault",
+                f"Stopped: {shop.stopped_reason} Then: engage-plugin shops set {shop.name} engage_key=KEY",
+            )
+        yield self._asked("key and stores", self._stores)
+        yield self._asked("contact types", self._contact_types)
+        yield self._line(
+            "key attribute",
+            "by hand",
+            f"No endpoint tells it: see in Engage that contacts of type {shop.settings.contact_type} are keyed by "
+            f"{shop.settings.key_attribute}, else set key_attribute.",
+        )
+        yield self._asked("consents", self._consents)
+        yield self._time_to_answer()
+        yield self._clock_skew()
+        yield self._line(
+            "article register",
+            "by hand",
+            "Look one receipt's item up in Engage: its SKU must equal the id in the product feed, else no article is "
+            "found. `engage-plugin preview EVENT_ID` prints the SKUs that are sent.",
+        )
+        yield self._asked("links nobody vouches for", self._links)
+        if not shop.settings.group_currency:
+            yield self._line(
+                "group currency",
+                "warning",
+                "Not set, so receipts carry no exchange rate: engage-plugin shops set NAME group_currency=SEK",
+            )
+        if not shop.settings.login_url:
+            yield self._line("login page", "warning", "Set login_url, so that My Pages leads shoppers to the login.")
+
+    def _line(self, what: str, result: str, todo: str = "") -> Check:
+        return Check(f"{self._shop.name}: {what}", result, todo)
+
+    def _asked(self, what: str, check: Callable[[], tuple[str, str]]) -> Check:
         try:
             result, todo = check()
         except EngageError as error:
             result, todo = "fault", str(error)
-        return Check(f"{shop.name}: {what}", result, todo)
+        return self._line(what, result, todo)
 
-    client = services.client_of(shop).with_options(lane=Lane.SHOPPER, read_timeout_s=10)
-
-    def stores() -> tuple[str, str]:
-        started = monotonic()
-        known = {store.external_id for store in client.list_stores(include_inactive=True)}
-        took = monotonic() - started
-        used = {shop.settings.store, *shop.settings.country_stores.values()}
-        missing = ", ".join(sorted(used - known))
+    def _stores(self) -> tuple[str, str]:
+        settings = self._shop.settings
+        known = {store.external_id for store in self._client.list_stores(include_inactive=True)}
+        missing = ", ".join(sorted({settings.store, *settings.country_stores.values()} - known))
         if missing:
             return (
                 "fault",
                 f"Engage has no store {missing}; a receipt would create it. Mend the setting or make the store.",
             )
-        if took > SLOW_S:
-            return "warning", f"Engage took {took:.1f} s to answer."
         return "ok", ""
 
-    def consents() -> tuple[str, str]:
-        wanted = set(shop.settings.consent_ids.values())
+    def _contact_types(self) -> tuple[str, str]:
+        for setting in ("contact_type", "guest_contact_type"):
+            contact_type = getattr(self._shop.settings, setting)
+            try:
+                self._client.find_contact_id(email=NOBODY, contact_type=contact_type)
+            except EngageNotFoundError:
+                continue
+            except PermanentError as error:
+                return "fault", f"Engage does not take the contact type {contact_type}: mend {setting}. {error}"
+        return "ok", ""
+
+    def _consents(self) -> tuple[str, str]:
+        wanted = set(self._shop.settings.consent_ids.values())
         if not wanted:
             return "ok", ""
-        missing = ", ".join(sorted(wanted - {consent.id for consent in client.list_consents()}))
+        missing = ", ".join(sorted(wanted - {consent.id for consent in self._client.list_consents()}))
         return ("fault", f"Engage knows no consent {missing}: mend consent_ids.") if missing else ("ok", "")
 
-    def links() -> tuple[str, str]:
-        number = services.stores.contacts.unverified_links(shop)
+    def _links(self) -> tuple[str, str]:
+        number = self._services.stores.contacts.unverified_links(self._shop)
         if not number:
             return "ok", ""
         return (
@@ -154,22 +252,31 @@ def _shop_checks(services: Services, shop: RegisteredShop) -> Iterator[Check]:
             f"{number} customers share an e-mail with a contact that nobody vouches for; their data stays apart.",
         )
 
-    if shop.stopped_reason:
-        yield Check(
-            f"{shop.name}: deliveries",
-            "fault",
-            f"Stopped: {shop.stopped_reason} Then: engage-plugin shops set {shop.name} engage_key=KEY",
-        )
-    yield labelled("key and stores", stores)
-    yield labelled("consents", consents)
-    yield labelled("links nobody vouches for", links)
-    if not shop.settings.group_currency:
-        yield Check(
-            f"{shop.name}: group currency",
-            "warning",
-            "Not set, so receipts carry no exchange rate: engage-plugin shops set NAME group_currency=SEK",
-        )
-    if not shop.settings.login_url:
-        yield Check(
-            f"{shop.name}: login page", "warning", "Set login_url, so that My Pages leads shoppers to the login."
-        )
+    def _time_to_answer(self) -> Check:
+        took = [answer.duration_s for answer in self._answers if answer.status is not None]
+        if not took:
+            return self._line("time to answer", "warning", "Engage gave no answer that could be timed.")
+        slowest = max(took)
+        what = f"time to answer, slowest of {len(took)} calls {slowest * 1000:.0f} ms"
+        if slowest > SLOW_S:
+            return self._line(what, "warning", "Deliveries and My Pages will be slow: ask Voyado when it lasts.")
+        return self._line(what, "ok")
+
+    def _clock_skew(self) -> Check:
+        """Compare Engage's Date header, which is whole seconds, with our clock at the middle of the call."""
+        skews = [
+            (answer.engage_time - answer.at).total_seconds() + 0.5 - answer.duration_s / 2
+            for answer in self._answers
+            if answer.engage_time is not None
+        ]
+        if not skews:
+            return self._line(
+                "clock", "by hand", "Engage sends no time: see that this machine's clock is synchronised (NTP)."
+            )
+        skew = min(skews, key=abs)
+        if abs(skew) > SKEW_S:
+            where = "behind" if skew > 0 else "ahead of"
+            return self._line(
+                "clock", "warning", f"This machine is {abs(skew):.0f} s {where} Engage: synchronise its clock (NTP)."
+            )
+        return self._line("clock", "ok")

@@ -158,9 +158,17 @@ def _retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
     if value.isdigit():
         wait = timedelta(seconds=min(int(value), int(MAX_RETRY_AFTER.total_seconds())))
     else:
-        try:
-            at = parsedate_to_datetime(value)
-        except ValueError:
+        at = http_date(value)
+        if at is None:
             return None
-        wait = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
+        wait = at - now
     return min(max(wait, timedelta()), MAX_RETRY_AFTER)
+
+
+def http_date(text: str | None) -> datetime | None:
+    """Read the time of a header (RFC 9110 5.6.7), aware UTC; None when there is none or it is no time."""
+    try:
+        at = parsedate_to_datetime(text or "")
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -16,7 +16,7 @@ import requests
 import simplejson
 from requests.adapters import HTTPAdapter
 
-from plugin.engage.answers import Answer, parse_body, raise_for_status
+from plugin.engage.answers import Answer, http_date, parse_body, raise_for_status
 from plugin.engage.gate import Gates
 from plugin.engage.operations import CONNECT_TIMEOUT_S, Lane, Operation
 from plugin.errors import EngageError, TransientError
@@ -43,6 +43,7 @@ class CallRecord:
     """What happened in one call, without personal data. duration_s: seconds; status: None without an answer.
 
     sent: the names of the fields of the body, never their values. outcome: ok, or the error's text.
+    engage_time: what Engage's clock said in the answer, aware UTC.
     """
 
     shop: str
@@ -52,6 +53,7 @@ class CallRecord:
     status: int | None
     sent: str | None
     outcome: str
+    engage_time: datetime | None = None
 
 
 @cache
@@ -102,9 +104,10 @@ class Transport:
         gate = self._gates.of(account.api_key)
         gate.enter(operation.lane if lane is None else lane)
         at, started, status, outcome = datetime.now(UTC), time.monotonic(), None, "ok"
+        engage_time = None
         try:
             answer = self._send(account, operation, path or {}, query or {}, body, read_timeout_s)
-            status = answer.status
+            status, engage_time = answer.status, http_date(answer.headers.get("Date"))
             if status not in accept:
                 raise_for_status(answer, operation.name, datetime.now(UTC))
             gate.succeeded()
@@ -129,6 +132,7 @@ class Transport:
                 status,
                 _field_names(body),
                 outcome,
+                engage_time,
             )
             for observe in filter(None, (self._observer, observer)):
                 observe(record)

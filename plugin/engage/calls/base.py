@@ -1,0 +1,89 @@
+"""What all operations share: the account, the way out, and lists that may be paged or not."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
+
+from plugin.engage import models, schemas
+from plugin.engage.answers import Answer, items_of
+from plugin.engage.operations import OPERATIONS, Lane
+from plugin.engage.transport import CallRecord, EngageAccount, Transport
+
+PAGE_SIZE = 100
+MAX_PAGES = 50
+
+
+class Calls:
+    """A shop's account and the transport that its calls go through."""
+
+    def __init__(
+        self,
+        account: EngageAccount,
+        transport: Transport,
+        *,
+        lane: Lane | None = None,
+        read_timeout_s: float | None = None,
+        observer: Callable[[CallRecord], None] | None = None,
+        transactions_path: str = "list_transactions",
+        on_transactions_path: Callable[[str], None] | None = None,
+    ) -> None:
+        self.account = account
+        self._transport = transport
+        self._lane = lane
+        self._read_timeout_s = read_timeout_s
+        self._observer = observer
+        self.transactions_path = transactions_path
+        self._on_transactions_path = on_transactions_path
+
+    def with_options(
+        self,
+        *,
+        lane: Lane | None = None,
+        read_timeout_s: float | None = None,
+        observer: Callable[[CallRecord], None] | None = None,
+    ) -> Self:
+        """Return a client with another lane, read time-out (seconds) or observer."""
+        return type(self)(
+            self.account,
+            self._transport,
+            lane=self._lane if lane is None else lane,
+            read_timeout_s=read_timeout_s or self._read_timeout_s,
+            observer=observer or self._observer,
+            transactions_path=self.transactions_path,
+            on_transactions_path=self._on_transactions_path,
+        )
+
+    def _call(self, name: str, **options: Any) -> Answer:
+        return self._transport.call(
+            self.account,
+            OPERATIONS[name],
+            lane=self._lane,
+            read_timeout_s=self._read_timeout_s,
+            observer=self._observer,
+            **options,
+        )
+
+    def _page(
+        self, name: str, query: Mapping[str, Any], schema: type[schemas.AnswerSchema], offset: int
+    ) -> models.Page[Any]:
+        items, total = items_of(self._call(name, query=query).data, name)
+        return models.Page(schemas.load_many(schema, items, name), total, offset)
+
+    def _all(self, name: str, query: Mapping[str, Any], schema: type[schemas.AnswerSchema]) -> models.Page[Any]:
+        """Read every page. The first request names no page: whether the tenant pages this list is not documented."""
+        first = self._page(name, query, schema, 0)
+        if first.total_count is None or len(first.items) >= first.total_count:
+            return first
+        items = list(first.items)
+        for page in self._further_pages(name, query, schema, first.total_count, len(items)):
+            items.extend(page.items)
+        return models.Page(tuple(items), first.total_count)
+
+    def _further_pages(
+        self, name: str, query: Mapping[str, Any], schema: type[schemas.AnswerSchema], total: int, have: int
+    ) -> Iterator[models.Page[Any]]:
+        for _ in range(MAX_PAGES):
+            page = self._page(name, {**query, "offset": have, "count": PAGE_SIZE}, schema, have)
+            yield page
+            have += len(page.items)
+            if not page.items or have >= total:
+                return
