@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lock clean
+.PHONY: demo test check bench lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/engage-plugin demo $(if $(ONCE),--once)
@@ -30,6 +30,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml $(VENV)/bin/python
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	touch $@
+
+# measurements, by hand: ratios against a baseline in the same run; they fill database 9 of the local Redis
+BENCHES := client_overhead throttle_rate
+bench: $(VENV)/.installed-dev
+	$(foreach name,$(BENCHES),$(BIN)/python -m bench.$(name);)
 
 # writes both lock files anew; needs uv
 lock:

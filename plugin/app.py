@@ -29,20 +29,16 @@ from plugin.metrics import Metrics
 from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.standard.normalise import schema as standard_schema
 from plugin.settings import Settings
-from plugin.store.contacts import Contacts
 from plugin.store.db import Database
-from plugin.store.erasure import Erasures
-from plugin.store.inbox import Inbox
 from plugin.store.inbox_desk import InboxDesk
-from plugin.store.orders import Orders
-from plugin.store.redemptions import Redemptions
-from plugin.store.shops import RegisteredShop, Shops
+from plugin.store.shops import RegisteredShop
 from plugin.store.sweep import Sweep
 from plugin.store.tokens import UsedTokens
 from plugin.store.vault import Vault
 from webhooks import jobs
 from webhooks.context import Stores
 from webhooks.delivery import Courier
+from webhooks.preview import Preview
 from webhooks.receive import Door
 from webhooks.receive import blueprint as webhooks_blueprint
 
@@ -88,15 +84,7 @@ class Services:
     @cached_property
     def stores(self) -> Stores:
         """The stores that processing needs."""
-        return Stores(
-            inbox=Inbox(self.database),
-            shops=Shops(self.database, self.vault),
-            contacts=Contacts(self.database),
-            orders=Orders(self.database),
-            redemptions=Redemptions(self.database),
-            erasures=Erasures(self.database),
-            vault=self.vault,
-        )
+        return Stores.on(self.database, self.vault)
 
     @cached_property
     def desk(self) -> InboxDesk:
@@ -129,9 +117,9 @@ class Services:
         """Wake-ups for workers."""
         return jobs.WakeUps(self.redis)
 
-    def client_of(self, shop: RegisteredShop) -> EngageClient:
-        """Return the Engage client of a shop."""
-        account = EngageAccount(
+    def account_of(self, shop: RegisteredShop) -> EngageAccount:
+        """Return a shop's access to its tenant."""
+        return EngageAccount(
             base_url=shop.engage_url,
             api_key=shop.engage_key,
             shop=shop.name,
@@ -141,11 +129,14 @@ class Services:
             voucher_field=shop.settings.voucher_field,
         )
 
+    def client_of(self, shop: RegisteredShop) -> EngageClient:
+        """Return the Engage client of a shop."""
+
         def remember_path(path: str) -> None:
             self.stores.shops.change(shop.name, {"transactions_path": path})
 
         return EngageClient(
-            account,
+            self.account_of(shop),
             self.transport,
             transactions_path=shop.settings.transactions_path,
             on_transactions_path=remember_path,
@@ -168,6 +159,11 @@ class Services:
             spread=random.random,
             count=self.metrics.tried,
         )
+
+    @cached_property
+    def preview(self) -> Preview:
+        """Shows what would be sent, and sends nothing."""
+        return Preview(self.database, self.vault, self.account_of, self.transport, self.settings.lease_s, self.clock)
 
     @cached_property
     def drain(self) -> jobs.Drain:

@@ -1,9 +1,16 @@
 """Helpers that tests import."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
+from plugin.engage.client import EngageClient
+from plugin.engage.gate import GateRules, Gates
+from plugin.engage.transport import EngageAccount, Transport
+from plugin.sandbox.testing import RunningSandbox
 
 
 def service_url(name: str) -> str:
@@ -28,3 +35,13 @@ class Clock:
     def forward(self, seconds: float) -> datetime:
         self.time += timedelta(seconds=seconds)
         return self.time
+
+
+@contextmanager
+def engage_client(sandbox: RunningSandbox, *, key: str = "key-of-tests") -> Iterator[EngageClient]:
+    """A client of a running sandbox that no rate budget slows down."""
+    transport = Transport(Gates(None, GateRules(rate=200, share=50.0, probe_s=0.001)))
+    try:
+        yield EngageClient(EngageAccount(sandbox.url, key, "web-se", "shopify", "ECOM", "web-se"), transport)
+    finally:
+        transport.close()

@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from plugin.engage.client import EngageClient
 from plugin.engage.transport import CallRecord
 from plugin.store.contacts import Contacts
+from plugin.store.db import Database
 from plugin.store.erasure import Erasures
 from plugin.store.inbox import AttemptEntry, Claimed, Inbox
 from plugin.store.orders import Orders
@@ -28,6 +29,19 @@ class Stores:
     redemptions: Redemptions
     erasures: Erasures
     vault: Vault
+
+    @classmethod
+    def on(cls, database: Database, vault: Vault) -> Self:
+        """Return the stores of one database."""
+        return cls(
+            inbox=Inbox(database),
+            shops=Shops(database, vault),
+            contacts=Contacts(database),
+            orders=Orders(database),
+            redemptions=Redemptions(database),
+            erasures=Erasures(database),
+            vault=vault,
+        )
 
 
 @dataclass(slots=True)

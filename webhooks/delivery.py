@@ -64,10 +64,8 @@ class Courier:
         """Try one claimed event and return what became of the try."""
         started = monotonic()
         shop = self.stores.shops.by_id(claimed.shop_id)
-        context = Context(claimed, shop, self.client_of(shop), self.stores, self.clock, self.lease)
-        context.client = context.client.with_options(observer=context.observe)
         try:
-            outcome = self._try(context)
+            outcome = self.attempt(claimed, shop)
         except LeaseLostError as error:
             outcome = "lease lost"
             log.warning("event=%d shop=%s %s", claimed.id, shop.name, error)
@@ -83,7 +81,10 @@ class Courier:
         )
         return outcome
 
-    def _try(self, context: Context) -> str:
+    def attempt(self, claimed: Claimed, shop: RegisteredShop) -> str:
+        """Try one claimed event, store what became of it and return that. Raises LeaseLostError."""
+        context = Context(claimed, shop, self.client_of(shop), self.stores, self.clock, self.lease)
+        context.client = context.client.with_options(observer=context.observe)
         try:
             return self._handle(context)
         except LeaseLostError:

@@ -90,7 +90,7 @@ def _receive(door: Door, platform: Platform, shop_name: str | None, webhook: Web
     else:
         delivery = platform.verify(webhook, shop.webhook_secrets, now)
         _check_domain(shop, delivery)
-    new = new_event(door, shop, platform, delivery, webhook.body, now)
+    new = new_event(door.inbox, door.vault, shop, platform, delivery, webhook.body, now)
     accepted = door.inbox.accept(new)
     _after_commit(door, shop, new, accepted)
     if accepted.duplicate:
@@ -131,7 +131,13 @@ def _check_domain(shop: RegisteredShop, delivery: Delivery) -> None:
 
 
 def new_event(
-    door: Door, shop: RegisteredShop, platform: Platform, delivery: Delivery, body: bytes, now: datetime
+    inbox: Inbox,
+    vault: Vault,
+    shop: RegisteredShop,
+    platform: Platform,
+    delivery: Delivery,
+    body: bytes,
+    now: datetime,
 ) -> NewEvent:
     """Build the inbox row of a verified webhook. Raises VerificationError for a topic that cannot be stored."""
     topic = delivery.topic
@@ -166,7 +172,7 @@ def new_event(
         topic=topic,
         kind=kind,
         dedupe_key=dedupe_key,
-        ordering_key=_ordering_key(door, shop, peek, order_ref, dedupe_key),
+        ordering_key=_ordering_key(inbox, vault, shop, peek, order_ref, dedupe_key),
         occurred_at=_believable(peek.occurred_at, now),
         received_at=now,
         body=body,
@@ -175,16 +181,18 @@ def new_event(
     )
 
 
-def _ordering_key(door: Door, shop: RegisteredShop, peek: Peek, order_ref: str | None, dedupe_key: str) -> str:
+def _ordering_key(
+    inbox: Inbox, vault: Vault, shop: RegisteredShop, peek: Peek, order_ref: str | None, dedupe_key: str
+) -> str:
     """Return the key whose events go one after the other: the customer, by id, else by a keyed hash."""
     if peek.customer_id:
         return f"customer:{_bounded(peek.customer_id)}"
     if order_ref:
-        known = door.inbox.ordering_key_of_order(shop.id, order_ref)
+        known = inbox.ordering_key_of_order(shop.id, order_ref)
         if known:
             return known
     if peek.email or peek.phone:
-        return guest_ordering_key(door.vault, peek.email or peek.phone or "")
+        return guest_ordering_key(vault, peek.email or peek.phone or "")
     return f"order:{order_ref}" if order_ref else f"single:{dedupe_key}"
 
 

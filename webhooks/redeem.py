@@ -7,6 +7,7 @@ the code of the offer, by the voucher's number. A code that is none of them is t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from plugin.engage import repeat
 from plugin.engage.models import PromotionAssignment, RewardVoucher, UsedPromotion
 from plugin.errors import EngageConflictError, EngageNotFoundError, ParkedError, PermanentError, TransientError
 from plugin.events import OrderPaid
@@ -133,12 +134,9 @@ def _call(context: Context, target: _Target) -> None:
 
 def _is_redeemed(context: Context, contact_id: str, target: _Target) -> bool:
     """Ask Engage whether an earlier call, whose answer was lost, did its work (facts 1.2)."""
-    items: Sequence[PromotionAssignment | RewardVoucher]
     if target.kind == PROMOTION:
-        items = context.client.list_promotion_assignments(contact_id).items
-    else:
-        items = context.client.list_reward_vouchers(contact_id).items
-    return any(item.id == target.id and item.redeemed for item in items)
+        return repeat.redeemed_promotion(context.client, contact_id=contact_id, assignment_id=target.id) is not None
+    return repeat.redeemed_voucher(context.client, contact_id=contact_id, reward_voucher_id=target.id) is not None
 
 
 def _failed(context: Context, target: _Target, code: str, error: Exception) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from cryptography.fernet import Fernet, InvalidToken
+from requests import PreparedRequest
 from requests_cache import CachedSession
 from requests_cache.backends.sqlite import SQLiteCache
 from requests_cache.models.response import CachedResponse
@@ -63,9 +64,9 @@ _key: ContextVar[str] = ContextVar("cache key of the call in progress")
 class _FreshSession(CachedSession):
     """Asks Engage each time and keeps the answer: how long an answer is fresh, CachedTransport decides."""
 
-    def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def send(self, request: PreparedRequest, **options: Any) -> Any:  # type: ignore[override]
         """Send a request and overwrite what was kept."""
-        return super().request(method, url, *args, force_refresh=True, **kwargs)
+        return super().send(request, force_refresh=True, **options)
 
 
 class CachedTransport(Transport):

@@ -41,8 +41,8 @@ PATIENCE_S = {
     Lane.CONTACT: 5.0,
     Lane.BACKFILL: 5.0,
 }
-#: Slots lie a hundredth further apart than the rate asks for: a call that leaves late must not meet the next.
-SPACING = 1.01
+#: Slots lie a little further apart than the rate asks for: calls that leave some milliseconds late must not crowd a second.
+SPACING = 1.015
 OPEN_AFTER = 5
 RECOVERY_S = 30.0
 SLOWEST = 8.0
@@ -180,7 +180,8 @@ class RedisGate:
             wait = wait_us / 1_000_000
             if verdict == 0:
                 self._local.failures = failures
-                self._sleep(wait)
+                if wait > 0:
+                    self._sleep(wait)
                 return
             if verdict == 2:
                 raise _held_back("Engage is away; only a probe goes out", wait)

@@ -26,7 +26,7 @@ class Lane(IntEnum):
 
 
 class Repeat(StrEnum):
-    """What to do when the answer to a call was lost (Engage facts 1.2)."""
+    """What to do when the answer to a call was lost (Engage facts 1.2). `plugin.engage.repeat` holds the checks."""
 
     SAFE = "repeat it: it reads, or says the same thing twice"
     DEDUPLICATED = "repeat it: Engage ignores a receipt whose uniqueReceiptId it knows"
@@ -35,6 +35,7 @@ class Repeat(StrEnum):
     READ_VOUCHER = "read the voucher first: it may have changed"
     READ_ORDER = "get the order first: it may have been stored"
     READ_PROMOTION = "get the promotion by its externalId first: it may have been created"
+    NEVER = "do not repeat it: a mail may have gone out, and nothing tells"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ _ALL = (
         "POST",
         f"{_ORDERS}/{{order_id}}/action",
         Lane.RECEIPT,
-        Repeat.READ_ORDER,
+        Repeat.NEVER,
     ),
     Operation(
         "change_order_status",

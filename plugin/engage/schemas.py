@@ -7,6 +7,7 @@ field that we cannot do without is a ContractError that names it.
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any, TypeVar
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, pre_load
@@ -254,7 +255,7 @@ class PromotionSchema(AnswerSchema):
 def load(schema: type[AnswerSchema], data: Any, operation: str) -> Any:
     """Load one answer. Raises ContractError that names the field."""
     try:
-        return schema().load(data)
+        return _instance(schema).load(data)
     except ValidationError as error:
         field = _first_path(error.messages)
         raise ContractError(
@@ -263,6 +264,12 @@ def load(schema: type[AnswerSchema], data: Any, operation: str) -> Any:
             operation=operation,
             field=field,
         ) from None  # marshmallow's own text may hold the value
+
+
+@cache
+def _instance(schema: type[AnswerSchema]) -> AnswerSchema:
+    """Return the one instance of a schema: loading keeps nothing in it, and making one takes longer than a load."""
+    return schema()
 
 
 def load_many(schema: type[AnswerSchema], items: list[Any], operation: str) -> tuple[Any, ...]:

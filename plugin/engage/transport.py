@@ -8,13 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
+from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import requests
 import simplejson
 from requests.adapters import HTTPAdapter
+from requests.cookies import RequestsCookieJar
+from requests.structures import CaseInsensitiveDict
 
 from plugin.engage.answers import Answer, http_date, parse_body, raise_for_status
 from plugin.engage.gate import Gates
@@ -79,6 +82,8 @@ class Transport:
         self._observer = observer
         self._session = session or requests.Session()
         self._session.trust_env = False
+        # nothing that one tenant's answer sets goes to another
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         adapter = HTTPAdapter(pool_connections=16, pool_maxsize=POOL_SIZE, max_retries=0)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
@@ -151,27 +156,10 @@ class Transport:
         body: Any,
         read_timeout_s: float | None,
     ) -> Answer:
-        url = account.base_url + operation.path.format_map({k: quote(v, safe="") for k, v in path.items()})
-        headers = {
-            "apikey": account.api_key,
-            "User-Agent": user_agent(account.platform),
-            # on GET too: without it Engage answers 500 (facts 1)
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-        }
-        data = None if body is None else simplejson.dumps(body, use_decimal=True).encode()
+        request = _prepared(account, operation, path, query, body)
         timeout = (CONNECT_TIMEOUT_S, read_timeout_s or operation.read_timeout_s)
         try:
-            with self._session.request(
-                operation.method,
-                url,
-                params=dict(query),
-                data=data,
-                headers=headers,
-                timeout=timeout,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
+            with self._session.send(request, timeout=timeout, allow_redirects=False, stream=True) as response:
                 content = _bounded(response, operation.name)
                 return Answer(response.status_code, parse_body(content), response.headers)
         except requests.ConnectTimeout as error:
@@ -190,6 +178,33 @@ class Transport:
                 operation=operation.name,
                 sent=not isinstance(error, requests.exceptions.InvalidURL),
             ) from _bare(error)
+
+
+def _prepared(
+    account: EngageAccount, operation: Operation, path: Mapping[str, str], query: Mapping[str, Any], body: Any
+) -> requests.PreparedRequest:
+    """Build a request as `requests` would, without merging a session's settings and cookies into it: there are none."""
+    url = account.base_url + operation.path.format_map({k: quote(v, safe="") for k, v in path.items()})
+    request = requests.PreparedRequest()
+    request.method = operation.method
+    request.url = f"{url}?{urlencode(query)}" if query else url
+    request.headers = CaseInsensitiveDict(
+        {
+            "apikey": account.api_key,
+            "User-Agent": user_agent(account.platform),
+            # on GET too: without it Engage answers 500 (facts 1)
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            "Connection": "keep-alive",
+        }
+    )
+    if body is not None:
+        request.body = simplejson.dumps(body, use_decimal=True).encode()
+    if operation.method != "GET":
+        request.headers["Content-Length"] = str(len(request.body or b""))
+    request._cookies = RequestsCookieJar()  # type: ignore[attr-defined]
+    return request
 
 
 def _bounded(response: requests.Response, operation: str) -> bytes:

@@ -153,6 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _start_response(self, head: list[bytes]) -> StartResponse:
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:  # noqa: ARG001
             lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers)]
+            lines.append(f"Date: {self.date_time_string()}")
             lines.append("Connection: close" if self.close_connection else "Connection: keep-alive")
             head[:] = [("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")]
             return head.append

@@ -46,6 +46,19 @@ class Database:
         with Session(self.engine.execution_options(only_reads=True)) as session:
             yield session
 
+    @contextmanager
+    def rehearsal(self) -> Iterator["Database"]:
+        """Open a database on which everything works and of which nothing is kept: all is undone at the end.
+
+        For one thread; on SQLite other writers wait meanwhile.
+        """
+        with self.engine.connect() as connection:
+            outer = connection.begin()
+            try:
+                yield _Rehearsal(self, connection)
+            finally:
+                outer.rollback()
+
     def insert(self, table: type[DeclarativeBase]) -> Insert:
         """Return an INSERT that knows ON CONFLICT, which both databases spell alike under their own dialect.
 
@@ -125,6 +138,29 @@ class Database:
             pool_pre_ping=True,
             connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": "-c timezone=UTC"},
         )
+
+
+class _Rehearsal(Database):
+    """A database inside one open transaction, in which each further transaction is a savepoint."""
+
+    def __init__(self, real: Database, connection: Connection) -> None:
+        self.url, self.sqlite, self.engine = real.url, real.sqlite, real.engine
+        self._connection = connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """See Database."""
+        with (
+            Session(self._connection, expire_on_commit=False, join_transaction_mode="create_savepoint") as session,
+            session.begin(),
+        ):
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """See Database."""
+        with Session(self._connection, join_transaction_mode="create_savepoint") as session:
+            yield session
 
 
 def changed_rows(result: Result[Any]) -> int:

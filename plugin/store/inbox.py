@@ -15,10 +15,10 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from plugin.errors import LeaseLostError
+from plugin.errors import ConflictError, LeaseLostError, NotFoundHereError
 from plugin.events import ALWAYS_KINDS, CONTACT_KINDS
 from plugin.store.db import Database, changed_rows
-from plugin.store.models import AcceptedCount, DeliveryAttempt, InboxEvent, Shop, State
+from plugin.store.models import FINAL_STATES, AcceptedCount, DeliveryAttempt, InboxEvent, Shop, State
 
 COUNT_SHARDS = 16
 CANDIDATES = 16
@@ -114,6 +114,29 @@ class Inbox:
             if claimed is not None or not looked_at:
                 return claimed
         return None
+
+    def claim_this(self, event_id: int, now: datetime, lease: timedelta) -> Claimed:
+        """Take one event whatever its state and turn, for a rehearsal. One that is finished begins anew.
+
+        Raises NotFoundHereError, and ConflictError when its body is no longer kept.
+        """
+        with self._database.transaction() as session:
+            row = session.get(InboxEvent, event_id)
+            if row is None:
+                raise NotFoundHereError(
+                    f"There is no event {event_id}: `engage-plugin events list` shows those that are."
+                )
+            if row.body is None:
+                raise ConflictError(f"The body of event {event_id} is not kept any more: there is nothing to map.")
+            same_key = and_(InboxEvent.shop_id == row.shop_id, InboxEvent.ordering_key == row.ordering_key)
+            others = update(InboxEvent).where(same_key, InboxEvent.id != row.id, InboxEvent.state == State.LEASED)
+            session.execute(others.values(state=State.PENDING))
+            if row.state in FINAL_STATES:
+                row.progress = {}
+            row.state = State.PENDING
+            session.flush()
+            self._lease(session, row, now, lease)
+            return _claimed(row)
 
     def more_is_due(self, now: datetime) -> bool:
         """Tell whether any event is due, so that another worker is worth waking."""

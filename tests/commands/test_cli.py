@@ -1,10 +1,13 @@
 """The command: what it prints, how it refuses, and that every command explains itself."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import click
 import pytest
+import requests
+from bodies import customer, order
 from click.testing import CliRunner, Result
 
 from plugin.cli import main
@@ -161,3 +164,72 @@ def test_the_doctor_says_what_to_mend(run) -> None:  # type: ignore[no-untyped-d
         checks = {check["what"]: check for check in json.loads(answer.stdout)}
         assert "would create it" in checks["web-se: key and stores"]["todo"]
         assert checks["balance, 0 events accepted"]["result"] == "ok"
+
+
+def test_the_doctor_checks_types_clock_and_time_to_answer(run) -> None:  # type: ignore[no-untyped-def]
+    with running_sandbox() as sandbox:
+        seeds = {"stores": [{"externalId": "s", "name": "S"}]}
+        requests.post(f"{sandbox.url}/sandbox/seed", json=seeds, timeout=5).raise_for_status()
+        run(*[sandbox.url if a == "http://127.0.0.1:9" else a for a in ADD])
+        checks = {check["what"]: check for check in json.loads(run("doctor", "web-se", "--json").stdout)}
+        assert {name: checks[f"web-se: {name}"]["result"] for name in ("key and stores", "contact types", "clock")} == {
+            "key and stores": "ok", "contact types": "ok", "clock": "ok",
+        }  # fmt: skip
+        assert checks["web-se: key attribute"]["result"] == checks["web-se: article register"]["result"] == "by hand"
+        assert any(what.startswith("web-se: time to answer, slowest of") for what in checks)
+        run("shops", "set", "web-se", "contact_type=Nobility")
+        checks = {check["what"]: check for check in json.loads(run("doctor", "web-se", "--json").stdout)}
+        assert "Nobility" in checks["web-se: contact types"]["todo"]
+
+
+def test_the_doctor_lists_what_is_inferred_and_compares_a_swagger(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    listed = json.loads(run("doctor", "--contract", "--json").stdout)
+    assert {"list_promotion_assignments", "get_bulk_status"} <= {row["operation"] for row in listed if row["whole"]}
+    assert "compare" in run("doctor", "--contract").output
+    swagger = tmp_path / "swagger.json"
+    swagger.write_text(json.dumps({"openapi": "3.0.1", "paths": {"/api/v3/receipt": {"post": {}}}}))
+    answer = run("doctor", "--contract", str(swagger))
+    assert answer.exit_code == 1
+    assert "create_receipt" in answer.output
+    assert run("doctor", "--contract", str(tmp_path / "none.json")).exit_code == 2
+
+
+ORDER = {
+    "type": "order.paid", "timestamp": "2026-03-05T09:30:00Z",
+    "data": {"order": order(customer=customer())},
+}  # fmt: skip
+
+
+def test_a_preview_of_a_file_prints_what_would_be_sent_and_sends_nothing(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    with running_sandbox() as sandbox:
+        run(*[sandbox.url if a == "http://127.0.0.1:9" else a for a in ADD])
+        path = tmp_path / "order.json"
+        path.write_text(json.dumps(ORDER))
+        answer = run("preview", str(path), "--shop", "web-se")
+        assert answer.exit_code == 0, answer.output
+        shown = json.loads(run("preview", str(path), "--shop", "web-se", "--json").stdout, parse_float=Decimal)
+        assert [call["operation"] for call in shown["calls"]][-1] == "create_receipt"
+        receipt = shown["calls"][-1]["body"]
+        assert (receipt["uniqueReceiptId"], receipt["totalGrossPrice"]) == ("web-se-9001", Decimal("299.00"))
+        assert shown["state"] == "delivered"
+        assert "uniqueReceiptId" in answer.output
+        assert requests.get(f"{sandbox.url}/sandbox/calls", timeout=5).json() == []
+        assert json.loads(run("status", "--json").output)["accepted"] == 0
+        run("preview", str(path), "--shop", "web-se", "--ask")
+        asked = requests.get(f"{sandbox.url}/sandbox/calls", timeout=5).json()
+        assert {call["method"] for call in asked} == {"GET"}
+
+
+def test_a_preview_says_why_an_event_would_be_parked_or_cannot_be_read(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    run(*ADD)
+    path = tmp_path / "order.json"
+    path.write_text(json.dumps({"topic": "order.paid", "body": {"type": "order.paid", "data": {"order": {"id": 1}}}}))
+    shown = json.loads(run("preview", str(path), "--shop", "web-se", "--json").stdout)
+    assert (shown["state"], shown["calls"]) == ("parked", [])
+    assert "timestamp: is missing" in shown["error"]
+    assert run("preview", str(path)).exit_code == 2
+    assert run("preview", str(tmp_path / "none.json"), "--shop", "web-se").exit_code == 1
+    assert run("preview", "77").exit_code == 1
+    path.write_bytes(b"\xff")
+    assert run("preview", str(path), "--shop", "web-se").exit_code == 2
+    assert "order.paid" in run("preview", str(path), "--shop", "web-se", "--topic", "no.such").output
