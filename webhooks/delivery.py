@@ -52,9 +52,9 @@ class Courier:
     spread: Callable[[], float]
     count: Callable[[str, str], None]
 
-    def claim(self) -> Claimed | None:
-        """Take one due event, or None."""
-        return self.stores.inbox.claim(self.clock(), self.lease)
+    def claim(self, most: int = 1, *, live_first: bool = True) -> list[Claimed]:
+        """Take up to `most` due events of different customers."""
+        return self.stores.inbox.claim_many(self.clock(), self.lease, most, live_first=live_first)
 
     def more_is_due(self) -> bool:
         """Tell whether any event is due."""

@@ -6,6 +6,7 @@ One wake-up may drain many rows: the id only tells which flag to lower.
 import logging
 import threading
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 from redis import Redis, RedisError
@@ -13,6 +14,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 from sqlalchemy.exc import SQLAlchemyError
 
+from plugin.store.inbox import Claimed
 from webhooks.delivery import Courier
 
 log = logging.getLogger(__name__)
@@ -23,6 +25,7 @@ FLAG_LIFE_S = 10
 DRAIN_FOR_S = 20.0
 JOB_TIMEOUT_S = 600
 REDIS_PAUSE_S = 1.0
+BACKLOG_TURN = 4
 
 
 class WakeUps:
@@ -74,6 +77,9 @@ class Drain:
         self._wake_ups = wake_ups
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="delivery")
         self._threads = threads
+        self._claimed: deque[Claimed] = deque()
+        self._claiming = threading.Lock()
+        self._claims = 0
         self._running = 0
         self._change = threading.Condition()
         self._stopping = threading.Event()
@@ -101,10 +107,7 @@ class Drain:
 
     def _loop(self, until: float) -> None:
         try:
-            while not self._stopping.is_set() and time.monotonic() < until:
-                claimed = self._courier.claim()
-                if claimed is None:
-                    return
+            while (claimed := self._next(until)) is not None:
                 self._grow(until)
                 self._courier.work(claimed)
         except SQLAlchemyError as error:  # the lease of the event at hand ends by itself; the sweep takes it up
@@ -113,6 +116,16 @@ class Drain:
             with self._change:
                 self._running -= 1
                 self._change.notify_all()
+
+    def _next(self, until: float) -> Claimed | None:
+        """Return the next event for a thread; one commit claims one for each thread. Events at hand are finished."""
+        with self._claiming:
+            if not self._claimed and not self._stopping.is_set() and time.monotonic() < until:
+                self._claims += 1
+                # now and then what waits longest goes first, so that a steady stream does not starve a backlog
+                live_first = self._claims % BACKLOG_TURN != 0
+                self._claimed.extend(self._courier.claim(self._threads, live_first=live_first))
+            return self._claimed.popleft() if self._claimed else None
 
 
 _drain: Drain | None = None

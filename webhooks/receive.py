@@ -17,6 +17,7 @@ from plugin.errors import ConfigurationError, UnverifiableError, VerificationErr
 from plugin.events import Kind
 from plugin.platforms.base import Delivery, Peek, Platform, WebhookRequest
 from plugin.platforms.registry import PLATFORMS
+from plugin.store.group_commit import GroupCommit
 from plugin.store.inbox import Accepted, Inbox, NewEvent
 from plugin.store.models import State
 from plugin.store.shops import RegisteredShop, Shops
@@ -35,6 +36,7 @@ class Door:
 
     shops: Shops
     inbox: Inbox
+    store: GroupCommit
     vault: Vault
     wake: Callable[[int], None]
     max_body_bytes: int
@@ -88,10 +90,10 @@ def _receive(door: Door, platform: Platform, shop_name: str | None, webhook: Web
     if shop is None:
         shop, delivery = _verify_app_wide(door, platform, webhook, now)
     else:
-        delivery = platform.verify(webhook, shop.webhook_secrets, now)
+        shop, delivery = _verify(door, platform, shop, webhook, now)
         _check_domain(shop, delivery)
     new = new_event(door.inbox, door.vault, shop, platform, delivery, webhook.body, now)
-    accepted = door.inbox.accept(new)
+    accepted = door.store.accept(new)
     _after_commit(door, shop, new, accepted)
     if accepted.duplicate:
         return _say(200, "taken up again" if accepted.taken_up else "duplicate", accepted.event_id)
@@ -103,6 +105,19 @@ def _after_commit(door: Door, shop: RegisteredShop, new: NewEvent, accepted: Acc
     door.count(shop.name, new.topic if new.kind != Kind.IGNORED else "other", outcome)
     if (outcome == "stored" or accepted.taken_up) and new.state is State.PENDING:
         door.wake(accepted.event_id)
+
+
+def _verify(
+    door: Door, platform: Platform, shop: RegisteredShop, webhook: WebhookRequest, now: datetime
+) -> tuple[RegisteredShop, Delivery]:
+    """Check the proof; before it is refused, the shop's secrets are read anew: they may just have been changed."""
+    try:
+        return shop, platform.verify(webhook, shop.webhook_secrets, now)
+    except VerificationError:
+        fresh = door.shops.find(platform.slug, shop.name, fresh=True)
+        if fresh is None or fresh.webhook_secrets == shop.webhook_secrets:
+            raise
+        return fresh, platform.verify(webhook, fresh.webhook_secrets, now)
 
 
 def _verify_app_wide(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -21,8 +21,11 @@ from plugin.store.db import Database, changed_rows
 from plugin.store.models import FINAL_STATES, AcceptedCount, DeliveryAttempt, InboxEvent, Shop, State
 
 COUNT_SHARDS = 16
-CANDIDATES = 16
-CLAIM_ROUNDS = 8
+#: How many due events are looked at beyond those wanted: some of them must wait for others of their customer.
+SPARE = 3
+CLAIM_ROUNDS = 32
+#: An event that came within this time is live; older ones are backlog.
+LIVE = timedelta(seconds=30)
 MAX_ERROR_LENGTH = 1000
 UNFINISHED = (State.PENDING, State.LEASED)
 
@@ -109,11 +112,20 @@ class Inbox:
 
     def claim(self, now: datetime, lease: timedelta) -> Claimed | None:
         """Take the next due event whose customer is free, or None. Counts the attempt before it begins."""
+        claimed = self.claim_many(now, lease, 1)
+        return claimed[0] if claimed else None
+
+    def claim_many(self, now: datetime, lease: timedelta, most: int, *, live_first: bool = True) -> list[Claimed]:
+        """Take up to `most` due events of different customers in one commit.
+
+        live_first: events that came within LIVE go before older ones, so that a backlog holds nobody up; without it
+        the one that is due longest goes first. Counts the attempts before they begin.
+        """
         for _ in range(CLAIM_ROUNDS):
-            looked_at, claimed = self._claim_one(now, lease)
-            if claimed is not None or not looked_at:
+            looked_at, claimed = self._claim_some(now, lease, most, live_first=live_first)
+            if claimed or not looked_at:
                 return claimed
-        return None
+        return []
 
     def claim_this(self, event_id: int, now: datetime, lease: timedelta) -> Claimed:
         """Take one event whatever its state and turn, for a rehearsal. One that is finished begins anew.
@@ -135,7 +147,8 @@ class Inbox:
                 row.progress = {}
             row.state = State.PENDING
             session.flush()
-            self._lease(session, row, now, lease)
+            self._lease(session, event_id, now, lease)
+            session.refresh(row)
             return _claimed(row)
 
     def more_is_due(self, now: datetime) -> bool:
@@ -233,21 +246,37 @@ class Inbox:
                 .limit(1)
             )
 
-    def _claim_one(self, now: datetime, lease: timedelta) -> tuple[int, Claimed | None]:
-        """Look at the first due events; return how many there were and the one that was leased."""
+    def _claim_some(self, now: datetime, lease: timedelta, most: int, *, live_first: bool) -> tuple[int, list[Claimed]]:
+        """Look at the first due events; return how many there were and those that were leased."""
         with self._database.transaction() as session:
-            due = session.scalars(
-                select(InboxEvent)
-                .join(Shop, Shop.id == InboxEvent.shop_id)
-                .where(_is_due(now))
-                .order_by(InboxEvent.next_attempt_at, InboxEvent.id)
-                .limit(CANDIDATES)
-                .with_for_update(skip_locked=True, of=InboxEvent)
-            ).all()
-            for row in due:
-                if not self._step_aside(session, row, now) and self._lease(session, row, now, lease):
-                    return len(due), _claimed(row)
-        return len(due), None
+            due = self._candidates(session, now, most + SPARE, live_first=live_first)
+            leased: dict[int, str] = {}
+            for candidate in due:
+                if len(leased) == most:
+                    break
+                if not self._step_aside(session, candidate, now):
+                    token = self._lease(session, candidate.id, now, lease)
+                    if token is not None:
+                        leased[candidate.id] = token
+            rows = session.scalars(select(InboxEvent).where(InboxEvent.id.in_(leased))).all() if leased else []
+            order = list(leased)
+            claimed = sorted((_claimed(row) for row in rows), key=lambda one: order.index(one.id))
+        return len(due), claimed
+
+    def _candidates(self, session: Session, now: datetime, most: int, *, live_first: bool) -> list[Any]:
+        """Lock the first due events, without their bodies."""
+        columns = (InboxEvent.id, InboxEvent.shop_id, InboxEvent.ordering_key, InboxEvent.occurred_at, InboxEvent.kind)
+        statement = select(*columns).join(Shop, Shop.id == InboxEvent.shop_id).where(_is_due(now))
+        found: list[Any] = []
+        if live_first:
+            live = statement.where(InboxEvent.received_at >= now - LIVE).order_by(InboxEvent.received_at, InboxEvent.id)
+            found = list(session.execute(live.limit(most).with_for_update(skip_locked=True, of=InboxEvent)))
+        if len(found) < most:
+            known = [row.id for row in found]
+            rest = statement.where(InboxEvent.id.not_in(known)) if known else statement
+            rest = rest.order_by(InboxEvent.next_attempt_at, InboxEvent.id).limit(most - len(found))
+            found += session.execute(rest.with_for_update(skip_locked=True, of=InboxEvent))
+        return found
 
     def _accept(self, session: Session, new: NewEvent) -> Accepted:
         values = {
@@ -295,7 +324,7 @@ class Inbox:
             .on_conflict_do_update(index_elements=["shard"], set_={"amount": AcceptedCount.amount + stored})
         )
 
-    def _step_aside(self, session: Session, row: InboxEvent, now: datetime) -> bool:
+    def _step_aside(self, session: Session, row: Any, now: datetime) -> bool:
         """Tell whether the row must wait for another of its customer; if so, it is no longer due."""
         same_key = and_(InboxEvent.shop_id == row.shop_id, InboxEvent.ordering_key == row.ordering_key)
         earlier = or_(
@@ -312,33 +341,38 @@ class Inbox:
             # that is locked is ending just now: ours stays due. Waiting for it could be a deadlock.
             locked = select(InboxEvent.id).where(InboxEvent.id == in_front, InboxEvent.state.in_(UNFINISHED))
             if session.scalar(locked.with_for_update(skip_locked=True)) is not None:
-                row.next_attempt_at = None
-                session.flush()
+                _wait(session, row.id, None)
             return True
         if row.kind not in CONTACT_KINDS:
             return False
         parked = select(InboxEvent.id).where(same_key, earlier, InboxEvent.state == State.PARKED, InboxEvent.holds)
-        row.held_by = session.scalar(parked.order_by(InboxEvent.occurred_at, InboxEvent.id).limit(1))
-        if row.held_by is None:
+        held_by = session.scalar(parked.order_by(InboxEvent.occurred_at, InboxEvent.id).limit(1))
+        if held_by is None:
             return False
-        row.next_attempt_at = None
-        session.flush()
+        _wait(session, row.id, held_by)
         release_next(session, row.shop_id, row.ordering_key, now)
         return True
 
-    def _lease(self, session: Session, row: InboxEvent, now: datetime, lease: timedelta) -> bool:
+    def _lease(self, session: Session, event_id: int, now: datetime, lease: timedelta) -> str | None:
+        """Lease a pending event; None when another worker leased an event of the same customer meanwhile."""
+        token = secrets.token_hex(16)
         try:
             with session.begin_nested():
-                row.state = State.LEASED
-                row.held_by = None
-                row.attempts += 1
-                row.first_attempt_at = row.first_attempt_at or now
-                row.lease_token = secrets.token_hex(16)
-                row.lease_expires_at = now + lease
-                session.flush()
-        except IntegrityError:  # another worker leased an event of this customer meanwhile
-            return False
-        return True
+                session.execute(
+                    update(InboxEvent)
+                    .where(InboxEvent.id == event_id, InboxEvent.state == State.PENDING)
+                    .values(
+                        state=State.LEASED,
+                        held_by=None,
+                        attempts=InboxEvent.attempts + 1,
+                        first_attempt_at=func.coalesce(InboxEvent.first_attempt_at, now),
+                        lease_token=token,
+                        lease_expires_at=now + lease,
+                    )
+                )
+        except IntegrityError:
+            return None
+        return token
 
     def _change(self, session: Session, claimed: Claimed, **values: object) -> None:
         found = session.execute(
@@ -357,6 +391,11 @@ class Inbox:
 def due_events(now: datetime) -> Select[int]:
     """Return the statement that selects the ids of due events of shops whose deliveries run."""
     return select(InboxEvent.id).join(Shop, Shop.id == InboxEvent.shop_id).where(_is_due(now))
+
+
+def _wait(session: Session, event_id: int, held_by: int | None) -> None:
+    """Take a row's turn away until somebody makes it due again."""
+    session.execute(update(InboxEvent).where(InboxEvent.id == event_id).values(next_attempt_at=None, held_by=held_by))
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:

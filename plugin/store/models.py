@@ -78,6 +78,7 @@ class Shop(Base):
 _UNFINISHED = text("state IN ('pending', 'leased', 'parked')")
 _PENDING = text("state = 'pending'")
 _LEASED = text("state = 'leased'")
+_DUE_ONCE = text("state = 'pending' AND next_attempt_at IS NOT NULL")
 _WAITING = text("state = 'pending' AND next_attempt_at IS NULL")
 
 
@@ -147,6 +148,7 @@ class InboxEvent(Base):
             postgresql_where=text("order_ref IS NOT NULL"),
             sqlite_where=text("order_ref IS NOT NULL"),
         ),
+        Index("ix_inbox_live", "received_at", "id", postgresql_where=_DUE_ONCE, sqlite_where=_DUE_ONCE),
         Index("ix_inbox_state", "state", "id"),
         Index("ix_inbox_waiting", "shop_id", "ordering_key", postgresql_where=_WAITING, sqlite_where=_WAITING),
     )

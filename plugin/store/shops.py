@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import secrets as random_secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +20,8 @@ from plugin.store.vault import Vault
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
 SHOPPER_SECRET_BYTES = 32
+#: How long, in seconds, a process works with a shop as it read it; a changed setting counts after that.
+RECENT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Shops:
     def __init__(self, database: Database, vault: Vault) -> None:
         self._database = database
         self._vault = vault
+        self._recent: dict[tuple[str, str] | int, tuple[float, RegisteredShop]] = {}
 
     def add(self, new: NewShop, now: datetime) -> RegisteredShop:
         """Register a shop. Raises ConfigurationError with every fault, ConflictError when the name or domain is taken."""
@@ -113,19 +117,25 @@ class Shops:
             )
         return self._opened(row)
 
-    def find(self, platform: str, name: str) -> RegisteredShop | None:
-        """Return the shop of an address /<platform>/<name>, or None."""
+    def find(self, platform: str, name: str, *, fresh: bool = False) -> RegisteredShop | None:
+        """Return the shop of an address /<platform>/<name>, or None. Up to a second old unless `fresh`."""
+        known = None if fresh else self._recently((platform, name))
+        if known is not None:
+            return known
         with self._database.reading() as session:
             row = session.scalar(select(Shop).where(Shop.name == name, Shop.platform == platform))
-        return None if row is None else self._opened(row)
+        return None if row is None else self._keep((platform, name), self._opened(row))
 
     def by_id(self, shop_id: int) -> RegisteredShop:
-        """Return a shop by row id. Raises NotFoundHereError."""
+        """Return a shop by row id, up to a second old. Raises NotFoundHereError."""
+        known = self._recently(shop_id)
+        if known is not None:
+            return known
         with self._database.reading() as session:
             row = session.get(Shop, shop_id)
         if row is None:
             raise NotFoundHereError(f"There is no shop with the row id {shop_id}.")
-        return self._opened(row)
+        return self._keep(shop_id, self._opened(row))
 
     def of_platform(self, platform: str) -> tuple[RegisteredShop, ...]:
         """Return every shop of a platform, for app-wide addresses."""
@@ -147,6 +157,7 @@ class Shops:
         parse_settings(wanted)
         with self._database.transaction() as session:
             session.execute(update(Shop).where(Shop.id == shop.id).values(settings=wanted))
+        self._recent.clear()
         return self.get(name)
 
     def replace_secrets(
@@ -175,17 +186,28 @@ class Shops:
         if values:
             with self._database.transaction() as session:
                 session.execute(update(Shop).where(Shop.id == shop.id).values(**values))
+            self._recent.clear()
         return self.get(name)
 
     def stop(self, shop_id: int, reason: str) -> None:
         """Stop a shop's deliveries until an operator mends the cause."""
         with self._database.transaction() as session:
             session.execute(update(Shop).where(Shop.id == shop_id).values(stopped_reason=reason))
+        self._recent.clear()
 
     def start(self, shop_id: int) -> None:
         """Let a stopped shop's deliveries go on."""
         with self._database.transaction() as session:
             session.execute(update(Shop).where(Shop.id == shop_id).values(stopped_reason=None))
+        self._recent.clear()
+
+    def _recently(self, key: tuple[str, str] | int) -> RegisteredShop | None:
+        read_at, shop = self._recent.get(key, (-RECENT_S, None))
+        return shop if time.monotonic() - read_at < RECENT_S else None
+
+    def _keep(self, key: tuple[str, str] | int, shop: RegisteredShop) -> RegisteredShop:
+        self._recent[key] = (time.monotonic(), shop)
+        return shop
 
     def _opened(self, row: Shop) -> RegisteredShop:
         return RegisteredShop(

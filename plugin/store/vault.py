@@ -3,12 +3,16 @@
 import base64
 import hashlib
 import hmac
+from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from plugin.errors import ConfigurationError
+
+#: Secrets that one process keeps opened, as it keeps its SECRET_KEY: opening takes longer than the rest of a webhook.
+OPENED_KEPT = 1024
 
 
 class Vault:
@@ -18,6 +22,7 @@ class Vault:
         self._secret = secret_key.encode()
         self._fernet = Fernet(base64.urlsafe_b64encode(self.derive("secrets at rest")))
         self._hash_key = self.derive("keyed hashes")
+        self._opened = lru_cache(maxsize=OPENED_KEPT)(self._open)
 
     def derive(self, purpose: str) -> bytes:
         """Return 32 bytes for one purpose."""
@@ -28,7 +33,10 @@ class Vault:
         return self._fernet.encrypt(text.encode())
 
     def open(self, sealed: bytes) -> str:
-        """Decrypt a secret. Raises ConfigurationError when SECRET_KEY is not the one that sealed it."""
+        """Decrypt a secret, or recall it. Raises ConfigurationError when SECRET_KEY is not the one that sealed it."""
+        return self._opened(sealed)
+
+    def _open(self, sealed: bytes) -> str:
         try:
             return self._fernet.decrypt(sealed).decode()
         except InvalidToken as error:

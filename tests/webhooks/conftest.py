@@ -19,14 +19,10 @@ from plugin.engage.client import EngageClient
 from plugin.engage.gate import GateRules, Gates
 from plugin.engage.transport import EngageAccount, Transport
 from plugin.sandbox.testing import RunningSandbox, running_sandbox
-from plugin.store.contacts import Contacts
 from plugin.store.db import Database
-from plugin.store.erasure import Erasures
-from plugin.store.inbox import Inbox
+from plugin.store.group_commit import GroupCommit
 from plugin.store.inbox_desk import EventFilter, EventRow, InboxDesk
-from plugin.store.orders import Orders
-from plugin.store.redemptions import Redemptions
-from plugin.store.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops import NewShop, RegisteredShop
 from plugin.store.sweep import Sweep
 from plugin.store.vault import Vault
 from webhooks.context import Stores
@@ -42,10 +38,7 @@ class Rig:
 
     def __init__(self, database: Database, vault: Vault, clock: Clock, sandbox: RunningSandbox) -> None:
         self.clock, self.sandbox, self.database = clock, sandbox, database
-        self.stores = Stores(
-            Inbox(database), Shops(database, vault), Contacts(database), Orders(database), Redemptions(database),
-            Erasures(database), vault,
-        )  # fmt: skip
+        self.stores = Stores.on(database, vault)
         self.desk, self.sweep = InboxDesk(database), Sweep(database)
         self.gates = Gates(None, GateRules(rate=200, share=5.0, probe_s=0.001))
         self.transport = Transport(self.gates)
@@ -59,7 +52,10 @@ class Rig:
             spread=lambda: 0.5,
             count=lambda *_: None,
         )
-        door = Door(self.stores.shops, self.stores.inbox, vault, lambda _id: None, 1_000_000, lambda *_: None, clock)
+        inbox = self.stores.inbox
+        door = Door(
+            self.stores.shops, inbox, GroupCommit(inbox), vault, lambda _id: None, 1_000_000, lambda *_: None, clock
+        )
         app = Flask("rig")
         app.register_blueprint(blueprint(door))
         self.web = app.test_client()
@@ -103,9 +99,9 @@ class Rig:
         outcomes = []
         for _ in range(most):
             claimed = self.courier.claim()
-            if claimed is None:
+            if not claimed:
                 return outcomes
-            outcomes.append(self.courier.work(claimed))
+            outcomes += [self.courier.work(one) for one in claimed]
         raise AssertionError(f"still busy after {most} tries: {outcomes[-5:]}")
 
     def work_for(self, seconds: float, step: float = 10.0) -> list[str]:

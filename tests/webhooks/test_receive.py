@@ -4,17 +4,22 @@ import base64
 import hashlib
 import hmac
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from standardwebhooks.webhooks import Webhook
+from tests_support import Clock
 
 from plugin.store.db import Database
+from plugin.store.group_commit import GroupCommit
 from plugin.store.inbox import Accepted, Inbox, NewEvent
 from plugin.store.inbox_desk import EventFilter, InboxDesk
 from plugin.store.shops import NewShop, RegisteredShop, Shops
@@ -35,6 +40,7 @@ class House:
         door = Door(
             shops=shops,
             inbox=inbox,
+            store=GroupCommit(inbox),
             vault=vault,
             wake=self.woken.append,
             max_body_bytes=LIMIT,
@@ -263,7 +269,7 @@ def test_a_time_from_the_future_is_not_believed(house: House, shop: RegisteredSh
 class BrokenInbox(Inbox):
     """An inbox whose database is away."""
 
-    def accept(self, new: NewEvent) -> Accepted:
+    def accept_many(self, events: Sequence[NewEvent]) -> list[Accepted]:
         raise OperationalError("INSERT", {}, OSError("disk full"))
 
 
@@ -276,3 +282,32 @@ def test_a_webhook_that_cannot_be_stored_is_503_and_leaves_nothing(
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert house.rows() == []
     assert house.woken == []
+
+
+def test_a_full_disk_is_503_leaves_no_half_row_and_room_again_is_200(
+    tmp_path: Path, vault: Vault, clock: Clock
+) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'full.sqlite'}", pool_size=1)
+    database.migrate()
+    shops, inbox = Shops(database, vault), Inbox(database)
+    shop = shops.add(
+        NewShop("web-se", "standard", "http://127.0.0.1:9", "k", "whsec_" + "A" * 32, {"store": "s"}), clock()
+    )
+    house = House(database, shops, vault, inbox)
+
+    def limit_pages(pages: int) -> None:
+        with database.transaction() as session:
+            session.execute(text(f"PRAGMA max_page_count={pages}"))
+
+    with database.reading() as session:
+        used = int(session.scalar(text("PRAGMA page_count")) or 0)
+    limit_pages(used)
+    big = [event(note="x" * 9000) for _ in range(2)]
+    answers = [house.client.post(STANDARD, data=body, headers=standard(shop, body)) for body in big]
+    assert [answer.status_code for answer in answers] == [503, 503]
+    assert house.rows() == []
+    assert house.desk.status()["accepted"] == 0
+    limit_pages(used + 1000)
+    assert house.client.post(STANDARD, data=big[0], headers=standard(shop, big[0])).status_code == 200
+    assert house.desk.status()["accepted"] == house.desk.status()["pending"] == 1
+    database.close()

@@ -183,6 +183,13 @@ def upgrade() -> None:
             postgresql_where=sa.text("order_ref IS NOT NULL"),
             sqlite_where=sa.text("order_ref IS NOT NULL"),
         )
+        batch_op.create_index(
+            "ix_inbox_live",
+            ["received_at", "id"],
+            unique=False,
+            postgresql_where=sa.text("state = 'pending' AND next_attempt_at IS NOT NULL"),
+            sqlite_where=sa.text("state = 'pending' AND next_attempt_at IS NOT NULL"),
+        )
         batch_op.create_index("ix_inbox_state", ["state", "id"], unique=False)
         batch_op.create_index(
             "ix_inbox_waiting",

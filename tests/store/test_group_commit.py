@@ -1,0 +1,96 @@
+"""Webhooks that come together share a commit; each still gets its own answer."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from sqlalchemy.exc import DataError, OperationalError
+from tests_support import Clock
+
+from plugin.events import Kind
+from plugin.store.db import Database
+from plugin.store.group_commit import GroupCommit
+from plugin.store.inbox import Accepted, Inbox, NewEvent
+from plugin.store.inbox_desk import InboxDesk
+from plugin.store.shops import RegisteredShop
+
+
+class SlowInbox(Inbox):
+    """An inbox that notes its batches; the first one waits until it is let go, so that others queue behind it."""
+
+    def __init__(self, database: Database, refuse: Callable[[NewEvent], Exception | None] = lambda _new: None) -> None:
+        super().__init__(database)
+        self.batches: list[int] = []
+        self.go = threading.Event()
+        self.refuse = refuse
+
+    def accept_many(self, events: Sequence[NewEvent]) -> list[Accepted]:
+        self.batches.append(len(events))
+        assert self.go.wait(10)
+        for new in events:
+            error = self.refuse(new)
+            if error is not None:
+                raise error
+        return super().accept_many(events)
+
+
+@pytest.fixture
+def new(shop: RegisteredShop, clock: Clock) -> NewEvent:
+    return NewEvent(
+        shop_id=shop.id, platform="standard", topic="customer.updated", kind=Kind.PROFILE_CHANGE, dedupe_key="0",
+        ordering_key="customer:1", occurred_at=clock(), received_at=clock(), body=b"{}",
+    )  # fmt: skip
+
+
+def send_all(inbox: SlowInbox, events: list[NewEvent]) -> list[Accepted | Exception]:
+    group = GroupCommit(inbox)
+
+    def send(event: NewEvent) -> Accepted | Exception:
+        try:
+            return group.accept(event)
+        except (DataError, OperationalError) as error:
+            return error
+
+    with ThreadPoolExecutor(len(events)) as pool:
+        sent = [pool.submit(send, event) for event in events]
+        while not inbox.batches or len(group._queue) < len(events) - inbox.batches[0]:
+            threading.Event().wait(0.005)
+        inbox.go.set()
+        return [one.result(10) for one in sent]
+
+
+def test_those_that_wait_are_stored_together_and_each_learns_its_own_id(database: Database, new: NewEvent) -> None:
+    inbox = SlowInbox(database)
+    events = [replace(new, dedupe_key=str(n)) for n in range(20)]
+    accepted = [one for one in send_all(inbox, events) if isinstance(one, Accepted)]
+    assert inbox.batches == [1, 19]
+    assert len({one.event_id for one in accepted}) == 20
+    for event, one in zip(events, accepted, strict=True):
+        again = Inbox(database).accept(event)
+        assert (again.duplicate, again.event_id) == (True, one.event_id)
+    assert InboxDesk(database).status()["accepted"] == 20
+
+
+def test_the_same_webhook_twice_at_once_is_stored_once(database: Database, new: NewEvent) -> None:
+    accepted = [one for one in send_all(SlowInbox(database), [new] * 8) if isinstance(one, Accepted)]
+    assert sorted(one.duplicate for one in accepted) == [False] + [True] * 7
+    assert len({one.event_id for one in accepted}) == 1
+    assert InboxDesk(database).status()["accepted"] == 1
+
+
+def test_a_row_that_the_database_refuses_takes_no_other_with_it(database: Database, new: NewEvent) -> None:
+    inbox = SlowInbox(database, lambda e: DataError("INSERT", {}, ValueError()) if e.dedupe_key == "3" else None)
+    results = send_all(inbox, [replace(new, dedupe_key=str(n)) for n in range(8)])
+    assert [type(one) for one in results].count(DataError) == 1
+    assert isinstance(results[3], DataError)
+    assert InboxDesk(database).status()["accepted"] == 7
+
+
+def test_a_database_that_is_away_is_everybodys_error_at_once(database: Database, new: NewEvent) -> None:
+    inbox = SlowInbox(database, lambda _new: OperationalError("INSERT", {}, OSError()))
+    results = send_all(inbox, [replace(new, dedupe_key=str(n)) for n in range(8)])
+    assert [type(one) for one in results] == [OperationalError] * 8
+    assert len(inbox.batches) == 2
+    assert InboxDesk(database).status()["accepted"] == 0
