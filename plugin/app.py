@@ -211,9 +211,8 @@ def create_app(services: Services) -> Flask:
             Door(
                 shops=services.stores.shops,
                 inbox=services.stores.inbox,
-                store=GroupCommit(services.stores.inbox),
+                store=GroupCommit(services.stores.inbox, services.wake_ups.wake),
                 vault=services.vault,
-                wake=services.wake_ups.wake,
                 max_body_bytes=settings.max_body_bytes,
                 count=services.metrics.received,
                 clock=services.clock,

@@ -72,6 +72,26 @@ class Contacts:
                 )
             )
 
+    def remember_links(self, shop: RegisteredShop, links: Mapping[str, Link], now: datetime) -> None:
+        """Store many links at once, for customers that have none."""
+        rows = [
+            {
+                "shop_id": shop.id,
+                "tenant": shop.tenant,
+                "customer_id": customer_id,
+                "contact_id": link.contact_id,
+                "verified": link.verified,
+                "reason": link.reason,
+                "created_at": now,
+            }
+            for customer_id, link in links.items()
+        ]
+        statement = self._database.insert(ContactLink).on_conflict_do_nothing(
+            index_elements=["shop_id", "tenant", "customer_id"]
+        )
+        with self._database.transaction() as session:
+            session.connection().execute(statement, rows)
+
     def forget_link(self, shop: RegisteredShop, customer_id: str) -> None:
         """Forget the link of a customer that the shop merged away."""
         with self._database.transaction() as session:

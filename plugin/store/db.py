@@ -5,15 +5,20 @@ whatever the busy time-out (measured: half of them with eight writers). `synchro
 row is on disk before the shop gets its 200.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, Update, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.engine import CursorResult, Result, make_url
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from plugin.errors import ConfigurationError
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 3
+TURN_POLL_S = 0.0005
 
 
 class Database:
@@ -33,11 +39,14 @@ class Database:
         self.url = make_url(url.replace("postgres://", "postgresql://", 1))
         self.sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._sqlite_engine(pool_size) if self.sqlite else self._postgresql_engine(pool_size)
+        self._turn: AbstractContextManager[None] = (
+            _WriterTurn(self.url.database) if self.sqlite and self.url.database else nullcontext()
+        )
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Open a session that writes; commits at the end, rolls back on any error."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with self._turn, Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
@@ -52,7 +61,7 @@ class Database:
 
         For one thread; on SQLite other writers wait meanwhile.
         """
-        with self.engine.connect() as connection:
+        with self._turn, self.engine.connect() as connection:
             outer = connection.begin()
             try:
                 yield _Rehearsal(self, connection)
@@ -105,6 +114,8 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+        if isinstance(self._turn, _WriterTurn):
+            self._turn.close()
 
     def _sqlite_engine(self, pool_size: int) -> Engine:
         engine = create_engine(
@@ -140,11 +151,60 @@ class Database:
         )
 
 
+class _WriterTurn:
+    """Whose turn it is to write to one SQLite file, among the threads and processes of this machine.
+
+    SQLite lets one write at a time, and makes the others sleep longer and longer; waiting here instead ends within a
+    millisecond of the writer's end. It only orders: safety stays with SQLite's own locks, so a turn that does not come
+    in time is not waited for. A process that dies loses its turn (flock(2)).
+    """
+
+    def __init__(self, database: str) -> None:
+        self._path = f"{database}.writer"
+        self._thread_turn = threading.Lock()
+        self._file: int | None = None
+        self._pid = 0
+
+    def __enter__(self) -> None:
+        until = time.monotonic() + BUSY_TIMEOUT_S
+        if not self._thread_turn.acquire(timeout=BUSY_TIMEOUT_S):
+            raise OperationalError("BEGIN IMMEDIATE", {}, OSError("the database was busy for too long"))
+        try:
+            file = self._opened()
+            while time.monotonic() < until:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    time.sleep(TURN_POLL_S)
+                else:
+                    return
+        except BaseException:
+            self._thread_turn.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+        self._thread_turn.release()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _opened(self) -> int:
+        if self._file is None or self._pid != os.getpid():  # a fork would share the turn with its parent
+            Path(self._path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._file, self._pid = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), os.getpid()
+        return self._file
+
+
 class _Rehearsal(Database):
     """A database inside one open transaction, in which each further transaction is a savepoint."""
 
     def __init__(self, real: Database, connection: Connection) -> None:
-        self.url, self.sqlite, self.engine = real.url, real.sqlite, real.engine
+        self.url, self.sqlite, self.engine, self._turn = real.url, real.sqlite, real.engine, nullcontext()
         self._connection = connection
 
     @contextmanager
@@ -161,6 +221,11 @@ class _Rehearsal(Database):
         """See Database."""
         with Session(self._connection, join_transaction_mode="create_savepoint") as session:
             yield session
+
+
+def run(session: Session, statement: Update, parameters: Mapping[str, Any] | None = None) -> int:
+    """Run an UPDATE without reading back what it changed, and return how many rows it touched."""
+    return changed_rows(session.connection().execute(statement, parameters))
 
 
 def changed_rows(result: Result[Any]) -> int:

@@ -6,11 +6,13 @@ those leads. Nobody is answered before the transaction with their row is durable
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from plugin.store.inbox import Accepted, Inbox, NewEvent
+from plugin.store.models import State
 
 MOST = 64
 
@@ -25,10 +27,14 @@ class _Waiting:
 
 
 class GroupCommit:
-    """Stores webhooks for the threads of one process. Use one a process, made after the fork."""
+    """Stores webhooks for the threads of one process. Use one a process, made after the fork.
 
-    def __init__(self, inbox: Inbox) -> None:
+    wake: told one id of each commit that has something to work on, after it; must not raise.
+    """
+
+    def __init__(self, inbox: Inbox, wake: Callable[[int], None] = lambda _event_id: None) -> None:
         self._inbox = inbox
+        self._wake = wake
         self._lock = threading.Lock()
         self._queue: deque[_Waiting] = deque()
         self._led = False
@@ -49,10 +55,9 @@ class GroupCommit:
         return mine.accepted
 
     def _lead(self) -> None:
-        with self._lock:
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), MOST))]
+        batch: list[_Waiting] = []
         try:
-            self._store(batch)
+            self._store(batch, self._take)
         finally:
             with self._lock:
                 successor = self._queue[0] if self._queue else None
@@ -61,16 +66,45 @@ class GroupCommit:
                     successor.leads = True
             for waiting in [*batch, *([successor] if successor else [])]:
                 waiting.ready.set()
+        for_workers = (w.accepted.event_id for w in batch if w.accepted is not None and _is_work(w.new, w.accepted))
+        first = next(for_workers, None)
+        if first is not None:
+            self._wake(first)
 
-    def _store(self, batch: list[_Waiting]) -> None:
+    def _take(self) -> list[_Waiting]:
+        with self._lock:
+            return [self._queue.popleft() for _ in range(min(len(self._queue), MOST))]
+
+    def _store(self, batch: list[_Waiting], take: Callable[[], list[_Waiting]]) -> None:
+        """Store what `take` gives when it is our turn, and put it into batch, each with its result."""
+
+        def events() -> list[NewEvent]:
+            batch.extend(take())
+            return [waiting.new for waiting in batch]
+
         try:
-            for waiting, accepted in zip(batch, self._inbox.accept_many([w.new for w in batch]), strict=True):
-                waiting.accepted = accepted
+            results = self._inbox.accept_waiting(events)
         except Exception as error:  # noqa: BLE001 - each thread raises its own
-            one_is_to_blame = isinstance(error, DBAPIError) and not isinstance(error, OperationalError)
-            if len(batch) > 1 and one_is_to_blame:  # one row that the database refuses must not take others with it
-                for waiting in batch:
-                    self._store([waiting])
-            else:
-                for waiting in batch:
-                    waiting.error = error
+            self._fail(batch or _add(batch, take()), error)
+        else:
+            for waiting, accepted in zip(batch, results, strict=True):
+                waiting.accepted = accepted
+
+    def _fail(self, batch: list[_Waiting], error: Exception) -> None:
+        one_is_to_blame = isinstance(error, DBAPIError) and not isinstance(error, OperationalError)
+        if len(batch) > 1 and one_is_to_blame:  # one row that the database refuses must not take others with it
+            for waiting in batch:
+                self._store([], lambda one=waiting: [one])  # type: ignore[misc]
+        else:
+            for waiting in batch:
+                waiting.error = error
+
+
+def _add(batch: list[_Waiting], more: list[_Waiting]) -> list[_Waiting]:
+    """Add those that wait for a transaction that never began."""
+    batch.extend(more)
+    return batch
+
+
+def _is_work(new: NewEvent, accepted: Accepted) -> bool:
+    return new.state is State.PENDING and (accepted.taken_up or not accepted.duplicate)

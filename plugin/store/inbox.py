@@ -6,19 +6,29 @@ none; whoever ends the row in front makes it due. What a crash leaves behind, th
 
 import random
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from plugin.errors import ConflictError, LeaseLostError, NotFoundHereError
 from plugin.events import ALWAYS_KINDS, CONTACT_KINDS
-from plugin.store.db import Database, changed_rows
-from plugin.store.models import FINAL_STATES, AcceptedCount, DeliveryAttempt, InboxEvent, Shop, State
+from plugin.store.db import Database, run
+from plugin.store.models import (
+    FINAL_STATES,
+    AcceptedCount,
+    DeliveryAttempt,
+    InboxEvent,
+    Shop,
+    State,
+    is_in,
+    is_unfinished,
+)
+from plugin.store.types import UtcDateTime
 
 COUNT_SHARDS = 16
 #: How many due events are looked at beyond those wanted: some of them must wait for others of their customer.
@@ -96,6 +106,16 @@ class Inbox:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # made once: building a statement takes longer than running it
+        self._insert = (
+            database.insert(InboxEvent)
+            .on_conflict_do_nothing(index_elements=["shop_id", "dedupe_key"])
+            .returning(InboxEvent.id, InboxEvent.shop_id, InboxEvent.dedupe_key)
+        )
+        counting = database.insert(AcceptedCount)
+        self._count = counting.on_conflict_do_update(
+            index_elements=["shard"], set_={"amount": AcceptedCount.amount + counting.excluded.amount}
+        )
 
     def accept(self, new: NewEvent) -> Accepted:
         """Store one webhook, durable when this returns. A duplicate is not stored again."""
@@ -103,11 +123,24 @@ class Inbox:
 
     def accept_many(self, events: Sequence[NewEvent]) -> list[Accepted]:
         """Store several webhooks in one commit."""
+        return self.accept_waiting(lambda: events)
+
+    def accept_waiting(self, waiting: Callable[[], Sequence[NewEvent]]) -> list[Accepted]:
+        """Store in one commit what is waiting when it is this transaction's turn to write."""
         with self._database.transaction() as session:
-            accepted = [self._accept(session, new) for new in events]
-            stored = sum(1 for result in accepted if not result.duplicate)
+            connection = session.connection()
+            events = waiting()
+            stored = {
+                (shop_id, dedupe_key): event_id
+                for event_id, shop_id, dedupe_key in connection.execute(self._insert, [_row(new) for new in events])
+            }
             if stored:
-                self._count(session, stored)
+                shard = random.randrange(COUNT_SHARDS)  # noqa: S311 - spreads writers, guards nothing
+                connection.execute(self._count, {"shard": shard, "amount": len(stored)})
+            accepted = []
+            for new in events:
+                event_id = stored.pop((new.shop_id, new.dedupe_key), None)
+                accepted.append(self._duplicate(session, new) if event_id is None else Accepted(event_id))
         return accepted
 
     def claim(self, now: datetime, lease: timedelta) -> Claimed | None:
@@ -141,8 +174,8 @@ class Inbox:
             if row.body is None:
                 raise ConflictError(f"The body of event {event_id} is not kept any more: there is nothing to map.")
             same_key = and_(InboxEvent.shop_id == row.shop_id, InboxEvent.ordering_key == row.ordering_key)
-            others = update(InboxEvent).where(same_key, InboxEvent.id != row.id, InboxEvent.state == State.LEASED)
-            session.execute(others.values(state=State.PENDING))
+            others = update(InboxEvent).where(same_key, InboxEvent.id != row.id, is_in(State.LEASED))
+            run(session, others.values(state=State.PENDING))
             if row.state in FINAL_STATES:
                 row.progress = {}
             row.state = State.PENDING
@@ -265,49 +298,17 @@ class Inbox:
 
     def _candidates(self, session: Session, now: datetime, most: int, *, live_first: bool) -> list[Any]:
         """Lock the first due events, without their bodies."""
-        columns = (InboxEvent.id, InboxEvent.shop_id, InboxEvent.ordering_key, InboxEvent.occurred_at, InboxEvent.kind)
-        statement = select(*columns).join(Shop, Shop.id == InboxEvent.shop_id).where(_is_due(now))
         found: list[Any] = []
         if live_first:
-            live = statement.where(InboxEvent.received_at >= now - LIVE).order_by(InboxEvent.received_at, InboxEvent.id)
-            found = list(session.execute(live.limit(most).with_for_update(skip_locked=True, of=InboxEvent)))
+            found = list(session.execute(_LIVE_FIRST, {"now": now, "live": now - LIVE, "most": most}))
         if len(found) < most:
-            known = [row.id for row in found]
-            rest = statement.where(InboxEvent.id.not_in(known)) if known else statement
-            rest = rest.order_by(InboxEvent.next_attempt_at, InboxEvent.id).limit(most - len(found))
-            found += session.execute(rest.with_for_update(skip_locked=True, of=InboxEvent))
+            known = {row.id for row in found}
+            oldest = session.execute(_OLDEST_FIRST, {"now": now, "most": most})
+            found += [row for row in oldest if row.id not in known]
         return found
 
-    def _accept(self, session: Session, new: NewEvent) -> Accepted:
-        values = {
-            "shop_id": new.shop_id,
-            "platform": new.platform,
-            "topic": new.topic,
-            "kind": new.kind,
-            "dedupe_key": new.dedupe_key,
-            "ordering_key": new.ordering_key,
-            "order_ref": new.order_ref,
-            "meta": dict(new.meta),
-            "body": new.body,
-            "occurred_at": new.occurred_at,
-            "received_at": new.received_at,
-            "state": new.state,
-            "attempts": 0,
-            "next_attempt_at": new.received_at if new.state is State.PENDING else None,
-            "progress": {},
-            "last_error": _short(new.reason),
-            "error_code": None,
-            "holds": False,
-            "finished_at": None if new.state is State.PENDING else new.received_at,
-        }
-        event_id = session.scalar(
-            self._database.insert(InboxEvent)
-            .values(**values)
-            .on_conflict_do_nothing(index_elements=["shop_id", "dedupe_key"])
-            .returning(InboxEvent.id)
-        )
-        if event_id is not None:
-            return Accepted(event_id)
+    def _duplicate(self, session: Session, new: NewEvent) -> Accepted:
+        """Tell of a webhook that is known; a parked one that the shop sends again is taken up."""
         known = session.execute(
             select(InboxEvent.id, InboxEvent.state).where(
                 InboxEvent.shop_id == new.shop_id, InboxEvent.dedupe_key == new.dedupe_key
@@ -316,40 +317,22 @@ class Inbox:
         taken_up = known.state == State.PARKED and take_up(session, known.id, new.received_at)
         return Accepted(known.id, duplicate=True, taken_up=taken_up)
 
-    def _count(self, session: Session, stored: int) -> None:
-        shard = random.randrange(COUNT_SHARDS)  # noqa: S311 - spreads writers, guards nothing
-        session.execute(
-            self._database.insert(AcceptedCount)
-            .values(shard=shard, amount=stored)
-            .on_conflict_do_update(index_elements=["shard"], set_={"amount": AcceptedCount.amount + stored})
-        )
-
     def _step_aside(self, session: Session, row: Any, now: datetime) -> bool:
         """Tell whether the row must wait for another of its customer; if so, it is no longer due."""
-        same_key = and_(InboxEvent.shop_id == row.shop_id, InboxEvent.ordering_key == row.ordering_key)
-        earlier = or_(
-            InboxEvent.occurred_at < row.occurred_at,
-            and_(InboxEvent.occurred_at == row.occurred_at, InboxEvent.id < row.id),
-        )
-        running_or_in_front = or_(
-            InboxEvent.state == State.LEASED,
-            and_(InboxEvent.state == State.PENDING, InboxEvent.held_by.is_(None), earlier),
-        )
-        in_front = session.scalar(select(InboxEvent.id).where(same_key, running_or_in_front).limit(1))
+        place = {"shop_id": row.shop_id, "key": row.ordering_key, "at": row.occurred_at, "id": row.id}
+        in_front = session.scalar(_IN_FRONT, place)
         if in_front is not None:
             # Only under a lock on the row in front is it certain that whoever ends that row will see ours waiting. A row
             # that is locked is ending just now: ours stays due. Waiting for it could be a deadlock.
-            locked = select(InboxEvent.id).where(InboxEvent.id == in_front, InboxEvent.state.in_(UNFINISHED))
-            if session.scalar(locked.with_for_update(skip_locked=True)) is not None:
-                _wait(session, row.id, None)
+            if session.scalar(_LOCK_UNFINISHED, {"id": in_front}) is not None:
+                run(session, _WAIT, {"row_id": row.id, "behind": None})
             return True
         if row.kind not in CONTACT_KINDS:
             return False
-        parked = select(InboxEvent.id).where(same_key, earlier, InboxEvent.state == State.PARKED, InboxEvent.holds)
-        held_by = session.scalar(parked.order_by(InboxEvent.occurred_at, InboxEvent.id).limit(1))
+        held_by = session.scalar(_PARKED_IN_FRONT, place)
         if held_by is None:
             return False
-        _wait(session, row.id, held_by)
+        run(session, _WAIT, {"row_id": row.id, "behind": held_by})
         release_next(session, row.shop_id, row.ordering_key, now)
         return True
 
@@ -358,34 +341,45 @@ class Inbox:
         token = secrets.token_hex(16)
         try:
             with session.begin_nested():
-                session.execute(
-                    update(InboxEvent)
-                    .where(InboxEvent.id == event_id, InboxEvent.state == State.PENDING)
-                    .values(
-                        state=State.LEASED,
-                        held_by=None,
-                        attempts=InboxEvent.attempts + 1,
-                        first_attempt_at=func.coalesce(InboxEvent.first_attempt_at, now),
-                        lease_token=token,
-                        lease_expires_at=now + lease,
-                    )
-                )
+                run(session, _LEASE, {"row_id": event_id, "now": now, "token": token, "until": now + lease})
         except IntegrityError:
             return None
         return token
 
     def _change(self, session: Session, claimed: Claimed, **values: object) -> None:
-        found = session.execute(
+        changed = run(
+            session,
             update(InboxEvent)
-            .where(
-                InboxEvent.id == claimed.id,
-                InboxEvent.state == State.LEASED,
-                InboxEvent.lease_token == claimed.lease_token,
-            )
-            .values(**values)
+            .where(InboxEvent.id == claimed.id, is_in(State.LEASED), InboxEvent.lease_token == claimed.lease_token)
+            .values(**values),
         )
-        if changed_rows(found) != 1:
+        if changed != 1:
             raise LeaseLostError(f"Event {claimed.id} is no longer leased to this worker; it stops here.")
+
+
+def _row(new: NewEvent) -> dict[str, Any]:
+    pending = new.state is State.PENDING
+    return {
+        "shop_id": new.shop_id,
+        "platform": new.platform,
+        "topic": new.topic,
+        "kind": new.kind,
+        "dedupe_key": new.dedupe_key,
+        "ordering_key": new.ordering_key,
+        "order_ref": new.order_ref,
+        "meta": dict(new.meta),
+        "body": new.body,
+        "occurred_at": new.occurred_at,
+        "received_at": new.received_at,
+        "state": new.state,
+        "attempts": 0,
+        "next_attempt_at": new.received_at if pending else None,
+        "progress": {},
+        "last_error": _short(new.reason),
+        "error_code": None,
+        "holds": False,
+        "finished_at": None if pending else new.received_at,
+    }
 
 
 def due_events(now: datetime) -> Select[int]:
@@ -393,50 +387,94 @@ def due_events(now: datetime) -> Select[int]:
     return select(InboxEvent.id).join(Shop, Shop.id == InboxEvent.shop_id).where(_is_due(now))
 
 
-def _wait(session: Session, event_id: int, held_by: int | None) -> None:
-    """Take a row's turn away until somebody makes it due again."""
-    session.execute(update(InboxEvent).where(InboxEvent.id == event_id).values(next_attempt_at=None, held_by=held_by))
-
-
-def _is_due(now: datetime) -> ColumnElement[bool]:
+def _is_due(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     """A stopped shop's events wait, but erasures and the like must go on after an uninstallation."""
     goes = or_(Shop.stopped_reason.is_(None), InboxEvent.kind.in_(ALWAYS_KINDS))
-    return and_(InboxEvent.state == State.PENDING, InboxEvent.next_attempt_at <= now, goes)
+    return and_(is_in(State.PENDING), InboxEvent.next_attempt_at <= now, goes)
+
+
+# Statements of the busiest paths, made once: building one takes longer than running it.
+_COLUMNS = (InboxEvent.id, InboxEvent.shop_id, InboxEvent.ordering_key, InboxEvent.occurred_at, InboxEvent.kind)
+_NOW: BindParameter[datetime] = bindparam("now", type_=UtcDateTime())
+_DUE = select(*_COLUMNS).join(Shop, Shop.id == InboxEvent.shop_id).where(_is_due(_NOW)).limit(bindparam("most"))
+_LIVE_FIRST = (
+    _DUE.where(InboxEvent.received_at >= bindparam("live", type_=UtcDateTime()))
+    .order_by(InboxEvent.received_at, InboxEvent.id)
+    .with_for_update(skip_locked=True, of=InboxEvent)
+)
+_OLDEST_FIRST = _DUE.order_by(InboxEvent.next_attempt_at, InboxEvent.id).with_for_update(
+    skip_locked=True, of=InboxEvent
+)
+_SAME_KEY = and_(
+    is_unfinished(), InboxEvent.shop_id == bindparam("shop_id"), InboxEvent.ordering_key == bindparam("key")
+)
+_AT: BindParameter[datetime] = bindparam("at", type_=UtcDateTime())
+_EARLIER = or_(InboxEvent.occurred_at < _AT, and_(InboxEvent.occurred_at == _AT, InboxEvent.id < bindparam("id")))
+_IN_FRONT = (
+    select(InboxEvent.id)
+    .where(_SAME_KEY, or_(is_in(State.LEASED), and_(is_in(State.PENDING), InboxEvent.held_by.is_(None), _EARLIER)))
+    .limit(1)
+)
+_PARKED_IN_FRONT = (
+    select(InboxEvent.id)
+    .where(_SAME_KEY, _EARLIER, is_in(State.PARKED), InboxEvent.holds)
+    .order_by(InboxEvent.occurred_at, InboxEvent.id)
+    .limit(1)
+)
+_LOCK_UNFINISHED = (
+    select(InboxEvent.id)
+    .where(InboxEvent.id == bindparam("id"), is_in(State.PENDING) | is_in(State.LEASED))
+    .with_for_update(skip_locked=True)
+)
+_WAIT = (
+    update(InboxEvent)
+    .where(InboxEvent.id == bindparam("row_id"))
+    .values(next_attempt_at=None, held_by=bindparam("behind"))
+)
+_LEASE = (
+    update(InboxEvent)
+    .where(InboxEvent.id == bindparam("row_id"), is_in(State.PENDING))
+    .values(
+        state=State.LEASED,
+        held_by=None,
+        attempts=InboxEvent.attempts + 1,
+        first_attempt_at=func.coalesce(InboxEvent.first_attempt_at, _NOW),
+        lease_token=bindparam("token"),
+        lease_expires_at=bindparam("until", type_=UtcDateTime()),
+    )
+)
+_FIRST_WAITING = (
+    select(InboxEvent.id)
+    .where(
+        is_in(State.PENDING),
+        InboxEvent.next_attempt_at.is_(None),
+        InboxEvent.held_by.is_(None),
+        InboxEvent.shop_id == bindparam("shop_id"),
+        InboxEvent.ordering_key == bindparam("key"),
+    )
+    .order_by(InboxEvent.occurred_at, InboxEvent.id)
+    .limit(1)
+)
+_MAKE_DUE = (
+    update(InboxEvent)
+    .where(InboxEvent.id == bindparam("row_id"))
+    .values(next_attempt_at=bindparam("due", type_=UtcDateTime()))
+)
+_LOG = insert(DeliveryAttempt)
 
 
 def release_next(session: Session, shop_id: int, ordering_key: str, now: datetime) -> None:
     """Make the customer's first waiting event due."""
-    head = session.scalar(
-        select(InboxEvent.id)
-        .where(
-            InboxEvent.shop_id == shop_id,
-            InboxEvent.ordering_key == ordering_key,
-            InboxEvent.state == State.PENDING,
-            InboxEvent.next_attempt_at.is_(None),
-            InboxEvent.held_by.is_(None),
-        )
-        .order_by(InboxEvent.occurred_at, InboxEvent.id)
-        .limit(1)
-    )
+    head = session.scalar(_FIRST_WAITING, {"shop_id": shop_id, "key": ordering_key})
     if head is not None:
-        session.execute(update(InboxEvent).where(InboxEvent.id == head).values(next_attempt_at=now))
+        run(session, _MAKE_DUE, {"row_id": head, "due": now})
 
 
 def take_up(session: Session, event_id: int, now: datetime) -> bool:
     """Make a parked event pending again with its attempts at zero. Finished steps stay finished."""
-    found = session.execute(
-        update(InboxEvent)
-        .where(InboxEvent.id == event_id, InboxEvent.state == State.PARKED)
-        .values(
-            state=State.PENDING,
-            attempts=0,
-            first_attempt_at=None,
-            next_attempt_at=now,
-            held_by=None,
-            holds=False,
-        )
-    )
-    if changed_rows(found) != 1:
+    taken = update(InboxEvent).where(InboxEvent.id == event_id, is_in(State.PARKED))
+    values = {"state": State.PENDING, "attempts": 0, "first_attempt_at": None, "next_attempt_at": now}
+    if run(session, taken.values(**values, held_by=None, holds=False)) != 1:
         return False
     let_go(session, event_id)
     return True
@@ -444,7 +482,7 @@ def take_up(session: Session, event_id: int, now: datetime) -> bool:
 
 def let_go(session: Session, event_id: int) -> None:
     """Let events that waited for a parked one wait for their turn instead."""
-    session.execute(update(InboxEvent).where(InboxEvent.held_by == event_id).values(held_by=None))
+    run(session, update(InboxEvent).where(InboxEvent.held_by == event_id).values(held_by=None))
 
 
 def _claimed(row: InboxEvent) -> Claimed:
@@ -470,19 +508,9 @@ def _claimed(row: InboxEvent) -> Claimed:
 
 
 def _log(session: Session, claimed: Claimed, entries: Sequence[AttemptEntry]) -> None:
-    session.add_all(
-        DeliveryAttempt(
-            event_id=claimed.id,
-            attempt=claimed.attempts,
-            at=entry.at,
-            operation=entry.operation,
-            sent=entry.sent,
-            outcome=entry.outcome,
-            status=entry.status,
-            duration_ms=entry.duration_ms,
-        )
-        for entry in entries
-    )
+    if entries:
+        rows = [{"event_id": claimed.id, "attempt": claimed.attempts, **asdict(entry)} for entry in entries]
+        session.connection().execute(_LOG, rows)
 
 
 def _short(text: str | None) -> str | None:

@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from plugin.errors import ConflictError, NotFoundHereError
 from plugin.store.db import Database
 from plugin.store.inbox import let_go, release_next, take_up
-from plugin.store.models import AcceptedCount, DeliveryAttempt, InboxEvent, Shop, State
+from plugin.store.models import AcceptedCount, DeliveryAttempt, InboxEvent, Shop, State, is_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class InboxDesk:
             rows = session.execute(
                 select(Shop.name, func.min(InboxEvent.received_at))
                 .join(Shop, Shop.id == InboxEvent.shop_id)
-                .where(InboxEvent.state.in_([State.PENDING, State.LEASED]))
+                .where(is_in(State.PENDING) | is_in(State.LEASED))
                 .group_by(Shop.name)
             ).all()
         return {name: received_at for name, received_at in rows if received_at is not None}
@@ -91,7 +91,6 @@ class InboxDesk:
         """Return events by id, newest last; `after_id` pages."""
         statement = select(InboxEvent, Shop.name).join(Shop, Shop.id == InboxEvent.shop_id)
         for column, value in (
-            (InboxEvent.state, wanted.state),
             (Shop.name, wanted.shop),
             (InboxEvent.topic, wanted.topic),
             (InboxEvent.ordering_key, wanted.ordering_key),
@@ -99,6 +98,8 @@ class InboxDesk:
         ):
             if value is not None:
                 statement = statement.where(column == value)
+        if wanted.state is not None:
+            statement = statement.where(is_in(State(wanted.state)))
         if wanted.since is not None:
             statement = statement.where(InboxEvent.received_at >= wanted.since)
         if wanted.until is not None:

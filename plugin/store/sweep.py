@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from plugin.store.db import Database, changed_rows
+from plugin.store.db import Database, run
 from plugin.store.inbox import due_events
-from plugin.store.models import DeliveryAttempt, InboxEvent, NamedLease, State, UsedToken
+from plugin.store.models import DeliveryAttempt, InboxEvent, NamedLease, State, UsedToken, is_in
 from plugin.store.shops import RegisteredShop
 
 OVERDUE_AFTER = timedelta(seconds=60)
@@ -34,12 +34,11 @@ class Sweep:
     def run(self, now: datetime, *, wake_at_most: int = 32) -> Swept:
         """Free lost leases, release waiting events whose way is free, and tell what is due."""
         with self._database.transaction() as session:
-            lost = changed_rows(
-                session.execute(
-                    update(InboxEvent)
-                    .where(InboxEvent.state == State.LEASED, InboxEvent.lease_expires_at < now)
-                    .values(state=State.PENDING, lease_token=None, lease_expires_at=None, next_attempt_at=now)
-                )
+            lost = run(
+                session,
+                update(InboxEvent)
+                .where(is_in(State.LEASED), InboxEvent.lease_expires_at < now)
+                .values(state=State.PENDING, lease_token=None, lease_expires_at=None, next_attempt_at=now),
             )
             released = self._release_waiting(session, now)
         with self._database.reading() as session:
@@ -67,8 +66,8 @@ class Sweep:
                     .limit(BATCH)
                 )
                 ids = list(session.scalars(old))
-                session.execute(update(InboxEvent).where(InboxEvent.id.in_(ids)).values(body=None))
-                session.execute(update(DeliveryAttempt).where(DeliveryAttempt.event_id.in_(ids)).values(sent=None))
+                run(session, update(InboxEvent).where(InboxEvent.id.in_(ids)).values(body=None))
+                run(session, update(DeliveryAttempt).where(DeliveryAttempt.event_id.in_(ids)).values(sent=None))
                 erased += len(ids)
         with self._database.transaction() as session:
             session.execute(delete(UsedToken).where(UsedToken.expires_at < now))
@@ -81,13 +80,13 @@ class Sweep:
         nothing_in_front = ~exists().where(
             in_front.shop_id == InboxEvent.shop_id,
             in_front.ordering_key == InboxEvent.ordering_key,
-            (in_front.state == State.LEASED)
-            | ((in_front.state == State.PENDING) & in_front.next_attempt_at.is_not(None)),
+            (is_in(State.LEASED, in_front))
+            | ((is_in(State.PENDING, in_front)) & in_front.next_attempt_at.is_not(None)),
         )
         waiting = (
             select(func.min(InboxEvent.id))
             .where(
-                InboxEvent.state == State.PENDING,
+                is_in(State.PENDING),
                 InboxEvent.next_attempt_at.is_(None),
                 InboxEvent.held_by.is_(None),
                 nothing_in_front,
@@ -97,18 +96,18 @@ class Sweep:
         )
         heads = list(session.scalars(waiting))
         if heads:
-            session.execute(update(InboxEvent).where(InboxEvent.id.in_(heads)).values(next_attempt_at=now))
+            run(session, update(InboxEvent).where(InboxEvent.id.in_(heads)).values(next_attempt_at=now))
         gone = aliased(InboxEvent)
-        parked_is_gone = ~exists().where(gone.id == InboxEvent.held_by, gone.state == State.PARKED)
-        freed = session.execute(
+        parked_is_gone = ~exists().where(gone.id == InboxEvent.held_by, is_in(State.PARKED, gone))
+        freed = run(
+            session,
             update(InboxEvent)
             .where(
-                InboxEvent.state == State.PENDING,
+                is_in(State.PENDING),
                 InboxEvent.held_by.is_not(None),
                 InboxEvent.held_by != InboxEvent.id,
                 parked_is_gone,
             )
-            .values(held_by=None, next_attempt_at=now)
-            .execution_options(synchronize_session=False)
+            .values(held_by=None, next_attempt_at=now),
         )
-        return len(heads) + changed_rows(freed)
+        return len(heads) + freed

@@ -26,14 +26,18 @@ class SlowInbox(Inbox):
         self.go = threading.Event()
         self.refuse = refuse
 
-    def accept_many(self, events: Sequence[NewEvent]) -> list[Accepted]:
-        self.batches.append(len(events))
-        assert self.go.wait(10)
-        for new in events:
-            error = self.refuse(new)
-            if error is not None:
-                raise error
-        return super().accept_many(events)
+    def accept_waiting(self, waiting: Callable[[], Sequence[NewEvent]]) -> list[Accepted]:
+        def noted() -> Sequence[NewEvent]:
+            events = waiting()
+            self.batches.append(len(events))
+            assert self.go.wait(10)
+            for new in events:
+                error = self.refuse(new)
+                if error is not None:
+                    raise error
+            return events
+
+        return super().accept_waiting(noted)
 
 
 @pytest.fixture

@@ -53,9 +53,7 @@ class Rig:
             count=lambda *_: None,
         )
         inbox = self.stores.inbox
-        door = Door(
-            self.stores.shops, inbox, GroupCommit(inbox), vault, lambda _id: None, 1_000_000, lambda *_: None, clock
-        )
+        door = Door(self.stores.shops, inbox, GroupCommit(inbox), vault, 1_000_000, lambda *_: None, clock)
         app = Flask("rig")
         app.register_blueprint(blueprint(door))
         self.web = app.test_client()

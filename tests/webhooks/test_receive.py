@@ -4,7 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -40,9 +40,8 @@ class House:
         door = Door(
             shops=shops,
             inbox=inbox,
-            store=GroupCommit(inbox),
+            store=GroupCommit(inbox, self.woken.append),
             vault=vault,
-            wake=self.woken.append,
             max_body_bytes=LIMIT,
             count=lambda *labels: self.counted.append(labels),
         )
@@ -269,7 +268,7 @@ def test_a_time_from_the_future_is_not_believed(house: House, shop: RegisteredSh
 class BrokenInbox(Inbox):
     """An inbox whose database is away."""
 
-    def accept_many(self, events: Sequence[NewEvent]) -> list[Accepted]:
+    def accept_waiting(self, waiting: Callable[[], Sequence[NewEvent]]) -> list[Accepted]:
         raise OperationalError("INSERT", {}, OSError("disk full"))
 
 

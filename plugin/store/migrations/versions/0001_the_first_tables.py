@@ -190,7 +190,14 @@ def upgrade() -> None:
             postgresql_where=sa.text("state = 'pending' AND next_attempt_at IS NOT NULL"),
             sqlite_where=sa.text("state = 'pending' AND next_attempt_at IS NOT NULL"),
         )
-        batch_op.create_index("ix_inbox_state", ["state", "id"], unique=False)
+        batch_op.create_index("ix_inbox_state", ["id", "state"], unique=False)
+        batch_op.create_index(
+            "ix_inbox_parked",
+            ["id"],
+            unique=False,
+            postgresql_where=sa.text("state = 'parked'"),
+            sqlite_where=sa.text("state = 'parked'"),
+        )
         batch_op.create_index(
             "ix_inbox_waiting",
             ["shop_id", "ordering_key"],
