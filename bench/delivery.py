@@ -27,7 +27,7 @@ from plugin.store.contacts import Link
 from plugin.store.inbox import NewEvent
 from plugin.store.shops import NewShop, RegisteredShop
 
-FAST, SLOW, WORKERS = 6000, 1800, 2
+FAST, SLOW, WORKERS = 6000, 1500, 2
 
 
 def services_in(folder: Path, database_url: str) -> tuple[Services, dict[str, str]]:

@@ -12,11 +12,15 @@ PREFERENCES = {Channel.EMAIL: "acceptsEmail", Channel.SMS: "acceptsSms", Channel
 
 def send_consents(context: Context, contact_id: str, changes: Iterable[ConsentChange], at: datetime) -> bool:
     """Send answers that are newer than what is known, and add them to the ledger; False when there are none."""
-    known = context.stores.contacts.last_consents(context.shop, contact_id)
+    changes = sorted(changes, key=lambda change: (change.at or at, not change.value))
+    if not changes:
+        return False
+    contacts, shop, event_id, now = context.stores.contacts, context.shop, context.claimed.id, context.now()
+    known = contacts.last_consents(shop, contact_id)
     ledger: dict[str, tuple[bool, datetime, str | None]] = {}
     preferences: dict[str, bool] = {}
     consents: list[Consent] = []
-    for change in sorted(changes, key=lambda change: (change.at or at, not change.value)):
+    for change in changes:
         when = change.at or at
         subject = change.consent_id if change.channel is Channel.OTHER else change.channel.value
         if subject is None:
@@ -37,6 +41,6 @@ def send_consents(context: Context, contact_id: str, changes: Iterable[ConsentCh
         return False
     if preferences or consents:
         context.client.patch_contact(contact_id, ContactWrite({}, preferences, tuple(consents)))
-    context.stores.contacts.add_consents(context.shop, contact_id, ledger, context.claimed.id, context.now())
-    context.stores.contacts.forget_cached(context.shop, contact_id, context.now())
+    context.later(lambda session: contacts.write_consents(session, shop, contact_id, ledger, event_id, now))
+    context.later(lambda session: contacts.write_forget_cached(session, shop, contact_id, now))
     return True

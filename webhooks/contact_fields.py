@@ -94,8 +94,11 @@ def remember_attributes(
 ) -> None:
     """Store what Engage now knows. shown: whether it can be seen on My Pages, whose cache is then forgotten."""
     sent = {name: Sent(context.digest(value), at) for name, value in attributes.items()}
-    context.stores.contacts.remember_sent(
-        context.shop, contact_id, sent, context.now(), contact_type=contact_type, forget_cached=shown
+    contacts, shop, now = context.stores.contacts, context.shop, context.now()
+    context.later(
+        lambda session: contacts.write_sent(
+            session, shop, contact_id, sent, now, contact_type=contact_type, forget_cached=shown
+        )
     )
 
 

@@ -11,7 +11,7 @@ from plugin.engage.transport import CallRecord
 from plugin.store.contacts import Contacts
 from plugin.store.db import Database
 from plugin.store.erasure import Erasures
-from plugin.store.inbox import AttemptEntry, Claimed, Inbox
+from plugin.store.inbox import AttemptEntry, Claimed, Inbox, Write
 from plugin.store.orders import Orders
 from plugin.store.redemptions import Redemptions
 from plugin.store.shops import RegisteredShop, Shops
@@ -55,6 +55,7 @@ class Context:
     clock: Callable[[], datetime]
     lease: timedelta
     entries: list[AttemptEntry] = field(default_factory=list)
+    writes: list[Write] = field(default_factory=list)
     part: str = ""
 
     def now(self) -> datetime:
@@ -75,8 +76,16 @@ class Context:
 
     def save(self) -> None:
         """Store progress and the timeline so far, and prolong the lease. Raises LeaseLostError."""
-        self.stores.inbox.keep(self.claimed, self.entries, self.now(), self.lease)
+        self.stores.inbox.keep(self.claimed, self.entries, self.now(), self.lease, self.writes)
         self.entries.clear()
+        self.writes.clear()
+
+    def later(self, write: Write) -> None:
+        """Store something with the next step that is stored, at the latest with the end of the try.
+
+        For what follows from a call that may be repeated: a crash before it makes the call again, and then this.
+        """
+        self.writes.append(write)
 
     def note(self, step: str, text: str) -> None:
         """Add a remark to the event's timeline, without personal data."""

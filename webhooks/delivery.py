@@ -172,6 +172,7 @@ class Courier:
             error=str(error),
             error_code=error_code(error),
             entries=context.entries,
+            writes=context.writes,
             counts=counts,
             lets_others_pass=lets_others_pass,
         )
@@ -186,6 +187,7 @@ class Courier:
             state,
             context.now(),
             entries=context.entries,
+            writes=context.writes,
             error=None if error is None else str(error),
             error_code=code,
             holds=holds and context.shop.settings.parked_hold_contacts and claimed.kind in HOLDING_KINDS,

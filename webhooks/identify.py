@@ -49,7 +49,7 @@ def make_sure_of_contact(context: Context, customer: Customer, contact_type: str
         return Found(step["id"], step["verified"], step["created"])
     link = known_link(context, customer)
     if link is not None and (link.verified or not _vouched(context, customer)[0]):
-        return _remember(context, customer, Found(link.contact_id, link.verified, created=False), link.reason)
+        return Found(link.contact_id, link.verified, created=False)
     if not (customer.customer_id or customer.email or customer.mobile_phone):
         raise NotForUsError("of nobody: no customer id, e-mail or phone")
     with _alone(context, customer):

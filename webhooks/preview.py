@@ -87,7 +87,8 @@ class Preview:
         )
         shop = stores.shops.by_id(claimed.shop_id)
         if claimed.order_ref and not claimed.progress:  # a finished order is shown as it was sent
-            stores.orders.change(shop, claimed.order_ref, receipt_sent_at=None)
+            with database.transaction() as session:
+                stores.orders.write_change(session, shop, claimed.order_ref, receipt_sent_at=None)
         courier.attempt(claimed, shop)
         event, timeline = desk.show(event_id)
         return Previewed(tuple(rehearsal.calls), event, tuple(timeline[seen:]))

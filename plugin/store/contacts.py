@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from plugin.store.db import Database
 from plugin.store.models import ConsentEntry, ContactLink, ContactState, NamedLease
 from plugin.store.shops import RegisteredShop
+from plugin.store.types import UtcDateTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +39,15 @@ class Contacts:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._make_state = database.insert(ContactState).on_conflict_do_nothing(
+            index_elements=["shop_id", "tenant", "contact_id"]
+        )
 
     def link(self, shop: RegisteredShop, customer_id: str) -> Link | None:
         """Return the contact of a customer, or None."""
+        where = {"shop_id": shop.id, "tenant": shop.tenant, "customer_id": customer_id}
         with self._database.reading() as session:
-            row = session.scalar(
-                select(ContactLink).where(
-                    ContactLink.shop_id == shop.id,
-                    ContactLink.tenant == shop.tenant,
-                    ContactLink.customer_id == customer_id,
-                )
-            )
+            row = session.connection().execute(_LINK, where).one_or_none()
         return None if row is None else Link(row.contact_id, row.verified, row.reason)
 
     def remember_link(self, shop: RegisteredShop, customer_id: str, link: Link, now: datetime) -> None:
@@ -122,15 +121,16 @@ class Contacts:
     def state(self, shop: RegisteredShop, contact_id: str) -> tuple[str | None, dict[str, Sent]]:
         """Return the contact type last known and the fields last sent."""
         with self._database.reading() as session:
-            row = session.scalar(self._state_of(shop, contact_id))
+            row = session.connection().execute(_STATE, _place(shop, contact_id)).one_or_none()
         if row is None:
             return None, {}
         return row.contact_type, {
             name: Sent(digest, datetime.fromisoformat(at)) for name, (digest, at) in row.sent.items()
         }
 
-    def remember_sent(
+    def write_sent(
         self,
+        session: Session,
         shop: RegisteredShop,
         contact_id: str,
         fields: Mapping[str, Sent],
@@ -140,26 +140,31 @@ class Contacts:
         forget_cached: bool = True,
     ) -> None:
         """Add fields to what was sent, note the contact type, and let cached pages of the contact be forgotten."""
-        with self._database.transaction() as session:
-            row = self._made_state(session, shop, contact_id, now)
-            row.sent = {
-                **row.sent,
-                **{name: [sent.digest, sent.at.isoformat()] for name, sent in fields.items()},
-            }
-            row.contact_type = contact_type or row.contact_type
-            row.generation += 1 if forget_cached else 0
-            row.updated_at = now
+        connection = session.connection()
+        place = _place(shop, contact_id)
+        row = connection.execute(_STATE_LOCKED, place).one_or_none()
+        if row is None:
+            made = {**place, "contact_type": None, "sent": {}, "generation": 1, "updated_at": now}
+            connection.execute(self._make_state, made)
+            row = connection.execute(_STATE_LOCKED, place).one()
+        values = {
+            "row_id": row.id,
+            "all_sent": {**row.sent, **{name: [sent.digest, sent.at.isoformat()] for name, sent in fields.items()}},
+            "type": contact_type or row.contact_type,
+            "next": row.generation + (1 if forget_cached else 0),
+            "now": now,
+        }
+        connection.execute(_CHANGE_STATE, values)
+
+    def write_forget_cached(self, session: Session, shop: RegisteredShop, contact_id: str, now: datetime) -> None:
+        """Make every cached page of the contact unreachable, on every machine."""
+        self.write_sent(session, shop, contact_id, {}, now)
 
     def generation(self, shop: RegisteredShop, contact_id: str) -> int:
         """Return the number that stands in every cache key of the contact."""
         with self._database.reading() as session:
-            row = session.scalar(self._state_of(shop, contact_id))
-        return 0 if row is None else row.generation
-
-    def forget_cached(self, shop: RegisteredShop, contact_id: str, now: datetime) -> None:
-        """Make every cached page of the contact unreachable, on every machine."""
-        with self._database.transaction() as session:
-            self._made_state(session, shop, contact_id, now).generation += 1
+            row = session.connection().execute(_STATE, _place(shop, contact_id)).one_or_none()
+        return 0 if row is None else int(row.generation)
 
     def last_consents(self, shop: RegisteredShop, contact_id: str) -> dict[str, tuple[bool, datetime]]:
         """Return each subject's newest yes or no and its time; at the same time the no counts."""
@@ -171,8 +176,9 @@ class Contacts:
             ).all()
         return {subject: (value, at) for subject, value, at in rows}
 
-    def add_consents(
+    def write_consents(
         self,
+        session: Session,
         shop: RegisteredShop,
         contact_id: str,
         entries: Mapping[str, tuple[bool, datetime, str | None]],
@@ -180,20 +186,19 @@ class Contacts:
         now: datetime,
     ) -> None:
         """Add dated answers to the ledger."""
-        with self._database.transaction() as session:
-            session.add_all(
-                ConsentEntry(
-                    shop_id=shop.id,
-                    contact_id=contact_id,
-                    subject=subject,
-                    value=value,
-                    at=at,
-                    source=source,
-                    event_id=event_id,
-                    recorded_at=now,
-                )
-                for subject, (value, at, source) in entries.items()
+        session.add_all(
+            ConsentEntry(
+                shop_id=shop.id,
+                contact_id=contact_id,
+                subject=subject,
+                value=value,
+                at=at,
+                source=source,
+                event_id=event_id,
+                recorded_at=now,
             )
+            for subject, (value, at, source) in entries.items()
+        )
 
     def take_lease(self, name: str, now: datetime, length: timedelta) -> str | None:
         """Take a named lease and return its token; None while another worker holds it."""
@@ -214,26 +219,30 @@ class Contacts:
         with self._database.transaction() as session:
             session.execute(delete(NamedLease).where(NamedLease.name == name, NamedLease.token == token))
 
-    @staticmethod
-    def _state_of(shop: RegisteredShop, contact_id: str) -> Select[ContactState]:
-        return select(ContactState).where(
-            ContactState.shop_id == shop.id,
-            ContactState.tenant == shop.tenant,
-            ContactState.contact_id == contact_id,
-        )
 
-    def _made_state(self, session: Session, shop: RegisteredShop, contact_id: str, now: datetime) -> ContactState:
-        session.execute(
-            self._database.insert(ContactState)
-            .values(
-                shop_id=shop.id,
-                tenant=shop.tenant,
-                contact_id=contact_id,
-                sent={},
-                generation=1,
-                updated_at=now,
-            )
-            .on_conflict_do_nothing(index_elements=["shop_id", "tenant", "contact_id"])
-        )
-        row: ContactState = session.scalars(self._state_of(shop, contact_id).with_for_update()).one()
-        return row
+def _place(shop: RegisteredShop, contact_id: str) -> dict[str, object]:
+    return {"shop_id": shop.id, "tenant": shop.tenant, "contact_id": contact_id}
+
+
+# made once: building a statement takes longer than running it
+_LINK = select(ContactLink.contact_id, ContactLink.verified, ContactLink.reason).where(
+    ContactLink.shop_id == bindparam("shop_id"),
+    ContactLink.tenant == bindparam("tenant"),
+    ContactLink.customer_id == bindparam("customer_id"),
+)
+_STATE = select(ContactState.id, ContactState.contact_type, ContactState.sent, ContactState.generation).where(
+    ContactState.shop_id == bindparam("shop_id"),
+    ContactState.tenant == bindparam("tenant"),
+    ContactState.contact_id == bindparam("contact_id"),
+)
+_STATE_LOCKED = _STATE.with_for_update()
+_CHANGE_STATE = (
+    update(ContactState)
+    .where(ContactState.id == bindparam("row_id"))
+    .values(
+        sent=bindparam("all_sent"),
+        contact_type=bindparam("type"),
+        generation=bindparam("next"),
+        updated_at=bindparam("now", type_=UtcDateTime()),
+    )
+)

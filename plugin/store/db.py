@@ -39,6 +39,7 @@ class Database:
         self.url = make_url(url.replace("postgres://", "postgresql://", 1))
         self.sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._sqlite_engine(pool_size) if self.sqlite else self._postgresql_engine(pool_size)
+        self._reading = self.engine.execution_options(only_reads=True)
         self._turn: AbstractContextManager[None] = (
             _WriterTurn(self.url.database) if self.sqlite and self.url.database else nullcontext()
         )
@@ -52,7 +53,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Open a session that only reads; on SQLite it does not wait for writers."""
-        with Session(self.engine.execution_options(only_reads=True)) as session:
+        with Session(self._reading) as session:
             yield session
 
     @contextmanager

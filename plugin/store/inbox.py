@@ -11,7 +11,19 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -37,7 +49,8 @@ CLAIM_ROUNDS = 32
 #: An event that came within this time is live; older ones are backlog.
 LIVE = timedelta(seconds=30)
 MAX_ERROR_LENGTH = 1000
-UNFINISHED = (State.PENDING, State.LEASED)
+#: Something to be stored in the same commit as the end of a step.
+Write = Callable[[Session], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,15 +202,22 @@ class Inbox:
         with self._database.reading() as session:
             return session.scalar(due_events(now).limit(1)) is not None
 
-    def keep(self, claimed: Claimed, entries: Sequence[AttemptEntry], now: datetime, lease: timedelta) -> None:
-        """Store the progress made and prolong the lease. Raises LeaseLostError when another worker has the event."""
-        with self._database.transaction() as session:
-            self._change(session, claimed, progress=claimed.progress, lease_expires_at=now + lease)
-            _log(session, claimed, entries)
+    def keep(
+        self,
+        claimed: Claimed,
+        entries: Sequence[AttemptEntry],
+        now: datetime,
+        lease: timedelta,
+        writes: Sequence[Write] = (),
+    ) -> None:
+        """Store the progress made and prolong the lease.
 
-    def check_lease(self, claimed: Claimed, now: datetime, lease: timedelta) -> None:
-        """Prolong the lease. Raises LeaseLostError when another worker has the event."""
-        self.keep(claimed, (), now, lease)
+        writes: what else is stored in the same commit, if the lease still holds.
+        Raises LeaseLostError when another worker has the event.
+        """
+        with self._database.transaction() as session:
+            values = {"progress": claimed.progress, "until": now + lease}
+            self._end(session, _KEEP, claimed, values, entries, writes)
 
     def finish(
         self,
@@ -206,6 +226,7 @@ class Inbox:
         now: datetime,
         *,
         entries: Sequence[AttemptEntry] = (),
+        writes: Sequence[Write] = (),
         error: str | None = None,
         error_code: str | None = None,
         holds: bool = False,
@@ -214,21 +235,17 @@ class Inbox:
 
         holds: whether a parked event makes the customer's later contact changes wait. Raises LeaseLostError.
         """
+        parked = state is State.PARKED
+        values = {
+            "to_state": state,
+            "progress": claimed.progress,
+            "error": _short(error),
+            "code": error_code,
+            "holds": holds and parked,
+            "finished": None if parked else now,
+        }
         with self._database.transaction() as session:
-            self._change(
-                session,
-                claimed,
-                state=state,
-                progress=claimed.progress,
-                last_error=_short(error),
-                error_code=error_code,
-                holds=holds and state is State.PARKED,
-                finished_at=None if state is State.PARKED else now,
-                lease_token=None,
-                lease_expires_at=None,
-                next_attempt_at=None,
-            )
-            _log(session, claimed, entries)
+            self._end(session, _FINISH, claimed, values, entries, writes)
             release_next(session, claimed.shop_id, claimed.ordering_key, now)
 
     def retry_later(
@@ -239,6 +256,7 @@ class Inbox:
         error: str,
         error_code: str,
         entries: Sequence[AttemptEntry] = (),
+        writes: Sequence[Write] = (),
         counts: bool = True,
         lets_others_pass: bool = False,
     ) -> None:
@@ -247,21 +265,16 @@ class Inbox:
         lets_others_pass: the event waits for something that a later event of the same customer may bring, and so must
         not stand in its way. Raises LeaseLostError.
         """
+        values = {
+            "progress": claimed.progress,
+            "tries": claimed.attempts if counts else claimed.attempts - 1,
+            "error": _short(error),
+            "code": error_code,
+            "due": at,
+            "behind": claimed.id if lets_others_pass else None,
+        }
         with self._database.transaction() as session:
-            self._change(
-                session,
-                claimed,
-                state=State.PENDING,
-                progress=claimed.progress,
-                attempts=claimed.attempts if counts else claimed.attempts - 1,
-                last_error=_short(error),
-                error_code=error_code,
-                lease_token=None,
-                lease_expires_at=None,
-                next_attempt_at=at,
-                held_by=claimed.id if lets_others_pass else None,
-            )
-            _log(session, claimed, entries)
+            self._end(session, _RETRY, claimed, values, entries, writes)
             if lets_others_pass:
                 release_next(session, claimed.shop_id, claimed.ordering_key, claimed.received_at)
 
@@ -346,15 +359,21 @@ class Inbox:
             return None
         return token
 
-    def _change(self, session: Session, claimed: Claimed, **values: object) -> None:
-        changed = run(
-            session,
-            update(InboxEvent)
-            .where(InboxEvent.id == claimed.id, is_in(State.LEASED), InboxEvent.lease_token == claimed.lease_token)
-            .values(**values),
-        )
-        if changed != 1:
+    def _end(
+        self,
+        session: Session,
+        statement: Update,
+        claimed: Claimed,
+        values: Mapping[str, Any],
+        entries: Sequence[AttemptEntry],
+        writes: Sequence[Write],
+    ) -> None:
+        """Change a leased row, add to its timeline, and do what goes with it. Raises LeaseLostError, then nothing is done."""
+        if run(session, statement, {"row_id": claimed.id, "token": claimed.lease_token, **values}) != 1:
             raise LeaseLostError(f"Event {claimed.id} is no longer leased to this worker; it stops here.")
+        _log(session, claimed, entries)
+        for write in writes:
+            write(session)
 
 
 def _row(new: NewEvent) -> dict[str, Any]:
@@ -442,6 +461,32 @@ _LEASE = (
         lease_token=bindparam("token"),
         lease_expires_at=bindparam("until", type_=UtcDateTime()),
     )
+)
+_LEASED_TO_US = update(InboxEvent).where(
+    InboxEvent.id == bindparam("row_id"), is_in(State.LEASED), InboxEvent.lease_token == bindparam("token")
+)
+_KEEP = _LEASED_TO_US.values(progress=bindparam("progress"), lease_expires_at=bindparam("until", type_=UtcDateTime()))
+_FINISH = _LEASED_TO_US.values(
+    state=bindparam("to_state"),
+    progress=bindparam("progress"),
+    last_error=bindparam("error"),
+    error_code=bindparam("code"),
+    holds=bindparam("holds"),
+    finished_at=bindparam("finished", type_=UtcDateTime()),
+    lease_token=None,
+    lease_expires_at=None,
+    next_attempt_at=None,
+)
+_RETRY = _LEASED_TO_US.values(
+    state=State.PENDING,
+    progress=bindparam("progress"),
+    attempts=bindparam("tries"),
+    last_error=bindparam("error"),
+    error_code=bindparam("code"),
+    next_attempt_at=bindparam("due", type_=UtcDateTime()),
+    held_by=bindparam("behind"),
+    lease_token=None,
+    lease_expires_at=None,
 )
 _FIRST_WAITING = (
     select(InboxEvent.id)

@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
-from plugin.store.db import Database
+from plugin.store.db import Database, run
 from plugin.store.models import ShopOrder
 from plugin.store.shops import RegisteredShop
 
@@ -68,12 +69,10 @@ class Orders:
                 .on_conflict_do_nothing(index_elements=["shop_id", "order_id"])
             )
 
-    def change(self, shop: RegisteredShop, order_id: str, **values: Any) -> None:
+    def write_change(self, session: Session, shop: RegisteredShop, order_id: str, **values: Any) -> None:
         """Change columns of a stored order."""
-        with self._database.transaction() as session:
-            session.execute(
-                update(ShopOrder).where(ShopOrder.shop_id == shop.id, ShopOrder.order_id == order_id).values(**values)
-            )
+        this = update(ShopOrder).where(ShopOrder.shop_id == shop.id, ShopOrder.order_id == order_id)
+        run(session, this.values(**values))
 
     def newest_of(self, shop: RegisteredShop, customer_id: str, limit: int = 10) -> Sequence[StoredOrder]:
         """Return a customer's newest orders, newest first."""

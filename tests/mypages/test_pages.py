@@ -166,7 +166,8 @@ def test_a_change_of_the_contact_makes_the_page_fresh_at_once(pages: Any) -> Non
     path = f"{pages.sandbox.url}/api/v3/contacts/{contact_id}"
     requests.patch(path, json={"firstName": "Adele"}, headers=HEADERS, timeout=5).raise_for_status()
     assert "Adele" not in browser.get("/mypages/web/profile").text
-    pages.contacts.forget_cached(shop, contact_id, datetime.now(UTC))
+    with pages.database.transaction() as session:
+        pages.contacts.write_forget_cached(session, shop, contact_id, datetime.now(UTC))
     assert "Adele" in browser.get("/mypages/web/profile").text
 
 

@@ -69,7 +69,8 @@ def test_those_that_wait_are_stored_together_and_each_learns_its_own_id(database
     inbox = SlowInbox(database)
     events = [replace(new, dedupe_key=str(n)) for n in range(20)]
     accepted = [one for one in send_all(inbox, events) if isinstance(one, Accepted)]
-    assert inbox.batches == [1, 19]
+    assert len(inbox.batches) == 2
+    assert sum(inbox.batches) == 20
     assert len({one.event_id for one in accepted}) == 20
     for event, one in zip(events, accepted, strict=True):
         again = Inbox(database).accept(event)

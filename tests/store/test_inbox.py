@@ -210,7 +210,7 @@ def test_progress_prolongs_the_lease(box: Box) -> None:
     claimed = box.claim()
     assert claimed is not None
     box.clock.forward(50)
-    box.inbox.check_lease(claimed, box.clock(), LEASE)
+    box.inbox.keep(claimed, (), box.clock(), LEASE)
     box.clock.forward(50)
     assert box.sweep.run(box.clock()).lost_leases == 0
 

@@ -43,12 +43,17 @@ def handle(context: Context, event: OrderPaid) -> None:
         receipt = purchase_receipt(context.shop, event, found.contact_id, store, redeemed.promotions, redeemed.vouchers)
         context.save()  # a worker that lost its lease sends nothing
         context.client.create_receipt(receipt)
-        context.stores.orders.change(context.shop, event.order_id, receipt_sent_at=context.now())
-        context.stores.contacts.forget_cached(context.shop, found.contact_id, context.now())
+        _receipt_sent(context, event.order_id, found.contact_id)
         context.remember("receipt", receipt.unique_receipt_id)
     if redeemed.waiting is not None:
         raise redeemed.waiting
     raise_problems(redeemed.problems)
+
+
+def _receipt_sent(context: Context, order_id: str, contact_id: str) -> None:
+    orders, contacts, shop, now = context.stores.orders, context.stores.contacts, context.shop, context.now()
+    context.later(lambda session: orders.write_change(session, shop, order_id, receipt_sent_at=now))
+    context.later(lambda session: contacts.write_forget_cached(session, shop, contact_id, now))
 
 
 def _remember(context: Context, event: OrderPaid, contact_id: str | None, store: str) -> None:

@@ -21,9 +21,12 @@ def handle(context: Context, event: OrderRefunded) -> None:
     context.save()
     context.client.create_receipt(receipt)
     refunds = {**order.details.get("refunds", {}), event.refund_id: _returned(event)}
-    context.stores.orders.change(context.shop, event.order_id, details={**order.details, "refunds": refunds})
-    if order.contact_id:
-        context.stores.contacts.forget_cached(context.shop, order.contact_id, context.now())
+    details = {**order.details, "refunds": refunds}
+    orders, contacts, shop, now = context.stores.orders, context.stores.contacts, context.shop, context.now()
+    context.later(lambda session: orders.write_change(session, shop, event.order_id, details=details))
+    contact_id = order.contact_id
+    if contact_id:
+        context.later(lambda session: contacts.write_forget_cached(session, shop, contact_id, now))
     context.remember("receipt", receipt.unique_receipt_id)
 
 

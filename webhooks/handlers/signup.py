@@ -3,7 +3,7 @@
 from plugin.errors import NotForUsError
 from plugin.events import CustomerCreated
 from webhooks.consents import send_consents
-from webhooks.contact_fields import attributes_of, patch_what_is_new
+from webhooks.contact_fields import attributes_of, patch_what_is_new, remember_attributes
 from webhooks.context import Context
 from webhooks.identify import make_sure_of_contact
 
@@ -33,4 +33,4 @@ def _upgrade(context: Context, contact_id: str, event: CustomerCreated, member: 
         return
     if context.client.get_contact(contact_id).contact_type != member:
         context.client.update_contact_type(contact_id, member)
-    context.stores.contacts.remember_sent(context.shop, contact_id, {}, context.now(), contact_type=member)
+    remember_attributes(context, contact_id, {}, event.occurred_at, contact_type=member)
