@@ -30,7 +30,6 @@ from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.standard.normalise import schema as standard_schema
 from plugin.settings import Settings
 from plugin.store.db import Database
-from plugin.store.group_commit import GroupCommit
 from plugin.store.inbox_desk import InboxDesk
 from plugin.store.shops import RegisteredShop
 from plugin.store.sweep import Sweep
@@ -211,8 +210,9 @@ def create_app(services: Services) -> Flask:
             Door(
                 shops=services.stores.shops,
                 inbox=services.stores.inbox,
-                store=GroupCommit(services.stores.inbox, services.wake_ups.wake),
+                store=services.stores.inbox.receiving(),
                 vault=services.vault,
+                wake=services.wake_ups.wake,
                 max_body_bytes=settings.max_body_bytes,
                 count=services.metrics.received,
                 clock=services.clock,

@@ -104,11 +104,7 @@ def sweep_once(services: Services) -> None:
     """Sweep once and wake workers for what is due."""
     swept = services.sweep.run(services.clock())
     for event_id in swept.due:
-        try:
-            services.wake_ups.wake_now(event_id)
-        except RedisError as error:
-            log.warning("Redis is away (%s): %d due events wait", type(error).__name__, len(swept.due))
-            break
+        services.wake_ups.wake(event_id)
     if swept.lost_leases or swept.released or swept.overdue:
         log.warning("sweep lost_leases=%d released=%d overdue=%d", swept.lost_leases, swept.released, swept.overdue)
 

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from redis import Redis, RedisError
@@ -14,6 +15,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 from sqlalchemy.exc import SQLAlchemyError
 
+from plugin.store.group_commit import GroupCommit
 from plugin.store.inbox import Claimed
 from webhooks.delivery import Courier
 
@@ -38,20 +40,29 @@ class WakeUps:
         self._redis = redis
         self._queue = Queue(QUEUE, connection=redis, serializer=JSONSerializer)
         self._away_until = 0.0
+        self._together: GroupCommit[int, None] = GroupCommit(self._wake_one_for_all, lambda _error: False)
 
     def wake(self, event_id: int) -> None:
         """Queue a wake-up unless one is waiting in the same slot. Never raises, never waits long."""
-        if time.monotonic() < self._away_until:
-            return
+        if time.monotonic() >= self._away_until:
+            self._together.run(event_id)
+
+    def _wake_one_for_all(self, waiting: Callable[[], Sequence[int]]) -> list[None]:
+        """One wake-up serves all threads that ask at the same time: it comes after all their commits."""
+        event_ids = waiting()
+        self._wake(event_ids[0])
+        return [None] * len(event_ids)
+
+    def _wake(self, event_id: int) -> None:
         try:
             if self._redis.set(_flag(event_id), 1, nx=True, ex=FLAG_LIFE_S):
-                self.wake_now(event_id)
+                self._queue_wake_up(event_id)
         except RedisError as error:
             self._away_until = time.monotonic() + REDIS_PAUSE_S
             log.warning("Redis is away (%s): the sweep will find event=%d", type(error).__name__, event_id)
 
-    def wake_now(self, event_id: int) -> None:
-        """Queue a wake-up. Raises RedisError."""
+    def _queue_wake_up(self, event_id: int) -> None:
+        """Raises RedisError."""
         self._queue.enqueue(
             "webhooks.jobs.drain",
             event_id,

@@ -32,12 +32,16 @@ MAX_AHEAD_S = 300
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """What receiving needs. count: told shop, topic and outcome of each webhook."""
+    """What receiving needs.
+
+    wake: told the id of each stored event, after its commit; must not raise. count: told shop, topic and outcome.
+    """
 
     shops: Shops
     inbox: Inbox
-    store: GroupCommit
+    store: GroupCommit[NewEvent, Accepted]
     vault: Vault
+    wake: Callable[[int], None]
     max_body_bytes: int
     count: Callable[[str, str, str], None]
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -92,16 +96,18 @@ def _receive(door: Door, platform: Platform, shop_name: str | None, webhook: Web
         shop, delivery = _verify(door, platform, shop, webhook, now)
         _check_domain(shop, delivery)
     new = new_event(door.inbox, door.vault, shop, platform, delivery, webhook.body, now)
-    accepted = door.store.accept(new)
-    _count(door, shop, new, accepted)
+    accepted = door.store.run(new)
+    _after_commit(door, shop, new, accepted)
     if accepted.duplicate:
         return _say(200, "taken up again" if accepted.taken_up else "duplicate", accepted.event_id)
     return _say(200, "not for us" if new.state is State.IGNORED else "stored", accepted.event_id)
 
 
-def _count(door: Door, shop: RegisteredShop, new: NewEvent, accepted: Accepted) -> None:
+def _after_commit(door: Door, shop: RegisteredShop, new: NewEvent, accepted: Accepted) -> None:
     outcome = "duplicate" if accepted.duplicate else "ignored" if new.state is State.IGNORED else "stored"
     door.count(shop.name, new.topic if new.kind != Kind.IGNORED else "other", outcome)
+    if (outcome == "stored" or accepted.taken_up) and new.state is State.PENDING:
+        door.wake(accepted.event_id)
 
 
 def _verify(

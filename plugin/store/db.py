@@ -39,7 +39,9 @@ class Database:
         self.url = make_url(url.replace("postgres://", "postgresql://", 1))
         self.sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._sqlite_engine(pool_size) if self.sqlite else self._postgresql_engine(pool_size)
-        self._reading = self.engine.execution_options(only_reads=True)
+        # one statement a read: PostgreSQL needs no BEGIN and ROLLBACK around it, SQLite keeps its snapshot
+        reads = {} if self.sqlite else {"isolation_level": "AUTOCOMMIT"}
+        self._reading = self.engine.execution_options(only_reads=True, **reads)
         self._turn: AbstractContextManager[None] = (
             _WriterTurn(self.url.database) if self.sqlite and self.url.database else nullcontext()
         )

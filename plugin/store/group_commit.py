@@ -1,47 +1,52 @@
-"""Group commit: webhooks that arrive together are stored in one transaction and share one wait for the disk.
+"""Group commit: writes of threads that come together share one transaction and one wait for the disk.
 
-The first thread that comes leads: it commits what is waiting, its own included, while later ones queue; then one of
-those leads. Nobody is answered before the transaction with their row is durable, and nobody waits for company.
+The first thread that comes leads: when it is its turn to write, it takes what is waiting, its own included, while
+later ones queue; then one of those leads. Nobody goes on before the transaction with their write is durable, and
+nobody waits for company.
 """
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-from sqlalchemy.exc import DBAPIError, OperationalError
-
-from plugin.store.inbox import Accepted, Inbox, NewEvent
-from plugin.store.models import State
-
+W = TypeVar("W")
+R = TypeVar("R")
 MOST = 64
 
 
 @dataclass(slots=True)
-class _Waiting:
-    new: NewEvent
+class _Waiting(Generic[W, R]):
+    write: W
     ready: threading.Event = field(default_factory=threading.Event)
     leads: bool = False
-    accepted: Accepted | None = None
+    result: R | None = None
     error: Exception | None = None
 
 
-class GroupCommit:
-    """Stores webhooks for the threads of one process. Use one a process, made after the fork.
+class GroupCommit(Generic[W, R]):
+    """Stores what the threads of one process write. Use one a process, made after the fork.
 
-    wake: told one id of each commit that has something to work on, after it; must not raise.
+    store: is given a function that hands out the waiting writes, to be called inside the transaction, and returns each
+    one's result or the error that is its own. blames_one: tells of an error of the whole transaction whether one of the
+    writes is to blame; then each is stored alone, so that it takes no other with it.
     """
 
-    def __init__(self, inbox: Inbox, wake: Callable[[int], None] = lambda _event_id: None) -> None:
-        self._inbox = inbox
-        self._wake = wake
+    def __init__(
+        self,
+        store: Callable[[Callable[[], Sequence[W]]], Sequence[R | Exception]],
+        blames_one: Callable[[Exception], bool],
+    ) -> None:
+        self._store = store
+        self._blames_one = blames_one
         self._lock = threading.Lock()
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[_Waiting[W, R]] = deque()
         self._led = False
 
-    def accept(self, new: NewEvent) -> Accepted:
-        """Store one webhook, durable when this returns. Raises what the database raises; then nothing is stored."""
-        mine = _Waiting(new)
+    def run(self, write: W) -> R:
+        """Store one write, durable when this returns. Raises what the store raises; then nothing of it is stored."""
+        mine: _Waiting[W, R] = _Waiting(write)
         with self._lock:
             self._queue.append(mine)
             mine.leads, self._led = not self._led, True
@@ -51,13 +56,12 @@ class GroupCommit:
             self._lead()
         if mine.error is not None:
             raise mine.error
-        assert mine.accepted is not None
-        return mine.accepted
+        return mine.result  # type: ignore[return-value]  # set where no error is
 
     def _lead(self) -> None:
-        batch: list[_Waiting] = []
+        batch: list[_Waiting[W, R]] = []
         try:
-            self._store(batch, self._take)
+            self._store_batch(batch, self._take)
         finally:
             with self._lock:
                 successor = self._queue[0] if self._queue else None
@@ -66,45 +70,32 @@ class GroupCommit:
                     successor.leads = True
             for waiting in [*batch, *([successor] if successor else [])]:
                 waiting.ready.set()
-        for_workers = (w.accepted.event_id for w in batch if w.accepted is not None and _is_work(w.new, w.accepted))
-        first = next(for_workers, None)
-        if first is not None:
-            self._wake(first)
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[_Waiting[W, R]]:
         with self._lock:
             return [self._queue.popleft() for _ in range(min(len(self._queue), MOST))]
 
-    def _store(self, batch: list[_Waiting], take: Callable[[], list[_Waiting]]) -> None:
+    def _store_batch(self, batch: list[_Waiting[W, R]], take: Callable[[], list[_Waiting[W, R]]]) -> None:
         """Store what `take` gives when it is our turn, and put it into batch, each with its result."""
 
-        def events() -> list[NewEvent]:
+        def writes() -> list[W]:
             batch.extend(take())
-            return [waiting.new for waiting in batch]
+            return [waiting.write for waiting in batch]
 
         try:
-            results = self._inbox.accept_waiting(events)
+            results = self._store(writes)
         except Exception as error:  # noqa: BLE001 - each thread raises its own
-            self._fail(batch or _add(batch, take()), error)
-        else:
-            for waiting, accepted in zip(batch, results, strict=True):
-                waiting.accepted = accepted
-
-    def _fail(self, batch: list[_Waiting], error: Exception) -> None:
-        one_is_to_blame = isinstance(error, DBAPIError) and not isinstance(error, OperationalError)
-        if len(batch) > 1 and one_is_to_blame:  # one row that the database refuses must not take others with it
-            for waiting in batch:
-                self._store([], lambda one=waiting: [one])  # type: ignore[misc]
-        else:
-            for waiting in batch:
-                waiting.error = error
-
-
-def _add(batch: list[_Waiting], more: list[_Waiting]) -> list[_Waiting]:
-    """Add those that wait for a transaction that never began."""
-    batch.extend(more)
-    return batch
-
-
-def _is_work(new: NewEvent, accepted: Accepted) -> bool:
-    return new.state is State.PENDING and (accepted.taken_up or not accepted.duplicate)
+            if not batch:  # the transaction never began
+                batch.extend(take())
+            if len(batch) > 1 and self._blames_one(error):
+                for waiting in batch:
+                    self._store_batch([], lambda one=waiting: [one])  # type: ignore[misc]
+            else:
+                for waiting in batch:
+                    waiting.error = error
+            return
+        for waiting, result in zip(batch, results, strict=True):
+            if isinstance(result, Exception):
+                waiting.error = result
+            else:
+                waiting.result = result

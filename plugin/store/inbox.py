@@ -24,12 +24,13 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from plugin.errors import ConflictError, LeaseLostError, NotFoundHereError
 from plugin.events import ALWAYS_KINDS, CONTACT_KINDS
 from plugin.store.db import Database, run
+from plugin.store.group_commit import GroupCommit
 from plugin.store.models import (
     FINAL_STATES,
     AcceptedCount,
@@ -49,6 +50,8 @@ CLAIM_ROUNDS = 32
 #: An event that came within this time is live; older ones are backlog.
 LIVE = timedelta(seconds=30)
 MAX_ERROR_LENGTH = 1000
+#: PostgreSQL's codes for transactions that met: deadlock_detected and serialization_failure.
+RUN_AGAIN = frozenset({"40P01", "40001"})
 #: Something to be stored in the same commit as the end of a step.
 Write = Callable[[Session], None]
 
@@ -125,6 +128,7 @@ class Inbox:
             .on_conflict_do_nothing(index_elements=["shop_id", "dedupe_key"])
             .returning(InboxEvent.id, InboxEvent.shop_id, InboxEvent.dedupe_key)
         )
+        self._steps: GroupCommit[_Step, None] = GroupCommit(self._store_steps, is_of_one_row)
         counting = database.insert(AcceptedCount)
         self._count = counting.on_conflict_do_update(
             index_elements=["shard"], set_={"amount": AcceptedCount.amount + counting.excluded.amount}
@@ -137,6 +141,10 @@ class Inbox:
     def accept_many(self, events: Sequence[NewEvent]) -> list[Accepted]:
         """Store several webhooks in one commit."""
         return self.accept_waiting(lambda: events)
+
+    def receiving(self) -> GroupCommit[NewEvent, Accepted]:
+        """Return what stores the webhooks of a web process, those that arrive together in one commit."""
+        return GroupCommit(self.accept_waiting, is_of_one_row)
 
     def accept_waiting(self, waiting: Callable[[], Sequence[NewEvent]]) -> list[Accepted]:
         """Store in one commit what is waiting when it is this transaction's turn to write."""
@@ -215,9 +223,8 @@ class Inbox:
         writes: what else is stored in the same commit, if the lease still holds.
         Raises LeaseLostError when another worker has the event.
         """
-        with self._database.transaction() as session:
-            values = {"progress": claimed.progress, "until": now + lease}
-            self._end(session, _KEEP, claimed, values, entries, writes)
+        values = {"progress": claimed.progress, "until": now + lease}
+        self._steps.run(_Step(_KEEP, claimed, values, entries, writes))
 
     def finish(
         self,
@@ -244,9 +251,7 @@ class Inbox:
             "holds": holds and parked,
             "finished": None if parked else now,
         }
-        with self._database.transaction() as session:
-            self._end(session, _FINISH, claimed, values, entries, writes)
-            release_next(session, claimed.shop_id, claimed.ordering_key, now)
+        self._steps.run(_Step(_FINISH, claimed, values, entries, writes, releases_at=now))
 
     def retry_later(
         self,
@@ -273,10 +278,8 @@ class Inbox:
             "due": at,
             "behind": claimed.id if lets_others_pass else None,
         }
-        with self._database.transaction() as session:
-            self._end(session, _RETRY, claimed, values, entries, writes)
-            if lets_others_pass:
-                release_next(session, claimed.shop_id, claimed.ordering_key, claimed.received_at)
+        releases_at = claimed.received_at if lets_others_pass else None
+        self._steps.run(_Step(_RETRY, claimed, values, entries, writes, releases_at))
 
     def ordering_key_of_order(self, shop_id: int, order_ref: str) -> str | None:
         """Return the customer's ordering key that an earlier event of the same order has, or None."""
@@ -359,21 +362,42 @@ class Inbox:
             return None
         return token
 
-    def _end(
-        self,
-        session: Session,
-        statement: Update,
-        claimed: Claimed,
-        values: Mapping[str, Any],
-        entries: Sequence[AttemptEntry],
-        writes: Sequence[Write],
-    ) -> None:
-        """Change a leased row, add to its timeline, and do what goes with it. Raises LeaseLostError, then nothing is done."""
-        if run(session, statement, {"row_id": claimed.id, "token": claimed.lease_token, **values}) != 1:
-            raise LeaseLostError(f"Event {claimed.id} is no longer leased to this worker; it stops here.")
-        _log(session, claimed, entries)
-        for write in writes:
-            write(session)
+    def _store_steps(self, waiting: Callable[[], Sequence["_Step"]]) -> list[Exception | None]:
+        with self._database.transaction() as session:
+            return [_store_step(session, step) for step in waiting()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A change of a leased row and what goes with it. releases_at: when the customer's next event is due, if it is."""
+
+    statement: Update
+    claimed: Claimed
+    values: Mapping[str, Any]
+    entries: Sequence[AttemptEntry]
+    writes: Sequence[Write]
+    releases_at: datetime | None = None
+
+
+def _store_step(session: Session, step: _Step) -> LeaseLostError | None:
+    """Store a step. Where the lease is lost, nothing is done, and the error is returned: others share the commit."""
+    claimed = step.claimed
+    where = {"row_id": claimed.id, "token": claimed.lease_token}
+    if run(session, step.statement, {**where, **step.values}) != 1:
+        return LeaseLostError(f"Event {claimed.id} is no longer leased to this worker; it stops here.")
+    _log(session, claimed, step.entries)
+    for write in step.writes:
+        write(session)
+    if step.releases_at is not None:
+        release_next(session, claimed.shop_id, claimed.ordering_key, step.releases_at)
+    return None
+
+
+def is_of_one_row(error: Exception) -> bool:
+    """Tell an error that the database has with one write, or with two that met, from one that it has with all."""
+    if isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) in RUN_AGAIN:
+        return True
+    return not isinstance(error, OperationalError | InterfaceError)
 
 
 def _row(new: NewEvent) -> dict[str, Any]:

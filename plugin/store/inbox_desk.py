@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, literal_column, select, update
 
 from plugin.errors import ConflictError, NotFoundHereError
 from plugin.store.db import Database
@@ -67,14 +67,13 @@ class InboxDesk:
         self._database = database
 
     def status(self) -> dict[str, int]:
-        """Return accepted and the number of events in each state, read in one transaction."""
+        """Return accepted and the number of events in each state, read in one statement, so that they fit."""
+        word: ColumnElement[str] = literal_column("'accepted'")
+        accepted = select(word, func.coalesce(func.sum(AcceptedCount.amount), 0))
+        states = select(InboxEvent.state, func.count()).group_by(InboxEvent.state)
         with self._database.reading() as session:
-            accepted = session.scalar(select(func.coalesce(func.sum(AcceptedCount.amount), 0)))
-            counted = dict(session.execute(select(InboxEvent.state, func.count()).group_by(InboxEvent.state)).all())
-        return {
-            "accepted": int(accepted or 0),
-            **{state.value: int(counted.get(state.value, 0)) for state in State},
-        }
+            counted = {str(name): int(amount) for name, amount in session.execute(accepted.union_all(states))}
+        return {name: counted.get(name, 0) for name in ("accepted", *(state.value for state in State))}
 
     def oldest_pending(self) -> dict[str, datetime]:
         """Return, per shop name, when its oldest unfinished event was received."""

@@ -31,7 +31,7 @@ class Sweep:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def run(self, now: datetime, *, wake_at_most: int = 32) -> Swept:
+    def run(self, now: datetime, *, wake_at_most: int = 8) -> Swept:
         """Free lost leases, release waiting events whose way is free, and tell what is due."""
         with self._database.transaction() as session:
             lost = run(

@@ -11,7 +11,6 @@ from tests_support import Clock
 
 from plugin.events import Kind
 from plugin.store.db import Database
-from plugin.store.group_commit import GroupCommit
 from plugin.store.inbox import Accepted, Inbox, NewEvent
 from plugin.store.inbox_desk import InboxDesk
 from plugin.store.shops import RegisteredShop
@@ -49,11 +48,11 @@ def new(shop: RegisteredShop, clock: Clock) -> NewEvent:
 
 
 def send_all(inbox: SlowInbox, events: list[NewEvent]) -> list[Accepted | Exception]:
-    group = GroupCommit(inbox)
+    group = inbox.receiving()
 
     def send(event: NewEvent) -> Accepted | Exception:
         try:
-            return group.accept(event)
+            return group.run(event)
         except (DataError, OperationalError) as error:
             return error
 

@@ -20,7 +20,6 @@ from plugin.engage.gate import GateRules, Gates
 from plugin.engage.transport import EngageAccount, Transport
 from plugin.sandbox.testing import RunningSandbox, running_sandbox
 from plugin.store.db import Database
-from plugin.store.group_commit import GroupCommit
 from plugin.store.inbox_desk import EventFilter, EventRow, InboxDesk
 from plugin.store.shops import NewShop, RegisteredShop
 from plugin.store.sweep import Sweep
@@ -53,7 +52,9 @@ class Rig:
             count=lambda *_: None,
         )
         inbox = self.stores.inbox
-        door = Door(self.stores.shops, inbox, GroupCommit(inbox), vault, 1_000_000, lambda *_: None, clock)
+        door = Door(
+            self.stores.shops, inbox, inbox.receiving(), vault, lambda _id: None, 1_000_000, lambda *_: None, clock
+        )
         app = Flask("rig")
         app.register_blueprint(blueprint(door))
         self.web = app.test_client()

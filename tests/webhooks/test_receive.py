@@ -19,7 +19,6 @@ from standardwebhooks.webhooks import Webhook
 from tests_support import Clock
 
 from plugin.store.db import Database
-from plugin.store.group_commit import GroupCommit
 from plugin.store.inbox import Accepted, Inbox, NewEvent
 from plugin.store.inbox_desk import EventFilter, InboxDesk
 from plugin.store.shops import NewShop, RegisteredShop, Shops
@@ -40,8 +39,9 @@ class House:
         door = Door(
             shops=shops,
             inbox=inbox,
-            store=GroupCommit(inbox, self.woken.append),
+            store=inbox.receiving(),
             vault=vault,
+            wake=self.woken.append,
             max_body_bytes=LIMIT,
             count=lambda *labels: self.counted.append(labels),
         )
