@@ -18,6 +18,7 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
+    case,
     func,
     insert,
     or_,
@@ -340,8 +341,12 @@ class Inbox:
         if in_front is not None:
             # Only under a lock on the row in front is it certain that whoever ends that row will see ours waiting. A row
             # that is locked is ending just now: ours stays due. Waiting for it could be a deadlock.
-            if session.scalar(_LOCK_UNFINISHED, {"id": in_front}) is not None:
+            front = session.execute(_LOCK_UNFINISHED, {"id": in_front}).one_or_none()
+            if front is not None:
                 run(session, _WAIT, {"row_id": row.id, "behind": None})
+                if front.state == State.PENDING and front.next_attempt_at is None:
+                    # it waited for ours, which went first and came back (a lost lease): now it is its turn
+                    run(session, _MAKE_DUE, {"row_id": in_front, "due": now})
             return True
         if row.kind not in CONTACT_KINDS:
             return False
@@ -456,6 +461,7 @@ _EARLIER = or_(InboxEvent.occurred_at < _AT, and_(InboxEvent.occurred_at == _AT,
 _IN_FRONT = (
     select(InboxEvent.id)
     .where(_SAME_KEY, or_(is_in(State.LEASED), and_(is_in(State.PENDING), InboxEvent.held_by.is_(None), _EARLIER)))
+    .order_by(case((is_in(State.LEASED), 0), else_=1), InboxEvent.occurred_at, InboxEvent.id)
     .limit(1)
 )
 _PARKED_IN_FRONT = (
@@ -465,7 +471,7 @@ _PARKED_IN_FRONT = (
     .limit(1)
 )
 _LOCK_UNFINISHED = (
-    select(InboxEvent.id)
+    select(InboxEvent.state, InboxEvent.next_attempt_at)
     .where(InboxEvent.id == bindparam("id"), is_in(State.PENDING) | is_in(State.LEASED))
     .with_for_update(skip_locked=True)
 )

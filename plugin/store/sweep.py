@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from plugin.store.db import Database, run
 from plugin.store.inbox import due_events
-from plugin.store.models import DeliveryAttempt, InboxEvent, NamedLease, State, UsedToken, is_in
+from plugin.store.models import DeliveryAttempt, InboxEvent, NamedLease, State, UsedToken, is_in, is_unfinished
 from plugin.store.shops import RegisteredShop
 
 OVERDUE_AFTER = timedelta(seconds=60)
@@ -76,22 +76,25 @@ class Sweep:
 
     def _release_waiting(self, session: Session, now: datetime) -> int:
         """Make waiting events due whose customer has nothing due or running: a crash lost their release."""
-        in_front = aliased(InboxEvent)
-        nothing_in_front = ~exists().where(
-            in_front.shop_id == InboxEvent.shop_id,
-            in_front.ordering_key == InboxEvent.ordering_key,
-            (is_in(State.LEASED, in_front))
-            | ((is_in(State.PENDING, in_front)) & in_front.next_attempt_at.is_not(None)),
+        mate = aliased(InboxEvent)
+        earlier = or_(
+            mate.occurred_at < InboxEvent.occurred_at,
+            and_(mate.occurred_at == InboxEvent.occurred_at, mate.id < InboxEvent.id),
         )
+        goes_first = or_(
+            is_in(State.LEASED, mate),
+            and_(is_in(State.PENDING, mate), mate.next_attempt_at.is_not(None)),
+            and_(is_in(State.PENDING, mate), mate.held_by.is_(None), earlier),
+        )
+        same_key = and_(mate.shop_id == InboxEvent.shop_id, mate.ordering_key == InboxEvent.ordering_key)
         waiting = (
-            select(func.min(InboxEvent.id))
+            select(InboxEvent.id)
             .where(
                 is_in(State.PENDING),
                 InboxEvent.next_attempt_at.is_(None),
                 InboxEvent.held_by.is_(None),
-                nothing_in_front,
+                ~exists().where(is_unfinished(mate), same_key, goes_first),
             )
-            .group_by(InboxEvent.shop_id, InboxEvent.ordering_key)
             .limit(BATCH)
         )
         heads = list(session.scalars(waiting))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 from tests_support import Clock
 
 from plugin.errors import ConflictError, LeaseLostError, NotFoundHereError
@@ -12,7 +13,7 @@ from plugin.events import Kind
 from plugin.store.db import Database
 from plugin.store.inbox import AttemptEntry, Claimed, Inbox, NewEvent
 from plugin.store.inbox_desk import EventFilter, InboxDesk
-from plugin.store.models import State
+from plugin.store.models import InboxEvent, State
 from plugin.store.shops import RegisteredShop, Shops
 from plugin.store.sweep import Sweep
 
@@ -335,3 +336,26 @@ def test_bodies_of_finished_events_are_erased_after_their_time(box: Box, shops: 
         row = session.get(InboxEvent, event_id)
         assert row is not None
         assert row.body is None
+
+
+def test_an_older_event_that_came_late_goes_on_when_the_one_it_waited_for_lost_its_lease(
+    box: Box, clock: Clock
+) -> None:
+    """Found by the state machine: both waited for each other, and the sweep released the wrong one for ever."""
+    first, _second = box.accept("1"), box.accept("2")
+    assert box.claimed_id() == first
+    late = box.accept("late", at=clock() - timedelta(seconds=1))
+    clock.forward(45)
+    assert box.claim() is None
+    clock.forward(16)
+    box.sweep.run(clock())
+    assert [box.deliver_next() for _ in range(3)] == [late, first, _second]
+
+
+def test_the_sweep_releases_the_event_that_happened_first(box: Box, clock: Clock, database: Database) -> None:
+    box.accept("2", at=clock() + timedelta(seconds=5))
+    first = box.accept("1")
+    with database.transaction() as session:  # what a crash could leave behind: nobody is due
+        session.execute(update(InboxEvent).values(next_attempt_at=None))
+    assert box.sweep.run(clock()).released == 1
+    assert box.deliver_next() == first

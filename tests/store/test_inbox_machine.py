@@ -1,0 +1,234 @@
+"""The inbox against a simple model, in any order of what can happen to it, on both databases.
+
+The model knows when each event happened, its state and until when it rests. From that alone follows which events may
+be claimed. The inbox may claim no other, and must claim one when there is one (after a sweep, which mends what crashes
+leave behind).
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
+from sqlalchemy import delete
+from tests_support import Clock
+
+from plugin.errors import LeaseLostError
+from plugin.events import CONTACT_KINDS, Kind
+from plugin.store.db import Database
+from plugin.store.inbox import Claimed, Inbox, NewEvent
+from plugin.store.inbox_desk import InboxDesk
+from plugin.store.models import AcceptedCount, DeliveryAttempt, InboxEvent, State
+from plugin.store.shops import RegisteredShop
+from plugin.store.sweep import Sweep
+
+LEASE = timedelta(seconds=60)
+CUSTOMERS = st.sampled_from("aab")
+KINDS = st.sampled_from([Kind.PROFILE_CHANGE, Kind.ORDER_PAID])
+SECONDS = st.integers(0, 90)
+_numbers = itertools.count()
+
+
+@dataclass(slots=True)
+class Known:
+    """What the model knows of an event. rests_until: a retry's time; passes: lets others of its customer pass."""
+
+    new: NewEvent
+    state: State = State.PENDING
+    rests_until: datetime | None = None
+    passes: bool = False
+    holds: bool = False
+    lease: Claimed | None = None
+    lease_ends: datetime | None = None
+
+
+class InboxMachine(RuleBasedStateMachine):
+    """Everything that can happen to events of two customers."""
+
+    database: Database
+    shop: RegisteredShop
+    held = Bundle("held")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.inbox, self.desk, self.sweeper = Inbox(self.database), InboxDesk(self.database), Sweep(self.database)
+        self.known: dict[int, Known] = {}
+
+    @initialize()
+    def empty(self) -> None:
+        with self.database.transaction() as session:
+            for table in (DeliveryAttempt, InboxEvent, AcceptedCount):
+                session.execute(delete(table))
+
+    # --- the model ---
+
+    def mates(self, event_id: int) -> Iterator[tuple[int, Known]]:
+        key = self.known[event_id].new.ordering_key
+        return ((i, e) for i, e in self.known.items() if i != event_id and e.new.ordering_key == key)
+
+    def earlier(self, one: int, other: int) -> bool:
+        a, b = self.known[one].new, self.known[other].new
+        return (a.occurred_at, one) < (b.occurred_at, other)
+
+    def is_held(self, event_id: int) -> bool:
+        if self.known[event_id].new.kind not in CONTACT_KINDS:
+            return False
+        return any(e.state is State.PARKED and e.holds and self.earlier(i, event_id) for i, e in self.mates(event_id))
+
+    def may_be_claimed(self, event_id: int) -> bool:
+        event = self.known[event_id]
+        if event.state is not State.PENDING or self.is_held(event_id):
+            return False
+        if event.rests_until is not None and event.rests_until > self.clock():
+            return False
+        for i, mate in self.mates(event_id):
+            blocks = mate.state is State.PENDING and not mate.passes and not self.is_held(i)
+            if mate.state is State.LEASED or (blocks and self.earlier(i, event_id)):
+                return False
+        return True
+
+    def leased(self, claimed: Claimed) -> Known:
+        event = self.known[claimed.id]
+        assert event.state is State.LEASED
+        return event
+
+    def still_ours(self, claimed: Claimed) -> bool:
+        lease = self.known[claimed.id].lease
+        return lease is not None and lease.lease_token == claimed.lease_token
+
+    # --- what can happen ---
+
+    @rule(customer=CUSTOMERS, kind=KINDS, ago=SECONDS)
+    def receive(self, customer: str, kind: Kind, ago: int) -> None:
+        now = self.clock()
+        new = NewEvent(
+            shop_id=self.shop.id, platform="standard", topic="t", kind=kind, dedupe_key=str(next(_numbers)),
+            ordering_key=f"customer:{customer}", occurred_at=now - timedelta(seconds=ago), received_at=now, body=b"{}",
+        )  # fmt: skip
+        self.known[self.inbox.accept(new).event_id] = Known(new)
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data())
+    def receive_again(self, data: st.DataObject) -> None:
+        event_id = data.draw(st.sampled_from(sorted(self.known)))
+        event = self.known[event_id]
+        again = self.inbox.accept(replace(event.new, received_at=self.clock()))
+        assert again.duplicate
+        assert again.event_id == event_id
+        assert again.taken_up == (event.state is State.PARKED)
+        if again.taken_up:
+            self.known[event_id] = Known(event.new)
+
+    @rule(target=held, live_first=st.booleans(), most=st.integers(1, 3))
+    def claim(self, live_first: bool, most: int) -> MultipleResults[Claimed]:
+        self.sweep()
+        may = {event_id for event_id in self.known if self.may_be_claimed(event_id)}
+        claimed = self.inbox.claim_many(self.clock(), LEASE, most, live_first=live_first)
+        assert {one.id for one in claimed} <= may
+        assert bool(claimed) == bool(may)
+        assert len({one.ordering_key for one in claimed}) == len(claimed) <= most
+        for one in claimed:
+            event = self.known[one.id]
+            event.state, event.lease, event.passes = State.LEASED, one, False
+            event.rests_until, event.lease_ends = None, self.clock() + LEASE
+        return multiple(*claimed)
+
+    @rule(claimed=consumes(held), state=st.sampled_from([State.DELIVERED, State.IGNORED, State.SPOOLED]))
+    def finish(self, claimed: Claimed, state: State) -> None:
+        if self.ends(claimed, lambda c: self.inbox.finish(c, state, self.clock())):
+            self.known[claimed.id].state = state
+
+    @rule(claimed=consumes(held), holds=st.booleans())
+    def park(self, claimed: Claimed, holds: bool) -> None:
+        if self.ends(claimed, lambda c: self.inbox.finish(c, State.PARKED, self.clock(), error_code="x", holds=holds)):
+            event = self.known[claimed.id]
+            event.state, event.holds = State.PARKED, holds
+
+    @rule(claimed=consumes(held), seconds=SECONDS, passes=st.booleans())
+    def fail(self, claimed: Claimed, seconds: int, passes: bool) -> None:
+        at = self.clock() + timedelta(seconds=seconds)
+        if self.ends(
+            claimed,
+            lambda c: self.inbox.retry_later(c, at, error="e", error_code="e", lets_others_pass=passes),
+        ):
+            event = self.known[claimed.id]
+            event.state, event.rests_until, event.passes = State.PENDING, at, passes
+
+    @rule(claimed=held)
+    def keep(self, claimed: Claimed) -> None:
+        if self.still_ours(claimed):
+            self.inbox.keep(claimed, (), self.clock(), LEASE)
+            self.known[claimed.id].lease_ends = self.clock() + LEASE
+        else:
+            with pytest.raises(LeaseLostError):
+                self.inbox.keep(claimed, (), self.clock(), LEASE)
+
+    @rule(seconds=SECONDS)
+    def time_passes(self, seconds: int) -> None:
+        self.clock.forward(seconds)
+
+    @rule()
+    def sweep(self) -> None:
+        lost = 0
+        for event in self.known.values():
+            if event.state is State.LEASED and event.lease_ends is not None and event.lease_ends < self.clock():
+                event.state, event.lease, lost = State.PENDING, None, lost + 1
+        assert self.sweeper.run(self.clock()).lost_leases == lost
+
+    @precondition(lambda self: any(e.state is State.PARKED for e in self.known.values()))
+    @rule(data=st.data(), discards=st.booleans())
+    def decide(self, data: st.DataObject, discards: bool) -> None:
+        event_id = data.draw(st.sampled_from(sorted(i for i, e in self.known.items() if e.state is State.PARKED)))
+        if discards:
+            self.desk.discard(event_id, "a test", self.clock())
+            self.known[event_id].state = State.DISCARDED
+        else:
+            assert self.desk.retry([event_id], self.clock()) == [event_id]
+            self.known[event_id] = Known(self.known[event_id].new)
+
+    def ends(self, claimed: Claimed, end: object) -> bool:
+        """End a try; a worker whose lease was lost changes nothing."""
+        assert callable(end)
+        if self.still_ours(claimed):
+            end(claimed)
+            self.known[claimed.id].lease = None
+            return True
+        with pytest.raises(LeaseLostError):
+            end(claimed)
+        return False
+
+    # --- what always holds ---
+
+    @invariant()
+    def the_states_are_those_of_the_model_and_add_up(self) -> None:
+        counts = self.desk.status()
+        assert counts.pop("accepted") == len(self.known) == sum(counts.values())
+        for state in State:
+            assert counts[state.value] == sum(1 for event in self.known.values() if event.state is state)
+
+
+def test_nothing_is_claimed_out_of_turn_and_nothing_is_left_lying(database: Database, shop: RegisteredShop) -> None:
+    machine = type("Machine", (InboxMachine,), {"database": database, "shop": shop})
+    machine.TestCase.settings = settings(
+        max_examples=settings().max_examples,
+        stateful_step_count=30,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+    machine.TestCase("runTest").runTest()
