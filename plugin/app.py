@@ -29,6 +29,7 @@ from plugin.metrics import Metrics
 from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.standard.normalise import schema as standard_schema
 from plugin.settings import Settings
+from plugin.store.bulk_inbox import BulkInbox
 from plugin.store.db import Database
 from plugin.store.inbox_desk import InboxDesk
 from plugin.store.shops import RegisteredShop
@@ -36,6 +37,7 @@ from plugin.store.sweep import Sweep
 from plugin.store.tokens import UsedTokens
 from plugin.store.vault import Vault
 from webhooks import jobs
+from webhooks.backlog import Backlog
 from webhooks.context import Stores
 from webhooks.delivery import Courier
 from webhooks.preview import Preview
@@ -161,6 +163,19 @@ class Services:
         )
 
     @cached_property
+    def backlog(self) -> Backlog:
+        """Drains waiting profile changes through the bulk API."""
+        return Backlog(
+            stores=self.stores,
+            inbox=BulkInbox(self.database),
+            client_of=self.client_of,
+            retry_base_s=self.settings.retry_base_s,
+            lease=timedelta(seconds=self.settings.lease_s),
+            clock=self.clock,
+            digest=self.vault.digest_of,
+        )
+
+    @cached_property
     def preview(self) -> Preview:
         """Shows what would be sent, and sends nothing."""
         return Preview(self.database, self.vault, self.account_of, self.transport, self.settings.lease_s, self.clock)
@@ -168,7 +183,7 @@ class Services:
     @cached_property
     def drain(self) -> jobs.Drain:
         """Works the inbox off, in a worker."""
-        return jobs.Drain(self.courier, self.wake_ups, self.settings.delivery_threads)
+        return jobs.Drain(self.courier, self.wake_ups, self.settings.delivery_threads, self.backlog.run)
 
     def worker(self) -> SimpleWorker:
         """Return a worker that runs this process's jobs without a fork, so that connections to Engage stay open."""

@@ -1,6 +1,5 @@
 """What a handler works with: the shop, its Engage client, the store, and the progress of the event at hand."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -104,9 +103,9 @@ class Context:
             )
         )
 
-    def digest(self, value: Any) -> str:
+    def digest(self, value: object) -> str:
         """Return a keyed hash of a value, for comparing with what was sent before."""
-        return self.stores.vault.digest(json.dumps(value, sort_keys=True, default=str))
+        return self.stores.vault.digest_of(value)
 
 
 def error_code(error: Exception) -> str:

@@ -83,8 +83,11 @@ class WakeUps:
 class Drain:
     """Works due events off, several at a time, until none is left or the time is up."""
 
-    def __init__(self, courier: Courier, wake_ups: WakeUps, threads: int) -> None:
+    def __init__(
+        self, courier: Courier, wake_ups: WakeUps, threads: int, backlog: Callable[[], int] = lambda: 0
+    ) -> None:
         self._courier = courier
+        self._backlog = backlog
         self._wake_ups = wake_ups
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="delivery")
         self._threads = threads
@@ -98,9 +101,13 @@ class Drain:
     def run(self, event_id: int) -> None:
         """Drain. When the time is up and events are left, another wake-up goes on."""
         self._wake_ups.lower_flag(event_id)
-        self._grow(time.monotonic() + DRAIN_FOR_S)
+        until = time.monotonic() + DRAIN_FOR_S
+        bulk = threading.Thread(target=self._drain_in_bulk, args=(until,), name="backlog")
+        bulk.start()
+        self._grow(until)
         with self._change:
             self._change.wait_for(lambda: self._running == 0)
+        bulk.join()
         if not self._stopping.is_set() and self._courier.more_is_due():
             self._wake_ups.wake(event_id)
 
@@ -127,6 +134,14 @@ class Drain:
             with self._change:
                 self._running -= 1
                 self._change.notify_all()
+
+    def _drain_in_bulk(self, until: float) -> None:
+        """Send batches beside the single events while there are enough for one."""
+        try:
+            while not self._stopping.is_set() and time.monotonic() < until and self._backlog():
+                pass
+        except SQLAlchemyError as error:
+            log.error("The database failed the backlog (%s); the sweep goes on with it", type(error).__name__)
 
     def _next(self, until: float) -> Claimed | None:
         """Return the next event for a thread; one commit claims one for each thread. Events at hand are finished."""

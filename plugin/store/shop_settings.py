@@ -29,6 +29,7 @@ class ShopSettings:
     give_up_after_h: int = 72
     order_wait_s: int = 3600
     parked_hold_contacts: bool = True
+    bulk_from: int = 500
     group_currency: str = ""
     shipping_sku: str = "SHIPPING"
     fee_sku: str = "FEE"
@@ -168,6 +169,10 @@ SETTINGS: Mapping[str, Setting] = {
         _whole(0, 7 * 86400), "seconds that a refund waits for its unknown order before it is parked"
     ),
     "parked_hold_contacts": Setting(_boolean, "whether a parked event holds the same customer's later contact changes"),
+    "bulk_from": Setting(
+        _whole(0, 1_000_000),
+        "how many waiting profile changes go through the bulk API, merged per contact; 0 for never",
+    ),
     "group_currency": Setting(_currency, "the tenant's group currency, for exchange rates (ISO 4217)"),
     "shipping_sku": Setting(_handle, "SKU of shipping on receipts"),
     "fee_sku": Setting(_handle, "SKU of fees on receipts"),

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import json
 from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -43,6 +44,10 @@ class Vault:
             raise ConfigurationError(
                 ["A stored secret cannot be opened: SECRET_KEY is not the one it was stored with. Bring that key back."]
             ) from error
+
+    def digest_of(self, value: object) -> str:
+        """Return the keyed hash of anything that JSON can say, for comparing with what was sent before."""
+        return self.digest(json.dumps(value, sort_keys=True, default=str))
 
     def digest(self, value: str) -> str:
         """Return a keyed hash (hex, 32 characters): equal values give equal hashes, nobody can guess them back."""

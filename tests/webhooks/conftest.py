@@ -18,7 +18,7 @@ from tests_support import Clock
 from plugin.engage.client import EngageClient
 from plugin.engage.gate import GateRules, Gates
 from plugin.engage.transport import EngageAccount, Transport
-from plugin.sandbox.testing import RunningSandbox, running_sandbox
+from plugin.sandbox.testing import HEADERS, RunningSandbox, running_sandbox
 from plugin.store.db import Database
 from plugin.store.inbox_desk import EventFilter, EventRow, InboxDesk
 from plugin.store.shops import NewShop, RegisteredShop
@@ -132,6 +132,10 @@ class Rig:
     def receipts(self) -> dict[str, dict[str, Any]]:
         """Return the sandbox's receipts by uniqueReceiptId, each as it came and with times_received."""
         return {row["uniqueReceiptId"]: row for row in self._get("/sandbox/receipts")}
+
+    def delete_contact(self, contact_id: str) -> None:
+        path = f"{self.sandbox.url}/api/v3/contacts/{contact_id}"
+        requests.delete(path, headers=HEADERS, timeout=5).raise_for_status()
 
     def redemptions(self) -> list[dict[str, Any]]:
         return list(self._get("/sandbox/redemptions"))

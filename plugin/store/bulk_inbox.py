@@ -1,0 +1,317 @@
+"""Waiting profile changes taken and ended by the thousand, for the bulk API. One customer's turn stays one at a time:
+only the first waiting change of each is leased; later ones are merged into it and end with it.
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Select, and_, exists, func, insert, or_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from plugin.events import Kind
+from plugin.store.contacts import Sent
+from plugin.store.db import Database, run
+from plugin.store.inbox import LIVE, release_next
+from plugin.store.models import ContactLink, ContactState, DeliveryAttempt, InboxEvent, State, is_in, is_unfinished
+from plugin.store.shops import RegisteredShop
+
+#: Marks a change that the bulk API is not for, or has refused: it is sent by itself.
+ONE_BY_ONE = "one_by_one"
+CHUNK = 1000
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A waiting profile change. leads: it holds the lease of its customer; the others end with it."""
+
+    id: int
+    topic: str
+    meta: Mapping[str, str]
+    body: bytes
+    ordering_key: str
+    occurred_at: datetime
+    received_at: datetime
+    leads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Changes under one lease, by ordering key in the order they happened."""
+
+    token: str
+    changes: Mapping[str, Sequence[Change]]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownContact:
+    """What is known of a customer's contact: type and the fields last sent."""
+
+    contact_id: str
+    contact_type: str | None
+    sent: Mapping[str, Sent]
+
+
+class BulkInbox:
+    """Takes and ends many profile changes of one shop."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def waiting(self, shop: RegisteredShop, now: datetime, most: int) -> int:
+        """Count due profile changes that came a while ago, up to `most`."""
+        with self._database.reading() as session:
+            found = select(InboxEvent.id).where(_is_backlog(shop, now)).limit(most)
+            return session.scalar(select(func.count()).select_from(found.subquery())) or 0
+
+    def take(self, shop: RegisteredShop, now: datetime, lease: timedelta, most: int) -> Taken:
+        """Lease the first waiting change of up to `most` customers, and return it with those that follow it."""
+        token = secrets.token_hex(16)
+        with self._database.transaction() as session:
+            heads = (
+                select(InboxEvent.id)
+                .where(_is_backlog(shop, now), ~_somebody_goes_first())
+                .order_by(InboxEvent.next_attempt_at, InboxEvent.id)
+                .limit(most)
+                .with_for_update(skip_locked=True)
+            )
+            ids = list(session.scalars(heads))
+            for chunk in _chunks(ids):
+                values = {
+                    "state": State.LEASED,
+                    "attempts": InboxEvent.attempts + 1,
+                    "first_attempt_at": func.coalesce(InboxEvent.first_attempt_at, now),
+                    "lease_token": token,
+                    "lease_expires_at": now + lease,
+                }
+                run(session, update(InboxEvent).where(InboxEvent.id.in_(chunk), is_in(State.PENDING)).values(**values))
+            rows = session.execute(_taken(token)).all()
+        changes: dict[str, list[Change]] = {}
+        for row in rows:
+            changes.setdefault(row.ordering_key, []).append(
+                Change(
+                    row.id,
+                    row.topic,
+                    row.meta,
+                    row.body or b"",
+                    row.ordering_key,
+                    row.occurred_at,
+                    row.received_at,
+                    leads=row.lease_token == token,
+                )
+            )
+        return Taken(token, changes)
+
+    def known_contacts(self, shop: RegisteredShop, customer_ids: Sequence[str]) -> dict[str, KnownContact]:
+        """Return the verified contacts of customers."""
+        found: dict[str, KnownContact] = {}
+        with self._database.reading() as session:
+            for chunk in _chunks(customer_ids):
+                rows = session.execute(
+                    select(
+                        ContactLink.customer_id, ContactLink.contact_id, ContactState.contact_type, ContactState.sent
+                    )
+                    .outerjoin(
+                        ContactState,
+                        and_(
+                            ContactState.shop_id == ContactLink.shop_id,
+                            ContactState.tenant == ContactLink.tenant,
+                            ContactState.contact_id == ContactLink.contact_id,
+                        ),
+                    )
+                    .where(
+                        ContactLink.shop_id == shop.id,
+                        ContactLink.tenant == shop.tenant,
+                        ContactLink.customer_id.in_(chunk),
+                        ContactLink.verified,
+                    )
+                )
+                for customer_id, contact_id, contact_type, sent in rows:
+                    fields = {n: Sent(digest, datetime.fromisoformat(at)) for n, (digest, at) in (sent or {}).items()}
+                    found[customer_id] = KnownContact(contact_id, contact_type, fields)
+        return found
+
+    def prolong(self, taken: Taken, now: datetime, lease: timedelta) -> None:
+        """Keep the lease of what was taken."""
+        with self._database.transaction() as session:
+            for chunk in _chunks([change.id for change in _leading(taken.changes.values())]):
+                run(session, _leased(chunk, taken.token).values(lease_expires_at=now + lease))
+
+    def deliver(
+        self,
+        shop: RegisteredShop,
+        taken: Taken,
+        keys: Sequence[str],
+        sent: Mapping[str, Mapping[str, Sent]],
+        now: datetime,
+        outcome: str,
+    ) -> None:
+        """End the changes of these ordering keys as delivered. sent: what Engage now knows, by contact id."""
+        with self._database.transaction() as session:
+            self._write_sent(session, shop, sent, now)
+            for chunk in _chunks(keys):
+                ended = [change for key in chunk for change in taken.changes[key]]
+                ours = {change.id for change in ended if change.leads}
+                values = {"state": State.DELIVERED, "finished_at": now, "next_attempt_at": None, "last_error": None}
+                run(session, _leased(ours, taken.token).values(**values, lease_token=None, lease_expires_at=None))
+                followers = [change.id for change in ended if not change.leads]
+                if followers:
+                    pending = update(InboxEvent).where(InboxEvent.id.in_(followers), is_in(State.PENDING))
+                    run(session, pending.values(**values))
+                lines = [
+                    {"event_id": c.id, "attempt": 1, "at": now, "operation": "bulk_patch_contacts", "outcome": outcome}
+                    for c in ended
+                ]
+                session.connection().execute(insert(DeliveryAttempt), lines)
+                _release(session, shop, chunk, now)
+
+    def give_back(
+        self, taken: Taken, keys: Sequence[str], at: datetime, error: str, code: str, *, counts: bool
+    ) -> None:
+        """Put the changes of these ordering keys back until `at`. code: ONE_BY_ONE keeps them from the bulk API."""
+        with self._database.transaction() as session:
+            for chunk in _chunks(keys):
+                leading = {change.id for change in _leading(taken.changes[key] for key in chunk)}
+                values = {
+                    "state": State.PENDING,
+                    "attempts": InboxEvent.attempts if counts else InboxEvent.attempts - 1,
+                    "last_error": error[:1000],
+                    "error_code": code,
+                    "next_attempt_at": at,
+                    "lease_token": None,
+                    "lease_expires_at": None,
+                }
+                run(session, _leased(leading, taken.token).values(**values))
+
+    def _write_sent(
+        self, session: Session, shop: RegisteredShop, sent: Mapping[str, Mapping[str, Sent]], now: datetime
+    ) -> None:
+        base = {"shop_id": shop.id, "tenant": shop.tenant}
+        for chunk in _chunks(list(sent)):
+            mine = [ContactState.shop_id == shop.id, ContactState.tenant == shop.tenant]
+            before = {
+                row.contact_id: row
+                for row in session.execute(
+                    select(ContactState.contact_id, ContactState.sent, ContactState.generation).where(
+                        *mine, ContactState.contact_id.in_(chunk)
+                    )
+                )
+            }
+            rows = []
+            for contact_id in chunk:
+                known = before.get(contact_id)
+                fields = {name: [field.digest, field.at.isoformat()] for name, field in sent[contact_id].items()}
+                rows.append(
+                    {
+                        **base,
+                        "contact_id": contact_id,
+                        "sent": {**(known.sent if known else {}), **fields},
+                        "generation": (known.generation if known else 1) + 1,
+                        "updated_at": now,
+                        "contact_type": None,
+                    }
+                )
+            statement = self._database.insert(ContactState)
+            upsert = statement.on_conflict_do_update(
+                index_elements=["shop_id", "tenant", "contact_id"],
+                set_={
+                    "sent": statement.excluded.sent,
+                    "generation": statement.excluded.generation,
+                    "updated_at": statement.excluded.updated_at,
+                },
+            )
+            session.connection().execute(upsert, rows)
+
+
+def _is_backlog(shop: RegisteredShop, now: datetime) -> ColumnElement[bool]:
+    return and_(
+        is_in(State.PENDING),
+        InboxEvent.next_attempt_at <= now,
+        InboxEvent.received_at < now - LIVE,
+        InboxEvent.shop_id == shop.id,
+        InboxEvent.kind == Kind.PROFILE_CHANGE,
+        InboxEvent.body.is_not(None),
+        or_(InboxEvent.error_code.is_(None), InboxEvent.error_code != ONE_BY_ONE),
+    )
+
+
+def _somebody_goes_first() -> ColumnElement[bool]:
+    """Tell that another event of the same customer is at work, in front, or parked and holding this one."""
+    mate = aliased(InboxEvent)
+    earlier = _before(mate, InboxEvent)
+    return exists().where(
+        is_unfinished(mate),
+        mate.shop_id == InboxEvent.shop_id,
+        mate.ordering_key == InboxEvent.ordering_key,
+        or_(
+            is_in(State.LEASED, mate),
+            and_(is_in(State.PENDING, mate), mate.held_by.is_(None), earlier),
+            and_(is_in(State.PARKED, mate), mate.holds, earlier),
+        ),
+    )
+
+
+def _taken(token: str) -> Select[Any]:
+    """Select what was leased, and the profile changes that follow it with nothing else of the customer in between."""
+    head, between = aliased(InboxEvent), aliased(InboxEvent)
+    has_head = exists().where(
+        is_in(State.LEASED, head),
+        head.shop_id == InboxEvent.shop_id,
+        head.ordering_key == InboxEvent.ordering_key,
+        head.lease_token == token,
+    )
+    interrupted = exists().where(
+        is_unfinished(between),
+        between.shop_id == InboxEvent.shop_id,
+        between.ordering_key == InboxEvent.ordering_key,
+        between.kind != Kind.PROFILE_CHANGE,
+        _before(between, InboxEvent),
+    )
+    follows = and_(
+        is_in(State.PENDING),
+        InboxEvent.kind == Kind.PROFILE_CHANGE,
+        InboxEvent.held_by.is_(None),
+        InboxEvent.body.is_not(None),
+        has_head,
+        ~interrupted,
+    )
+    columns = (
+        InboxEvent.id, InboxEvent.topic, InboxEvent.meta, InboxEvent.body, InboxEvent.ordering_key,
+        InboxEvent.occurred_at, InboxEvent.received_at, InboxEvent.lease_token,
+    )  # fmt: skip
+    leased = and_(is_in(State.LEASED), InboxEvent.lease_token == token)
+    return select(*columns).where(or_(leased, follows)).order_by(InboxEvent.occurred_at, InboxEvent.id)
+
+
+def _before(one: type[InboxEvent], other: type[InboxEvent]) -> ColumnElement[bool]:
+    return or_(one.occurred_at < other.occurred_at, and_(one.occurred_at == other.occurred_at, one.id < other.id))
+
+
+def _leased(ids: Iterable[int], token: str) -> Any:
+    return update(InboxEvent).where(InboxEvent.id.in_(ids), is_in(State.LEASED), InboxEvent.lease_token == token)
+
+
+def _leading(groups: Iterable[Sequence[Change]]) -> Iterable[Change]:
+    return (change for group in groups for change in group if change.leads)
+
+
+def _release(session: Session, shop: RegisteredShop, keys: Sequence[str], now: datetime) -> None:
+    waiting = (
+        select(InboxEvent.ordering_key)
+        .where(
+            is_in(State.PENDING),
+            InboxEvent.next_attempt_at.is_(None),
+            InboxEvent.shop_id == shop.id,
+            InboxEvent.ordering_key.in_(keys),
+        )
+        .distinct()
+    )
+    for key in list(session.scalars(waiting)):
+        release_next(session, shop.id, key, now)
+
+
+def _chunks(items: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))

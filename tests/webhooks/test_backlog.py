@@ -1,0 +1,178 @@
+"""Waiting profile changes after an outage: merged per contact, sent in bulk, confirmed, refused rows singly."""
+
+import time
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from bodies import customer
+
+from plugin.store.bulk_inbox import ONE_BY_ONE, BulkInbox
+from webhooks.backlog import Backlog
+
+LEASE = timedelta(seconds=60)
+
+
+@pytest.fixture
+def backlog(rig: Any) -> Backlog:
+    rig.stores.shops.change("web-se", {"bulk_from": "3"})
+    return Backlog(
+        stores=rig.stores,
+        inbox=BulkInbox(rig.database),
+        client_of=rig.client_of,
+        retry_base_s=10,
+        lease=LEASE,
+        clock=rig.clock,
+        digest=rig.stores.vault.digest_of,
+        sleep=lambda _seconds: None,
+    )
+
+
+@pytest.fixture(autouse=True)
+def members(rig: Any) -> None:
+    """Three members, 1 to 3, whose contacts are known."""
+    for number in (1, 2, 3):
+        rig.send("customer.created", customer=customer(id=str(number), email=f"p{number}@example.com"))
+    assert rig.work() == ["delivered"] * 3
+
+
+def change(rig: Any, number: int, **fields: Any) -> int:
+    rig.clock.forward(1)
+    return int(
+        rig.send("customer.updated", customer=customer(id=str(number), email=f"p{number}@example.com", **fields))
+    )
+
+
+def later(rig: Any) -> None:
+    """Let the waiting changes become a backlog."""
+    rig.clock.forward(60)
+
+
+def test_changes_are_merged_per_contact_and_end_with_one_batch(rig: Any, backlog: Backlog) -> None:
+    ada, grace = 1, 2
+    events = [change(rig, ada, last_name="A"), change(rig, ada, first_name="Ann", last_name="B")]
+    events += [change(rig, grace, last_name="C"), change(rig, ada, last_name="D", first_name="Ann")]
+    later(rig)
+    before = len(rig.calls())
+    assert backlog.run() == 4
+    calls = rig.calls()[before:]
+    assert calls.count("bulkUpdateContacts") == 1
+    assert "updateContact" not in calls
+    assert [rig.event(event).state for event in events] == ["delivered"] * 4
+    assert rig.steps(events[0]) == ["bulk_patch_contacts"]
+    contacts = rig.contacts()
+    assert contacts["p1@example.com"]["attributes"]["lastName"] == "D"
+    assert contacts["p1@example.com"]["attributes"]["firstName"] == "Ann"
+    assert contacts["p2@example.com"]["attributes"]["lastName"] == "C"
+    counts = rig.desk.status()
+    assert counts["accepted"] == counts["delivered"] == 7
+
+
+def test_what_was_sent_in_bulk_is_remembered(rig: Any, backlog: Backlog) -> None:
+    for number in (1, 2, 3):
+        change(rig, number, last_name="New")
+    later(rig)
+    assert backlog.run() == 3
+    again = change(rig, 1, last_name="New")
+    before = len(rig.calls())
+    assert rig.work() == ["delivered"]
+    assert rig.calls()[before:] == []
+    assert "unchanged" in rig.steps(again)
+
+
+def test_few_or_fresh_changes_go_singly(rig: Any, backlog: Backlog) -> None:
+    for number in (1, 2):
+        change(rig, number, last_name="New")
+    later(rig)
+    assert backlog.run() == 0
+    change(rig, 3, last_name="New")
+    assert backlog.run() == 0
+    assert set(rig.work()) == {"delivered"}
+
+
+def test_a_refused_row_is_sent_by_itself_and_explained(rig: Any, backlog: Backlog) -> None:
+    good = [change(rig, number, last_name="New") for number in (1, 2)]
+    bad = change(rig, 3, last_name="New", address={"country_code": "SE"})
+    contact_id = rig.contacts()["p3@example.com"]["id"]
+    rig.delete_contact(contact_id)
+    later(rig)
+    assert backlog.run() == 2
+    assert [rig.event(event).state for event in good] == ["delivered"] * 2
+    assert (rig.event(bad).state, rig.event(bad).error_code) == ("pending", ONE_BY_ONE)
+    rig.work()
+    assert rig.event(bad).error_code != ONE_BY_ONE
+    assert "patch_contact" in rig.steps(bad)
+
+
+def test_signups_consents_and_unknown_customers_go_singly(rig: Any, backlog: Backlog) -> None:
+    for number in (1, 2, 3):
+        change(rig, number, last_name="New")
+    rig.clock.forward(1)
+    said = rig.send(
+        "customer.updated",
+        customer=customer(id="1", email="p1@example.com", last_name="Newer"),
+        consents=[{"channel": "email", "value": False}],
+    )
+    stranger = change(rig, 77, last_name="Stranger")
+    signup = rig.send("customer.created", customer=customer(id="78", email="p78@example.com"))
+    later(rig)
+    backlog.run()
+    rig.work()
+    for event in (said, stranger, signup):
+        assert rig.event(event).state == "delivered"
+        assert "bulk_patch_contacts" not in rig.steps(event)
+    assert rig.contacts()["p1@example.com"]["attributes"]["lastName"] == "Newer"
+
+
+@pytest.mark.parametrize("shape", ["object", "string"])
+def test_both_shapes_of_the_batch_id_and_a_slow_batch(rig: Any, backlog: Backlog, shape: str) -> None:
+    rig.options(bulk_answer=shape, bulk_delay_s=0.3)
+    for number in (1, 2, 3):
+        change(rig, number, last_name="Slow")
+    later(rig)
+    assert replace(backlog, sleep=time.sleep).run() == 3
+    assert rig.contacts()["p2@example.com"]["attributes"]["lastName"] == "Slow"
+
+
+@pytest.mark.parametrize("fault", ["error_rate", "done_but_504_rate"])
+def test_a_batch_whose_answer_was_lost_is_sent_again_and_changes_nothing_twice(
+    rig: Any, backlog: Backlog, fault: str
+) -> None:
+    events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
+    later(rig)
+    rig.fault(**{fault: 1.0, "next": 1, "operations": ["bulkUpdateContacts"]})
+    assert backlog.run() == 0
+    assert {rig.event(event).state for event in events} == {"pending"}
+    assert {rig.event(event).attempts for event in events} == {0}
+    later(rig)
+    assert backlog.run() == 3
+    assert {rig.event(event).state for event in events} == {"delivered"}
+
+
+def test_a_batch_that_never_ends_goes_singly(rig: Any, backlog: Backlog) -> None:
+    events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
+    later(rig)
+    rig.options(bulk_delay_s=10_000, rate_limit_per_s=None)
+    assert backlog.run() == 0
+    assert {rig.event(event).error_code for event in events} == {ONE_BY_ONE}
+    assert rig.work() == ["delivered"] * 3
+
+
+def test_an_event_of_another_kind_keeps_its_place(rig: Any, backlog: Backlog) -> None:
+    ada = 1
+    first = change(rig, ada, last_name="A")
+    rig.clock.forward(1)
+    said = rig.send(
+        "consent.changed",
+        customer={"id": "1", "email": "p1@example.com", "email_verified": True},
+        consents=[{"channel": "email", "value": False}],
+    )
+    last = change(rig, ada, last_name="B")
+    for number in (2, 3):
+        change(rig, number, last_name="New")
+    later(rig)
+    assert backlog.run() == 3
+    assert [rig.event(event).state for event in (first, said, last)] == ["delivered", "pending", "pending"]
+    rig.work()
+    assert rig.contacts()["p1@example.com"]["attributes"]["lastName"] == "B"

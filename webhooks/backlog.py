@@ -1,0 +1,217 @@
+"""After an outage: waiting profile changes are merged per contact and go through the bulk API (Engage facts 2.9).
+
+Only changes of contacts that are known and vouched for; signups, consents and everything else go singly, and so does
+each row that the bulk API refuses. A batch counts as done only when Engage's status says so.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy.exc import IntegrityError
+
+from plugin.engage.client import EngageClient
+from plugin.engage.models import BatchStatus, ContactWrite
+from plugin.engage.operations import Lane
+from plugin.errors import EngageError, PayloadError, TransientError
+from plugin.events import CustomerUpdated
+from plugin.platforms.base import Delivery
+from plugin.platforms.registry import PLATFORMS
+from plugin.store.bulk_inbox import ONE_BY_ONE, BulkInbox, Change, KnownContact, Taken
+from plugin.store.contacts import Sent
+from plugin.store.shops import RegisteredShop
+from webhooks.contact_fields import attributes_of
+from webhooks.context import Stores
+
+log = logging.getLogger(__name__)
+
+MOST = 4000
+POLL_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+#: How long, in seconds, a batch may take before its rows are sent one by one: patching twice changes nothing.
+PATIENCE_S = 600.0
+
+
+@dataclass(slots=True)
+class _Merged:
+    """One contact's changes: what is new of them, and whose turns end with it."""
+
+    contact: KnownContact
+    keys: list[str] = field(default_factory=list)
+    fields: dict[str, tuple[object, Sent]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Drains waiting profile changes by the thousand. digest: keyed hash of a value."""
+
+    stores: Stores
+    inbox: BulkInbox
+    client_of: Callable[[RegisteredShop], EngageClient]
+    retry_base_s: float
+    lease: timedelta
+    clock: Callable[[], datetime]
+    digest: Callable[[object], str]
+    sleep: Callable[[float], None] = time.sleep
+
+    def run(self) -> int:
+        """Send one batch of each shop that has enough waiting; return how many changes ended."""
+        return sum(self._run(shop) for shop in self.stores.shops.all() if shop.stopped_reason is None)
+
+    def _run(self, shop: RegisteredShop) -> int:
+        worth = shop.settings.bulk_from
+        if not worth or self.inbox.waiting(shop, self.clock(), worth) < worth:
+            return 0
+        with self._alone(shop) as alone:
+            if not alone:
+                return 0
+            try:
+                taken = self.inbox.take(shop, self.clock(), self.lease, MOST)
+            except IntegrityError:  # a worker took an event of one of them meanwhile; the next round goes on
+                return 0
+            return self._send(shop, taken) if taken.changes else 0
+
+    def _send(self, shop: RegisteredShop, taken: Taken) -> int:
+        merged, nothing_new = self._merge(shop, taken)
+        ended = self._deliver(shop, taken, nothing_new, "Engage knows all of this already.")
+        by_type: dict[str, list[_Merged]] = {}
+        for one in merged:
+            by_type.setdefault(one.contact.contact_type or shop.settings.contact_type, []).append(one)
+        for contact_type, group in by_type.items():
+            ended += self._send_batch(shop, taken, contact_type, group)
+        log.info("shop=%s bulk contacts=%d changes_ended=%d", shop.name, len(merged), ended)
+        return ended
+
+    def _send_batch(self, shop: RegisteredShop, taken: Taken, contact_type: str, group: list[_Merged]) -> int:
+        client = self.client_of(shop).with_options(lane=Lane.BACKFILL)
+        rows = [
+            (one.contact.contact_id, ContactWrite({name: value for name, (value, _) in one.fields.items()}))
+            for one in group
+        ]
+        keys = [key for one in group for key in one.keys]
+        try:
+            batch_id = client.bulk_patch_contacts(rows, contact_type=contact_type)
+            status = self._wait(client, batch_id, taken)
+        except TransientError as error:
+            at = self.clock() + (error.retry_after or timedelta(seconds=self.retry_base_s))
+            self.inbox.give_back(taken, keys, at, str(error), "bulk", counts=False)
+            return 0
+        except EngageError as error:  # this tenant's bulk API does not take them
+            self.inbox.give_back(taken, keys, self.clock(), str(error), ONE_BY_ONE, counts=False)
+            return 0
+        refused = _refused(status, group)
+        if refused:
+            back = [key for one in group if one.contact.contact_id in refused for key in one.keys]
+            reason = "The bulk API refused it; it is sent by itself."
+            self.inbox.give_back(taken, back, self.clock(), reason, ONE_BY_ONE, counts=False)
+        return self._deliver(
+            shop, taken, [one for one in group if one.contact.contact_id not in refused], f"in bulk, batch {batch_id}"
+        )
+
+    def _deliver(self, shop: RegisteredShop, taken: Taken, done: list[_Merged], outcome: str) -> int:
+        keys = [key for one in done for key in one.keys]
+        sent = {
+            one.contact.contact_id: {name: entry for name, (_, entry) in one.fields.items()}
+            for one in done
+            if one.fields
+        }
+        if keys:
+            self.inbox.deliver(shop, taken, keys, sent, self.clock(), outcome)
+        return sum(len(taken.changes[key]) for key in keys)
+
+    def _wait(self, client: EngageClient, batch_id: str, taken: Taken) -> BatchStatus:
+        """Wait for the end of a batch. Raises TransientError when it does not end in time."""
+        waited = since_prolonged = 0.0
+        for number in range(10**6):
+            status = client.get_bulk_status(batch_id)
+            if status.finished:
+                return status
+            pause = POLL_S[min(number, len(POLL_S) - 1)]
+            waited, since_prolonged = waited + pause, since_prolonged + pause
+            if waited > PATIENCE_S:
+                break
+            if since_prolonged > self.lease.total_seconds() / 4:
+                self.inbox.prolong(taken, self.clock(), self.lease)
+                since_prolonged = 0.0
+            self.sleep(pause)
+        return BatchStatus(finished=None)
+
+    def _merge(self, shop: RegisteredShop, taken: Taken) -> tuple[list[_Merged], list[_Merged]]:
+        """Merge changes per contact; returns those with something new and those without. The rest goes singly."""
+        customers: dict[str, list[CustomerUpdated]] = {}
+        singly: list[str] = []
+        for key, changes in taken.changes.items():
+            updates = [update for update in (_update_of(shop, change) for change in changes) if update is not None]
+            if len(updates) == len(changes):
+                customers[key] = updates
+            else:
+                singly.append(key)
+        ids = {str(updates[0].customer.customer_id) for updates in customers.values()}
+        known = self.inbox.known_contacts(shop, sorted(ids))
+        merged: dict[str, _Merged] = {}
+        for key, updates in customers.items():
+            contact = known.get(str(updates[0].customer.customer_id))
+            if contact is None:
+                singly.append(key)
+                continue
+            one = merged.setdefault(contact.contact_id, _Merged(contact))
+            one.keys.append(key)
+            for update in updates:
+                self._add(shop, one, update)
+        if singly:
+            reason = "It is none for the bulk API; it is sent by itself."
+            self.inbox.give_back(taken, singly, self.clock(), reason, ONE_BY_ONE, counts=False)
+        return [one for one in merged.values() if one.fields], [one for one in merged.values() if not one.fields]
+
+    def _add(self, shop: RegisteredShop, one: _Merged, update: CustomerUpdated) -> None:
+        """Add the fields of a change that are newer than what is known and differ from it."""
+        for name, value in attributes_of(shop, update.customer).items():
+            entry = Sent(self.digest(value), update.occurred_at)
+            last = one.fields[name][1] if name in one.fields else one.contact.sent.get(name)
+            if last is None or (last.at <= entry.at and last.digest != entry.digest):
+                one.fields[name] = (value, entry)
+
+    @contextmanager
+    def _alone(self, shop: RegisteredShop) -> Iterator[bool]:
+        """Let one worker of all machines send a shop's batches."""
+        name = f"bulk:{shop.id}"
+        token = self.stores.contacts.take_lease(name, self.clock(), timedelta(seconds=PATIENCE_S))
+        try:
+            yield token is not None
+        finally:
+            if token is not None:
+                self.stores.contacts.give_lease_back(name, token)
+
+
+def _update_of(shop: RegisteredShop, change: Change) -> CustomerUpdated | None:
+    """Map a change; None for one that is more, or something else, than a customer's new data."""
+    delivery = Delivery(topic=change.topic, meta=change.meta)
+    try:
+        events = PLATFORMS[shop.platform].normalise(delivery, change.body, change.received_at).events
+    except PayloadError:
+        return None
+    if len(events) != 1 or not isinstance(events[0], CustomerUpdated):
+        return None
+    event = events[0]
+    if event.consents or event.customer.customer_id is None:
+        return None
+    return event
+
+
+def _refused(status: BatchStatus, group: list[_Merged]) -> set[str]:
+    """Return the contact ids of refused rows; all of them where the status does not tell clearly."""
+    everybody = {one.contact.contact_id for one in group}
+    failed = (status.text or "").strip().lower() in {"failed", "completedwitherrors"}
+    if not status.finished or (failed and not status.refused):
+        return everybody
+    refused = set()
+    for which, _ in status.refused:
+        if which in everybody:
+            refused.add(which)
+        elif which.isdigit() and int(which) < len(group):
+            refused.add(group[int(which)].contact.contact_id)
+        else:
+            return everybody
+    return refused
