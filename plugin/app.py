@@ -101,12 +101,18 @@ class Services:
     @cached_property
     def metrics(self) -> Metrics:
         """The figures of this process."""
-        return Metrics(self.desk)
+        return Metrics(self.desk, self.open_breakers)
+
+    def open_breakers(self) -> dict[str, bool]:
+        """Tell of each shop whether the breaker of its key is open."""
+        shops = self.stores.shops.all()
+        return {shop.name: self.gates.of(shop.engage_key).open_since() is not None for shop in shops}
 
     @cached_property
     def gates(self) -> Gates:
         """Rate budget and breaker of every API key."""
-        return Gates(self.redis, GateRules(rate=self.settings.engage_rate, probe_s=self.settings.retry_base_s))
+        rules = GateRules(rate=self.settings.engage_rate, probe_s=self.settings.retry_base_s)
+        return Gates(self.redis, rules, self.metrics.waited)
 
     @cached_property
     def transport(self) -> Transport:
@@ -200,7 +206,9 @@ class Services:
         """Reads for My Pages, cached."""
         key = self.vault.derive("my pages cache")
         path = self.settings.state_dir / "my-pages-cache.sqlite"
-        return CachedEngage(CachedTransport(self.gates, path, key, self.metrics.called))
+        return CachedEngage(
+            CachedTransport(self.gates, path, key, self.metrics.called, self.metrics.read_through_cache)
+        )
 
     @cached_property
     def used_tokens(self) -> UsedTokens:

@@ -4,7 +4,7 @@ import signal
 
 import click
 
-from plugin.commands.common import explained, make_services
+from plugin.commands.common import METRICS_FOLDER, explained, make_services
 from plugin.commands.demo import demo
 from plugin.commands.doctor import doctor
 from plugin.commands.events import events, status
@@ -12,6 +12,7 @@ from plugin.commands.preview import preview
 from plugin.commands.shops import shops
 from plugin.embedded_redis import EmbeddedRedis
 from plugin.errors import ConfigurationError
+from plugin.metrics import forget_figures
 from plugin.processes import Supervisor, own_command, run_sweep, run_web, run_worker
 from plugin.settings import DEFAULT_PORT
 
@@ -41,6 +42,7 @@ def run(port: int, host: str, workers: int, web_processes: int) -> None:
     services.manifest  # noqa: B018 - checked here, before anything starts
     services.stores.shops.all()  # the key that opens stored secrets is checked here too
     services.close()
+    forget_figures(services.settings.state_dir / METRICS_FOLDER)
     supervisor = Supervisor()
     for stop_signal in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop_signal, supervisor.request_stop)

@@ -1,21 +1,47 @@
-"""Figures for Prometheus. No label ever holds anything of a person."""
+"""Figures for Prometheus. No label ever holds anything of a person.
 
-from collections.abc import Iterator
+The processes of one machine count into files of one folder, and whoever is asked adds them up.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from plugin.engage.transport import CallRecord
 from plugin.store.inbox_desk import InboxDesk
 
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+WAITS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+def share_figures(folder: Path) -> None:
+    """Let this process count into a folder that all processes of the machine share. To be called before any Metrics."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.environ[FOLDER] = str(folder)
+    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+
+
+def forget_figures(folder: Path) -> None:
+    """Delete what processes of an earlier start counted."""
+    for path in folder.glob("*.db"):
+        path.unlink(missing_ok=True)
+
 
 class Metrics:
-    """Counters of this process, and gauges that are read from the database when somebody asks."""
+    """Counters of this machine, and gauges that are read from database and Redis when somebody asks.
 
-    def __init__(self, desk: InboxDesk) -> None:
+    breakers: tells of each shop whether its breaker is open.
+    """
+
+    def __init__(self, desk: InboxDesk, breakers: Callable[[], Mapping[str, bool]] = dict) -> None:
         self.registry = CollectorRegistry()
+        self._shared = os.environ.get(FOLDER)
         self._received = Counter(
             "engage_plugin_webhooks_total", "Webhooks by outcome", ("shop", "topic", "outcome"), registry=self.registry
         )
@@ -25,13 +51,24 @@ class Metrics:
         self._calls = Histogram(
             "engage_plugin_call_seconds", "Calls to Engage", ("operation", "status"), registry=self.registry
         )
+        self._waits = Histogram(
+            "engage_plugin_throttle_wait_seconds",
+            "Waits for the rate budget",
+            ("lane",),
+            registry=self.registry,
+            buckets=WAITS,
+        )
+        self._cached = Counter(
+            "engage_plugin_cache_reads_total", "Reads for My Pages", ("operation", "outcome"), registry=self.registry
+        )
         self._unknown = Counter(
             "engage_plugin_unknown_answer_fields_total",
             "Fields of Engage's answers that the contract does not know",
             ("schema", "field"),
             registry=self.registry,
         )
-        self.registry.register(_InboxCollector(desk))
+        self._inbox = _InboxCollector(desk, breakers)
+        self.registry.register(self._inbox)
 
     def received(self, shop: str, topic: str, outcome: str) -> None:
         """Count a webhook at the door."""
@@ -45,27 +82,41 @@ class Metrics:
         """Measure a call to Engage."""
         self._calls.labels(call.operation, str(call.status or "none")).observe(call.duration_s)
 
+    def waited(self, lane: str, seconds: float) -> None:
+        """Measure a wait for the rate budget."""
+        self._waits.labels(lane).observe(seconds)
+
+    def read_through_cache(self, operation: str, outcome: str) -> None:
+        """Count a read for My Pages: hit, miss or stale."""
+        self._cached.labels(operation, outcome).inc()
+
     def unknown_field(self, schema: str, field: str) -> None:
         """Count a field that the contract does not know."""
         self._unknown.labels(schema, field).inc()
 
     def render(self) -> bytes:
         """Return all figures in Prometheus' text form."""
-        return generate_latest(self.registry)
+        if self._shared is None:
+            return generate_latest(self.registry)
+        everybody = CollectorRegistry()
+        MultiProcessCollector(everybody, self._shared)  # type: ignore[no-untyped-call]
+        everybody.register(self._inbox)
+        return generate_latest(everybody)
 
 
 class _InboxCollector:
     """Reads the inbox when it is asked, so that every process tells the same."""
 
-    def __init__(self, desk: InboxDesk) -> None:
+    def __init__(self, desk: InboxDesk, breakers: Callable[[], Mapping[str, bool]]) -> None:
         self._desk = desk
+        self._breakers = breakers
 
     def describe(self) -> list[Metric]:
         """Tell nothing at registration: the database may not be there yet."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield events by state, the balance and the age of the oldest unfinished event."""
+        """Yield events by state, the balance, what is late, and which breakers are open."""
         status = self._desk.status()
         states = GaugeMetricFamily("engage_plugin_events", "Events by state", labels=["state"])
         for state, amount in status.items():
@@ -84,3 +135,10 @@ class _InboxCollector:
         for shop, received_at in self._desk.oldest_pending().items():
             oldest.add_metric([shop], (now - received_at).total_seconds())
         yield oldest
+        yield GaugeMetricFamily(
+            "engage_plugin_overdue", "Events that are due for more than a minute; 0 is right", self._desk.overdue(now)
+        )
+        breakers = GaugeMetricFamily("engage_plugin_breaker_open", "1 while Engage does not answer", labels=["shop"])
+        for shop, is_open in self._breakers().items():
+            breakers.add_metric([shop], float(is_open))
+        yield breakers

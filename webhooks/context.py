@@ -1,5 +1,6 @@
 """What a handler works with: the shop, its Engage client, the store, and the progress of the event at hand."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,6 +16,8 @@ from plugin.store.orders import Orders
 from plugin.store.redemptions import Redemptions
 from plugin.store.shops import RegisteredShop, Shops
 from plugin.store.vault import Vault
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,15 @@ class Context:
         self.entries.append(AttemptEntry(at=self.now(), operation=step, outcome=text))
 
     def observe(self, call: CallRecord) -> None:
-        """Add a call to Engage to the event's timeline."""
+        """Add a call to Engage to the event's timeline, and to the log."""
+        log.info(
+            "event=%d shop=%s step=%s status=%s duration_ms=%d",
+            self.claimed.id,
+            self.shop.name,
+            call.operation,
+            call.status,
+            round(call.duration_s * 1000),
+        )
         self.entries.append(
             AttemptEntry(
                 at=call.at,

@@ -126,6 +126,8 @@ class Courier:
         claimed = context.claimed
         delivery = Delivery(topic=claimed.topic, meta=claimed.meta)
         mapped = PLATFORMS[claimed.platform].normalise(delivery, claimed.body, claimed.received_at)
+        if claimed.attempts == 1 and mapped.events:
+            context.note("mapped", ", ".join(type(event).__name__ for event in mapped.events))
         for remark in mapped.notes:
             context.note("map", remark)
         if not mapped.events:

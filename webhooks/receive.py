@@ -105,7 +105,9 @@ def _receive(door: Door, platform: Platform, shop_name: str | None, webhook: Web
 
 def _after_commit(door: Door, shop: RegisteredShop, new: NewEvent, accepted: Accepted) -> None:
     outcome = "duplicate" if accepted.duplicate else "ignored" if new.state is State.IGNORED else "stored"
-    door.count(shop.name, new.topic if new.kind != Kind.IGNORED else "other", outcome)
+    topic = new.topic if new.kind != Kind.IGNORED else "other"
+    door.count(shop.name, topic, outcome)
+    log.info("event=%d shop=%s step=received topic=%s outcome=%s", accepted.event_id, shop.name, topic, outcome)
     if (outcome == "stored" or accepted.taken_up) and new.state is State.PENDING:
         door.wake(accepted.event_id)
 

@@ -19,8 +19,10 @@ from plugin.app import Services
 from plugin.embedded_redis import EmbeddedRedis
 from plugin.errors import ConfigurationError, PluginError
 from plugin.logs import set_up
+from plugin.metrics import share_figures
 from plugin.settings import DEFAULT_PORT, load_settings
 
+METRICS_FOLDER = "metrics"
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -62,6 +64,8 @@ def make_services(*, port: int = DEFAULT_PORT, shared: bool = False) -> Services
     """Read the environment and return the services of this process. Raises ConfigurationError."""
     settings = load_settings(port=port, shared_services=shared)
     set_up(settings.log_level)
+    if shared:
+        share_figures(settings.state_dir / METRICS_FOLDER)
     redis_url = settings.redis_url or EmbeddedRedis(settings.state_dir).url
     return Services(settings, redis_url)
 

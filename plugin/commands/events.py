@@ -2,15 +2,18 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
+from plugin.app import Services
 from plugin.commands.common import explained, json_option, opened, show, table
 from plugin.errors import ConflictError
 from plugin.store.inbox_desk import EventFilter
 from plugin.store.models import State
 
 LIST_LIMIT = 50
+RETRY_LIMIT = 100_000
 
 
 @click.command()
@@ -108,18 +111,39 @@ def show_event(event_id: int, as_json: bool) -> None:
 @events.command()
 @click.argument("event_ids", nargs=-1, type=int, metavar="ID...")
 @click.option("--error", "error_code", help="All parked events with this error code.")
-@click.option("--shop", help="With --error: only this shop's.")
+@click.option("--shop", help="All parked events of this shop.")
+@click.option("--since", help="All parked events received at or after this time (ISO 8601).")
+@click.option("--until", help="All parked events received before this time (ISO 8601).")
+@click.option("--preview", "only_shown", is_flag=True, help="Only show which events, and what each would send.")
 @json_option
 @explained
-def retry(event_ids: tuple[int, ...], error_code: str | None, shop: str | None, as_json: bool) -> None:
-    """Try parked events again. Example: engage-plugin events retry 42 43"""
+def retry(
+    event_ids: tuple[int, ...],
+    error_code: str | None,
+    shop: str | None,
+    since: str | None,
+    until: str | None,
+    only_shown: bool,
+    as_json: bool,
+) -> None:
+    """Try parked events again: by id, or all that fit the options together.
+
+    Example: engage-plugin events retry 42 43
+
+    Example: engage-plugin events retry --error missing_key:email --since 2026-03-05 --preview
+    """
     with opened() as services:
         ids = list(event_ids)
-        if error_code:
-            wanted = EventFilter(state=State.PARKED.value, error_code=error_code, shop=shop)
-            ids += [row.id for row in services.desk.find(wanted, limit=100_000)]
+        if error_code or shop or since or until:
+            wanted = EventFilter(
+                state=State.PARKED.value, error_code=error_code, shop=shop, since=_time(since), until=_time(until)
+            )
+            ids += [row.id for row in services.desk.find(wanted, limit=RETRY_LIMIT)]
         if not ids:
-            raise ConflictError("No event is named: give ids, or --error with the code of parked events.")
+            raise ConflictError("No parked event fits: give ids, or --error, --shop, --since or --until.")
+        if only_shown:
+            _show_previews(services, ids, as_json=as_json)
+            return
         taken = services.desk.retry(ids, services.clock())
         for event_id in taken[:8]:
             services.wake_ups.wake(event_id)
@@ -127,6 +151,28 @@ def retry(event_ids: tuple[int, ...], error_code: str | None, shop: str | None, 
             show({"retried": taken})
         else:
             click.echo(f"{len(taken)} events are tried again")
+
+
+def _show_previews(services: Services, ids: list[int], *, as_json: bool) -> None:
+    """Print what each event would send and how it would end, without doing it."""
+    rows: list[dict[str, Any]] = []
+    for event_id in ids:
+        try:
+            found = services.preview.of_event(event_id)
+        except ConflictError as error:
+            rows.append({"id": event_id, "would_send": [], "would_be": "unknown", "why": str(error)})
+            continue
+        calls = [call.operation for call in found.calls]
+        rows.append({"id": event_id, "would_send": calls, "would_be": found.event.state, "why": found.event.last_error})
+    if as_json:
+        show(rows)
+        return
+    table(
+        f"Preview of {len(rows)} events; nothing was sent",
+        ["id", "would send", "would be", "why"],
+        [[row["id"], ", ".join(row["would_send"]), row["would_be"], row["why"]] for row in rows],
+    )
+    click.echo("`engage-plugin preview ID` prints the bodies.")
 
 
 @events.command()

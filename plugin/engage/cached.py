@@ -73,7 +73,12 @@ class CachedTransport(Transport):
     """A transport whose answers are kept. Only calls inside a scope are; everything else is refused."""
 
     def __init__(
-        self, gates: Gates, path: Path, encryption_key: bytes, observer: Callable[[CallRecord], None] | None = None
+        self,
+        gates: Gates,
+        path: Path,
+        encryption_key: bytes,
+        observer: Callable[[CallRecord], None] | None = None,
+        count: Callable[[str, str], None] = lambda _operation, _outcome: None,
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._cached = _FreshSession(
@@ -87,7 +92,7 @@ class CachedTransport(Transport):
         )
         super().__init__(gates, observer, self._cached)
         self._locks = [threading.Lock() for _ in range(64)]
-        self.hits = 0
+        self._count = count
 
     def call(self, account: EngageAccount, operation: Operation, **options: Any) -> Answer:
         """Answer from the cache while it is fresh; else ask Engage, one call in flight per key.
@@ -100,10 +105,12 @@ class CachedTransport(Transport):
         key = _cache_key(scope.owner, operation, options)
         kept = self._kept(key)
         if kept is not None and _is_fresh(kept, operation):
+            self._count(operation.name, "hit")
             return self._answer(kept, scope)
         with self._locks[int(key[:8], 16) % len(self._locks)]:
             kept = self._kept(key)
             if kept is not None and _is_fresh(kept, operation):
+                self._count(operation.name, "hit")
                 return self._answer(kept, scope)  # whoever held the lock fetched it
             return self._fetch(account, operation, options, key, kept, scope)
 
@@ -131,15 +138,19 @@ class CachedTransport(Transport):
     ) -> Answer:
         token = _key.set(key)
         try:
-            return super().call(account, operation, **options)
+            answer = super().call(account, operation, **options)
         except TransientError:
             if kept is None or _age(kept) > KEEP_STALE:
                 raise
             scope.stale = True
+            self._count(operation.name, "stale")
             return self._answer(kept, scope)
         except (UnauthorisedError, EngageNotFoundError):
             self._cached.cache.delete(key)
             raise
+        else:
+            self._count(operation.name, "miss")
+            return answer
         finally:
             _key.reset(token)
 
@@ -152,7 +163,6 @@ class CachedTransport(Transport):
 
     def _answer(self, kept: CachedResponse, scope: _Scope) -> Answer:
         scope.fetched_at = min(scope.fetched_at, _created(kept))
-        self.hits += 1
         return Answer(kept.status_code, parse_body(kept.content), kept.headers)
 
 

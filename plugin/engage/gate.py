@@ -330,11 +330,17 @@ class LocalGate:
 
 
 class Gates:
-    """The gates of all API keys of this process."""
+    """The gates of all API keys of this process. waited: told lane and seconds of each wait for a slot."""
 
-    def __init__(self, redis: Redis | None, rules: GateRules) -> None:
+    def __init__(
+        self,
+        redis: Redis | None,
+        rules: GateRules,
+        waited: Callable[[str, float], None] = lambda _lane, _seconds: None,
+    ) -> None:
         self._redis = redis
         self._rules = rules
+        self.waited = waited
         self._gates: dict[str, Gate] = {}
         self._lock = threading.Lock()
 

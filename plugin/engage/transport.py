@@ -107,7 +107,10 @@ class Transport:
         Raises HeldBackError, TransientError, PermanentError, EngageNotFoundError, EngageConflictError, UnauthorisedError.
         """
         gate = self._gates.of(account.api_key)
-        gate.enter(operation.lane if lane is None else lane)
+        lane = operation.lane if lane is None else lane
+        came = time.monotonic()
+        gate.enter(lane)
+        self._gates.waited(lane.name.lower(), time.monotonic() - came)
         at, started, status, outcome = datetime.now(UTC), time.monotonic(), None, "ok"
         engage_time = None
         try:

@@ -51,6 +51,8 @@ CLAIM_ROUNDS = 32
 #: An event that came within this time is live; older ones are backlog.
 LIVE = timedelta(seconds=30)
 MAX_ERROR_LENGTH = 1000
+#: An event that is due for longer than this should have been worked on: somebody must look.
+OVERDUE_AFTER = timedelta(seconds=60)
 #: PostgreSQL's codes for transactions that met: deadlock_detected and serialization_failure.
 RUN_AGAIN = frozenset({"40P01", "40001"})
 #: Something to be stored in the same commit as the end of a step.

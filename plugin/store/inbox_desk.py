@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, func, literal_column, select, update
 
 from plugin.errors import ConflictError, NotFoundHereError
 from plugin.store.db import Database
-from plugin.store.inbox import let_go, release_next, take_up
+from plugin.store.inbox import OVERDUE_AFTER, due_events, let_go, release_next, take_up
 from plugin.store.models import AcceptedCount, DeliveryAttempt, InboxEvent, Shop, State, is_in
 
 
@@ -86,6 +86,12 @@ class InboxDesk:
             ).all()
         return {name: received_at for name, received_at in rows if received_at is not None}
 
+    def overdue(self, now: datetime) -> int:
+        """Count events that are due for more than a minute (the alarm figure)."""
+        late = due_events(now - OVERDUE_AFTER).subquery()
+        with self._database.reading() as session:
+            return session.scalar(select(func.count()).select_from(late)) or 0
+
     def find(self, wanted: EventFilter, *, limit: int = 50, after_id: int = 0) -> list[EventRow]:
         """Return events by id, newest last; `after_id` pages."""
         statement = select(InboxEvent, Shop.name).join(Shop, Shop.id == InboxEvent.shop_id)
@@ -120,7 +126,8 @@ class InboxDesk:
             attempts = session.scalars(
                 select(DeliveryAttempt).where(DeliveryAttempt.event_id == event_id).order_by(DeliveryAttempt.id)
             ).all()
-        timeline = [
+        received = found[0].received_at
+        timeline = [TimelineEntry(received, 0, "received", None, "stored", None, None)] + [
             TimelineEntry(a.at, a.attempt, a.operation, a.sent, a.outcome, a.status, a.duration_ms) for a in attempts
         ]
         return _row(found[0], found[1]), timeline

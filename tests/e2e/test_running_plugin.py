@@ -6,6 +6,7 @@ import hmac
 import http.client
 import json
 import os
+import re
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
@@ -152,6 +153,9 @@ def test_a_shop_that_cannot_map_its_body_finds_the_fault_named(running: RunningP
     shop = Shop(running, engage, "standard")
     event = shop.arrived(shop.standard("order.paid", order={"id": "1"}))
     assert (event["state"], event["error_code"]) == ("parked", "payload:data.order.currency")
+    (row,) = running.command("events", "retry", "--error", event["error_code"], "--preview", "--json")
+    assert (row["id"], row["would_send"], row["would_be"]) == (event["id"], [], "parked")
+    assert running.command("events", "show", str(event["id"]), "--json")["state"] == "parked"
     running.command("events", "discard", str(event["id"]), "--why", "a test")
     assert running.command("events", "show", str(event["id"]), "--json")["state"] == "discarded"
 
@@ -197,6 +201,11 @@ def test_the_plain_addresses_answer(running: RunningPlugin) -> None:
     assert requests.get(f"{running.url}/schemas/standard.json", timeout=5).json()["oneOf"]
     figures = requests.get(f"{running.url}/metrics", timeout=5).text
     assert "engage_plugin_balance 0.0" in figures
+    assert "engage_plugin_overdue 0.0" in figures
+    # counted in the worker and told by the web process
+    assert re.search(r'engage_plugin_tries_total{outcome="delivered",shop="shopify-\w+"} [1-9]', figures)
+    assert re.search(r'engage_plugin_call_seconds_count{operation="create_receipt",status="202"} [1-9]', figures)
+    assert re.search(r'engage_plugin_breaker_open{shop="\S+"} 0\.0', figures)
     proxied = requests.get(f"{running.url}/metrics", headers={"X-Forwarded-For": "203.0.113.9"}, timeout=5)
     assert proxied.status_code == 401
 

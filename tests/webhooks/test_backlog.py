@@ -60,7 +60,7 @@ def test_changes_are_merged_per_contact_and_end_with_one_batch(rig: Any, backlog
     assert calls.count("bulkUpdateContacts") == 1
     assert "updateContact" not in calls
     assert [rig.event(event).state for event in events] == ["delivered"] * 4
-    assert rig.steps(events[0]) == ["bulk_patch_contacts"]
+    assert rig.steps(events[0]) == ["received", "bulk_patch_contacts"]
     contacts = rig.contacts()
     assert contacts["p1@example.com"]["attributes"]["lastName"] == "D"
     assert contacts["p1@example.com"]["attributes"]["firstName"] == "Ann"
