@@ -97,17 +97,25 @@ class Chaos:
         started = time.monotonic()
         monkey = threading.Thread(target=self._make_trouble, name="monkey")
         monkey.start()
-        with ThreadPoolExecutor(SENDERS) as pool:
-            list(pool.map(self._send_all, self.people))
+        self.send_everything()
         self.sent_all.set()
         monkey.join()
-        self._post("/sandbox/faults", NO_FAULTS)
+        self.fault()
         quiet_at = time.monotonic()
-        wait_for(self._all_delivered, 120 + self.report.events / 10, "the inbox did not drain")
+        wait_for(self.all_delivered, 120 + self.report.events / 10, "the inbox did not drain")
         self.report.drained_s = time.monotonic() - quiet_at
         self.report.seconds = time.monotonic() - started
-        self._compare()
+        self.compare()
         return self.report
+
+    def send_everything(self) -> None:
+        """Send all events, each person's in order."""
+        with ThreadPoolExecutor(SENDERS) as pool:
+            list(pool.map(self._send_all, self.people))
+
+    def fault(self, **faults: Any) -> None:
+        """Change Engage's mood."""
+        self._post("/sandbox/faults", {**NO_FAULTS, **faults})
 
     # --- the shop ---
 
@@ -185,12 +193,12 @@ class Chaos:
             if sum(self.report.kills.values()) < self.kills * 3:
                 self._kill_one()
             if self.random.random() < 0.2:
-                self._post("/sandbox/faults", {**NO_FAULTS, **self.random.choice(FAULTS)})
+                self.fault(**self.random.choice(FAULTS))
             if self.random.random() < 0.05:
                 self._flush()
 
     def _kill_one(self) -> None:
-        found = list(_descendants(self.plugin.process.pid))
+        found = list(descendants(self.plugin.process.pid))
         if not found:
             return
         pid, name = self.random.choice(found)
@@ -210,11 +218,13 @@ class Chaos:
 
     # --- what arrived ---
 
-    def _all_delivered(self) -> bool:
+    def all_delivered(self) -> bool:
+        """Tell whether everything arrived, or a person must look."""
         counts = self.plugin.status()
         return counts["delivered"] == counts["accepted"] == self.report.events or counts["parked"] > 0
 
-    def _compare(self) -> None:
+    def compare(self) -> None:
+        """Compare what Engage got with what the shop sent, and note each problem."""
         problems = self.report.problems
         counts = self.plugin.status()
         if counts["accepted"] != sum(number for state, number in counts.items() if state != "accepted"):
@@ -273,7 +283,7 @@ class Chaos:
         return answer.json()
 
 
-def _descendants(pid: int) -> Iterator[tuple[int, str]]:
+def descendants(pid: int) -> Iterator[tuple[int, str]]:
     """Yield the processes below one, each with what it is: web, worker, sweep or redis."""
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
@@ -287,4 +297,4 @@ def _descendants(pid: int) -> Iterator[tuple[int, str]]:
                 continue
             known = [word for word in command if word in {"web", "worker", "sweep"}]
             yield child, known[0] if known else "redis"
-            yield from _descendants(child)
+            yield from descendants(child)

@@ -423,6 +423,7 @@ def _row(new: NewEvent) -> dict[str, Any]:
         "received_at": new.received_at,
         "state": new.state,
         "attempts": 0,
+        "lost_leases": 0,
         "next_attempt_at": new.received_at if pending else None,
         "progress": {},
         "last_error": _short(new.reason),
@@ -551,7 +552,7 @@ def take_up(session: Session, event_id: int, now: datetime) -> bool:
     """Make a parked event pending again with its attempts at zero. Finished steps stay finished."""
     taken = update(InboxEvent).where(InboxEvent.id == event_id, is_in(State.PARKED))
     values = {"state": State.PENDING, "attempts": 0, "first_attempt_at": None, "next_attempt_at": now}
-    if run(session, taken.values(**values, held_by=None, holds=False)) != 1:
+    if run(session, taken.values(**values, held_by=None, holds=False, lost_leases=0)) != 1:
         return False
     let_go(session, event_id)
     return True

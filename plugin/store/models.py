@@ -91,7 +91,8 @@ class InboxEvent(Base):
     kind: what the topic becomes (signup, order_paid ...). order_ref: the shop's order id, where the body names one.
     next_attempt_at: None on a pending event that waits behind another of its ordering key. held_by: the parked event
     that it waits for, or its own id when it waits for something and lets others pass. holds: whether this parked event
-    makes others wait. lease_token: fences off a worker that lost its lease. progress: finished steps. error_code: a
+    makes others wait. lost_leases: how often a worker died or slept over it.
+    lease_token: fences off a worker that lost its lease. progress: finished steps. error_code: a
     short stable word, the same for the same kind of fault.
     """
 
@@ -115,6 +116,7 @@ class InboxEvent(Base):
     next_attempt_at: Mapped[datetime | None] = mapped_column()
     held_by: Mapped[int | None] = mapped_column(BigId)
     holds: Mapped[bool] = mapped_column(Boolean, default=False)
+    lost_leases: Mapped[int] = mapped_column(Integer, default=0)
     lease_token: Mapped[str | None] = mapped_column(String(32))
     lease_expires_at: Mapped[datetime | None] = mapped_column()
     progress: Mapped[dict[str, Any]] = mapped_column()

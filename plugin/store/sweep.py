@@ -12,6 +12,8 @@ from plugin.store.models import DeliveryAttempt, InboxEvent, NamedLease, State, 
 from plugin.store.shops import RegisteredShop
 
 BATCH = 1000
+#: How often an event may lose its worker before a person must look.
+MOST_LOST_LEASES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,16 @@ class Sweep:
                 session,
                 update(InboxEvent)
                 .where(is_in(State.LEASED), InboxEvent.lease_expires_at < now)
-                .values(state=State.PENDING, lease_token=None, lease_expires_at=None, next_attempt_at=now),
+                .values(
+                    state=State.PENDING,
+                    lease_token=None,
+                    lease_expires_at=None,
+                    next_attempt_at=now,
+                    lost_leases=InboxEvent.lost_leases + 1,
+                ),
             )
+            if lost:
+                self._park_killers(session)
             released = self._release_waiting(session, now)
         with self._database.reading() as session:
             due = tuple(session.scalars(due_events(now).order_by(InboxEvent.next_attempt_at).limit(wake_at_most)))
@@ -72,6 +82,16 @@ class Sweep:
             session.execute(delete(UsedToken).where(UsedToken.expires_at < now))
             session.execute(delete(NamedLease).where(NamedLease.expires_at < now))
         return erased
+
+    def _park_killers(self, session: Session) -> None:
+        """Park events that lost their worker again and again: one of them may be what kills it."""
+        why = f"Its worker died or hung {MOST_LOST_LEASES} times. The log of that time says why; then retry it."
+        run(
+            session,
+            update(InboxEvent)
+            .where(is_in(State.PENDING), InboxEvent.lost_leases >= MOST_LOST_LEASES)
+            .values(state=State.PARKED, next_attempt_at=None, holds=True, last_error=why, error_code="lost_lease"),
+        )
 
     def _release_waiting(self, session: Session, now: datetime) -> int:
         """Make waiting events due whose customer has nothing due or running: a crash lost their release."""

@@ -2,13 +2,18 @@
 
 import os
 import random
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import click
 import pytest
-from chaos_monkey import Chaos
-from running import RunningPlugin, free_port
+from chaos_monkey import Chaos, descendants
+from running import RunningPlugin, free_port, wait_for
 
+from plugin.embedded_redis import EmbeddedRedis
 from plugin.sandbox.options import SandboxOptions
 from plugin.sandbox.testing import running_sandbox
 
@@ -35,3 +40,40 @@ def test_whatever_dies_each_event_arrives_once_and_in_order(tmp_path: Path, caps
         )
     assert not report.problems, (report.seed, report.problems[:10], plugin.log_path.read_text()[-3000:])
     assert sum(report.kills.values()) >= KILLS
+
+
+def test_a_worker_that_sleeps_past_its_lease_and_wakes_does_nothing_twice(tmp_path: Path) -> None:
+    folder = tmp_path / "plugin"
+    environment = {"RETRY_BASE_S": "0.2", "SWEEP_INTERVAL_S": "0.5", "LEASE_S": "5"}
+    plugin = RunningPlugin(folder, environment, free_port())
+    awake: subprocess.Popen[bytes] | None = None
+    try:
+        plugin.wait_until_ready()
+        with running_sandbox() as sandbox:
+            chaos = Chaos(plugin, sandbox, seed=SEED, events=12, people=1, kills=0)
+            chaos.fault(latency_s=1.0)
+            worker = next(pid for pid, name in descendants(plugin.process.pid) if name == "worker")
+            chaos.send_everything()
+            wait_for(lambda: plugin.status()["leased"] == 1, 30, "no event is at work")
+            os.kill(worker, signal.SIGSTOP)
+            chaos.fault(latency_s=0.0)
+            shared = {
+                "DATABASE_URL": f"sqlite:///{folder / 'engage-plugin.sqlite'}",
+                "REDIS_URL": EmbeddedRedis(folder).url,
+                "SECRET_KEY": (folder / "secret-key").read_text().strip(),
+            }
+            awake = subprocess.Popen(
+                [sys.executable, "-m", "plugin.cli", "worker"],
+                env={**plugin.environment, **shared},
+                stderr=subprocess.DEVNULL,
+            )
+            wait_for(chaos.all_delivered, 60, "the other worker did not take over")
+            os.kill(worker, signal.SIGCONT)
+            time.sleep(2)  # what the sleeper does now, it must not do: there is nothing to wait for
+            chaos.compare()
+            assert not chaos.report.problems, chaos.report.problems
+    finally:
+        if awake is not None:
+            awake.terminate()
+            awake.wait(30)
+        plugin.stop()

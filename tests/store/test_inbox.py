@@ -15,7 +15,7 @@ from plugin.store.inbox import AttemptEntry, Claimed, Inbox, NewEvent
 from plugin.store.inbox_desk import EventFilter, InboxDesk
 from plugin.store.models import InboxEvent, State
 from plugin.store.shops import RegisteredShop, Shops
-from plugin.store.sweep import Sweep
+from plugin.store.sweep import MOST_LOST_LEASES, Sweep
 
 LEASE = timedelta(seconds=60)
 
@@ -360,3 +360,19 @@ def test_the_sweep_releases_the_event_that_happened_first(box: Box, clock: Clock
         session.execute(update(InboxEvent).values(next_attempt_at=None))
     assert box.sweep.run(clock()).released == 1
     assert box.deliver_next() == first
+
+
+def test_an_event_that_kills_its_worker_again_and_again_is_parked_and_others_go_on(box: Box, clock: Clock) -> None:
+    killer = box.accept("killer")
+    for _ in range(MOST_LOST_LEASES):
+        claimed = box.claim()
+        assert claimed is not None
+        assert claimed.id == killer
+        clock.forward(61)
+        assert box.sweep.run(clock()).lost_leases == 1
+    event, _ = box.desk.show(killer)
+    assert (event.state, event.error_code) == ("parked", "lost_lease")
+    other = box.accept("other", customer="2")
+    assert box.deliver_next() == other
+    box.desk.retry([killer], clock())
+    assert box.deliver_next() == killer

@@ -141,6 +141,7 @@ def upgrade() -> None:
         sa.Column("next_attempt_at", plugin.store.types.UtcDateTime(timezone=True), nullable=True),
         sa.Column("held_by", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("holds", sa.Boolean(), nullable=False),
+        sa.Column("lost_leases", sa.Integer(), nullable=False),
         sa.Column("lease_token", sa.String(length=32), nullable=True),
         sa.Column("lease_expires_at", plugin.store.types.UtcDateTime(timezone=True), nullable=True),
         sa.Column("progress", sa.JSON(), nullable=False),
