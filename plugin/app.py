@@ -3,6 +3,7 @@
 import hmac
 import ipaddress
 import random
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -179,6 +180,7 @@ class Services:
             lease=timedelta(seconds=self.settings.lease_s),
             clock=self.clock,
             digest=self.vault.digest_of,
+            pause=self.stopping.wait,
         )
 
     @cached_property
@@ -187,9 +189,14 @@ class Services:
         return Preview(self.database, self.vault, self.account_of, self.transport, self.settings.lease_s, self.clock)
 
     @cached_property
+    def stopping(self) -> threading.Event:
+        """Set when this process is to stop."""
+        return threading.Event()
+
+    @cached_property
     def drain(self) -> jobs.Drain:
         """Works the inbox off, in a worker."""
-        return jobs.Drain(self.courier, self.wake_ups, self.settings.delivery_threads, self.backlog.run)
+        return jobs.Drain(self.courier, self.wake_ups, self.settings.delivery_threads, self.backlog.run, self.stopping)
 
     def worker(self) -> SimpleWorker:
         """Return a worker that runs this process's jobs without a fork, so that connections to Engage stay open."""

@@ -5,7 +5,6 @@ each row that the bulk API refuses. A batch counts as done only when Engage's st
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,7 +44,10 @@ class _Merged:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Drains waiting profile changes by the thousand. digest: keyed hash of a value."""
+    """Drains waiting profile changes by the thousand.
+
+    digest: keyed hash of a value. pause: waits so many seconds, and tells whether this process is to stop.
+    """
 
     stores: Stores
     inbox: BulkInbox
@@ -54,7 +56,7 @@ class Backlog:
     lease: timedelta
     clock: Callable[[], datetime]
     digest: Callable[[object], str]
-    sleep: Callable[[float], None] = time.sleep
+    pause: Callable[[float], bool]
 
     def run(self) -> int:
         """Send one batch of each shop that has enough waiting; return how many changes ended."""
@@ -135,7 +137,8 @@ class Backlog:
             if since_prolonged > self.lease.total_seconds() / 4:
                 self.inbox.prolong(taken, self.clock(), self.lease)
                 since_prolonged = 0.0
-            self.sleep(pause)
+            if self.pause(pause):
+                raise TransientError("This worker stops; another one sends the changes again.", operation="bulk")
         return BatchStatus(finished=None)
 
     def _merge(self, shop: RegisteredShop, taken: Taken) -> tuple[list[_Merged], list[_Merged]]:

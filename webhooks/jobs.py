@@ -81,10 +81,18 @@ class WakeUps:
 
 
 class Drain:
-    """Works due events off, several at a time, until none is left or the time is up."""
+    """Works due events off, several at a time, until none is left or the time is up.
+
+    backlog: sends one batch in bulk and returns how many events it ended. stopping: set when this process is to stop.
+    """
 
     def __init__(
-        self, courier: Courier, wake_ups: WakeUps, threads: int, backlog: Callable[[], int] = lambda: 0
+        self,
+        courier: Courier,
+        wake_ups: WakeUps,
+        threads: int,
+        backlog: Callable[[], int],
+        stopping: threading.Event,
     ) -> None:
         self._courier = courier
         self._backlog = backlog
@@ -96,7 +104,7 @@ class Drain:
         self._claims = 0
         self._running = 0
         self._change = threading.Condition()
-        self._stopping = threading.Event()
+        self._stopping = stopping
 
     def run(self, event_id: int) -> None:
         """Drain. When the time is up and events are left, another wake-up goes on."""

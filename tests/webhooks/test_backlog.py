@@ -25,7 +25,7 @@ def backlog(rig: Any) -> Backlog:
         lease=LEASE,
         clock=rig.clock,
         digest=rig.stores.vault.digest_of,
-        sleep=lambda _seconds: None,
+        pause=lambda _seconds: False,
     )
 
 
@@ -131,7 +131,7 @@ def test_both_shapes_of_the_batch_id_and_a_slow_batch(rig: Any, backlog: Backlog
     for number in (1, 2, 3):
         change(rig, number, last_name="Slow")
     later(rig)
-    assert replace(backlog, sleep=time.sleep).run() == 3
+    assert replace(backlog, pause=lambda seconds: bool(time.sleep(seconds))).run() == 3
     assert rig.contacts()["p2@example.com"]["attributes"]["lastName"] == "Slow"
 
 
@@ -176,3 +176,12 @@ def test_an_event_of_another_kind_keeps_its_place(rig: Any, backlog: Backlog) ->
     assert [rig.event(event).state for event in (first, said, last)] == ["delivered", "pending", "pending"]
     rig.work()
     assert rig.contacts()["p1@example.com"]["attributes"]["lastName"] == "B"
+
+
+def test_a_worker_that_stops_gives_its_changes_back(rig: Any, backlog: Backlog) -> None:
+    events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
+    later(rig)
+    rig.options(bulk_delay_s=10_000)
+    assert replace(backlog, pause=lambda _seconds: True).run() == 0
+    assert {rig.event(event).state for event in events} == {"pending"}
+    assert {rig.event(event).attempts for event in events} == {0}
