@@ -31,6 +31,8 @@ MOST = 4000
 POLL_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 #: How long, in seconds, a batch may take before its rows are sent one by one: patching twice changes nothing.
 PATIENCE_S = 600.0
+#: One call of a batch saves thousands of single ones, which would otherwise take every slot of the rate.
+BATCH_LANE = Lane.RECEIPT
 
 
 @dataclass(slots=True)
@@ -87,7 +89,7 @@ class Backlog:
         return ended
 
     def _send_batch(self, shop: RegisteredShop, taken: Taken, contact_type: str, group: list[_Merged]) -> int:
-        client = self.client_of(shop).with_options(lane=Lane.BACKFILL)
+        client = self.client_of(shop).with_options(lane=BATCH_LANE)
         rows = [
             (one.contact.contact_id, ContactWrite({name: value for name, (value, _) in one.fields.items()}))
             for one in group

@@ -28,6 +28,8 @@ DRAIN_FOR_S = 20.0
 JOB_TIMEOUT_S = 600
 REDIS_PAUSE_S = 1.0
 BACKLOG_TURN = 4
+#: Seconds between looks for a batch when there was none, or another worker sends one.
+BULK_PAUSE_S = 1.0
 
 
 class WakeUps:
@@ -110,9 +112,9 @@ class Drain:
         """Drain. When the time is up and events are left, another wake-up goes on."""
         self._wake_ups.lower_flag(event_id)
         until = time.monotonic() + DRAIN_FOR_S
+        self._grow(until)
         bulk = threading.Thread(target=self._drain_in_bulk, args=(until,), name="backlog")
         bulk.start()
-        self._grow(until)
         with self._change:
             self._change.wait_for(lambda: self._running == 0)
         bulk.join()
@@ -144,10 +146,13 @@ class Drain:
                 self._change.notify_all()
 
     def _drain_in_bulk(self, until: float) -> None:
-        """Send batches beside the single events while there are enough for one."""
+        """Send batches beside the single events, for as long as those go on."""
         try:
-            while not self._stopping.is_set() and time.monotonic() < until and self._backlog():
-                pass
+            while not self._stopping.is_set() and time.monotonic() < until:
+                if not self._backlog():
+                    with self._change:
+                        if self._change.wait_for(lambda: self._running == 0, timeout=BULK_PAUSE_S):
+                            return
         except SQLAlchemyError as error:
             log.error("The database failed the backlog (%s); the sweep goes on with it", type(error).__name__)
 

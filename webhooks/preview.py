@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from plugin.engage.client import EngageClient
-from plugin.engage.rehearsal import PlannedCall, Rehearsal
+from plugin.engage.rehearsal import PlannedCall, Reads, Rehearsal
 from plugin.engage.transport import EngageAccount, Transport
 from plugin.errors import ConflictError
 from plugin.platforms.base import Delivery
@@ -46,30 +46,40 @@ class Preview:
 
         Raises NotFoundHereError, and ConflictError when its body is not kept any more.
         """
-        with self.database.rehearsal() as database:
-            return self._rehearse(database, event_id, ask=ask)
+        return self._rehearse(lambda _stores: event_id, ask=ask)
 
     def of_body(self, shop_name: str, topic: str, body: bytes, *, ask: bool = False) -> Previewed:
         """Rehearse a body that never came in.
 
         Raises NotFoundHereError for an unknown shop and ConflictError for a topic that is not for us.
         """
-        with self.database.rehearsal() as database:
-            stores = Stores.on(database, self.vault)
+        delivery = Delivery(topic, delivery_id=secrets.token_hex(16))
+
+        def store(stores: Stores) -> int:
             shop = stores.shops.get(shop_name)
             platform = PLATFORMS[shop.platform]
-            delivery = Delivery(topic, delivery_id=secrets.token_hex(16))
             new = new_event(stores.inbox, self.vault, shop, platform, delivery, body, self.clock())
             if new.state is State.IGNORED:
                 raise ConflictError(
                     f"{topic!r} would be ignored ({new.reason}); known are {', '.join(platform.topics)}."
                 )
-            return self._rehearse(database, stores.inbox.accept(new).event_id, ask=ask)
+            return stores.inbox.accept(new).event_id
 
-    def _rehearse(self, database: Database, event_id: int, *, ask: bool) -> Previewed:
+        return self._rehearse(store, ask=ask)
+
+    def _rehearse(self, event_of: Callable[[Stores], int], *, ask: bool) -> Previewed:
+        """Rehearse until every look-up has been asked, each time on an untouched database."""
+        reads = Reads(self.transport) if ask else None
+        while True:
+            with self.database.rehearsal() as database:
+                event_id = event_of(Stores.on(database, self.vault))
+                previewed = self._rehearse_once(database, event_id, Rehearsal(reads))
+            if reads is None or not reads.ask():
+                return previewed
+
+    def _rehearse_once(self, database: Database, event_id: int, rehearsal: Rehearsal) -> Previewed:
         stores = Stores.on(database, self.vault)
         desk = InboxDesk(database)
-        rehearsal = Rehearsal(self.transport if ask else None)
         lease = timedelta(seconds=self.lease_s)
         claimed = stores.inbox.claim_this(event_id, self.clock(), lease)
         seen = len(desk.show(event_id)[1])

@@ -1,9 +1,10 @@
 """A transport that sends nothing: it notes each call as it would go out, and answers as an Engage that knows nobody.
 
-With `ask`, calls that only read go to Engage, so that look-ups have their real answers.
+With `Reads`, calls that only read have Engage's real answers. They are asked between two rehearsals, never during one:
+a rehearsal keeps other writers of its database waiting.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -11,7 +12,7 @@ from urllib.parse import urlencode
 from plugin.engage.answers import Answer
 from plugin.engage.operations import Operation
 from plugin.engage.transport import EngageAccount, Transport
-from plugin.errors import EngageNotFoundError
+from plugin.errors import EngageError, EngageNotFoundError, TransientError
 
 #: Stands for the id of a contact that Engage would make or find.
 UNKNOWN_ID = "00000000-0000-0000-0000-000000000000"
@@ -28,11 +29,40 @@ class PlannedCall:
     assumed: str
 
 
-class Rehearsal(Transport):
-    """Notes calls in `calls` instead of sending them."""
+class Reads:
+    """Engage's answers to the calls of rehearsals that only read, by address."""
 
-    def __init__(self, real: Transport | None = None) -> None:
+    def __init__(self, real: Transport) -> None:
         self._real = real
+        self._answers: dict[str, Answer | EngageError] = {}
+        self._wanted: dict[str, Callable[[], Answer]] = {}
+
+    def answer(self, address: str, ask: Callable[[Transport], Answer]) -> Answer:
+        """Return what Engage answered. Raises its EngageError, and TransientError when it is yet to be asked."""
+        if address not in self._answers:
+            self._wanted[address] = lambda: ask(self._real)
+            raise TransientError("Engage is asked before the next rehearsal.", code="rehearsal")
+        known = self._answers[address]
+        if isinstance(known, EngageError):
+            raise known
+        return known
+
+    def ask(self) -> bool:
+        """Ask Engage what the last rehearsal wanted to know; False when that was nothing."""
+        wanted, self._wanted = self._wanted, {}
+        for address, ask in wanted.items():
+            try:
+                self._answers[address] = ask()
+            except EngageError as error:
+                self._answers[address] = error
+        return bool(wanted)
+
+
+class Rehearsal(Transport):
+    """Notes calls in `calls` instead of sending them. reads: where real answers to look-ups come from."""
+
+    def __init__(self, reads: Reads | None = None) -> None:
+        self._reads = reads
         self.calls: list[PlannedCall] = []
 
     def call(
@@ -47,9 +77,11 @@ class Rehearsal(Transport):
     ) -> Answer:
         """Note a call. Raises EngageNotFoundError for a look-up that is not asked."""
         address = operation.path.format_map(path or {}) + (f"?{urlencode(query)}" if query else "")
-        if self._real is not None and operation.method == "GET":
+        if self._reads is not None and operation.method == "GET":
             self._note(operation, address, body, "asked")
-            return self._real.call(account, operation, path=path, query=query, body=body, **options)
+            return self._reads.answer(
+                address, lambda real: real.call(account, operation, path=path, query=query, body=body, **options)
+            )
         status, data, assumed = _ANSWERS.get(operation.name, (200, None, "it succeeds"))
         if operation.method == "GET" and operation.name not in _ANSWERS:
             status, data, assumed = 200, [], "nothing is there"
