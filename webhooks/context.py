@@ -11,10 +11,11 @@ from plugin.engage.transport import CallRecord
 from plugin.store.contacts import Contacts
 from plugin.store.db import Database
 from plugin.store.erasure import Erasures
-from plugin.store.inbox import AttemptEntry, Claimed, Inbox, Write
+from plugin.store.inbox import AttemptEntry, Inbox, Write
 from plugin.store.orders import Orders
 from plugin.store.redemptions import Redemptions
 from plugin.store.shops import RegisteredShop, Shops
+from plugin.store.turns import Claimed
 from plugin.store.vault import Vault
 
 log = logging.getLogger(__name__)

@@ -23,9 +23,9 @@ from plugin.errors import (
 from plugin.events import CONTACT_KINDS, Kind
 from plugin.platforms.base import Delivery
 from plugin.platforms.registry import PLATFORMS
-from plugin.store.inbox import Claimed
 from plugin.store.models import State
 from plugin.store.shops import RegisteredShop
+from plugin.store.turns import Claimed
 from webhooks.context import Context, Stores, error_code
 from webhooks.handlers import HANDLERS
 

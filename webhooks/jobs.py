@@ -16,7 +16,7 @@ from rq.serializers import JSONSerializer
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.store.group_commit import GroupCommit
-from plugin.store.inbox import Claimed
+from plugin.store.turns import Claimed
 from webhooks.delivery import Courier
 
 log = logging.getLogger(__name__)

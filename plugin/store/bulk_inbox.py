@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session, aliased
 from plugin.events import Kind
 from plugin.store.contacts import Sent
 from plugin.store.db import Database, run
-from plugin.store.inbox import LIVE, release_next
 from plugin.store.models import ContactLink, ContactState, DeliveryAttempt, InboxEvent, State, is_in, is_unfinished
 from plugin.store.shops import RegisteredShop
+from plugin.store.turns import LIVE, release_next
 
 #: Marks a change that the bulk API is not for, or has refused: it is sent by itself.
 ONE_BY_ONE = "one_by_one"

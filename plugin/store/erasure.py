@@ -7,7 +7,6 @@ from sqlalchemy import ColumnElement, delete, or_, select, update
 
 from plugin.events import Kind
 from plugin.store.db import Database, changed_rows
-from plugin.store.inbox import let_go
 from plugin.store.models import (
     ConsentEntry,
     ContactLink,
@@ -19,6 +18,7 @@ from plugin.store.models import (
     State,
 )
 from plugin.store.shops import RegisteredShop
+from plugin.store.turns import let_go
 
 
 class Erasures:

@@ -5,51 +5,24 @@ none; whoever ends the row in front makes it due. What a crash leaves behind, th
 """
 
 import random
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import (
-    BindParameter,
-    ColumnElement,
-    Select,
-    Update,
-    and_,
-    bindparam,
-    case,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy import Update, and_, select, update
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from plugin.errors import ConflictError, LeaseLostError, NotFoundHereError
-from plugin.events import ALWAYS_KINDS, CONTACT_KINDS
 from plugin.store.db import Database, run
 from plugin.store.group_commit import GroupCommit
-from plugin.store.models import (
-    FINAL_STATES,
-    AcceptedCount,
-    DeliveryAttempt,
-    InboxEvent,
-    Shop,
-    State,
-    is_in,
-    is_unfinished,
-)
-from plugin.store.types import UtcDateTime
+from plugin.store.inbox_statements import FINISH, HAVE_WAITING, KEEP, LOG, RETRY, due_events
+from plugin.store.models import FINAL_STATES, AcceptedCount, InboxEvent, State, is_in
+from plugin.store.turns import Claimed, claim_some, lease_these, release_next, take_up
 
 COUNT_SHARDS = 16
-#: How many due events are looked at beyond those wanted: some of them must wait for others of their customer.
-SPARE = 3
 CLAIM_ROUNDS = 32
-#: An event that came within this time is live; older ones are backlog.
-LIVE = timedelta(seconds=30)
 MAX_ERROR_LENGTH = 1000
 #: An event that is due for longer than this should have been worked on: somebody must look.
 OVERDUE_AFTER = timedelta(seconds=60)
@@ -85,27 +58,6 @@ class Accepted:
     event_id: int
     duplicate: bool = False
     taken_up: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """An event that this worker holds under a lease. attempts counts the try that now begins."""
-
-    id: int
-    shop_id: int
-    platform: str
-    topic: str
-    kind: str
-    ordering_key: str
-    order_ref: str | None
-    meta: Mapping[str, str]
-    body: bytes
-    occurred_at: datetime
-    received_at: datetime
-    attempts: int
-    first_attempt_at: datetime
-    lease_token: str
-    progress: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +131,13 @@ class Inbox:
         the one that is due longest goes first. Counts the attempts before they begin.
         """
         for _ in range(CLAIM_ROUNDS):
-            looked_at, claimed = self._claim_some(now, lease, most, live_first=live_first)
+            try:
+                with self._database.transaction() as session:
+                    looked_at, claimed = claim_some(session, now, lease, most, live_first=live_first)
+            except OperationalError as error:
+                if not met_another(error):
+                    raise
+                continue
             if claimed or not looked_at:
                 return claimed
         return []
@@ -204,9 +162,9 @@ class Inbox:
                 row.progress = {}
             row.state = State.PENDING
             session.flush()
-            self._lease(session, event_id, now, lease)
-            session.refresh(row)
-            return _claimed(row)
+            claimed = lease_these(session, [event_id], now, lease)
+            assert claimed, "nobody else writes during a rehearsal, and the customer's other leases are gone"
+            return claimed[0]
 
     def more_is_due(self, now: datetime) -> bool:
         """Tell whether any event is due, so that another worker is worth waking."""
@@ -227,7 +185,7 @@ class Inbox:
         Raises LeaseLostError when another worker has the event.
         """
         values = {"progress": claimed.progress, "until": now + lease}
-        self._steps.run(_Step(_KEEP, claimed, values, entries, writes))
+        self._steps.run(_Step(KEEP, claimed, values, entries, writes))
 
     def finish(
         self,
@@ -254,7 +212,7 @@ class Inbox:
             "holds": holds and parked,
             "finished": None if parked else now,
         }
-        self._steps.run(_Step(_FINISH, claimed, values, entries, writes, releases_at=now))
+        self._steps.run(_Step(FINISH, claimed, values, entries, writes, releases_at=now))
 
     def retry_later(
         self,
@@ -282,7 +240,7 @@ class Inbox:
             "behind": claimed.id if lets_others_pass else None,
         }
         releases_at = claimed.received_at if lets_others_pass else None
-        self._steps.run(_Step(_RETRY, claimed, values, entries, writes, releases_at))
+        self._steps.run(_Step(RETRY, claimed, values, entries, writes, releases_at))
 
     def ordering_key_of_order(self, shop_id: int, order_ref: str) -> str | None:
         """Return the customer's ordering key that an earlier event of the same order has, or None."""
@@ -298,34 +256,6 @@ class Inbox:
                 .limit(1)
             )
 
-    def _claim_some(self, now: datetime, lease: timedelta, most: int, *, live_first: bool) -> tuple[int, list[Claimed]]:
-        """Look at the first due events; return how many there were and those that were leased."""
-        with self._database.transaction() as session:
-            due = self._candidates(session, now, most + SPARE, live_first=live_first)
-            leased: dict[int, str] = {}
-            for candidate in due:
-                if len(leased) == most:
-                    break
-                if not self._step_aside(session, candidate, now):
-                    token = self._lease(session, candidate.id, now, lease)
-                    if token is not None:
-                        leased[candidate.id] = token
-            rows = session.scalars(select(InboxEvent).where(InboxEvent.id.in_(leased))).all() if leased else []
-            order = list(leased)
-            claimed = sorted((_claimed(row) for row in rows), key=lambda one: order.index(one.id))
-        return len(due), claimed
-
-    def _candidates(self, session: Session, now: datetime, most: int, *, live_first: bool) -> list[Any]:
-        """Lock the first due events, without their bodies."""
-        found: list[Any] = []
-        if live_first:
-            found = list(session.execute(_LIVE_FIRST, {"now": now, "live": now - LIVE, "most": most}))
-        if len(found) < most:
-            known = {row.id for row in found}
-            oldest = session.execute(_OLDEST_FIRST, {"now": now, "most": most})
-            found += [row for row in oldest if row.id not in known]
-        return found
-
     def _duplicate(self, session: Session, new: NewEvent) -> Accepted:
         """Tell of a webhook that is known; a parked one that the shop sends again is taken up."""
         known = session.execute(
@@ -336,42 +266,14 @@ class Inbox:
         taken_up = known.state == State.PARKED and take_up(session, known.id, new.received_at)
         return Accepted(known.id, duplicate=True, taken_up=taken_up)
 
-    def _step_aside(self, session: Session, row: Any, now: datetime) -> bool:
-        """Tell whether the row must wait for another of its customer; if so, it is no longer due."""
-        place = {"shop_id": row.shop_id, "key": row.ordering_key, "at": row.occurred_at, "id": row.id}
-        in_front = session.scalar(_IN_FRONT, place)
-        if in_front is not None:
-            # Only under a lock on the row in front is it certain that whoever ends that row will see ours waiting. A row
-            # that is locked is ending just now: ours stays due. Waiting for it could be a deadlock.
-            front = session.execute(_LOCK_UNFINISHED, {"id": in_front}).one_or_none()
-            if front is not None:
-                run(session, _WAIT, {"row_id": row.id, "behind": None})
-                if front.state == State.PENDING and front.next_attempt_at is None:
-                    # it waited for ours, which went first and came back (a lost lease): now it is its turn
-                    run(session, _MAKE_DUE, {"row_id": in_front, "due": now})
-            return True
-        if row.kind not in CONTACT_KINDS:
-            return False
-        held_by = session.scalar(_PARKED_IN_FRONT, place)
-        if held_by is None:
-            return False
-        run(session, _WAIT, {"row_id": row.id, "behind": held_by})
-        release_next(session, row.shop_id, row.ordering_key, now)
-        return True
-
-    def _lease(self, session: Session, event_id: int, now: datetime, lease: timedelta) -> str | None:
-        """Lease a pending event; None when another worker leased an event of the same customer meanwhile."""
-        token = secrets.token_hex(16)
-        try:
-            with session.begin_nested():
-                run(session, _LEASE, {"row_id": event_id, "now": now, "token": token, "until": now + lease})
-        except IntegrityError:
-            return None
-        return token
-
     def _store_steps(self, waiting: Callable[[], Sequence["_Step"]]) -> list[Exception | None]:
         with self._database.transaction() as session:
-            return [_store_step(session, step) for step in waiting()]
+            steps = waiting()
+            results: list[Exception | None] = [_store_step(session, step) for step in steps]
+            stored = [step for step, error in zip(steps, results, strict=True) if error is None]
+            _log(session, stored)
+            _release(session, stored)
+            return results
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,19 +294,42 @@ def _store_step(session: Session, step: _Step) -> LeaseLostError | None:
     where = {"row_id": claimed.id, "token": claimed.lease_token}
     if run(session, step.statement, {**where, **step.values}) != 1:
         return LeaseLostError(f"Event {claimed.id} is no longer leased to this worker; it stops here.")
-    _log(session, claimed, step.entries)
     for write in step.writes:
         write(session)
-    if step.releases_at is not None:
-        release_next(session, claimed.shop_id, claimed.ordering_key, step.releases_at)
     return None
+
+
+def _log(session: Session, steps: Sequence[_Step]) -> None:
+    rows = [
+        {"event_id": step.claimed.id, "attempt": step.claimed.attempts, **asdict(entry)}
+        for step in steps
+        for entry in step.entries
+    ]
+    if rows:
+        session.connection().execute(LOG, rows)
+
+
+def _release(session: Session, steps: Sequence[_Step]) -> None:
+    """Make the next event due of each customer whose turn ended."""
+    turns = {(step.claimed.shop_id, step.claimed.ordering_key): step.releases_at for step in steps if step.releases_at}
+    if not turns:
+        return
+    values = {"shop_ids": sorted({shop_id for shop_id, _ in turns}), "keys": sorted({key for _, key in turns})}
+    for shop_id, key in session.connection().execute(HAVE_WAITING, values).all():
+        if releases_at := turns.get((shop_id, key)):
+            release_next(session, shop_id, key, releases_at)
 
 
 def is_of_one_row(error: Exception) -> bool:
     """Tell an error that the database has with one write, or with two that met, from one that it has with all."""
-    if isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) in RUN_AGAIN:
+    if isinstance(error, OperationalError) and met_another(error):
         return True
     return not isinstance(error, OperationalError | InterfaceError)
+
+
+def met_another(error: OperationalError) -> bool:
+    """Tell whether two transactions stood in each other's way, so that this one is simply run again."""
+    return getattr(error.orig, "sqlstate", None) in RUN_AGAIN
 
 
 def _row(new: NewEvent) -> dict[str, Any]:
@@ -431,164 +356,6 @@ def _row(new: NewEvent) -> dict[str, Any]:
         "holds": False,
         "finished_at": None if pending else new.received_at,
     }
-
-
-def due_events(now: datetime) -> Select[int]:
-    """Return the statement that selects the ids of due events of shops whose deliveries run."""
-    return select(InboxEvent.id).join(Shop, Shop.id == InboxEvent.shop_id).where(_is_due(now))
-
-
-def _is_due(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
-    """A stopped shop's events wait, but erasures and the like must go on after an uninstallation."""
-    goes = or_(Shop.stopped_reason.is_(None), InboxEvent.kind.in_(ALWAYS_KINDS))
-    return and_(is_in(State.PENDING), InboxEvent.next_attempt_at <= now, goes)
-
-
-# Statements of the busiest paths, made once: building one takes longer than running it.
-_COLUMNS = (InboxEvent.id, InboxEvent.shop_id, InboxEvent.ordering_key, InboxEvent.occurred_at, InboxEvent.kind)
-_NOW: BindParameter[datetime] = bindparam("now", type_=UtcDateTime())
-_DUE = select(*_COLUMNS).join(Shop, Shop.id == InboxEvent.shop_id).where(_is_due(_NOW)).limit(bindparam("most"))
-_LIVE_FIRST = (
-    _DUE.where(InboxEvent.received_at >= bindparam("live", type_=UtcDateTime()))
-    .order_by(InboxEvent.received_at, InboxEvent.id)
-    .with_for_update(skip_locked=True, of=InboxEvent)
-)
-_OLDEST_FIRST = _DUE.order_by(InboxEvent.next_attempt_at, InboxEvent.id).with_for_update(
-    skip_locked=True, of=InboxEvent
-)
-_SAME_KEY = and_(
-    is_unfinished(), InboxEvent.shop_id == bindparam("shop_id"), InboxEvent.ordering_key == bindparam("key")
-)
-_AT: BindParameter[datetime] = bindparam("at", type_=UtcDateTime())
-_EARLIER = or_(InboxEvent.occurred_at < _AT, and_(InboxEvent.occurred_at == _AT, InboxEvent.id < bindparam("id")))
-_IN_FRONT = (
-    select(InboxEvent.id)
-    .where(_SAME_KEY, or_(is_in(State.LEASED), and_(is_in(State.PENDING), InboxEvent.held_by.is_(None), _EARLIER)))
-    .order_by(case((is_in(State.LEASED), 0), else_=1), InboxEvent.occurred_at, InboxEvent.id)
-    .limit(1)
-)
-_PARKED_IN_FRONT = (
-    select(InboxEvent.id)
-    .where(_SAME_KEY, _EARLIER, is_in(State.PARKED), InboxEvent.holds)
-    .order_by(InboxEvent.occurred_at, InboxEvent.id)
-    .limit(1)
-)
-_LOCK_UNFINISHED = (
-    select(InboxEvent.state, InboxEvent.next_attempt_at)
-    .where(InboxEvent.id == bindparam("id"), is_in(State.PENDING) | is_in(State.LEASED))
-    .with_for_update(skip_locked=True)
-)
-_WAIT = (
-    update(InboxEvent)
-    .where(InboxEvent.id == bindparam("row_id"))
-    .values(next_attempt_at=None, held_by=bindparam("behind"))
-)
-_LEASE = (
-    update(InboxEvent)
-    .where(InboxEvent.id == bindparam("row_id"), is_in(State.PENDING))
-    .values(
-        state=State.LEASED,
-        held_by=None,
-        attempts=InboxEvent.attempts + 1,
-        first_attempt_at=func.coalesce(InboxEvent.first_attempt_at, _NOW),
-        lease_token=bindparam("token"),
-        lease_expires_at=bindparam("until", type_=UtcDateTime()),
-    )
-)
-_LEASED_TO_US = update(InboxEvent).where(
-    InboxEvent.id == bindparam("row_id"), is_in(State.LEASED), InboxEvent.lease_token == bindparam("token")
-)
-_KEEP = _LEASED_TO_US.values(progress=bindparam("progress"), lease_expires_at=bindparam("until", type_=UtcDateTime()))
-_FINISH = _LEASED_TO_US.values(
-    state=bindparam("to_state"),
-    progress=bindparam("progress"),
-    last_error=bindparam("error"),
-    error_code=bindparam("code"),
-    holds=bindparam("holds"),
-    finished_at=bindparam("finished", type_=UtcDateTime()),
-    lease_token=None,
-    lease_expires_at=None,
-    next_attempt_at=None,
-)
-_RETRY = _LEASED_TO_US.values(
-    state=State.PENDING,
-    progress=bindparam("progress"),
-    attempts=bindparam("tries"),
-    last_error=bindparam("error"),
-    error_code=bindparam("code"),
-    next_attempt_at=bindparam("due", type_=UtcDateTime()),
-    held_by=bindparam("behind"),
-    lease_token=None,
-    lease_expires_at=None,
-)
-_FIRST_WAITING = (
-    select(InboxEvent.id)
-    .where(
-        is_in(State.PENDING),
-        InboxEvent.next_attempt_at.is_(None),
-        InboxEvent.held_by.is_(None),
-        InboxEvent.shop_id == bindparam("shop_id"),
-        InboxEvent.ordering_key == bindparam("key"),
-    )
-    .order_by(InboxEvent.occurred_at, InboxEvent.id)
-    .limit(1)
-)
-_MAKE_DUE = (
-    update(InboxEvent)
-    .where(InboxEvent.id == bindparam("row_id"))
-    .values(next_attempt_at=bindparam("due", type_=UtcDateTime()))
-)
-_LOG = insert(DeliveryAttempt)
-
-
-def release_next(session: Session, shop_id: int, ordering_key: str, now: datetime) -> None:
-    """Make the customer's first waiting event due."""
-    head = session.scalar(_FIRST_WAITING, {"shop_id": shop_id, "key": ordering_key})
-    if head is not None:
-        run(session, _MAKE_DUE, {"row_id": head, "due": now})
-
-
-def take_up(session: Session, event_id: int, now: datetime) -> bool:
-    """Make a parked event pending again with its attempts at zero. Finished steps stay finished."""
-    taken = update(InboxEvent).where(InboxEvent.id == event_id, is_in(State.PARKED))
-    values = {"state": State.PENDING, "attempts": 0, "first_attempt_at": None, "next_attempt_at": now}
-    if run(session, taken.values(**values, held_by=None, holds=False, lost_leases=0)) != 1:
-        return False
-    let_go(session, event_id)
-    return True
-
-
-def let_go(session: Session, event_id: int) -> None:
-    """Let events that waited for a parked one wait for their turn instead."""
-    run(session, update(InboxEvent).where(InboxEvent.held_by == event_id).values(held_by=None))
-
-
-def _claimed(row: InboxEvent) -> Claimed:
-    assert row.lease_token is not None
-    assert row.first_attempt_at is not None
-    return Claimed(
-        id=row.id,
-        shop_id=row.shop_id,
-        platform=row.platform,
-        topic=row.topic,
-        kind=row.kind,
-        ordering_key=row.ordering_key,
-        order_ref=row.order_ref,
-        meta=row.meta,
-        body=row.body or b"",
-        occurred_at=row.occurred_at,
-        received_at=row.received_at,
-        attempts=row.attempts,
-        first_attempt_at=row.first_attempt_at,
-        lease_token=row.lease_token,
-        progress=dict(row.progress),
-    )
-
-
-def _log(session: Session, claimed: Claimed, entries: Sequence[AttemptEntry]) -> None:
-    if entries:
-        rows = [{"event_id": claimed.id, "attempt": claimed.attempts, **asdict(entry)} for entry in entries]
-        session.connection().execute(_LOG, rows)
 
 
 def _short(text: str | None) -> str | None:

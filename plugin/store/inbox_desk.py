@@ -9,8 +9,10 @@ from sqlalchemy import ColumnElement, func, literal_column, select, update
 
 from plugin.errors import ConflictError, NotFoundHereError
 from plugin.store.db import Database
-from plugin.store.inbox import OVERDUE_AFTER, due_events, let_go, release_next, take_up
+from plugin.store.inbox import OVERDUE_AFTER
+from plugin.store.inbox_statements import due_events
 from plugin.store.models import AcceptedCount, DeliveryAttempt, InboxEvent, Shop, State, is_in
+from plugin.store.turns import let_go, release_next, take_up
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from sqlalchemy import and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from plugin.store.db import Database, run
-from plugin.store.inbox import OVERDUE_AFTER, due_events
+from plugin.store.inbox import OVERDUE_AFTER
+from plugin.store.inbox_statements import due_events
 from plugin.store.models import DeliveryAttempt, InboxEvent, NamedLease, State, UsedToken, is_in, is_unfinished
 from plugin.store.shops import RegisteredShop
 

@@ -30,11 +30,12 @@ from tests_support import Clock
 from plugin.errors import LeaseLostError
 from plugin.events import CONTACT_KINDS, Kind
 from plugin.store.db import Database
-from plugin.store.inbox import Claimed, Inbox, NewEvent
+from plugin.store.inbox import Inbox, NewEvent
 from plugin.store.inbox_desk import InboxDesk
 from plugin.store.models import AcceptedCount, DeliveryAttempt, InboxEvent, State
 from plugin.store.shops import RegisteredShop
 from plugin.store.sweep import Sweep
+from plugin.store.turns import Claimed
 
 LEASE = timedelta(seconds=60)
 CUSTOMERS = st.sampled_from("aab")
