@@ -43,7 +43,7 @@ class Settings:
     engage_rate: int = 50
     lease_s: float = 120.0
     max_body_bytes: int = 5 * 1024 * 1024
-    delivery_threads: int = 8
+    delivery_threads: int = 16
     web_threads: int = 16
     allow_private_shops: bool = False
     metrics_token: str | None = field(default=None, repr=False)
@@ -92,7 +92,7 @@ def load_settings(*, port: int = DEFAULT_PORT, shared_services: bool = False) ->
         ),
         "lease_s": env.float("LEASE_S", 120.0, validate=Range(min=5, max=3600, error="must be 5 to 3600 seconds")),
         "max_body_bytes": env.int("MAX_BODY_BYTES", 5 * 1024 * 1024, validate=Range(min=1024, max=64 * 1024 * 1024)),
-        "delivery_threads": env.int("DELIVERY_THREADS", 8, validate=Range(min=1, max=64)),
+        "delivery_threads": env.int("DELIVERY_THREADS", 16, validate=Range(min=1, max=64)),
         "web_threads": env.int("WEB_THREADS", 16, validate=Range(min=1, max=128)),
         "allow_private_shops": env.bool("ALLOW_PRIVATE_SHOPS", False),
         "metrics_token": env.str(

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from plugin.store.db import Database
+from plugin.store.db import Database, changed_rows
 from plugin.store.models import ConsentEntry, ContactLink, ContactState, NamedLease
 from plugin.store.shops import RegisteredShop
 from plugin.store.types import UtcDateTime
@@ -142,16 +142,19 @@ class Contacts:
         """Add fields to what was sent, note the contact type, and let cached pages of the contact be forgotten."""
         connection = session.connection()
         place = _place(shop, contact_id)
+        new = {name: [sent.digest, sent.at.isoformat()] for name, sent in fields.items()}
+        step = 1 if forget_cached else 0
         row = connection.execute(_STATE_LOCKED, place).one_or_none()
         if row is None:
-            made = {**place, "contact_type": None, "sent": {}, "generation": 1, "updated_at": now}
-            connection.execute(self._make_state, made)
+            made = {**place, "contact_type": contact_type, "sent": new, "generation": 1 + step, "updated_at": now}
+            if changed_rows(connection.execute(self._make_state, made)):
+                return
             row = connection.execute(_STATE_LOCKED, place).one()
         values = {
             "row_id": row.id,
-            "all_sent": {**row.sent, **{name: [sent.digest, sent.at.isoformat()] for name, sent in fields.items()}},
+            "all_sent": {**row.sent, **new},
             "type": contact_type or row.contact_type,
-            "next": row.generation + (1 if forget_cached else 0),
+            "next": row.generation + step,
             "now": now,
         }
         connection.execute(_CHANGE_STATE, values)

@@ -83,6 +83,14 @@ class Database:
             return cast("Insert", sqlite.insert(table))
         return postgresql.insert(table)
 
+    def read_in_order_of_index(self, session: Session) -> None:
+        """Make the session's next queries with ORDER BY and LIMIT walk an index from its start.
+
+        PostgreSQL's statistics of a queue are old as soon as they are made: it takes many rows for few, and sorts all.
+        """
+        if not self.sqlite:
+            session.connection().exec_driver_sql("SET LOCAL enable_sort = off")
+
     def check(self) -> None:
         """Ask the database for one row. Raises what the driver raises."""
         with self.reading() as session:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from plugin.errors import ConflictError, LeaseLostError, NotFoundHereError
 from plugin.store.db import Database, run
 from plugin.store.group_commit import GroupCommit
-from plugin.store.inbox_statements import FINISH, HAVE_WAITING, KEEP, LOG, RETRY, due_events
+from plugin.store.inbox_statements import FINISH, HAVE_WAITING, KEEP, LEASES, LOG, RETRY, due_events
 from plugin.store.models import FINAL_STATES, AcceptedCount, InboxEvent, State, is_in
 from plugin.store.turns import Claimed, claim_some, lease_these, release_next, take_up
 
@@ -133,6 +133,7 @@ class Inbox:
         for _ in range(CLAIM_ROUNDS):
             try:
                 with self._database.transaction() as session:
+                    self._database.read_in_order_of_index(session)
                     looked_at, claimed = claim_some(session, now, lease, most, live_first=live_first)
             except OperationalError as error:
                 if not met_another(error):
@@ -269,11 +270,15 @@ class Inbox:
     def _store_steps(self, waiting: Callable[[], Sequence["_Step"]]) -> list[Exception | None]:
         with self._database.transaction() as session:
             steps = waiting()
-            results: list[Exception | None] = [_store_step(session, step) for step in steps]
-            stored = [step for step, error in zip(steps, results, strict=True) if error is None]
+            held = _held(session, steps)
+            stored = [step for step in steps if step.claimed.id in held]
+            _change_rows(session, stored)
+            for step in stored:
+                for write in step.writes:
+                    write(session)
             _log(session, stored)
             _release(session, stored)
-            return results
+            return [None if step.claimed.id in held else _lost(step) for step in steps]
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,15 +293,24 @@ class _Step:
     releases_at: datetime | None = None
 
 
-def _store_step(session: Session, step: _Step) -> LeaseLostError | None:
-    """Store a step. Where the lease is lost, nothing is done, and the error is returned: others share the commit."""
-    claimed = step.claimed
-    where = {"row_id": claimed.id, "token": claimed.lease_token}
-    if run(session, step.statement, {**where, **step.values}) != 1:
-        return LeaseLostError(f"Event {claimed.id} is no longer leased to this worker; it stops here.")
-    for write in step.writes:
-        write(session)
-    return None
+def _held(session: Session, steps: Sequence[_Step]) -> set[int]:
+    """Lock the events of steps, and return those whose lease holds."""
+    tokens = {step.claimed.id: step.claimed.lease_token for step in steps}
+    rows = session.connection().execute(LEASES, {"row_ids": list(tokens)})
+    return {event_id for event_id, token in rows if token == tokens[event_id]}
+
+
+def _lost(step: _Step) -> LeaseLostError:
+    return LeaseLostError(f"Event {step.claimed.id} is no longer leased to this worker; it stops here.")
+
+
+def _change_rows(session: Session, steps: Sequence[_Step]) -> None:
+    """Change the rows of steps, those of one statement in one call."""
+    rows: dict[Update, list[dict[str, Any]]] = {}
+    for step in steps:
+        rows.setdefault(step.statement, []).append({"row_id": step.claimed.id, **step.values})
+    for statement, values in rows.items():
+        session.connection().execute(statement, values)
 
 
 def _log(session: Session, steps: Sequence[_Step]) -> None:

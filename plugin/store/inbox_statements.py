@@ -9,7 +9,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    exists,
     func,
     insert,
     or_,
@@ -70,10 +69,12 @@ _MATE_EARLIER = or_(
     _mate.occurred_at < InboxEvent.occurred_at,
     and_(_mate.occurred_at == InboxEvent.occurred_at, _mate.id < InboxEvent.id),
 )
-#: Which of several events must wait for another of their customer.
+#: Which of several events must wait for another of their customer. A subquery of one row, not EXISTS: PostgreSQL makes
+#: a join of all unfinished events of that.
 BLOCKED = select(InboxEvent.id).where(
     InboxEvent.id.in_(bindparam("row_ids", expanding=True)),
-    exists().where(
+    select(_mate.id)
+    .where(
         is_unfinished(_mate),
         _mate.shop_id == InboxEvent.shop_id,
         _mate.ordering_key == InboxEvent.ordering_key,
@@ -83,22 +84,22 @@ BLOCKED = select(InboxEvent.id).where(
             and_(is_in(State.PENDING, _mate), _mate.held_by.is_(None), _MATE_EARLIER),
             and_(is_in(State.PARKED, _mate), _mate.holds, _MATE_EARLIER, InboxEvent.kind.in_(CONTACT_KINDS)),
         ),
-    ),
+    )
+    .limit(1)
+    .scalar_subquery()
+    .is_not(None),
 )
-WAIT = (
-    update(InboxEvent)
-    .where(InboxEvent.id == bindparam("row_id"))
-    .values(next_attempt_at=None, held_by=bindparam("behind"))
-)
+_THIS = update(InboxEvent).where(InboxEvent.id == bindparam("row_id"))
+WAIT = _THIS.values(next_attempt_at=None, held_by=bindparam("behind"))
 _CLAIMED = (
     InboxEvent.id, InboxEvent.shop_id, InboxEvent.platform, InboxEvent.topic, InboxEvent.kind, InboxEvent.ordering_key,
     InboxEvent.order_ref, InboxEvent.meta, InboxEvent.body, InboxEvent.occurred_at, InboxEvent.received_at,
     InboxEvent.attempts, InboxEvent.first_attempt_at, InboxEvent.lease_token, InboxEvent.progress,
 )  # fmt: skip
-#: A lease returns the row, so that it need not be read again.
+#: For rows that this transaction has locked. Returns them, so that they need not be read again.
 LEASE = (
     update(InboxEvent)
-    .where(InboxEvent.id.in_(bindparam("row_ids", expanding=True)), is_in(State.PENDING))
+    .where(InboxEvent.id.in_(bindparam("row_ids", expanding=True)))
     .values(
         state=State.LEASED,
         held_by=None,
@@ -109,11 +110,15 @@ LEASE = (
     )
     .returning(*_CLAIMED)
 )
-_LEASED_TO_US = update(InboxEvent).where(
-    InboxEvent.id == bindparam("row_id"), is_in(State.LEASED), InboxEvent.lease_token == bindparam("token")
+#: Which of several events are leased, to whom; locked in an order, so that two transactions never wait for each other.
+LEASES = (
+    select(InboxEvent.id, InboxEvent.lease_token)
+    .where(InboxEvent.id.in_(bindparam("row_ids", expanding=True)), is_in(State.LEASED))
+    .order_by(InboxEvent.id)
+    .with_for_update()
 )
-KEEP = _LEASED_TO_US.values(progress=bindparam("progress"), lease_expires_at=bindparam("until", type_=UtcDateTime()))
-FINISH = _LEASED_TO_US.values(
+KEEP = _THIS.values(progress=bindparam("progress"), lease_expires_at=bindparam("until", type_=UtcDateTime()))
+FINISH = _THIS.values(
     state=bindparam("to_state"),
     progress=bindparam("progress"),
     last_error=bindparam("error"),
@@ -124,7 +129,7 @@ FINISH = _LEASED_TO_US.values(
     lease_expires_at=None,
     next_attempt_at=None,
 )
-RETRY = _LEASED_TO_US.values(
+RETRY = _THIS.values(
     state=State.PENDING,
     progress=bindparam("progress"),
     attempts=bindparam("tries"),
@@ -156,9 +161,5 @@ HAVE_WAITING = (
     )
     .distinct()
 )
-MAKE_DUE = (
-    update(InboxEvent)
-    .where(InboxEvent.id == bindparam("row_id"))
-    .values(next_attempt_at=bindparam("due", type_=UtcDateTime()))
-)
+MAKE_DUE = _THIS.values(next_attempt_at=bindparam("due", type_=UtcDateTime()))
 LOG = insert(DeliveryAttempt)

@@ -78,7 +78,7 @@ def claim_some(
 
 
 def lease_these(session: Session, ids: Sequence[int], now: datetime, lease: timedelta) -> list[Claimed] | None:
-    """Lease pending events of different customers, in the order of ids.
+    """Lease pending events of different customers, which this transaction has locked, in the order of ids.
 
     None, and nothing is leased, when another worker has leased an event of one of the customers meanwhile.
     """
