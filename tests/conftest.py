@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 from tests_support import Clock, service_url
 
 from plugin.store.db import Database
+from plugin.store.models import Base
 from plugin.store.shops import NewShop, RegisteredShop, Shops
 from plugin.store.vault import Vault
 
@@ -63,10 +64,9 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     else:
         made = Database(request.getfixturevalue("postgresql_url"))
         made.migrate()
-        tables = "accepted_counts, delivery_attempts, erasures, redemptions, shop_orders, consent_entries"
-        more = "contact_states, contact_links, named_leases, used_tokens, inbox_events, shops"
+        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
         with made.transaction() as session:
-            session.execute(text(f"TRUNCATE {tables}, {more} RESTART IDENTITY CASCADE"))
+            session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
     yield made
     made.close()
 
