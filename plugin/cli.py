@@ -10,6 +10,7 @@ from plugin.commands.doctor import doctor
 from plugin.commands.events import events, status
 from plugin.commands.preview import preview
 from plugin.commands.shops import shops
+from plugin.commands.woocommerce import woocommerce
 from plugin.embedded_redis import EmbeddedRedis
 from plugin.errors import ConfigurationError
 from plugin.metrics import forget_figures
@@ -126,7 +127,7 @@ def sandbox(port: int) -> None:
         raise ConfigurationError([f"The sandbox cannot listen on port {port}: {error.strerror}."]) from error
 
 
-for command in (shops, status, events, preview, doctor, demo):
+for command in (shops, status, events, preview, doctor, demo, woocommerce):
     main.add_command(command)
 
 

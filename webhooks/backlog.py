@@ -22,6 +22,7 @@ from plugin.platforms.registry import PLATFORMS
 from plugin.store.bulk_inbox import ONE_BY_ONE, BulkInbox, Change, KnownContact, Taken
 from plugin.store.contacts import Sent
 from plugin.store.shops import RegisteredShop
+from webhooks.collected import with_collected_consents
 from webhooks.contact_fields import attributes_of
 from webhooks.context import Stores
 
@@ -194,7 +195,8 @@ def _update_of(shop: RegisteredShop, change: Change) -> CustomerUpdated | None:
     """Map a change; None for one that is more, or something else, than a customer's new data."""
     delivery = Delivery(topic=change.topic, meta=change.meta)
     try:
-        events = PLATFORMS[shop.platform].normalise(delivery, change.body, change.received_at).events
+        mapped = PLATFORMS[shop.platform].normalise(delivery, change.body, change.received_at)
+        events = with_collected_consents(mapped, shop.settings.consent_fields, change.received_at).events
     except PayloadError:
         return None
     if len(events) != 1 or not isinstance(events[0], CustomerUpdated):

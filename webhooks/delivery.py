@@ -21,13 +21,14 @@ from plugin.errors import (
     UnauthorisedError,
 )
 from plugin.events import CONTACT_KINDS, Kind
-from plugin.platforms.base import Delivery
 from plugin.platforms.registry import PLATFORMS
 from plugin.store.models import State
 from plugin.store.shops import RegisteredShop
 from plugin.store.turns import Claimed
+from webhooks.collected import with_collected_consents
 from webhooks.context import Context, Stores, error_code
 from webhooks.handlers import HANDLERS
+from webhooks.supplement import supplemented
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class Courier:
     """Takes due events one by one. Safe to use from several threads.
 
     client_of: gives a shop's Engage client. open_time: how long the breaker of a shop's key was open in all.
-    count: told (shop, outcome) of each try.
+    count: told (shop, outcome) of each try. ask_shop: whether what a webhook leaves out is read from the shop.
     """
 
     stores: Stores
@@ -51,6 +52,7 @@ class Courier:
     clock: Callable[[], datetime]
     spread: Callable[[], float]
     count: Callable[[str, str], None]
+    ask_shop: bool = True
 
     def claim(self, most: int = 1, *, live_first: bool = True) -> list[Claimed]:
         """Take up to `most` due events of different customers."""
@@ -124,8 +126,10 @@ class Courier:
 
     def _handle(self, context: Context) -> str:
         claimed = context.claimed
-        delivery = Delivery(topic=claimed.topic, meta=claimed.meta)
-        mapped = PLATFORMS[claimed.platform].normalise(delivery, claimed.body, claimed.received_at)
+        platform = PLATFORMS[claimed.platform]
+        delivery = supplemented(context, platform, ask=self.ask_shop)
+        mapped = platform.normalise(delivery, claimed.body, claimed.received_at)
+        mapped = with_collected_consents(mapped, context.shop.settings.consent_fields, claimed.received_at)
         if claimed.attempts == 1 and mapped.events:
             context.note("mapped", ", ".join(type(event).__name__ for event in mapped.events))
         for remark in mapped.notes:

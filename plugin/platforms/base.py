@@ -4,7 +4,7 @@ A platform knows its shop's headers, signatures and bodies, and nothing of inbox
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -219,6 +219,18 @@ class Platform(Protocol):
     def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
         """Map a stored webhook. Raises PayloadError that names the field."""
 
+    def unread_refunds(self, delivery: Delivery, body: bytes) -> tuple[str, ...]:
+        """Return the ids of refunds that a body names without their lines, without raising; mostly none.
+
+        Those that are new are read with `read_refunds` before the mapping, which itself never asks anybody.
+        """
+
+    def read_refunds(self, shop: ShopAccess, order_id: str, wanted: Collection[str]) -> Mapping[str, str]:
+        """Read refunds of an order from the shop; what it returns is kept with the event and is in `Delivery.meta`.
+
+        Empty where nothing is installed to read with. Raises ShopApiError, ShopAwayError.
+        """
+
     def shopper_of_token(self, token: str, shop: ShopAccess, now: datetime) -> ShopperProof:
         """Check the platform's own token of a logged-in shopper. Raises VerificationError, UnverifiableError."""
 
@@ -253,6 +265,14 @@ class PlainPlatform:
     def claimed_domain(self, _request: WebhookRequest) -> str | None:
         """No app-wide webhooks."""
         return None
+
+    def unread_refunds(self, _delivery: Delivery, _body: bytes) -> tuple[str, ...]:
+        """Every refund comes with its lines."""
+        return ()
+
+    def read_refunds(self, _shop: ShopAccess, _order_id: str, _wanted: Collection[str]) -> Mapping[str, str]:
+        """Nothing is read at delivery."""
+        return {}
 
     def shopper_of_token(self, _token: str, _shop: ShopAccess, _now: datetime) -> ShopperProof:
         """No token but the one that DESIGN describes for every platform."""

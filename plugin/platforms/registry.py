@@ -6,5 +6,8 @@ from types import MappingProxyType
 from plugin.platforms.base import Platform
 from plugin.platforms.shopify import SHOPIFY
 from plugin.platforms.standard import STANDARD
+from plugin.platforms.woocommerce import WOOCOMMERCE
 
-PLATFORMS: Mapping[str, Platform] = MappingProxyType({platform.slug: platform for platform in (SHOPIFY, STANDARD)})
+PLATFORMS: Mapping[str, Platform] = MappingProxyType(
+    {platform.slug: platform for platform in (SHOPIFY, STANDARD, WOOCOMMERCE)}
+)

@@ -1,0 +1,123 @@
+"""engage-plugin woocommerce: keys that were made by hand, webhooks, and taking the plugin out of a shop."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from plugin.app import Services
+from plugin.commands.common import explained, opened
+from plugin.errors import ConfigurationError, NotFoundHereError
+from plugin.platforms.woocommerce.api import WooApi, api_of, prove
+from plugin.platforms.woocommerce.rest import check_keys
+from plugin.store.shops import RegisteredShop
+
+SLUG = "woocommerce"
+
+
+@click.group()
+def woocommerce() -> None:
+    """Connect a WooCommerce shop by hand, or take the plugin out of it."""
+
+
+@woocommerce.command()
+@click.argument("name")
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with the consumer key on one line and the secret on the next.",
+)
+@click.option("--key", envvar="WOOCOMMERCE_KEY", hidden=True, expose_value=True)
+@click.option("--secret", envvar="WOOCOMMERCE_SECRET", hidden=True, expose_value=True)
+@explained
+def keys(name: str, path: Path | None, key: str | None, secret: str | None) -> None:
+    """Prove and store a shop's REST keys, and make its webhooks.
+
+    The keys are asked for, so that they stay out of the shell's history, or read from --file, or from the environment:
+    WOOCOMMERCE_KEY and WOOCOMMERCE_SECRET.
+
+    Example: engage-plugin woocommerce keys web-se
+    """
+    with opened() as services:
+        shop = _shop(services, name)
+        key, secret = _given(path, key, secret)
+        faults = check_keys(key, secret)
+        if faults:
+            raise ConfigurationError(faults)
+        credentials = prove(shop, key, secret)
+        services.install_desk.keep(name, credentials)
+        click.echo(f"{name}: the keys work and are stored.")
+        _show(_api(services, name).repair(_address(services, shop)))
+
+
+@woocommerce.command()
+@click.argument("name")
+@explained
+def hooks(name: str) -> None:
+    """Make, correct or switch on the shop's webhooks. Example: engage-plugin woocommerce hooks web-se"""
+    with opened() as services:
+        shop = _shop(services, name)
+        _show(_api(services, name).repair(_address(services, shop)))
+
+
+@woocommerce.command()
+@click.argument("name")
+@explained
+def uninstall(name: str) -> None:
+    """Delete our webhooks in the shop and forget its keys; contacts, receipts and links stay.
+
+    Example: engage-plugin woocommerce uninstall web-se
+    """
+    with opened() as services:
+        _shop(services, name)
+        _show(_api(services, name).remove())
+        services.stores.shops.keep_credentials(name, {})
+        click.echo(
+            f"{name}: the keys are forgotten here; revoke them under WooCommerce > Settings > Advanced > REST API. Links to "
+            "contacts, orders and consents are kept, for a new installation and for refunds."
+        )
+
+
+def _shop(services: Services, name: str) -> RegisteredShop:
+    shop = services.stores.shops.get(name)
+    if shop.platform != SLUG:
+        raise NotFoundHereError(f"The shop {name!r} is on {shop.platform}, not on WooCommerce.")
+    return shop
+
+
+def _api(services: Services, name: str) -> WooApi:
+    def keep(credentials: Mapping[str, Any]) -> None:
+        services.stores.shops.keep_credentials(name, credentials)
+
+    api = api_of(services.stores.shops.get(name), keep)
+    if api is None:
+        raise NotFoundHereError(
+            f"No keys of {name} are stored: `engage-plugin shops install {name}` says how to get some."
+        )
+    return api
+
+
+def _address(services: Services, shop: RegisteredShop) -> str:
+    return f"{services.settings.public_url}/webhooks/{SLUG}/{shop.name}"
+
+
+def _given(path: Path | None, key: str | None, secret: str | None) -> tuple[str, str]:
+    if path is not None:
+        text = path.read_text(encoding="utf-8").strip()
+        if text.startswith("{"):
+            found = json.loads(text)
+            return str(found.get("consumer_key", "")), str(found.get("consumer_secret", ""))
+        first, _, second = text.partition("\n")
+        return first.strip(), second.strip()
+    return (
+        (key or click.prompt("Consumer key (ck_...)", hide_input=True)).strip(),
+        (secret or click.prompt("Consumer secret (cs_...)", hide_input=True)).strip(),
+    )
+
+
+def _show(done: tuple[str, ...]) -> None:
+    for line in done or ("Every webhook is as it should be.",):
+        click.echo(line)
