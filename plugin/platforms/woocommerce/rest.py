@@ -109,20 +109,23 @@ def base_of(shop: ShopAccess) -> str:
 
     Keys travel with every request, so plain http is for private networks alone.
     """
-    typed = (shop.shop_domain or "").strip().rstrip("/")
+    typed = (shop.shop_domain or "").strip()
     if not typed:
         raise ShopApiError(
             f"The shop {shop.name!r} has no address: register it with --shop-domain, such as shop.example or shop.example/shop."
         )
     address = typed if "://" in typed else f"https://{typed}"
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise ShopApiError(f"The address of the shop {shop.name!r} must be like https://shop.example.")
     if parts.scheme == "http" and not _is_private(parts.hostname):
         raise ShopApiError(
             f"The address of the shop {shop.name!r} must begin with https://: over http its keys could be read on the way."
         )
-    return address
+    return address.rstrip("/")
 
 
 def check_keys(key: str, secret: str) -> list[str]:
