@@ -1,6 +1,7 @@
 """engage-plugin woocommerce: keys that were made by hand, webhooks, and taking the plugin out of a shop."""
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import click
 from plugin.app import Services
 from plugin.commands.common import explained, opened
 from plugin.errors import ConfigurationError, NotFoundHereError
+from plugin.platforms.woocommerce import __file__ as platform_folder
 from plugin.platforms.woocommerce.api import WooApi, api_of, prove
 from plugin.platforms.woocommerce.rest import check_keys
 from plugin.store.shops import RegisteredShop
 
 SLUG = "woocommerce"
+COMPANION = "engage-crm"
 
 
 @click.group()
@@ -79,6 +82,28 @@ def uninstall(name: str) -> None:
             f"{name}: the keys are forgotten here; revoke them under WooCommerce > Settings > Advanced > REST API. Links to "
             "contacts, orders and consents are kept, for a new installation and for refunds."
         )
+
+
+@woocommerce.command()
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path(f"{COMPANION}.zip"),
+    show_default=True,
+    help="Where to write it.",
+)
+@explained
+def companion(out: Path) -> None:
+    """Write the companion plugin as the file that WordPress uploads. Example: engage-plugin woocommerce companion"""
+    folder = Path(platform_folder).parent / "companion" / COMPANION
+    try:
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(folder.rglob("*")):
+                if path.suffix in {".php", ".txt"}:
+                    archive.write(path, f"{COMPANION}/{path.relative_to(folder).as_posix()}")
+    except OSError as error:
+        raise ConfigurationError([f"{out} cannot be written: {error.strerror}."]) from error
+    click.echo(f"{out}: upload it in WordPress under Plugins > Add New > Upload Plugin.")
 
 
 def _shop(services: Services, name: str) -> RegisteredShop:
