@@ -10,7 +10,7 @@ import click
 
 from plugin.app import Services
 from plugin.commands.common import explained, opened
-from plugin.errors import ConfigurationError, NotFoundHereError
+from plugin.errors import ConfigurationError, NotFoundHereError, ShopApiError
 from plugin.platforms.woocommerce import __file__ as platform_folder
 from plugin.platforms.woocommerce.api import WooApi, api_of, prove
 from plugin.platforms.woocommerce.rest import check_keys
@@ -68,15 +68,21 @@ def hooks(name: str) -> None:
 
 @woocommerce.command()
 @click.argument("name")
+@click.option("--forget", is_flag=True, help="Forget the keys even though the shop cannot be reached any more.")
 @explained
-def uninstall(name: str) -> None:
+def uninstall(name: str, forget: bool) -> None:
     """Delete our webhooks in the shop and forget its keys; contacts, receipts and links stay.
 
     Example: engage-plugin woocommerce uninstall web-se
     """
     with opened() as services:
         _shop(services, name)
-        _show(_api(services, name).remove())
+        try:
+            _show(_api(services, name).remove())
+        except ShopApiError as error:
+            if not forget:
+                raise
+            click.echo(f"The webhooks in the shop could not be removed: {error}")
         services.stores.shops.keep_credentials(name, {})
         click.echo(
             f"{name}: the keys are forgotten here; revoke them under WooCommerce > Settings > Advanced > REST API. Links to "
@@ -131,16 +137,23 @@ def _address(services: Services, shop: RegisteredShop) -> str:
 
 def _given(path: Path | None, key: str | None, secret: str | None) -> tuple[str, str]:
     if path is not None:
-        text = path.read_text(encoding="utf-8").strip()
-        if text.startswith("{"):
-            found = json.loads(text)
-            return str(found.get("consumer_key", "")), str(found.get("consumer_secret", ""))
-        first, _, second = text.partition("\n")
-        return first.strip(), second.strip()
+        return _in_file(path)
     return (
         (key or click.prompt("Consumer key (ck_...)", hide_input=True)).strip(),
         (secret or click.prompt("Consumer secret (cs_...)", hide_input=True)).strip(),
     )
+
+
+def _in_file(path: Path) -> tuple[str, str]:
+    """Return key and secret of two lines, or of the JSON that WooCommerce sends; whatever else is there is checked later."""
+    text = path.read_bytes().decode("utf-8", "replace").strip()
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        first, _, second = text.partition("\n")
+        return first.strip(), second.strip()
+    found = found if isinstance(found, dict) else {}
+    return str(found.get("consumer_key", "")), str(found.get("consumer_secret", ""))
 
 
 def _show(done: tuple[str, ...]) -> None:

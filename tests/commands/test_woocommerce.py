@@ -66,7 +66,7 @@ def test_keys_that_are_none_or_do_not_work_are_not_stored(woo: WooShop, typed: s
     assert woo.webhooks == {}
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "", '{"consumer_key": 1}', "\x00"])
+@pytest.mark.parametrize("text", ["{", "[]", "", '{"consumer_key": 1}', "\x00", "[" * 5000])
 def test_a_file_that_holds_no_keys_is_a_fault_with_its_reason(woo: WooShop, tmp_path: Path, text: str) -> None:
     (tmp_path / "keys").write_text(text)
     done = engage("woocommerce", "keys", "butik", "--file", str(tmp_path / "keys"))
@@ -84,6 +84,14 @@ def test_webhooks_are_mended_and_at_last_taken_out(woo: WooShop) -> None:
     assert done.exit_code == 0, done.output
     assert woo.webhooks == {}
     assert "No keys of butik" in engage("woocommerce", "uninstall", "butik").output
+
+
+def test_keys_of_a_shop_that_is_gone_are_forgotten_on_demand(woo: WooShop) -> None:
+    engage("woocommerce", "keys", "butik", typed=f"{KEY}\n{SECRET}\n")
+    woo.away = 100
+    assert engage("woocommerce", "uninstall", "butik").exit_code == 1
+    assert engage("woocommerce", "uninstall", "butik", "--forget").exit_code == 0
+    assert "No keys of butik" in engage("woocommerce", "hooks", "butik").output
 
 
 def test_another_platforms_shop_is_refused(woo: WooShop) -> None:
