@@ -21,6 +21,8 @@ from webhooks.receive import new_event
 FIXTURES = Path(__file__).parent.parent / "fixtures/woocommerce"
 WEBHOOK_SECRET = "lettersAndDigits1"
 PATH = "/webhooks/woocommerce/butik"
+#: The rest of the way is the same on both databases, and told on both by a few of these tests.
+one_database = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
 class WooRig:
@@ -79,6 +81,7 @@ CAP_BACK = {
 THE_REST = {"id": 18, "date_created_gmt": "2026-11-23T06:00:00", "amount": "1487.20", "line_items": []}
 
 
+@one_database
 def test_the_unsigned_ping_is_answered_200_and_kept_nowhere(woo: WooRig) -> None:
     raw = (FIXTURES / "ping-1.txt").read_bytes()
     answer = woo.rig.web.post(PATH, data=raw, content_type="application/x-www-form-urlencoded")
@@ -110,6 +113,7 @@ def test_the_story_of_an_order_as_a_real_shop_told_it(woo: WooRig) -> None:
     assert woo.rig.parked() == []
 
 
+@one_database
 def test_two_deliveries_that_share_an_id_are_two_and_one_body_twice_is_one(woo: WooRig) -> None:
     first = woo.post("order.updated", PAID)
     second = woo.post("order.updated", {**PAID, "id": 20, "number": "20"})
@@ -133,12 +137,14 @@ def test_an_order_that_is_first_heard_of_when_all_is_over(woo: WooRig) -> None:
     assert "cancelled" in woo.rig.steps(event)
 
 
+@one_database
 def test_an_order_that_was_cancelled_before_its_payment_is_nothing(woo: WooRig) -> None:
     event = woo.send("order.created", {**PAID, "status": "cancelled", "date_paid_gmt": None})
     assert woo.rig.work() == ["ignored"]
     assert "before it was paid" in (woo.rig.event(event).last_error or "")
 
 
+@one_database
 def test_a_refund_waits_for_its_lines_while_the_shop_is_away(woo: WooRig) -> None:
     woo.send("order.updated", PAID)
     woo.rig.work()
@@ -150,6 +156,7 @@ def test_a_refund_waits_for_its_lines_while_the_shop_is_away(woo: WooRig) -> Non
     assert woo.items("butik-16-R17") == [("RETURN", "CAP-1", -1)]
 
 
+@one_database
 def test_a_refund_goes_as_an_amount_when_the_shop_stays_away(woo: WooRig) -> None:
     woo.send("order.updated", PAID)
     woo.rig.work()
@@ -161,6 +168,7 @@ def test_a_refund_goes_as_an_amount_when_the_shop_stays_away(woo: WooRig) -> Non
     assert woo.rig.receipts()["butik-16-R17"]["totalGrossPrice"] == pytest.approx(-179.55)
 
 
+@one_database
 @pytest.mark.parametrize("keys", [{}, {"key": KEY, "secret": "cs_revoked00"}])
 def test_a_refund_without_working_keys_is_an_amount_that_says_why(woo: WooRig, keys: dict[str, str]) -> None:
     woo.rig.stores.shops.keep_credentials("butik", keys)
@@ -171,6 +179,7 @@ def test_a_refund_without_working_keys_is_an_amount_that_says_why(woo: WooRig, k
     assert any("could not be read" in note for note in notes)
 
 
+@one_database
 def test_the_companion_brings_the_lines_and_nobody_is_asked(woo: WooRig) -> None:
     woo.send("order.updated", {**REFUNDED, "engage_refunds": [CAP_BACK]})
     assert woo.rig.work() == ["delivered"]
@@ -210,6 +219,7 @@ def test_reconciliation_and_webhooks_say_everything_once(woo: WooRig) -> None:
     assert woo.rig.parked() == []
 
 
+@one_database
 def test_an_order_of_a_guest(woo: WooRig) -> None:
     woo.send("order.updated", {**PAID, "customer_id": 0})
     woo.rig.work()
@@ -218,6 +228,7 @@ def test_an_order_of_a_guest(woo: WooRig) -> None:
     assert woo.rig.receipts()["butik-16"]["contact"]["matchKey"] == contact["id"]
 
 
+@one_database
 def test_an_email_that_nobody_vouches_for_shows_and_changes_nothing(woo: WooRig) -> None:
     (contact_id,) = woo.rig.seed(contacts=[{"contactType": "Member", "email": "bea@example.se", "firstName": "Real"}])[
         "contacts"
@@ -230,6 +241,7 @@ def test_an_email_that_nobody_vouches_for_shows_and_changes_nothing(woo: WooRig)
     assert woo.rig.receipts()["butik-16"]["contact"]["matchKey"] == contact_id
 
 
+@one_database
 def test_a_deleted_customer_is_erased_and_later_bodies_with_customer_0_add_nothing(woo: WooRig) -> None:
     woo.send("customer.created", fixture("customer-created-1"))
     woo.send("order.updated", PAID)
@@ -247,6 +259,7 @@ def consents(woo: WooRig) -> dict[str, Any]:
     return found
 
 
+@one_database
 def test_a_field_of_the_shop_is_a_consent_by_setting_and_no_update_raises_it(woo: WooRig) -> None:
     woo.rig.stores.shops.change("butik", {"consent_fields": "accepts_email:email"})
     signup = fixture("customer-created-1")
@@ -262,6 +275,7 @@ def test_a_field_of_the_shop_is_a_consent_by_setting_and_no_update_raises_it(woo
     assert consents(woo)["acceptsEmail"] is False
 
 
+@one_database
 def test_a_field_with_its_time_can_raise_a_consent_later(woo: WooRig) -> None:
     woo.rig.stores.shops.change("butik", {"consent_fields": "accepts_email:email@accepted_at"})
     signup = {**fixture("customer-created-1"), "meta_data": []}
@@ -274,6 +288,7 @@ def test_a_field_with_its_time_can_raise_a_consent_later(woo: WooRig) -> None:
     assert consents(woo)["acceptsEmail"] is True
 
 
+@one_database
 def test_a_consent_at_the_checkout_counts_once_and_a_newer_no_wins(woo: WooRig) -> None:
     def meta(value: str, at: str) -> list[dict[str, str]]:
         return [
@@ -293,12 +308,14 @@ def test_a_consent_at_the_checkout_counts_once_and_a_newer_no_wins(woo: WooRig) 
     assert consents(woo)["acceptsEmail"] is False
 
 
+@one_database
 def test_a_shops_error_of_rights_is_put_before_a_person(woo: WooRig) -> None:
     woo.send("order.updated", {"code": "woocommerce_rest_cannot_view", "message": "No.", "data": {"status": 401}})
     assert woo.rig.work() == ["parked"]
     assert "manage_woocommerce" in (woo.rig.parked()[0].last_error or "")
 
 
+@one_database
 @pytest.mark.parametrize("named", ["by its code", "by its id"])
 def test_a_promotion_that_the_order_used_is_redeemed(woo: WooRig, named: str) -> None:
     woo.send("customer.created", fixture("customer-created-1"))
