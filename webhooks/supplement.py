@@ -23,6 +23,8 @@ def supplemented(context: Context, platform: Platform, *, ask: bool) -> Delivery
     kept = context.recall(STEP)
     if kept is None and ask:
         kept = _read(context, platform, delivery)
+    elif kept is None and platform.unread_refunds(delivery, claimed.body):
+        context.note(STEP, "The lines of a refund are read from the shop when it is delivered; a preview does not ask.")
     return Delivery(topic=claimed.topic, meta={**claimed.meta, **kept}) if kept else delivery
 
 
@@ -32,6 +34,8 @@ def _read(context: Context, platform: Platform, delivery: Delivery) -> dict[str,
     if not unread or claimed.order_ref is None:
         return None
     order = context.stores.orders.get(context.shop, claimed.order_ref)
+    if order is not None and order.contact_id is None:  # the order was not for us, and so is its refund
+        return None
     sent = order.details.get("refunds", {}) if order is not None else {}
     wanted = [refund_id for refund_id in unread if refund_id not in sent]
     if not wanted:

@@ -98,8 +98,8 @@ def pruned(refund: Mapping[str, Any]) -> dict[str, Any]:
     for group, names in KEPT.items():
         kept[group] = [
             {name: line.get(name) for name in names}
-            | {"meta_data": [m for m in line.get("meta_data") or () if m.get("key") == REFUNDED_LINE]}
-            for line in refund.get(group) or ()
+            | {"meta_data": [m for m in _objects(line.get("meta_data")) if m.get("key") == REFUNDED_LINE]}
+            for line in _objects(refund.get(group))
         ]
     return kept
 
@@ -114,9 +114,12 @@ def _age(refund_id: str) -> tuple[int, str]:
 
 
 def _ids(entries: Any) -> list[str]:
-    if not isinstance(entries, list):
-        return []
-    return [str(e["id"]) for e in entries if isinstance(e, dict) and isinstance(e.get("id"), (int, str))]
+    return [str(entry["id"]) for entry in _objects(entries) if isinstance(entry.get("id"), (int, str))]
+
+
+def _objects(entries: Any) -> list[dict[str, Any]]:
+    """Return the objects of a raw list; other plugins may leave anything there."""
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 def _lines(detail: dict[str, Any], currency: str) -> list[Line]:

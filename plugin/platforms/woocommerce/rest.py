@@ -31,6 +31,10 @@ class Way:
     in_query: bool = False
 
 
+HTTP_HINT = (
+    " Over plain http WooCommerce takes no keys but in requests signed with OAuth 1.0a, which this plugin does not make: give "
+    "the shop https, a self-made certificate that this machine trusts is enough."
+)
 #: In the order in which they are tried.
 WAYS = (Way(), Way(in_query=True), Way(plain=True), Way(plain=True, in_query=True))
 
@@ -89,7 +93,8 @@ def find_way(base: str, key: str, secret: str) -> Rest:
         # an answer in JSON comes from WordPress itself, and says more than the page of a host or theme
         rank = (2 if answer.status in {401, 403} else 1) if _code(answer) else 0
         if best is None or rank > best[0]:
-            best = (rank, ShopApiError(_explain(answer, "GET /webhooks"), status=answer.status))
+            hint = HTTP_HINT if base.startswith("http://") and answer.status in {401, 403} else ""
+            best = (rank, ShopApiError(_explain(answer, "GET /webhooks") + hint, status=answer.status))
         if 300 <= answer.status < 400:
             break
     assert best is not None
