@@ -52,6 +52,7 @@ FIXTURES: list[tuple[Platform, str, dict[str, Any]]] = [
     (WOOCOMMERCE, REFUNDED, WOO_ORDER),
     (WOOCOMMERCE, "customer.created", WOO["customer-created-1"]),
     (WOOCOMMERCE, "customer.deleted", WOO["customer-deleted-1"]),
+    (WOOCOMMERCE, "customer.created", {"code": "woocommerce_rest_gone", "message": "Gone.", "data": {"status": 410}}),
 ]
 
 

@@ -42,7 +42,7 @@ def vanished(body: dict[str, Any]) -> Mapped | None:
         return None
     code, data = clean_text(body["code"]) or "", body.get("data")
     status = data.get("status") if isinstance(data, dict) else None
-    if status in GONE or code.endswith("_invalid_id"):
+    if (isinstance(status, int) and status in GONE) or code.endswith("_invalid_id"):
         return Mapped(ignored=f"gone in the shop before its webhook left ({code})")
     raise PayloadError(
         f"WooCommerce could not build the body ({code}): the user who made the webhook may no longer read it; give that user "

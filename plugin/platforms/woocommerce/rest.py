@@ -32,8 +32,8 @@ class Way:
 
 
 HTTP_HINT = (
-    " Over plain http WooCommerce takes no keys but in requests signed with OAuth 1.0a, which this plugin does not make: give "
-    "the shop https, a self-made certificate that this machine trusts is enough."
+    " Over plain http WooCommerce takes keys in requests signed with OAuth 1.0a alone, which this plugin does not make: give "
+    "the shop https."
 )
 #: In the order in which they are tried.
 WAYS = (Way(), Way(in_query=True), Way(plain=True), Way(plain=True, in_query=True))
