@@ -28,7 +28,7 @@ from plugin.engage.gate import GateRules, Gates
 from plugin.engage.transport import EngageAccount, Transport
 from plugin.installation import Desk
 from plugin.manifest import Manifest, load_manifest
-from plugin.metrics import Metrics
+from plugin.metrics import Metrics, ShopHealth
 from plugin.platforms.base import ShopApi
 from plugin.platforms.http import allow_private_shops
 from plugin.platforms.registry import PLATFORMS
@@ -36,6 +36,7 @@ from plugin.platforms.standard.normalise import schema as standard_schema
 from plugin.settings import Settings
 from plugin.store.bulk_inbox import BulkInbox
 from plugin.store.db import Database
+from plugin.store.history import History
 from plugin.store.inbox_desk import InboxDesk
 from plugin.store.installations import PendingInstallations
 from plugin.store.shops import RegisteredShop
@@ -43,12 +44,17 @@ from plugin.store.sweep import Sweep
 from plugin.store.tokens import UsedTokens
 from plugin.store.vault import Vault
 from webhooks import jobs
+from webhooks.backfill import Backfill
+from webhooks.backfill_customers import CustomersInBulk
 from webhooks.backlog import Backlog
 from webhooks.context import Stores
 from webhooks.delivery import Courier
+from webhooks.found import Intake
 from webhooks.preview import Preview
 from webhooks.receive import Door
 from webhooks.receive import blueprint as webhooks_blueprint
+from webhooks.reconcile import DIFFERENCES, Reconciler
+from webhooks.watch import Watchdog
 
 REDIS_TIMEOUT_S = 0.5
 WORKER_REDIS_TIMEOUT_S = 60.0
@@ -111,12 +117,23 @@ class Services:
     @cached_property
     def metrics(self) -> Metrics:
         """The figures of this process."""
-        return Metrics(self.desk, self.open_breakers)
+        return Metrics(self.desk, self.open_breakers, self.shop_health)
 
     def open_breakers(self) -> dict[str, bool]:
         """Tell of each shop whether the breaker of its key is open."""
         shops = self.stores.shops.all()
         return {shop.name: self.gates.of(shop.engage_key).open_since() is not None for shop in shops}
+
+    def shop_health(self) -> dict[str, ShopHealth]:
+        """Tell of each shop what the watchdog and the last reconciliation found."""
+        health = {}
+        for shop in self.stores.shops.all():
+            watched, last = self.history.watched(shop), self.history.last_reconciliation(shop)
+            differences = {} if last is None else {name: last[1].get(name, 0) for name in DIFFERENCES}
+            health[shop.name] = ShopHealth(
+                len(watched.problems), watched.error is not None, watched.checked_at, differences
+            )
+        return health
 
     @cached_property
     def gates(self) -> Gates:
@@ -212,6 +229,59 @@ class Services:
             clock=self.clock,
             digest=self.vault.digest_of,
             pause=self.stopping.wait,
+        )
+
+    @cached_property
+    def history(self) -> History:
+        """What is kept of the watchdog, of runs of the history, and of reconciliations."""
+        return History(self.database)
+
+    @cached_property
+    def intake(self) -> Intake:
+        """Puts what was read from a shop into the inbox."""
+        return Intake(self.stores, self.wake_ups.wake)
+
+    @cached_property
+    def watchdog(self) -> Watchdog:
+        """Looks after the shops' webhook subscriptions and fetches what they missed."""
+        return Watchdog(
+            stores=self.stores,
+            history=self.history,
+            intake=self.intake,
+            api_of=self.shop_api_of,
+            webhook_url=lambda shop: f"{self.settings.public_url}/webhooks/{shop.platform}/{shop.name}",
+            clock=self.clock,
+        )
+
+    @cached_property
+    def backfill(self) -> Backfill:
+        """Takes a shop's history to Engage."""
+        return Backfill(
+            stores=self.stores,
+            history=self.history,
+            intake=self.intake,
+            customers=CustomersInBulk(
+                bulk=BulkInbox(self.database),
+                client_of=self.client_of,
+                clock=self.clock,
+                digest=self.vault.digest_of,
+                pause=self.stopping.wait,
+            ),
+            api_of=self.shop_api_of,
+            clock=self.clock,
+            pause=self.stopping.wait,
+        )
+
+    @cached_property
+    def reconciler(self) -> Reconciler:
+        """Compares shop, inbox and Engage."""
+        return Reconciler(
+            stores=self.stores,
+            history=self.history,
+            intake=self.intake,
+            api_of=self.shop_api_of,
+            client_of=self.client_of,
+            clock=self.clock,
         )
 
     @cached_property
