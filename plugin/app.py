@@ -105,7 +105,13 @@ class Services:
     @cached_property
     def sweep(self) -> Sweep:
         """The sweep."""
-        return Sweep(self.database)
+        from plugin.engage.retry import CAP
+
+        return Sweep(
+            self.database,
+            longest_lease=timedelta(seconds=self.settings.lease_s),
+            longest_wait=timedelta(seconds=CAP * self.settings.retry_base_s),
+        )
 
     @cached_property
     def metrics(self) -> Metrics:
