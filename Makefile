@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# processes that run tests side by side, each with databases of its own
+PROCESSES ?= 2
 
 .PHONY: demo test check chaos test-shop bench lock clean
 
@@ -9,7 +11,7 @@ demo: $(VENV)/.installed
 	$(BIN)/engage-plugin demo $(if $(ONCE),--once)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
 
 # linters, types and import rules
 check: $(VENV)/.installed-dev

@@ -11,15 +11,12 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 from redis import RedisError
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.app import Services
 from plugin.embedded_redis import EmbeddedRedis
 from plugin.errors import ConfigurationError, PluginError
 from plugin.logs import set_up
-from plugin.metrics import share_figures
 from plugin.settings import DEFAULT_PORT, load_settings
 
 METRICS_FOLDER = "metrics"
@@ -65,6 +62,8 @@ def make_services(*, port: int = DEFAULT_PORT, shared: bool = False) -> Services
     settings = load_settings(port=port, shared_services=shared)
     set_up(settings.log_level)
     if shared:
+        from plugin.metrics import share_figures
+
         share_figures(settings.state_dir / METRICS_FOLDER)
     redis_url = settings.redis_url or EmbeddedRedis(settings.state_dir).url
     return Services(settings, redis_url)
@@ -91,6 +90,9 @@ def show(value: Any) -> None:
 
 def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     """Print a table, or a line that says there is nothing."""
+    from rich.console import Console
+    from rich.table import Table
+
     if not rows:
         click.echo(f"{title}: none")
         return
