@@ -32,6 +32,7 @@ from plugin.metrics import Metrics
 from plugin.platforms.base import ShopApi
 from plugin.platforms.http import allow_private_shops
 from plugin.platforms.registry import PLATFORMS
+from plugin.platforms.shopify import SHOPIFY, AppOptions
 from plugin.platforms.standard.normalise import schema as standard_schema
 from plugin.settings import Settings
 from plugin.store.bulk_inbox import BulkInbox
@@ -65,8 +66,9 @@ class Services:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def __post_init__(self) -> None:
-        """Tell the way to shops what this installation allows."""
+        """Tell the way to shops and the app-wide platform what this installation wants."""
         allow_private_shops(self.settings.allow_private_shops)
+        SHOPIFY.options = AppOptions(self.settings.shopify_api_version, self.settings.shopify_webhooks == "shop")
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -180,6 +182,7 @@ class Services:
                 "SHOPIFY_CLIENT_SECRET": self.settings.shopify_client_secret,
             },
             clock=self.clock,
+            manifest=self.manifest.content,
         )
 
     def open_time(self, shop: RegisteredShop) -> timedelta:
