@@ -170,6 +170,12 @@ class Services:
 
         return PLATFORMS[shop.platform].api(shop, keep)
 
+    @property
+    def app_secrets(self) -> Mapping[str, str]:
+        """The secrets with which one app signs the webhooks of all of its shops, by platform."""
+        secret = self.settings.shopify_client_secret
+        return {SHOPIFY.slug: secret} if secret else {}
+
     @cached_property
     def install_desk(self) -> Desk:
         """The plugin's side of installation pages."""
@@ -280,6 +286,7 @@ def create_app(services: Services) -> Flask:
                 max_body_bytes=settings.max_body_bytes,
                 count=services.metrics.received,
                 clock=services.clock,
+                app_secrets=services.app_secrets,
             )
         )
     )

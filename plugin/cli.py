@@ -5,6 +5,7 @@ import signal
 import click
 
 from plugin.commands.common import METRICS_FOLDER, explained, make_services
+from plugin.commands.data_request import data_request
 from plugin.commands.demo import demo
 from plugin.commands.doctor import doctor
 from plugin.commands.events import events, status
@@ -126,7 +127,7 @@ def sandbox(port: int) -> None:
         raise ConfigurationError([f"The sandbox cannot listen on port {port}: {error.strerror}."]) from error
 
 
-for command in (shops, status, events, preview, doctor, demo):
+for command in (shops, status, events, preview, doctor, demo, data_request):
     main.add_command(command)
 
 

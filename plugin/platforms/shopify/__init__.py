@@ -22,7 +22,7 @@ from plugin.platforms.base import (
     parse_json,
 )
 from plugin.platforms.fields import read_instant
-from plugin.platforms.people import clean_email, clean_text
+from plugin.platforms.people import clean_email, clean_text, e164
 from plugin.platforms.shopify import app_toml, customers, identity, orders, refunds
 from plugin.platforms.shopify.signature import HEADER, check_signature
 
@@ -221,7 +221,8 @@ def _peek_order(found: dict[str, Any]) -> Peek:
         email=clean_email(customer.get("email"))
         or clean_email(found.get("email"))
         or clean_email(found.get("contact_email")),
-        phone=clean_text(found.get("phone")),
+        # as the privacy topics name it, so that a guest's events are found again
+        phone=e164(found.get("phone")) or clean_text(found.get("phone")),
         order_id=_text(found.get("id")),
         occurred_at=read_instant(found.get("cancelled_at") or found.get("processed_at") or found.get("updated_at")),
     )
