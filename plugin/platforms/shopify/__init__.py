@@ -134,7 +134,7 @@ class Shopify(PlainPlatform):
             return Peek(
                 order_id=order_id, occurred_at=read_instant(found.get("processed_at") or found.get("created_at"))
             )
-        return _peek_customer(found)
+        return _peek_customer(topic, found)
 
     def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
         """Map a webhook. The order's time of payment is when the webhook was triggered. Raises PayloadError."""
@@ -228,18 +228,27 @@ def _peek_order(found: dict[str, Any]) -> Peek:
     )
 
 
-def _peek_customer(found: dict[str, Any]) -> Peek:
-    inner = found.get("customer")
-    if isinstance(inner, dict):  # the privacy topics
-        return Peek(customer_id=_id(inner), email=clean_email(inner.get("email")))
-    kept = _id({"admin_graphql_api_id": found.get("admin_graphql_api_customer_kept_id")})
-    consent = found.get("email_marketing_consent") or found.get("sms_marketing_consent")
-    consent_at = consent.get("consent_updated_at") if isinstance(consent, dict) else None
+def _peek_customer(topic: str, found: dict[str, Any]) -> Peek:
+    """Read whom a customer's topic is about, from where its mapping reads it: an id elsewhere in the body is another's."""
+    if topic in {"customers/redact", "customers/data_request"}:
+        inner = found.get("customer")
+        inner = inner if isinstance(inner, dict) else {}
+        phone = e164(inner.get("phone"))
+        return Peek(customer_id=_id(inner), email=clean_email(inner.get("email")), phone=phone)
+    if topic == "customers/merge":
+        return Peek(customer_id=_id({"admin_graphql_api_id": found.get("admin_graphql_api_customer_kept_id")}))
+    if topic == "customers_email_marketing_consent/update":
+        consent = found.get("email_marketing_consent")
+        return Peek(customer_id=_text(found.get("customer_id")), occurred_at=_consent_time(consent))
+    if topic == "customers_marketing_consent/update":
+        return Peek(customer_id=_text(found.get("id")), occurred_at=_consent_time(found.get("sms_marketing_consent")))
     return Peek(
-        customer_id=kept or _text(found.get("customer_id")) or _id(found),
-        email=clean_email(found.get("email")),
-        occurred_at=read_instant(found.get("updated_at") or consent_at),
+        customer_id=_id(found), email=clean_email(found.get("email")), occurred_at=read_instant(found.get("updated_at"))
     )
+
+
+def _consent_time(consent: Any) -> datetime | None:
+    return read_instant(consent.get("consent_updated_at")) if isinstance(consent, dict) else None
 
 
 def _id(found: dict[str, Any]) -> str | None:
