@@ -64,8 +64,11 @@ class Services:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def __post_init__(self) -> None:
-        """Tell the way to shops what this installation allows."""
+        """Tell the way to shops and the app-wide platform what this installation wants."""
         allow_private_shops(self.settings.allow_private_shops)
+        from plugin.platforms.shopify import SHOPIFY, AppOptions
+
+        SHOPIFY.options = AppOptions(self.settings.shopify_api_version, self.settings.shopify_webhooks == "shop")
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -205,6 +208,12 @@ class Services:
 
         return PLATFORMS[shop.platform].api(shop, keep)
 
+    @property
+    def app_secrets(self) -> Mapping[str, str]:
+        """The secrets with which one app signs the webhooks of all of its shops, by platform."""
+        secret = self.settings.shopify_client_secret
+        return {"shopify": secret} if secret else {}
+
     @cached_property
     def install_desk(self) -> Desk:
         """The plugin's side of installation pages."""
@@ -220,6 +229,7 @@ class Services:
                 "SHOPIFY_CLIENT_SECRET": self.settings.shopify_client_secret,
             },
             clock=self.clock,
+            manifest=self.manifest.content,
         )
 
     def open_time(self, shop: RegisteredShop) -> timedelta:
@@ -408,6 +418,7 @@ def create_app(services: Services) -> Flask:
                 max_body_bytes=settings.max_body_bytes,
                 count=services.metrics.received,
                 clock=services.clock,
+                app_secrets=services.app_secrets,
             )
         )
     )

@@ -15,6 +15,7 @@ from plugin.store.erasure import Erasures
 from plugin.store.inbox import AttemptEntry, Inbox, Write
 from plugin.store.orders import Orders
 from plugin.store.redemptions import Redemptions
+from plugin.store.shop_erasure import ShopErasures
 from plugin.store.shops import RegisteredShop, Shops
 from plugin.store.turns import Claimed
 from plugin.store.vault import Vault
@@ -32,6 +33,7 @@ class Stores:
     orders: Orders
     redemptions: Redemptions
     erasures: Erasures
+    shop_erasures: ShopErasures
     vault: Vault
 
     @classmethod
@@ -44,6 +46,7 @@ class Stores:
             orders=Orders(database),
             redemptions=Redemptions(database),
             erasures=Erasures(database),
+            shop_erasures=ShopErasures(database),
             vault=vault,
         )
 
