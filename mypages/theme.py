@@ -6,11 +6,15 @@ text in it can be read (WCAG 2.2, 1.4.3: 4.5 to 1), on the light and on the dark
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from babel import Locale
 from flask import Blueprint, Response, abort
 
+from mypages.language import tag
 from plugin.store.shop_settings import ShopSettings
+from plugin.store.shops import RegisteredShop
 
 #: The surfaces on which the colour stands as text: the palest tints of `static/mypages.css` in light and in dark.
 LIGHT_SURFACE = "#f0eee9"
@@ -23,10 +27,44 @@ FONTS: Mapping[str, str] = {
     "serif": '"Iowan Old Style","Palatino Linotype",Palatino,"URW Palladio L",P052,Georgia,serif',
 }
 KEPT_S = 86400
+_STATIC = Path(__file__).parent / "static"
+#: Changes with our stylesheet and script, so that browsers may keep them.
+VERSION = hashlib.sha256(b"".join((_STATIC / name).read_bytes() for name in ("mypages.css", "mypages.js"))).hexdigest()[:10]
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What `base.html` needs to look like the shop. Texts are "" where the shop has none; lang: for the attribute."""
+
+    lang: str
+    scheme: str = "auto"
+    stylesheet: str = ""
+    logo: str = ""
+    welcome: str = ""
+    help: str = ""
+    help_url: str = ""
+    version: str = VERSION
+
+
+def looks(shop: RegisteredShop | None, assets: str, locale: Locale) -> Looks:
+    """Return a shop's looks in a locale; our own where there is no shop. assets: where static files are."""
+    if shop is None:
+        return Looks(tag(locale))
+    settings = shop.settings
+    return Looks(
+        lang=tag(locale),
+        scheme=settings.theme_scheme,
+        stylesheet=address(settings, shop.name, assets),
+        logo=settings.theme_logo_url,
+        welcome=_in_language(settings.theme_welcome, locale),
+        help=_in_language(settings.theme_help, locale),
+        help_url=settings.theme_help_url,
+    )
 
 
 def add_route(routes: Blueprint, settings_of: Callable[[str], ShopSettings | None]) -> None:
-    """Serve each shop's stylesheet beside the static files, so that it is found wherever they are."""
+    """Serve each shop's stylesheet beside the static files, so that it is found wherever they are; give templates `looks`."""
+    routes.context_processor(lambda: {"looks": looks})
 
     @routes.get("/static/theme/<shop>.css")
     def theme(shop: str) -> Response:
@@ -68,11 +106,14 @@ def address(settings: ShopSettings, shop: str, assets: str) -> str:
     return f"{assets}theme/{shop}.css?v={hashlib.sha256(css.encode()).hexdigest()[:10]}"
 
 
-def words(settings: ShopSettings, locale: Locale) -> dict[str, str]:
-    """Return the shop's own texts in the locale's language: welcome, help."""
-    texts = {"welcome": settings.theme_welcome, "help": settings.theme_help}
-    found = {name: by_language.get(locale.language, by_language.get("", "")) for name, by_language in texts.items()}
-    return {name: text for name, text in found.items() if text}
+def _in_language(texts: Mapping[str, str], locale: Locale) -> str:
+    return texts.get(locale.language, texts.get("", ""))
+
+
+def image_sources(settings: ShopSettings | None) -> str:
+    """Return what a Content-Security-Policy allows as images: our own, and of the shop the one file that is its logo."""
+    logo = settings.theme_logo_url if settings is not None else ""
+    return f"'self' {logo}".strip()
 
 
 def readable(colour: str, surface: str) -> str:
