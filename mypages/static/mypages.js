@@ -5,7 +5,7 @@
 
   all("[data-mp-copy]", (button) => {
     if (!navigator.clipboard) return;
-    const words = button.innerHTML;
+    const words = [...button.childNodes];
     const said = document.createElement("span");
     said.className = "mp-hidden";
     said.setAttribute("role", "status");
@@ -21,7 +21,7 @@
       }
       button.textContent = said.textContent = button.dataset.mpDone;
       setTimeout(() => {
-        button.innerHTML = words;
+        button.replaceChildren(...words);
         said.textContent = "";
       }, 2500);
     });
