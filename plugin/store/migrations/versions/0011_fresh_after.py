@@ -6,7 +6,7 @@ from alembic import op
 import plugin.store.types
 
 revision = "0011"
-down_revision = "0001"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
