@@ -4,10 +4,11 @@ import hmac
 import ipaddress
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from typing import Any
 
 from flask import Flask, Response, jsonify, request
 from redis import Redis, RedisError
@@ -25,14 +26,18 @@ from plugin.engage.cached import CachedEngage, CachedTransport
 from plugin.engage.client import EngageClient
 from plugin.engage.gate import GateRules, Gates
 from plugin.engage.transport import EngageAccount, Transport
+from plugin.installation import Desk
 from plugin.manifest import Manifest, load_manifest
 from plugin.metrics import Metrics
+from plugin.platforms.base import ShopApi
+from plugin.platforms.http import allow_private_shops
 from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.standard.normalise import schema as standard_schema
 from plugin.settings import Settings
 from plugin.store.bulk_inbox import BulkInbox
 from plugin.store.db import Database
 from plugin.store.inbox_desk import InboxDesk
+from plugin.store.installations import PendingInstallations
 from plugin.store.shops import RegisteredShop
 from plugin.store.sweep import Sweep
 from plugin.store.tokens import UsedTokens
@@ -58,6 +63,10 @@ class Services:
     settings: Settings
     redis_url: str
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def __post_init__(self) -> None:
+        """Tell the way to shops what this installation allows."""
+        allow_private_shops(self.settings.allow_private_shops)
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -149,6 +158,28 @@ class Services:
             self.transport,
             transactions_path=shop.settings.transactions_path,
             on_transactions_path=remember_path,
+        )
+
+    def shop_api_of(self, shop: RegisteredShop) -> ShopApi | None:
+        """Return the calls to a shop itself; None where its platform has none or nothing is installed yet."""
+
+        def keep(credentials: Mapping[str, Any]) -> None:
+            self.stores.shops.keep_credentials(shop.name, credentials)
+
+        return PLATFORMS[shop.platform].api(shop, keep)
+
+    @cached_property
+    def install_desk(self) -> Desk:
+        """The plugin's side of installation pages."""
+        return Desk(
+            public_url=self.settings.public_url,
+            store=self.stores.shops,
+            pending=PendingInstallations(self.database, self.vault),
+            app_credentials={
+                "SHOPIFY_CLIENT_ID": self.settings.shopify_client_id,
+                "SHOPIFY_CLIENT_SECRET": self.settings.shopify_client_secret,
+            },
+            clock=self.clock,
         )
 
     def open_time(self, shop: RegisteredShop) -> timedelta:
@@ -264,6 +295,10 @@ def create_app(services: Services) -> Flask:
             )
         )
     )
+    for platform in PLATFORMS.values():
+        routes = platform.install_routes(services.install_desk)
+        if routes is not None:
+            app.register_blueprint(routes)
     _add_plain_routes(app, services)
     return app
 

@@ -47,6 +47,22 @@ class PayloadError(PluginError):
         super().__init__(f"{field}: {message}" if field else message)
 
 
+class ShopApiError(PluginError):
+    """A call to the shop's own API did not do what was asked. status: HTTP status, None without an answer."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class ShopAwayError(ShopApiError):
+    """The shop was away, busy or slow: the same call may work later. retry_after: what it asked for, if anything."""
+
+    def __init__(self, message: str, *, status: int | None = None, retry_after: timedelta | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(message, status=status)
+
+
 # --- processing: what becomes of an event ----------------------------------------------------------------------
 
 

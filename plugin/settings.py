@@ -21,7 +21,7 @@ from plugin.errors import ConfigurationError
 SECRET_KEY_BYTES = 32
 DEFAULT_PORT = 8000
 #: Settings that may stand in a file: NAME_FILE instead of NAME.
-FROM_FILES = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "METRICS_TOKEN")
+FROM_FILES = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "METRICS_TOKEN", "SHOPIFY_CLIENT_SECRET")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,8 @@ class Settings:
     web_threads: int = 16
     allow_private_shops: bool = False
     metrics_token: str | None = field(default=None, repr=False)
+    shopify_client_id: str | None = None
+    shopify_client_secret: str | None = field(default=None, repr=False)
     log_level: str = "INFO"
 
     @property
@@ -98,6 +100,8 @@ def load_settings(*, port: int = DEFAULT_PORT, shared_services: bool = False) ->
         "metrics_token": env.str(
             "METRICS_TOKEN", None, validate=Length(min=16, error="must have at least 16 characters")
         ),
+        "shopify_client_id": env.str("SHOPIFY_CLIENT_ID", None),
+        "shopify_client_secret": env.str("SHOPIFY_CLIENT_SECRET", None),
         "log_level": env.str("LOG_LEVEL", "INFO", validate=OneOf(["DEBUG", "INFO", "WARNING", "ERROR"])),
     }
     faults = _environment_faults(env)

@@ -1,9 +1,11 @@
 """Helpers that tests import."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -35,6 +37,18 @@ class Clock:
     def forward(self, seconds: float) -> datetime:
         self.time += timedelta(seconds=seconds)
         return self.time
+
+
+@dataclass(frozen=True)
+class KnownShop:
+    """A registered shop as platforms see it."""
+
+    webhook_secrets: tuple[str, ...] = ()
+    credentials: Mapping[str, Any] = field(default_factory=dict)
+    name: str = "web-se"
+    platform: str = "standard"
+    shop_domain: str | None = None
+    shopper_secret: str = "a shopper secret of tests, longer than 32"
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from plugin.errors import (
 )
 from plugin.events import CONTACT_KINDS, Kind
 from plugin.platforms.base import Delivery
-from plugin.platforms.registry import PLATFORMS
+from plugin.platforms.registry import normalise
 from plugin.store.models import State
 from plugin.store.shops import RegisteredShop
 from plugin.store.turns import Claimed
@@ -32,7 +32,8 @@ from webhooks.handlers import HANDLERS
 log = logging.getLogger(__name__)
 
 #: Kinds that say something of the contact, so that later changes must not overtake them while they are parked.
-HOLDING_KINDS = CONTACT_KINDS | {Kind.ORDER_PAID}
+#: A shopper's own edit is none of them: what the shop tells later does not build on it.
+HOLDING_KINDS = (CONTACT_KINDS - {Kind.PROFILE_EDIT}) | {Kind.ORDER_PAID}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class Courier:
     def _handle(self, context: Context) -> str:
         claimed = context.claimed
         delivery = Delivery(topic=claimed.topic, meta=claimed.meta)
-        mapped = PLATFORMS[claimed.platform].normalise(delivery, claimed.body, claimed.received_at)
+        mapped = normalise(claimed.platform, delivery, claimed.body, claimed.received_at)
         if claimed.attempts == 1 and mapped.events:
             context.note("mapped", ", ".join(type(event).__name__ for event in mapped.events))
         for remark in mapped.notes:

@@ -117,32 +117,25 @@ def _verify(
 ) -> tuple[RegisteredShop, Delivery]:
     """Check the proof; before it is refused, the shop's secrets are read anew: they may just have been changed."""
     try:
-        return shop, platform.verify(webhook, shop.webhook_secrets, now)
+        return shop, platform.verify(webhook, shop, now)
     except VerificationError:
         fresh = door.shops.find(platform.slug, shop.name, fresh=True)
-        if fresh is None or fresh.webhook_secrets == shop.webhook_secrets:
+        if fresh is None or (fresh.webhook_secrets, fresh.credentials) == (shop.webhook_secrets, shop.credentials):
             raise
-        return fresh, platform.verify(webhook, fresh.webhook_secrets, now)
+        return fresh, platform.verify(webhook, fresh, now)
 
 
 def _verify_app_wide(
     door: Door, platform: Platform, webhook: WebhookRequest, now: datetime
 ) -> tuple[RegisteredShop, Delivery]:
-    """Find the shop of an app-wide webhook by its domain header, which counts only after the proof holds."""
-    for secret_owner in _one_per_secret(door.shops.of_platform(platform.slug)):
-        try:
-            delivery = platform.verify(webhook, secret_owner.webhook_secrets, now)
-        except VerificationError:
-            continue
-        for shop in door.shops.of_platform(platform.slug):
-            if shop.shop_domain and shop.shop_domain == (delivery.shop_domain or "").lower():
-                return shop, platform.verify(webhook, shop.webhook_secrets, now)
-        break
-    raise VerificationError("No installed shop fits the signature and domain of this webhook.")
-
-
-def _one_per_secret(shops: tuple[RegisteredShop, ...]) -> list[RegisteredShop]:
-    return list({shop.webhook_secrets: shop for shop in shops}.values())
+    """Find the shop of an app-wide webhook by its domain header, which counts only once that shop's proof holds."""
+    domain = platform.claimed_domain(webhook)
+    shop = door.shops.of_domain(platform.slug, domain) if domain else None
+    if shop is None:
+        raise VerificationError("No installed shop fits the signature and domain of this webhook.")
+    found, delivery = _verify(door, platform, shop, webhook, now)
+    _check_domain(found, delivery)
+    return found, delivery
 
 
 def _check_domain(shop: RegisteredShop, delivery: Delivery) -> None:

@@ -148,6 +148,26 @@ def set_shop(name: str, changes: tuple[str, ...]) -> None:
         click.echo(f"{name}: {', '.join([*wanted, *access])} set")
 
 
+@shops.command("install")
+@click.argument("name")
+@explained
+def install_shop(name: str) -> None:
+    """Say what to do in the shop to install the plugin there, with the addresses to open.
+
+    Example: engage-plugin shops install web-se
+    """
+    with opened() as services:
+        shop = services.stores.shops.get(name)
+        steps = PLATFORMS[shop.platform].install_steps(services.install_desk, shop)
+        if not steps:
+            card = _card(shop, services.settings.public_url, secrets=True)
+            steps = (
+                f"Send the shop's webhooks to {card['webhook_url']}, signed with the secret {card['webhook_secret']}.",
+            )
+        for number, step in enumerate(steps, 1):
+            click.echo(f"{number}. {step}")
+
+
 def engage_url_faults(url: str) -> list[str]:
     """Return what is wrong with the address of a tenant; plain http is for this machine alone."""
     parts = urlsplit(url)

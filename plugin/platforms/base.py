@@ -4,7 +4,7 @@ A platform knows its shop's headers, signatures and bodies, and nothing of inbox
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -12,6 +12,28 @@ from typing import Any, Protocol
 
 from plugin.errors import PayloadError, VerificationError
 from plugin.events import Kind, Mapped
+
+
+class ShopAccess(Protocol):
+    """What a platform may know of a registered shop, to check its proofs and to call it.
+
+    shop_domain: what names the shop in its webhooks, lower case. webhook_secrets: the present one and the former one.
+    shopper_secret: signs hand-over tokens. credentials: the platform's own keys and tokens as its installation stored
+    them (JSON, sealed at rest); empty before that.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def platform(self) -> str: ...
+    @property
+    def shop_domain(self) -> str | None: ...
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]: ...
+    @property
+    def shopper_secret(self) -> str: ...
+    @property
+    def credentials(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +86,103 @@ class Peek:
     occurred_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ShopperProof:
+    """A logged-in shopper whose identity the platform's own token proves. locale: a BCP 47 tag, or None.
+
+    token_id, expires_at: given when the token must work only once; then it is remembered until expires_at.
+    """
+
+    customer_id: str
+    locale: str | None = None
+    token_id: str | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProxiedShopper:
+    """Who asks through a platform's proxy, after its signature was checked.
+
+    customer_id: None when nobody is logged in. path_prefix: where the proxy stands in the shop, for links.
+    """
+
+    customer_id: str | None
+    path_prefix: str
+    locale: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One webhook subscription as it should be or is at the shop. problem: what is wrong with it, empty when nothing."""
+
+    topic: str
+    address: str
+    active: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundResource:
+    """A customer, order or refund read from the shop's API, in the form of the webhook that tells of it.
+
+    It goes through the same inbox and the same mapping. kind: what its topic becomes. resource_id: the shop's id of
+    the customer, order or refund. changed_at: when the shop changed it, aware UTC. cursor: where reading goes on after it.
+    """
+
+    topic: str
+    kind: Kind
+    resource_id: str
+    body: bytes
+    changed_at: datetime
+    cursor: str
+    meta: Mapping[str, str] = field(default_factory=dict)
+
+
+class ShopApi(Protocol):
+    """Calls to one shop. Every method raises ShopApiError; ShopAwayError when trying again later can help."""
+
+    def check(self) -> str:
+        """Prove the credentials with a call and return the shop's own name."""
+
+    def subscriptions(self, address: str) -> tuple[Subscription, ...]:
+        """Return each needed webhook subscription with what is wrong with it. address: our webhook_url."""
+
+    def repair(self, address: str) -> tuple[str, ...]:
+        """Make, switch on or correct the subscriptions that are wrong; return what was done, a line each."""
+
+    def customers(
+        self, since: datetime | None, until: datetime | None, cursor: str | None = None
+    ) -> Iterator[FoundResource]:
+        """Yield customers changed in [since, until), oldest change first, page by page; cursor: go on after it."""
+
+    def orders(
+        self, since: datetime | None, until: datetime | None, cursor: str | None = None
+    ) -> Iterator[FoundResource]:
+        """Yield paid orders changed in [since, until), each followed by its refunds; unpaid ones are left out."""
+
+
+class InstallDesk(Protocol):
+    """What a platform's installation pages need of the plugin."""
+
+    @property
+    def public_url(self) -> str: ...
+    def now(self) -> datetime: ...
+    def shops(self, platform: str) -> tuple[ShopAccess, ...]:
+        """Return the registered shops of a platform: the list of those that may be installed at all."""
+
+    def app_credential(self, name: str) -> str | None:
+        """Return an app-wide credential of the environment (SHOPIFY_CLIENT_ID, SHOPIFY_CLIENT_SECRET), or None."""
+
+    def begin(self, shop: str, data: Mapping[str, str]) -> str:
+        """Start an installation of a registered shop and return its one-time state (unguessable, an hour valid)."""
+
+    def finish(self, platform: str, state: str) -> tuple[ShopAccess, Mapping[str, str]] | None:
+        """Use a state up and return its shop and data; None when it is unknown, used, expired or another platform's."""
+
+    def keep(self, shop: str, credentials: Mapping[str, Any], *, webhook_secret: str | None = None) -> ShopAccess:
+        """Store what an installation brought, sealed, and let a stopped shop's deliveries go on."""
+
+
 class Platform(Protocol):
     """The adapter of one shop platform.
 
@@ -85,8 +204,11 @@ class Platform(Protocol):
     def is_ping(self, request: WebhookRequest) -> bool:
         """Tell an unsigned test call of the platform, which is answered 200 and kept nowhere."""
 
-    def verify(self, request: WebhookRequest, secrets: tuple[str, ...], now: datetime) -> Delivery:
-        """Check the signature over the raw bytes against each secret and read the headers.
+    def claimed_domain(self, request: WebhookRequest) -> str | None:
+        """Return the shop_domain that an app-wide webhook says it comes from; believed only once `verify` holds."""
+
+    def verify(self, request: WebhookRequest, shop: ShopAccess, now: datetime) -> Delivery:
+        """Check the signature over the raw bytes with the shop's secrets or keys and read the headers.
 
         Raises VerificationError (401) or UnverifiableError (503).
         """
@@ -96,6 +218,67 @@ class Platform(Protocol):
 
     def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
         """Map a stored webhook. Raises PayloadError that names the field."""
+
+    def shopper_of_token(self, token: str, shop: ShopAccess, now: datetime) -> ShopperProof:
+        """Check the platform's own token of a logged-in shopper. Raises VerificationError, UnverifiableError."""
+
+    def claimed_proxy_domain(self, query_string: str) -> str | None:
+        """Return the shop_domain that a proxied request says it comes from, None where the platform has no proxy."""
+
+    def shopper_of_proxy(self, query_string: str, shop: ShopAccess, now: datetime) -> ProxiedShopper:
+        """Check the signature of a request through the platform's proxy. Raises VerificationError."""
+
+    def api(self, shop: ShopAccess, keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
+        """Return the calls to a shop; None where the platform has none or nothing is installed yet.
+
+        keep: stores changed credentials (a refreshed token).
+        """
+
+    def install_routes(self, desk: InstallDesk) -> Any:
+        """Return the Flask blueprint of the platform's installation (below /install/<slug>), or None."""
+
+    def install_steps(self, desk: InstallDesk, shop: ShopAccess) -> tuple[str, ...]:
+        """Return what the merchant's developer does next to install the plugin, a line each, with addresses to open."""
+
+
+class PlainPlatform:
+    """What a platform has that brings no token, proxy, API or installation of its own: inherit and override."""
+
+    name = "this platform"
+
+    def is_ping(self, _request: WebhookRequest) -> bool:
+        """Every webhook of this platform is signed."""
+        return False
+
+    def claimed_domain(self, _request: WebhookRequest) -> str | None:
+        """No app-wide webhooks."""
+        return None
+
+    def shopper_of_token(self, _token: str, _shop: ShopAccess, _now: datetime) -> ShopperProof:
+        """No token but the one that DESIGN describes for every platform."""
+        raise VerificationError(
+            f"{self.name} has no shopper token of its own; hand the shopper over with a signed JWT."
+        )
+
+    def claimed_proxy_domain(self, _query_string: str) -> str | None:
+        """No proxy."""
+        return None
+
+    def shopper_of_proxy(self, _query_string: str, _shop: ShopAccess, _now: datetime) -> ProxiedShopper:
+        """No proxy."""
+        raise VerificationError(f"{self.name} has no proxy for My Pages.")
+
+    def api(self, _shop: ShopAccess, _keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
+        """No calls to the shop."""
+        return None
+
+    def install_routes(self, _desk: InstallDesk) -> Any:
+        """No installation pages."""
+        return None
+
+    def install_steps(self, _desk: InstallDesk, _shop: ShopAccess) -> tuple[str, ...]:
+        """Nothing but the webhook address and secret."""
+        return ()
 
 
 def parse_json(body: bytes) -> dict[str, Any]:

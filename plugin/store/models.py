@@ -61,6 +61,7 @@ class Shop(Base):
     engage_key_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
     webhook_secrets_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
     shopper_secret_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
+    credentials_encrypted: Mapped[bytes | None] = mapped_column(LargeBinary)
     settings: Mapped[dict[str, Any]] = mapped_column()
     stopped_reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column()
@@ -75,6 +76,17 @@ class Shop(Base):
             sqlite_where=text("shop_domain IS NOT NULL"),
         ),
     )
+
+
+class PendingInstallation(Base):
+    """An installation that was begun: its one-time state, as a hash, and what must be known when it comes back."""
+
+    __tablename__ = "pending_installations"
+
+    state_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
+    data_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
+    expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
 _UNFINISHED = text("state IN ('pending', 'leased', 'parked')")
@@ -223,7 +235,8 @@ class ContactState(Base):
     """What this shop last told Engage of a contact.
 
     sent: field -> [keyed hash of the value, time of the fact]. generation: part of every cache key; adding one
-    forgets all cached pages of the contact on every machine.
+    forgets all cached pages of the contact on every machine. fresh_after: the shopper asked for newer data then; what
+    was fetched before counts as stale.
     """
 
     __tablename__ = "contact_states"
@@ -235,6 +248,7 @@ class ContactState(Base):
     contact_type: Mapped[str | None] = mapped_column(String(64))
     sent: Mapped[dict[str, Any]] = mapped_column()
     generation: Mapped[int] = mapped_column(Integer, default=1)
+    fresh_after: Mapped[datetime | None] = mapped_column()
     updated_at: Mapped[datetime] = mapped_column()
 
     __table_args__ = (UniqueConstraint("shop_id", "tenant", "contact_id", name="uq_contact_state"),)

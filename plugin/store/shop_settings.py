@@ -16,6 +16,10 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _PICTURE = re.compile(r"(https|http)://[a-z0-9.\-]{1,253}(:[0-9]{1,5})?/[A-Za-z0-9._~/%@+\-]{1,300}")
 _LANGUAGE = re.compile(r"[a-z]{2}")
 _MAX_TEXT = 300
+#: What a shopper may change on My Pages by default: not the key of the contact, and not what clubs check (birthday).
+EDITABLE_FIELDS = (
+    "firstName", "lastName", "mobilePhone", "street", "careOf", "zipCode", "city", "acceptsEmail", "acceptsSms", "acceptsPostal",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,12 @@ class ShopSettings:
     time_zone: str = "UTC"
     transactions_path: str = "list_transactions"
     frame_ancestors: str = ""
+    signup_url: str = ""
+    editable_fields: tuple[str, ...] = EDITABLE_FIELDS
+    points: str = "auto"
+    vouchers: str = "auto"
+    points_found: str = ""
+    vouchers_found: str = ""
 
 
 def _boolean(text: str) -> bool:
@@ -187,6 +197,14 @@ def _names(text: str) -> dict[str, str]:
     return pairs
 
 
+def _list(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
+    odd = [name for name in names if not _HANDLE.match(name)]
+    if odd:
+        raise ValueError(f"must be names separated by commas, not {odd[0]!r}")
+    return () if names == ("none",) else names
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One setting: how its text is read and what it means."""
@@ -258,6 +276,16 @@ SETTINGS: Mapping[str, Setting] = {
         "which of two candidate addresses the tenant answers for purchase history; found out by itself",
     ),
     "frame_ancestors": Setting(_origins, "origins that may show My Pages in a frame"),
+    "signup_url": Setting(_address, "where a shopper without a contact signs up for the programme"),
+    "editable_fields": Setting(
+        _list, "attributes and preferences of Engage that shoppers may change on My Pages, by commas; none for nothing"
+    ),
+    "points": Setting(_one_of("auto", "yes", "no"), "whether My Pages show points; auto finds out from Engage's answers"),
+    "vouchers": Setting(
+        _one_of("auto", "yes", "no"), "whether My Pages show reward vouchers; auto finds out from Engage's answers"
+    ),
+    "points_found": Setting(_one_of("yes", "no"), "what auto found out of points; empty it to find out anew"),
+    "vouchers_found": Setting(_one_of("yes", "no"), "what auto found out of vouchers; empty it to find out anew"),
 }
 
 
@@ -292,6 +320,7 @@ def defaults() -> dict[str, str]:
     """Return each setting's default as an operator would type it; `store` has none."""
     shown = {}
     for entry in fields(ShopSettings):
-        value = "" if not isinstance(entry.default, (str, bool, int)) else entry.default
+        value = ",".join(entry.default) if isinstance(entry.default, tuple) else entry.default
+        value = value if isinstance(value, (str, bool, int)) else ""
         shown[entry.name] = ("yes" if value else "no") if isinstance(value, bool) else str(value)
     return shown

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
@@ -28,6 +29,7 @@ RECENT_S = 1.0
 class RegisteredShop:
     """A shop with its secrets opened, for the time of one piece of work.
 
+    credentials: the platform's own keys and tokens, as its installation stored them.
     tenant: stands for the Engage tenant without naming it; links made in one tenant are not used in another.
     stopped_reason: why deliveries stand still, None while they run.
     """
@@ -44,6 +46,7 @@ class RegisteredShop:
     engage_key: str = field(repr=False)
     webhook_secrets: tuple[str, ...] = field(repr=False)
     shopper_secret: str = field(repr=False)
+    credentials: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,15 @@ class Shops:
             raise NotFoundHereError(f"There is no shop with the row id {shop_id}.")
         return self._keep(shop_id, self._opened(row))
 
+    def of_domain(self, platform: str, domain: str) -> RegisteredShop | None:
+        """Return the shop of a platform's domain, lower case, or None. Up to a second old."""
+        known = self._recently((platform, f"@{domain}"))
+        if known is not None:
+            return known
+        with self._database.reading() as session:
+            row = session.scalar(select(Shop).where(Shop.platform == platform, Shop.shop_domain == domain))
+        return None if row is None else self._keep((platform, f"@{domain}"), self._opened(row))
+
     def of_platform(self, platform: str) -> tuple[RegisteredShop, ...]:
         """Return every shop of a platform, for app-wide addresses."""
         with self._database.reading() as session:
@@ -189,6 +201,14 @@ class Shops:
             self._recent.clear()
         return self.get(name)
 
+    def keep_credentials(self, name: str, credentials: Mapping[str, Any]) -> RegisteredShop:
+        """Store a platform's keys and tokens, sealed; they take the place of those before. Raises NotFoundHereError."""
+        sealed = self._vault.seal(json.dumps(dict(credentials)))
+        with self._database.transaction() as session:
+            session.execute(update(Shop).where(Shop.name == name).values(credentials_encrypted=sealed))
+        self._recent.clear()
+        return self.get(name)
+
     def stop(self, shop_id: int, reason: str) -> None:
         """Stop a shop's deliveries until an operator mends the cause."""
         with self._database.transaction() as session:
@@ -223,4 +243,7 @@ class Shops:
             engage_key=self._vault.open(row.engage_key_encrypted),
             webhook_secrets=tuple(json.loads(self._vault.open(row.webhook_secrets_encrypted))),
             shopper_secret=self._vault.open(row.shopper_secret_encrypted),
+            credentials={}
+            if row.credentials_encrypted is None
+            else json.loads(self._vault.open(row.credentials_encrypted)),
         )

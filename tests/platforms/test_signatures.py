@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from standardwebhooks.webhooks import Webhook
+from tests_support import KnownShop
 
 from plugin.errors import ConfigurationError, VerificationError
 from plugin.platforms.base import Platform, WebhookRequest
@@ -31,7 +32,7 @@ class SignatureContract:
         raise NotImplementedError
 
     def verify(self, headers: dict[str, str], body: bytes, *secrets: str, now: datetime = NOW) -> str:
-        return self.platform.verify(WebhookRequest(headers, body), secrets or (self.secret,), now).topic
+        return self.platform.verify(WebhookRequest(headers, body), KnownShop(secrets or (self.secret,)), now).topic
 
     def refused(self, headers: dict[str, str], body: bytes = b"{}") -> None:
         with pytest.raises(VerificationError) as caught:
@@ -99,7 +100,7 @@ class TestShopify(SignatureContract):
         )
 
     def test_the_headers_are_read_after_the_proof(self) -> None:
-        delivery = SHOPIFY.verify(WebhookRequest(self.sign(b"{}", self.secret), b"{}"), (self.secret,), NOW)
+        delivery = SHOPIFY.verify(WebhookRequest(self.sign(b"{}", self.secret), b"{}"), KnownShop((self.secret,)), NOW)
         assert (delivery.topic, delivery.delivery_id, delivery.shop_domain) == (
             "orders/paid",
             "w-1",

@@ -8,7 +8,7 @@ from typing import Any
 
 from plugin.errors import ConfigurationError, PayloadError
 from plugin.events import Kind, Mapped, ShopUninstalled
-from plugin.platforms.base import Delivery, Peek, WebhookRequest, parse_json
+from plugin.platforms.base import Delivery, Peek, PlainPlatform, ShopAccess, WebhookRequest, parse_json
 from plugin.platforms.fields import read_instant
 from plugin.platforms.people import clean_email, clean_text
 from plugin.platforms.shopify import customers, orders, refunds
@@ -42,7 +42,7 @@ _TOPICS: Mapping[str, tuple[Kind, Mapping_]] = {
 }
 
 
-class Shopify:
+class Shopify(PlainPlatform):
     """The Shopify adapter."""
 
     slug = "shopify"
@@ -75,13 +75,13 @@ class Shopify:
         if not secret.strip():
             raise ConfigurationError(["The webhook secret is empty; give the Shopify app's client secret."])
 
-    def is_ping(self, _request: WebhookRequest) -> bool:
-        """Shopify sends no unsigned test calls."""
-        return False
+    def claimed_domain(self, request: WebhookRequest) -> str | None:
+        """Return the shop's myshopify.com domain as the header says it."""
+        return request.headers.get("x-shopify-shop-domain", "").strip().lower() or None
 
-    def verify(self, request: WebhookRequest, secrets: tuple[str, ...], now: datetime) -> Delivery:  # noqa: ARG002
+    def verify(self, request: WebhookRequest, shop: ShopAccess, now: datetime) -> Delivery:  # noqa: ARG002
         """Check the HMAC of the raw body; the headers count only after that. Raises VerificationError."""
-        check_signature(request.body, request.header(HEADER), secrets)
+        check_signature(request.body, request.header(HEADER), shop.webhook_secrets)
         meta = {
             "triggered_at": request.headers.get("x-shopify-triggered-at", ""),
             "api_version": request.headers.get("x-shopify-api-version", ""),

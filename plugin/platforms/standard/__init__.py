@@ -9,7 +9,7 @@ from typing import Any
 
 from plugin.errors import PayloadError, VerificationError
 from plugin.events import Kind, Mapped
-from plugin.platforms.base import Delivery, Peek, WebhookRequest, parse_json
+from plugin.platforms.base import Delivery, Peek, PlainPlatform, ShopAccess, WebhookRequest, parse_json
 from plugin.platforms.fields import read_instant
 from plugin.platforms.people import clean_email, clean_text
 from plugin.platforms.standard import signature
@@ -20,7 +20,7 @@ SECRET_BYTES = 32
 UNREADABLE = "unreadable"
 
 
-class Standard:
+class Standard(PlainPlatform):
     """The Standard adapter. A webhook's topic is the type in its body."""
 
     slug = "standard"
@@ -47,16 +47,12 @@ class Standard:
         """Raise ConfigurationError unless the secret is whsec_ and base64 of 24 to 64 bytes."""
         signature.key_of(secret)
 
-    def is_ping(self, _request: WebhookRequest) -> bool:
-        """Every webhook of this platform is signed."""
-        return False
-
-    def verify(self, request: WebhookRequest, secrets: tuple[str, ...], now: datetime) -> Delivery:
+    def verify(self, request: WebhookRequest, shop: ShopAccess, now: datetime) -> Delivery:
         """Check the signature and read the type. Raises VerificationError.
 
         A signed body without a readable type has the topic `unreadable`, so that it is kept and not lost.
         """
-        message_id = signature.check(request, secrets, now)
+        message_id = signature.check(request, shop.webhook_secrets, now)
         try:
             topic = parse_json(request.body).get("type")
         except PayloadError:
