@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from babel import Locale, UnknownLocaleError
-from flask import Flask
+from flask import Flask, g
 from flask_babel import Babel, force_locale, gettext, ngettext
 
 __all__ = ["LANGUAGES", "TRANSLATIONS", "gettext", "install", "locale_for", "ngettext", "speaking", "tag"]
@@ -30,7 +30,12 @@ _MAX_TAG = 35  # the longest tag that RFC 5646 4.4.1 asks for
 def install(app: Flask) -> None:
     """Teach the application's templates gettext, from our catalogues."""
     if "babel" not in app.extensions:
-        Babel().init_app(app, default_locale="en", default_translation_directories=str(TRANSLATIONS))
+        Babel().init_app(
+            app,
+            default_locale="en",
+            default_translation_directories=str(TRANSLATIONS),
+            locale_selector=lambda: g.get("mypages_locale"),
+        )
 
 
 @contextmanager
