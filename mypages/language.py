@@ -5,15 +5,12 @@ dates and numbers are Babel's, in the locale that `locale_for` finds: language a
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from babel import Locale, UnknownLocaleError
 from flask import Flask, g
-from flask_babel import Babel, force_locale, gettext, ngettext
-
-__all__ = ["LANGUAGES", "TRANSLATIONS", "gettext", "install", "locale_for", "ngettext", "speaking", "tag"]
+from flask_babel import Babel
 
 TRANSLATIONS = Path(__file__).parent / "translations"
 #: The languages of My Pages, the source's own first.
@@ -28,7 +25,7 @@ _MAX_TAG = 35  # the longest tag that RFC 5646 4.4.1 asks for
 
 
 def install(app: Flask) -> None:
-    """Teach the application's templates gettext, from our catalogues."""
+    """Teach the application's templates gettext: it speaks the Babel locale that a request leaves in `g.mypages_locale`."""
     if "babel" not in app.extensions:
         Babel().init_app(
             app,
@@ -36,13 +33,6 @@ def install(app: Flask) -> None:
             default_translation_directories=str(TRANSLATIONS),
             locale_selector=lambda: g.get("mypages_locale"),
         )
-
-
-@contextmanager
-def speaking(locale: Locale) -> Iterator[None]:
-    """Let gettext and templates speak the locale's language, inside a request, until the block ends."""
-    with force_locale(locale):
-        yield
 
 
 def locale_for(

@@ -253,9 +253,12 @@ SETTINGS: Mapping[str, Setting] = {
     "keep_bodies_days": Setting(_whole(0, 3650), "days that bodies of finished events are kept"),
     "login_url": Setting(_address, "the shop's login page, shown to shoppers without a session"),
     "page_title": Setting(_text, "name of the shop on My Pages; else the shop's NAME"),
-    "theme_accent": Setting(_colour, "colour of buttons and links on My Pages, such as #1b5e4b; made readable where it is not"),
+    "theme_accent": Setting(
+        _colour, "colour of buttons and links on My Pages, such as #1b5e4b; made readable where it is not"
+    ),
     "theme_scheme": Setting(
-        _one_of("auto", "light", "dark"), "light or dark My Pages; auto follows the shopper's device (auto, light, dark)"
+        _one_of("auto", "light", "dark"),
+        "light or dark My Pages; auto follows the shopper's device (auto, light, dark)",
     ),
     "theme_corners": Setting(_one_of("square", "soft", "round"), "corners of My Pages (square, soft, round)"),
     "theme_font": Setting(
@@ -280,7 +283,9 @@ SETTINGS: Mapping[str, Setting] = {
     "editable_fields": Setting(
         _list, "attributes and preferences of Engage that shoppers may change on My Pages, by commas; none for nothing"
     ),
-    "points": Setting(_one_of("auto", "yes", "no"), "whether My Pages show points; auto finds out from Engage's answers"),
+    "points": Setting(
+        _one_of("auto", "yes", "no"), "whether My Pages show points; auto finds out from Engage's answers"
+    ),
     "vouchers": Setting(
         _one_of("auto", "yes", "no"), "whether My Pages show reward vouchers; auto finds out from Engage's answers"
     ),

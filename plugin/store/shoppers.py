@@ -79,9 +79,7 @@ def _statement() -> "select[tuple[object, ...]]":  # type: ignore[type-arg]
         )
         .outerjoin(
             state,
-            and_(
-                state.shop_id == link.shop_id, state.tenant == link.tenant, state.contact_id == link.contact_id
-            ),
+            and_(state.shop_id == link.shop_id, state.tenant == link.tenant, state.contact_id == link.contact_id),
         )
     )
 
