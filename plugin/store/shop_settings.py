@@ -218,7 +218,9 @@ SETTINGS: Mapping[str, Setting] = {
     "editable_fields": Setting(
         _list, "attributes and preferences of Engage that shoppers may change on My Pages, by commas; none for nothing"
     ),
-    "points": Setting(_one_of("auto", "yes", "no"), "whether My Pages show points; auto finds out from Engage's answers"),
+    "points": Setting(
+        _one_of("auto", "yes", "no"), "whether My Pages show points; auto finds out from Engage's answers"
+    ),
     "vouchers": Setting(
         _one_of("auto", "yes", "no"), "whether My Pages show reward vouchers; auto finds out from Engage's answers"
     ),
