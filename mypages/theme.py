@@ -21,7 +21,11 @@ LIGHT_SURFACE = "#f0eee9"
 DARK_SURFACE = "#262824"
 #: A little more than 4.5, because the browser mixes tints of its own.
 READABLE = 4.8
-CORNERS: Mapping[str, tuple[str, str]] = {"square": ("0", "0"), "soft": ("1rem", "0.6rem"), "round": ("1.6rem", "999px")}
+CORNERS: Mapping[str, tuple[str, str]] = {
+    "square": ("0", "0"),
+    "soft": ("1rem", "0.6rem"),
+    "round": ("1.6rem", "999px"),
+}
 FONTS: Mapping[str, str] = {
     "humanist": 'Seravek,"Gill Sans Nova",Ubuntu,Calibri,"DejaVu Sans",source-sans-pro,sans-serif',
     "serif": '"Iowan Old Style","Palatino Linotype",Palatino,"URW Palladio L",P052,Georgia,serif',
@@ -29,7 +33,9 @@ FONTS: Mapping[str, str] = {
 KEPT_S = 86400
 _STATIC = Path(__file__).parent / "static"
 #: Changes with our stylesheet and script, so that browsers may keep them.
-VERSION = hashlib.sha256(b"".join((_STATIC / name).read_bytes() for name in ("mypages.css", "mypages.js"))).hexdigest()[:10]
+VERSION = hashlib.sha256(b"".join((_STATIC / name).read_bytes() for name in ("mypages.css", "mypages.js"))).hexdigest()[
+    :10
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,9 @@ def readable(colour: str, surface: str) -> str:
     """Return the colour, moved towards black or white until it is READABLE on the surface. Colours are #rrggbb."""
     target = 0 if _luminance(surface) > 0.2 else 255
     shares = (step / 20 for step in range(21))
-    return next((moved for share in shares if contrast(moved := _mixed(colour, target, share), surface) >= READABLE), colour)
+    return next(
+        (moved for share in shares if contrast(moved := _mixed(colour, target, share), surface) >= READABLE), colour
+    )
 
 
 def ink_on(colour: str) -> str:
