@@ -17,9 +17,10 @@ Templates (in `templates/mypages/`, all extending `base.html`) and what each get
 Every template gets `frame: Frame`, the same members as variables of their own (`shop`, `title`, `locale`, `part`, `parts`,
 `csrf`, `base`, `assets`, `mode`, `linked`, `signup_url`, `logout`), and `link(part, **query)`, which makes an address within
 My Pages that keeps base and mode: `link("transactions", page=2)`, `link("transactions", id="8812")`, `link("overview")`.
-Forms are posted to `link("profile")` with the hidden field `csrf` and one field for each `FormField.name`. A preference
-is a checkbox of value `yes` named like the preference, beside a hidden field `shown` of its name, so that an unticked
-box is told from one that was not there. "Reload" is a form posted to `link("reload", back=part)` with `csrf`.
+Forms are posted to `link("profile")` with the hidden field `csrf` and one field for each `FormField.name`, beside a hidden
+field `was.NAME` of its `was`. A preference is a checkbox of value `yes` named like the preference, beside a hidden field
+`shown` of value `NAME:WAS` (`{{ p.name }}:{{ p.was }}`), so that an unticked box is told from one that was not there, and
+an old page from a new yes. "Reload" is a form posted to `link("reload", back=part)` with `csrf`.
 
 Before a template is rendered, `flask.g.mypages_locale` holds the Babel locale, for gettext.
 JSON answers (`mypages/json_views.py`) are these classes with the same names; the OpenAPI file describes them.
@@ -157,6 +158,11 @@ class Preference:
     editable: bool
     saving: Saving = Saving.NONE
 
+    @property
+    def was(self) -> str:
+        """What the form says that the shopper saw."""
+        return {True: "yes", False: "no", None: ""}[self.value]
+
 
 class Problem(StrEnum):
     """Why a field of the form was not taken. NONE: it was, or was not sent yet."""
@@ -175,13 +181,15 @@ class Problem(StrEnum):
 class FormField:
     """A field that the shopper may change. input: text, tel, email, date or country.
 
-    value: what stands in the field (of a date ISO; of a country its code). options: (code, name) of a country field.
+    value: what stands in the field (of a date ISO; of a country its code). was: what stood there before the shopper
+    wrote in it, for the hidden field. options: (code, name) of a country field.
     autocomplete: the HTML token, "" where none fits.
     """
 
     name: str
     input: str
     value: str
+    was: str = ""
     label: str = ""
     max_length: int = 200
     autocomplete: str = ""

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import and_, bindparam, func, literal_column, select
+from sqlalchemy import Select, and_, bindparam, func, literal_column, select
 from sqlalchemy.orm import aliased
 
 from plugin.events import Kind
@@ -37,15 +38,15 @@ class Shoppers:
     def standing(self, shop: RegisteredShop, customer_id: str, ordering_key: str) -> Standing:
         """Return where a customer stands. ordering_key: theirs in the inbox."""
         where = {"shop_id": shop.id, "tenant": shop.tenant, "customer_id": customer_id, "ordering_key": ordering_key}
-        with self._database.engine.connect() as connection:
-            row = connection.execute(_STANDING, where).one()
+        with self._database.reading() as session:
+            row: Any = session.connection().execute(_STANDING, where).one()
         edits = f"{row.edits}-{row.newest_edit}-{row.parked_edits}" if row.edits else ""
         return Standing(
             row.contact_id, row.generation or 0, row.fresh_after, f"{row.orders}-{row.newest_order or 0}", edits
         )
 
 
-def _statement() -> "select[tuple[object, ...]]":  # type: ignore[type-arg]
+def _statement() -> Select[Any]:
     """Return one row whatever there is: an outer join from nothing to link and state, beside counts."""
     one = select(literal_column("1").label("one")).subquery()
     link, state, edit = aliased(ContactLink), aliased(ContactState), aliased(InboxEvent)

@@ -2,6 +2,7 @@
 
 from plugin.errors import EngageNotFoundError, ParkedError
 from plugin.events import CustomerDeleted, CustomerErased, DataRequested, ShopUninstalled
+from plugin.store.keys import customer_key
 from webhooks.context import Context
 
 
@@ -39,7 +40,7 @@ def _erase(context: Context, customer_id: str | None, guest: str | None, order_i
             context.client.delete_contact(link.contact_id)
         except EngageNotFoundError:
             context.note("erase", "The contact was gone in Engage already.")
-    keys = [f"customer:{customer_id}"] if customer_id is not None else []
+    keys = [customer_key(customer_id)] if customer_id is not None else []
     if guest is not None:
         keys.append(f"guest:{context.stores.vault.digest(guest.strip().lower())}")
     done = context.stores.erasures.erase(
