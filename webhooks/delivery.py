@@ -41,7 +41,7 @@ class Courier:
     """Takes due events one by one. Safe to use from several threads.
 
     client_of: gives a shop's Engage client. open_time: how long the breaker of a shop's key was open in all.
-    count: told (shop, outcome) of each try.
+    count: told (shop, outcome) of each try. forget_kept: deletes what My Pages keep of a contact, see Context.
     """
 
     stores: Stores
@@ -52,6 +52,7 @@ class Courier:
     clock: Callable[[], datetime]
     spread: Callable[[], float]
     count: Callable[[str, str], None]
+    forget_kept: Callable[[RegisteredShop, str], bool] = lambda _shop, _contact_id: True
 
     def claim(self, most: int = 1, *, live_first: bool = True) -> list[Claimed]:
         """Take up to `most` due events of different customers."""
@@ -86,6 +87,7 @@ class Courier:
         """Try one claimed event, store what became of it and return that. Raises LeaseLostError."""
         context = Context(claimed, shop, self.client_of(shop), self.stores, self.clock, self.lease)
         context.client = context.client.with_options(observer=context.observe)
+        context.forget_kept = lambda contact_id: self.forget_kept(shop, contact_id)
         try:
             return self._handle(context)
         except LeaseLostError:

@@ -160,8 +160,13 @@ class Contacts:
         connection.execute(_CHANGE_STATE, values)
 
     def write_forget_cached(self, session: Session, shop: RegisteredShop, contact_id: str, now: datetime) -> None:
-        """Make every cached page of the contact unreachable, on every machine."""
+        """Make every cached page of the contact unreachable, on every machine, in the commit of what changed it."""
         self.write_sent(session, shop, contact_id, {}, now)
+
+    def forget_cached(self, shop: RegisteredShop, contact_id: str, now: datetime) -> None:
+        """Make every cached page of the contact unreachable, for who has nothing else to commit with it."""
+        with self._database.transaction() as session:
+            self.write_forget_cached(session, shop, contact_id, now)
 
     def ask_fresh(self, shop: RegisteredShop, contact_id: str, now: datetime, pause: timedelta) -> bool:
         """Let what was fetched of the contact before now count as stale; False within a pause after the last time."""
