@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from browser.visitors import Look, Site, Visitor
 from playwright.sync_api import Browser, sync_playwright
+from running import free_port
 from shopper_pages import Pages
 
 from plugin.sandbox.testing import RunningSandbox, running_sandbox
@@ -42,8 +43,9 @@ def engage() -> Iterator[RunningSandbox]:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory, engage: RunningSandbox) -> Iterator[Site]:
-    pages = Pages(tmp_path_factory.mktemp("pages"), engage)
-    with Site(pages).serving() as made:
+    port = free_port()
+    pages = Pages(tmp_path_factory.mktemp("pages"), engage, public_url=f"http://127.0.0.1:{port}")
+    with Site(pages, port).serving() as made:
         yield made
     pages.close()
 

@@ -15,7 +15,7 @@ def test_a_shopper_comes_from_the_shop_and_leaves_again(visit: Visit, site: Site
     visitor = visit()
     page = visitor.log_in(shop)
     expect(page.get_by_role("heading", level=1)).to_have_text("Hello, Ada")
-    expect(page.get_by_text("15 % off")).to_be_visible()
+    expect(page.get_by_text("15% off")).to_be_visible()
     assert "token" not in page.url
     page.get_by_role("button", name="Log out").click()
     page.wait_for_url(f"{site.front}/login*")
@@ -118,7 +118,7 @@ def test_keys_alone_are_enough(visit: Visit, site: Site) -> None:
     page.wait_for_url("**/transactions")
     _tab_to(page, "N9001")
     page.keyboard.press("Enter")
-    page.wait_for_url("**id=**")
+    page.wait_for_url("**/transactions/*")
     page.goto(f"{site.url}/mypages/{shop.name}/profile")
     _tab_to(page, "Change my details")
     page.keyboard.press("Enter")
@@ -243,8 +243,8 @@ def test_hostile_values_neither_run_nor_break_the_page(visit: Visit, site: Site,
     site.pages.promotion(contact_id, presentation={"heading": value[:400], "description": value, "link": "javascript:alert(1)"},
                          redemptionChannels=[{"type": "ECOM", "valueType": "EXTERNALOFFER", "value": value[:400]}])  # fmt: skip
     site.receipts(shop, contact_id, 1, name=value[:200])
-    site.pages.seed(vouchers=[{"contactId": contact_id, "name": value, "value": {"amount": 10**15, "currency": "SEK"}, "voucherNumber": value}],
-                    points=[{"contactId": contact_id, "transactions": [{"amount": 10**15, "description": value}]}])  # fmt: skip
+    site.pages.seed(vouchers=[{"contactId": contact_id, "name": value, "value": {"amount": 10**12, "currency": "SEK"}, "voucherNumber": value}],
+                    points=[{"contactId": contact_id, "transactions": [{"amount": 10**12, "description": value}]}])  # fmt: skip
     visitor = visit()
     visitor.log_in(shop)
     for part in ("", "profile", "transactions", "promotions", "points", "vouchers"):

@@ -30,8 +30,9 @@ WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 class Site:
     """My Pages over real HTTP. url: of My Pages; front: of the shop that shoppers come from."""
 
-    def __init__(self, pages: Pages) -> None:
+    def __init__(self, pages: Pages, port: int) -> None:
         self.pages = pages
+        self._port = port
         self.url = self.front = ""
         self._number = 0
         pages.seed(stores=[{"externalId": "web", "name": "Nordlys online"}])
@@ -39,7 +40,7 @@ class Site:
     @contextmanager
     def serving(self) -> Iterator["Site"]:
         """Serve until the block ends."""
-        web, shop = SandboxServer("127.0.0.1", 0, self.pages.app), SandboxServer("127.0.0.1", 0, self._shop_front())
+        web, shop = SandboxServer("127.0.0.1", self._port, self.pages.app), SandboxServer("127.0.0.1", 0, self._shop_front())
         self.url, self.front = web.url, shop.url
         for server in (web, shop):
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -59,7 +60,7 @@ class Site:
         """A shopper with everything that there is to see."""
         known = {
             "firstName": "Ada", "lastName": "Lind", "mobilePhone": "+46701234567", "street": "Nygatan 7", "zipCode": "111 22",
-            "city": "Stockholm", "countryCode": "SE", "preferences": {"acceptsEmail": True, "acceptsSms": False},
+            "city": "Stockholm", "countryCode": "GB", "preferences": {"acceptsEmail": True, "acceptsSms": False},
         }  # fmt: skip
         contact_id = self.pages.contact(shop, customer_id, **{**known, **attributes})
         self.pages.promotion(contact_id)
