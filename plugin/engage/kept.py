@@ -8,6 +8,7 @@ its faults are logged once and never reach a shopper.
 import base64
 import logging
 import sqlite3
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 from cryptography.fernet import Fernet, InvalidToken
 from redis import Redis, RedisError
 from requests_cache.backends.base import BaseCache
-from requests_cache.backends.redis import RedisCache
+from requests_cache.backends.redis import RedisCache, RedisDict
 from requests_cache.backends.sqlite import SQLiteCache
 from requests_cache.models.response import CachedResponse
 from requests_cache.serializers import SerializerPipeline, Stage, json_serializer
@@ -27,7 +28,15 @@ T = TypeVar("T")
 #: How long an answer is kept at all, also for being shown while Engage is away.
 KEEP = timedelta(hours=24)
 NAMESPACE = "engage-plugin:my-pages"
+LOOK_AGAIN_S = 1.0
 _BUSY_MS = 2000
+
+
+class _RedisAnswers(RedisDict):
+    """requests-cache's storage, which asks for a lifetime in a way that the Redis client no longer wants."""
+
+    def __setitem__(self, key: str, item: CachedResponse) -> None:
+        self.connection.set(self._bkey(key), self.serialize(item), ex=KEEP)
 
 
 class KeptAnswers:
@@ -38,6 +47,7 @@ class KeptAnswers:
         self._forget = forget
         self._prune = prune
         self._failing = False
+        self._look_again_at = 0.0
 
     @classmethod
     def in_file(cls, path: Path, encryption_key: bytes) -> "KeptAnswers":
@@ -62,9 +72,9 @@ class KeptAnswers:
     @classmethod
     def in_redis(cls, redis: Redis, encryption_key: bytes) -> "KeptAnswers":
         """Keep answers in Redis, for several machines. Redis itself deletes them when they are too old."""
-        cache = RedisCache(
-            NAMESPACE, connection=redis, serializer=_encrypted_json(encryption_key), ttl=True, ttl_offset=0
-        )
+        serializer = _encrypted_json(encryption_key)
+        cache = RedisCache(NAMESPACE, connection=redis, serializer=serializer)
+        cache.responses = _RedisAnswers(NAMESPACE, connection=redis, serializer=serializer)
 
         def forget(prefix: str) -> None:
             found = list(redis.scan_iter(match=f"{NAMESPACE}:{prefix}:*", count=1000))
@@ -93,6 +103,7 @@ class KeptAnswers:
 
     def forget(self, prefix: str) -> bool:
         """Delete everything of one person; False when the cache cannot be reached."""
+        self._look_again_at = 0.0
         return self._safely(lambda: (self._forget(prefix), True)[1]) or False
 
     def prune(self) -> None:
@@ -104,9 +115,13 @@ class KeptAnswers:
         self.cache.close()  # type: ignore[no-untyped-call]
 
     def _safely(self, work: Callable[[], T]) -> T | None:
+        """Return what the work returns; None when the cache fails, and for a second after that, so that nobody waits."""
+        if self._failing and time.monotonic() < self._look_again_at:
+            return None
         try:
             done = work()
         except (sqlite3.Error, RedisError, OSError) as error:
+            self._look_again_at = time.monotonic() + LOOK_AGAIN_S
             if not self._failing:
                 log.warning("The cache of My Pages cannot be used (%s); pages go on without it", type(error).__name__)
             self._failing = True
