@@ -157,7 +157,7 @@ def test_with_engage_away_and_something_kept_it_is_shown_with_its_age(visit: Vis
     site.pages.fault(outage=True)
     site.pages.clock.ahead = timedelta(minutes=25)
     visitor.open(shop, "promotions")
-    expect(page.get_by_role("status").first).to_contain_text("25 minutes old")
+    expect(page.locator(".mp-note")).to_contain_text("25 minutes old")
     expect(page.get_by_text("SPRING20")).to_be_visible()
     expect(page.get_by_role("main").get_by_text("Try again")).to_be_visible()
     assert visitor.complaints() == []
@@ -178,7 +178,11 @@ def test_with_engage_away_and_nothing_kept_the_page_is_calm_and_quick(visit: Vis
     assert visitor.complaints() == []
     visitor.screenshot("engage-away-nothing-kept")
     site.recover()
-    page.get_by_role("main").get_by_text("Try again").first.click()
+    for _ in range(20):  # calls that are still on their way are waited for first
+        page.get_by_role("main").get_by_text("Try again").first.click()
+        if "Ada" in page.get_by_role("heading", level=1).inner_text():
+            break
+        page.wait_for_timeout(500)
     expect(page.get_by_role("heading", level=1)).to_have_text("Hello, Ada")
 
 
@@ -225,7 +229,7 @@ def test_the_next_shopper_in_the_same_browser_sees_nothing_of_the_one_before(vis
 def test_the_shops_language_comes_before_the_browsers(
     visit: Visit, site: Site, locale: str, said: str, heading: str, until: str
 ) -> None:
-    shop = site.shop(time_zone="Europe/Stockholm")
+    shop = site.shop()
     site.member(shop, countryCode="US")
     page = visit(locale=locale).log_in(shop, locale=said)
     expect(page.get_by_role("heading", level=1)).to_have_text(heading)
