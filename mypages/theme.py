@@ -16,11 +16,11 @@ from mypages.language import tag
 from plugin.store.shop_settings import ShopSettings
 from plugin.store.shops import RegisteredShop
 
-#: The surfaces on which the colour stands as text: the palest tints of `static/mypages.css` in light and in dark.
-LIGHT_SURFACE = "#f0eee9"
-DARK_SURFACE = "#262824"
-#: A little more than 4.5, because the browser mixes tints of its own.
-READABLE = 4.8
+#: The surfaces of `static/mypages.css` on which the colour is hardest to read as text, in light and in dark.
+LIGHT_SURFACE = "#fbe9e7"
+DARK_SURFACE = "#3a311a"
+#: A little more than 4.5, because browsers round.
+READABLE = 4.6
 CORNERS: Mapping[str, tuple[str, str]] = {
     "square": ("0", "0"),
     "soft": ("1rem", "0.6rem"),

@@ -62,7 +62,13 @@ class Pages:
     """Shops, shoppers and a browser."""
 
     def __init__(
-        self, folder: Path, sandbox: RunningSandbox, *, secure: bool = False, kept: KeptAnswers | None = None
+        self,
+        folder: Path,
+        sandbox: RunningSandbox,
+        *,
+        secure: bool = False,
+        kept: KeptAnswers | None = None,
+        public_url: str = "http://127.0.0.1:8000",
     ) -> None:
         self.sandbox, self.clock = sandbox, Clock()
         (folder / "plugin.sqlite").write_bytes(_migrated())
@@ -97,7 +103,7 @@ class Pages:
                     secure=secure,
                     clock=self.clock,
                     wake=self.woken.append,
-                    public_url="https://plugin.example" if secure else "http://127.0.0.1:8000",
+                    public_url="https://plugin.example" if secure else public_url,
                     memory=self.memory,
                 )
             )

@@ -1,5 +1,7 @@
 """A shop's own looks: readable whatever the shop picks, and nothing but checked values reaches a stylesheet or a header."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,16 @@ def test_whatever_colour_a_shop_picks_its_words_can_be_read(colour: str, surface
     moved = theme.readable(colour, surface)
     assert theme.contrast(moved, surface) >= 4.5
     assert theme.contrast(theme.ink_on(moved), moved) >= 4.5
+
+
+def test_the_hardest_surfaces_are_those_of_our_stylesheet() -> None:
+    css = (Path(theme.__file__).parent / "static/mypages.css").read_text()
+    light, dark = css.split(".mp-dark {")[0], css.split(".mp-dark {")[1].split("}")[0]
+    for block, hardest, ink in ((light, theme.LIGHT_SURFACE, "#000000"), (dark, theme.DARK_SURFACE, "#ffffff")):
+        surfaces = re.findall(r"--mp-(?:page|card|tint|note|bad-tint|good-tint): (#[0-9a-f]{3,6});", block)
+        assert len(surfaces) == 6
+        whole = [s if len(s) == 7 else "#" + "".join(2 * digit for digit in s[1:]) for s in surfaces]
+        assert min(whole, key=lambda surface: theme.contrast(ink, surface)) == hardest
 
 
 def test_a_readable_colour_stays_as_the_shop_picked_it() -> None:
