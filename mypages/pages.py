@@ -91,8 +91,7 @@ def blueprint(my_pages: MyPages) -> Blueprint:
     def act(shop: str, action: str) -> Response:
         return desk.serve(lambda: desk.door.visit(shop), lambda showing: showing.act(action))
 
-    @routes.get("/proxy/<platform>", defaults={"part": "overview"})
-    @routes.get("/proxy/<platform>/", defaults={"part": "overview"})
+    @routes.get("/proxy/<platform>/", defaults={"part": "overview"}, strict_slashes=False)
     @routes.get(f"/proxy/<platform>/<{PARTS}:part>")
     @routes.get("/proxy/<platform>/<any(transactions):part>/<path:one>")
     def proxied_page(platform: str, part: str, one: str = "") -> Response:
