@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check chaos bench lock clean
+.PHONY: demo test check chaos bench translations lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/engage-plugin demo $(if $(ONCE),--once)
@@ -39,6 +39,15 @@ chaos: $(VENV)/.installed-dev
 BENCHES := client_overhead throttle_rate acknowledgement delivery backlog
 bench: $(VENV)/.installed-dev
 	$(foreach name,$(BENCHES),$(BIN)/python -m bench.$(name);)
+
+# the words of My Pages: reads them from the templates, brings each language's catalogue (.po) up to date and compiles it (.mo);
+# then translate what is new in mypages/translations/*/LC_MESSAGES/messages.po, and run this once more
+CATALOGUE := var/messages.pot
+translations: $(VENV)/.installed-dev
+	mkdir -p var
+	$(BIN)/pybabel -q extract -F babel.cfg --add-location=file --project=engage-shop-plugin -o $(CATALOGUE) mypages
+	$(BIN)/pybabel -q update -i $(CATALOGUE) -d mypages/translations --no-fuzzy-matching --ignore-obsolete --width=120
+	$(BIN)/pybabel -q compile -d mypages/translations
 
 # writes both lock files anew; needs uv
 lock:

@@ -22,9 +22,12 @@ from werkzeug.exceptions import HTTPException
 from mypages.pages import MyPages
 from mypages.pages import blueprint as mypages_blueprint
 from plugin.engage import schemas
+from plugin.engage.answers import Answer
 from plugin.engage.cached import CachedEngage, CachedTransport
 from plugin.engage.client import EngageClient
+from plugin.engage.flights import Flights
 from plugin.engage.gate import GateRules, Gates
+from plugin.engage.kept import KeptAnswers
 from plugin.engage.transport import EngageAccount, Transport
 from plugin.installation import Desk
 from plugin.manifest import Manifest, load_manifest
@@ -36,8 +39,10 @@ from plugin.platforms.standard.normalise import schema as standard_schema
 from plugin.settings import Settings
 from plugin.store.bulk_inbox import BulkInbox
 from plugin.store.db import Database
+from plugin.store.edits import Edits
 from plugin.store.inbox_desk import InboxDesk
 from plugin.store.installations import PendingInstallations
+from plugin.store.shoppers import Shoppers
 from plugin.store.shops import RegisteredShop
 from plugin.store.sweep import Sweep
 from plugin.store.tokens import UsedTokens
@@ -198,6 +203,7 @@ class Services:
             clock=self.clock,
             spread=random.random,
             count=self.metrics.tried,
+            forget_kept=self.forget_kept,
         )
 
     @cached_property
@@ -241,12 +247,20 @@ class Services:
 
     @cached_property
     def cached(self) -> CachedEngage:
-        """Reads for My Pages, cached."""
+        """Reads for My Pages, cached: in the Redis that machines share where there is one, else in a file."""
         key = self.vault.derive("my pages cache")
-        path = self.settings.state_dir / "my-pages-cache.sqlite"
+        if self.settings.redis_url is not None:
+            kept = KeptAnswers.in_redis(self.redis, key)
+        else:
+            kept = KeptAnswers.in_file(self.settings.state_dir / "my-pages-cache.sqlite", key)
+        flights: Flights[Answer] = Flights(self.redis)
         return CachedEngage(
-            CachedTransport(self.gates, path, key, self.metrics.called, self.metrics.read_through_cache)
+            CachedTransport(self.gates, kept, flights, self.metrics.called, self.metrics.read_through_cache)
         )
+
+    def forget_kept(self, shop: RegisteredShop, contact_id: str) -> bool:
+        """Delete what My Pages keep of a contact; False when the cache cannot be reached now."""
+        return self.cached.transport.forget_contact(shop.name, shop.tenant, contact_id)
 
     @cached_property
     def used_tokens(self) -> UsedTokens:
@@ -285,13 +299,17 @@ def create_app(services: Services) -> Flask:
             MyPages(
                 shops=services.stores.shops,
                 contacts=services.stores.contacts,
+                shoppers=Shoppers(services.database),
                 orders=services.stores.orders,
+                edits=Edits(services.database),
                 used_tokens=services.used_tokens,
                 cached=services.cached,
                 client_of=services.client_of,
                 vault=services.vault,
                 secure=settings.secure,
                 clock=services.clock,
+                wake=services.wake_ups.wake,
+                public_url=settings.public_url,
             )
         )
     )

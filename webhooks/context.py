@@ -49,7 +49,10 @@ class Stores:
 
 @dataclass(slots=True)
 class Context:
-    """One try at one event. Steps that are done stay done over crashes and retries."""
+    """One try at one event. Steps that are done stay done over crashes and retries.
+
+    forget_kept: deletes what My Pages keep of a contact from the cache itself; False when that cannot be reached now.
+    """
 
     claimed: Claimed
     shop: RegisteredShop
@@ -60,6 +63,7 @@ class Context:
     entries: list[AttemptEntry] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
     part: str = ""
+    forget_kept: Callable[[str], bool] = lambda _contact_id: True
 
     def now(self) -> datetime:
         """Return the present time, aware UTC."""
