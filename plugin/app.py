@@ -21,6 +21,9 @@ from werkzeug.exceptions import HTTPException
 
 from mypages.pages import MyPages
 from mypages.pages import blueprint as mypages_blueprint
+from plugin.api import checkout as checkout_api
+from plugin.api import promotions as promotions_api
+from plugin.api.asking import Gatekeeper
 from plugin.engage import schemas
 from plugin.engage.answers import Answer
 from plugin.engage.cached import CachedEngage, CachedTransport
@@ -36,12 +39,17 @@ from plugin.platforms.base import ShopApi
 from plugin.platforms.http import allow_private_shops
 from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.standard.normalise import schema as standard_schema
+from plugin.promotions.assigning import Assigning
+from plugin.promotions.checkout import Checkout
+from plugin.promotions.desk import PromotionDesk
 from plugin.settings import Settings
+from plugin.store.api_tokens import ApiTokens
 from plugin.store.bulk_inbox import BulkInbox
 from plugin.store.db import Database
 from plugin.store.edits import Edits
 from plugin.store.inbox_desk import InboxDesk
 from plugin.store.installations import PendingInstallations
+from plugin.store.promotions import Promotions
 from plugin.store.shoppers import Shoppers
 from plugin.store.shops import RegisteredShop
 from plugin.store.sweep import Sweep
@@ -267,6 +275,38 @@ class Services:
         """Hand-over tokens that were used."""
         return UsedTokens(self.database)
 
+    @cached_property
+    def api_tokens(self) -> ApiTokens:
+        """Tokens of shops' own servers."""
+        return ApiTokens(self.database, self.vault)
+
+    @cached_property
+    def gatekeeper(self) -> Gatekeeper:
+        """Who asks /api."""
+        return Gatekeeper(self.stores.shops, PLATFORMS.__getitem__, self.api_tokens, self.used_tokens, self.clock)
+
+    @cached_property
+    def promotion_desk(self) -> PromotionDesk:
+        """Creates and finds promotions."""
+        return PromotionDesk(Promotions(self.database), self.client_of, self.clock)
+
+    @cached_property
+    def assigning(self) -> Assigning:
+        """Assigns promotions to people."""
+        return Assigning(
+            Promotions(self.database),
+            self.stores.contacts,
+            self.client_of,
+            self.vault.digest_of,
+            self.clock,
+            self.stopping.wait,
+        )
+
+    @cached_property
+    def checkout(self) -> Checkout:
+        """Answers shops' checkouts."""
+        return Checkout(self.stores.contacts, self.stores.redemptions, self.cached, self.client_of, self.clock)
+
     def close(self) -> None:
         """Close what was opened."""
         for name in ("transport", "database", "redis"):
@@ -313,6 +353,8 @@ def create_app(services: Services) -> Flask:
             )
         )
     )
+    app.register_blueprint(checkout_api.blueprint(services.checkout, services.gatekeeper, services.stores.shops))
+    app.register_blueprint(promotions_api.blueprint(services.promotion_desk, services.assigning, services.gatekeeper))
     for platform in PLATFORMS.values():
         routes = platform.install_routes(services.install_desk)
         if routes is not None:

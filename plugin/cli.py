@@ -4,11 +4,13 @@ import signal
 
 import click
 
+from plugin.commands.api_tokens import api_tokens
 from plugin.commands.common import METRICS_FOLDER, explained, make_services
 from plugin.commands.demo import demo
 from plugin.commands.doctor import doctor
 from plugin.commands.events import events, status
 from plugin.commands.preview import preview
+from plugin.commands.promotions import promotions
 from plugin.commands.shops import shops
 from plugin.embedded_redis import EmbeddedRedis
 from plugin.errors import ConfigurationError
@@ -126,7 +128,7 @@ def sandbox(port: int) -> None:
         raise ConfigurationError([f"The sandbox cannot listen on port {port}: {error.strerror}."]) from error
 
 
-for command in (shops, status, events, preview, doctor, demo):
+for command in (shops, status, events, preview, doctor, demo, promotions, api_tokens):
     main.add_command(command)
 
 

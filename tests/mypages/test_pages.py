@@ -51,7 +51,9 @@ def test_what_a_tenant_does_not_have_is_found_out_and_remembered(pages: Any) -> 
     assert browser.get("/mypages/web/points").status_code == 404
     assert pages.shops.get("web").settings.points_found == "no"
     assert "vouchers" not in pages.json(browser, "/mypages/web/")["parts"]
-    assert pages.shops.get("web").settings.vouchers_found == ""  # one contact without vouchers says nothing of the tenant
+    assert (
+        pages.shops.get("web").settings.vouchers_found == ""
+    )  # one contact without vouchers says nothing of the tenant
     value = {"amount": 50, "currency": "SEK"}
     pages.seed(vouchers=[{"contactId": contact_id, "value": value}])
     pages.age_the_cache(10)
@@ -113,7 +115,9 @@ def test_without_a_verified_link_only_the_shops_own_orders_are_shown(pages: Any,
         pages.contact(shop, verified=False, firstName="Owner")
     pages.order(shop, "9001")
     browser = pages.logged_in(shop)
-    text = "".join(browser.get(f"/mypages/web/{part}").text for part in ("", "profile", "promotions", "points", "vouchers"))
+    text = "".join(
+        browser.get(f"/mypages/web/{part}").text for part in ("", "profile", "promotions", "points", "vouchers")
+    )
     assert "Owner" not in text
     assert "N9001" in text
     assert "https://shop.example/join" in text
@@ -213,7 +217,9 @@ def test_promotions_that_ended_are_not_shown_and_used_ones_stand_apart(pages: An
     contact_id = pages.contact(shop)
     pages.promotion(contact_id, presentation={"heading": "Long"})
     percent = [{"type": "ECOM", "valueType": "PERCENT", "value": "12.5"}]
-    pages.promotion(contact_id, {"expiresOn": "2027-06-01T00:00:00Z"}, presentation={"heading": "Soon"}, redemptionChannels=percent)
+    pages.promotion(
+        contact_id, {"expiresOn": "2027-06-01T00:00:00Z"}, presentation={"heading": "Soon"}, redemptionChannels=percent
+    )
     pages.promotion(contact_id, {"expiresOn": "2020-01-01T00:00:00Z"}, presentation={"heading": "Ended"})
     pages.promotion(contact_id, {"redeemed": True}, presentation={"heading": "Used"})
     till = [{"type": "POS", "valueType": "MANUAL", "value": "x"}]
