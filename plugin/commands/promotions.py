@@ -43,7 +43,7 @@ def promotions() -> None:
 @click.option("--description", help="What shoppers read below it.")
 @json_option
 @explained
-def create(  # noqa: PLR0917 - one option a field of the promotion
+def create(  # noqa: PLR0913, PLR0917 - one option a field of the promotion
     shop: str,
     name: str,
     code: str | None,
