@@ -45,6 +45,8 @@ class ShopSettings:
     tip_sku: str = "TIP"
     refund_sku: str = "REFUND"
     voucher_field: str = "usedRewardVouchers"
+    reactivate_promotions: str = ""
+    checkout_origins: str = ""
     country_stores: Mapping[str, str] = field(default_factory=dict)
     consent_ids: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
@@ -185,6 +187,12 @@ def _origins(text: str) -> str:
     return " ".join(text.split())
 
 
+def _reactivation_path(text: str) -> str:
+    if text and not re.fullmatch(r"/api/[\w./\-]*\{assignmentId\}[\w./\-]*", text):
+        raise ValueError("must be a path that begins with /api/ and has {assignmentId} in it, or empty")
+    return text
+
+
 def _names(text: str) -> dict[str, str]:
     """Read NAME:VALUE pairs separated by commas, or a JSON object of texts."""
     if text.strip().startswith("{"):
@@ -252,6 +260,12 @@ SETTINGS: Mapping[str, Setting] = {
     "voucher_field": Setting(
         _handle, "name of the receipt field that lists used vouchers (inferred, compare the tenant's Swagger)"
     ),
+    "reactivate_promotions": Setting(
+        _reactivation_path,
+        "path that gives a promotion back after a cancellation or full return; empty for never, because none is documented: "
+        "/api/v3/promotion-assignments/{assignmentId}/reactivate is inferred, ask Voyado",
+    ),
+    "checkout_origins": Setting(_origins, "origins whose pages may ask /api/checkout from a shopper's browser"),
     "country_stores": Setting(_names, "country or channel to store, such as SE:web-se,NO:web-no; else `store` is used"),
     "consent_ids": Setting(_names, "shop consent to Engage consent id, such as newsletter:newsletterConsent"),
     "attributes": Setting(_names, "shop field to Engage attribute, such as customer.size:shoeSize"),
