@@ -1,5 +1,6 @@
 """The composition root: everything is put together here, from settings, and nowhere else."""
 
+import contextlib
 import hmac
 import ipaddress
 import random
@@ -8,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
@@ -25,7 +27,13 @@ from plugin.engage import schemas
 from plugin.engage.cached import CachedEngage, CachedTransport
 from plugin.engage.client import EngageClient
 from plugin.engage.gate import GateRules, Gates
-from plugin.engage.transport import EngageAccount, Transport
+from plugin.engage.operations import Lane
+from plugin.engage.transport import EngageAccount
+from plugin.engage.transport import Transport as EngageTransport
+from plugin.errors import EngageError
+from plugin.fallback.folder import FolderTransfer
+from plugin.fallback.sftp import SftpAccess, SftpTransfer
+from plugin.fallback.transfer import Transfer
 from plugin.installation import Desk
 from plugin.manifest import Manifest, load_manifest
 from plugin.metrics import Metrics
@@ -36,6 +44,7 @@ from plugin.platforms.standard.normalise import schema as standard_schema
 from plugin.settings import Settings
 from plugin.store.bulk_inbox import BulkInbox
 from plugin.store.db import Database
+from plugin.store.fallback_files import FallbackFiles
 from plugin.store.inbox_desk import InboxDesk
 from plugin.store.installations import PendingInstallations
 from plugin.store.shops import RegisteredShop
@@ -46,6 +55,7 @@ from webhooks import jobs
 from webhooks.backlog import Backlog
 from webhooks.context import Stores
 from webhooks.delivery import Courier
+from webhooks.fallback import Fallback, Outage, Standing
 from webhooks.preview import Preview
 from webhooks.receive import Door
 from webhooks.receive import blueprint as webhooks_blueprint
@@ -125,10 +135,10 @@ class Services:
         return Gates(self.redis, rules, self.metrics.waited)
 
     @cached_property
-    def transport(self) -> Transport:
+    def transport(self) -> EngageTransport:
         """HTTP to Engage."""
         schemas.unknown_field_observer = self.metrics.unknown_field
-        return Transport(self.gates, self.metrics.called)
+        return EngageTransport(self.gates, self.metrics.called)
 
     @cached_property
     def wake_ups(self) -> jobs.WakeUps:
@@ -214,6 +224,47 @@ class Services:
             pause=self.stopping.wait,
         )
 
+    def outage_of(self, shop: RegisteredShop) -> Outage:
+        """Tell how Engage stands with a shop's key."""
+        if not _works(self.redis.ping):
+            return Outage(Standing.UNKNOWN)
+        since = self.gates.of(shop.engage_key).open_since()
+        return Outage(Standing.ANSWERS) if since is None else Outage(Standing.AWAY, since)
+
+    def probe(self, shop: RegisteredShop) -> None:
+        """Ask Engage something small when a probe is due, so that the breaker closes though nothing else asks."""
+        with contextlib.suppress(EngageError):  # what came of it stands in the breaker
+            self.client_of(shop).with_options(lane=Lane.BACKFILL).list_stores()
+
+    def file_folder_of(self, shop: RegisteredShop) -> Path:
+        """Return the folder of a shop's files on this machine."""
+        return self.settings.state_dir / "fallback" / shop.name
+
+    def transfer_of(self, shop: RegisteredShop) -> Transfer:
+        """Return the way that a shop's files leave this machine."""
+        settings = shop.settings
+        if settings.fallback_transfer == "folder":
+            outbox = self.file_folder_of(shop) / "outbox"
+            return FolderTransfer(Path(settings.fallback_folder) if settings.fallback_folder else outbox)
+        return SftpTransfer(sftp_access(shop))
+
+    @cached_property
+    def fallback(self) -> Fallback:
+        """Takes receipts to Engage as files while its API stays away."""
+        return Fallback(
+            stores=self.stores,
+            files=FallbackFiles(self.database),
+            transfer_of=self.transfer_of,
+            folder_of=self.file_folder_of,
+            outage_of=self.outage_of,
+            probe=self.probe,
+            fallback_after=timedelta(seconds=self.settings.fallback_after_s),
+            retry_base_s=self.settings.retry_base_s,
+            lease=timedelta(seconds=self.settings.lease_s),
+            clock=self.clock,
+            digest=self.vault.digest_of,
+        )
+
     @cached_property
     def preview(self) -> Preview:
         """Shows what would be sent, and sends nothing."""
@@ -258,6 +309,20 @@ class Services:
         for name in ("transport", "database", "redis"):
             if name in self.__dict__:
                 self.__dict__[name].close()
+
+
+def sftp_access(shop: RegisteredShop) -> SftpAccess:
+    """Return where a shop's files go by SFTP, and as whom."""
+    settings, access = shop.settings, shop.file_access
+    return SftpAccess(
+        host=settings.fallback_host,
+        port=settings.fallback_port,
+        user=settings.fallback_user,
+        host_key=settings.fallback_host_key,
+        base=settings.fallback_base,
+        password=access.get("password", ""),
+        key=access.get("key", ""),
+    )
 
 
 def create_app(services: Services) -> Flask:

@@ -1,6 +1,6 @@
 """What this plugin keeps of a shop's orders: refunds find their customer and lines here, My Pages the newest ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -50,24 +50,28 @@ class Orders:
     def remember(self, shop: RegisteredShop, order: StoredOrder, event_id: int) -> None:
         """Store an order as first paid; what stands of an earlier webhook of the same order stays."""
         with self._database.transaction() as session:
-            session.execute(
-                self._database.insert(ShopOrder)
-                .values(
-                    shop_id=shop.id,
-                    order_id=order.order_id,
-                    order_number=order.order_number,
-                    customer_id=order.customer_id,
-                    contact_id=order.contact_id,
-                    currency=order.currency,
-                    total=str(order.total),
-                    occurred_at=order.occurred_at,
-                    store_external_id=order.store_external_id,
-                    exchange_rate=None if order.exchange_rate is None else str(order.exchange_rate),
-                    details=order.details,
-                    event_id=event_id,
-                )
-                .on_conflict_do_nothing(index_elements=["shop_id", "order_id"])
+            self.write_first(session, shop, order, event_id)
+
+    def write_first(self, session: Session, shop: RegisteredShop, order: StoredOrder, event_id: int) -> None:
+        """Do what `remember` does within a transaction."""
+        session.execute(
+            self._database.insert(ShopOrder)
+            .values(
+                shop_id=shop.id,
+                order_id=order.order_id,
+                order_number=order.order_number,
+                customer_id=order.customer_id,
+                contact_id=order.contact_id,
+                currency=order.currency,
+                total=str(order.total),
+                occurred_at=order.occurred_at,
+                store_external_id=order.store_external_id,
+                exchange_rate=None if order.exchange_rate is None else str(order.exchange_rate),
+                details=order.details,
+                event_id=event_id,
             )
+            .on_conflict_do_nothing(index_elements=["shop_id", "order_id"])
+        )
 
     def write_change(self, session: Session, shop: RegisteredShop, order_id: str, **values: Any) -> None:
         """Change columns of a stored order."""
@@ -84,6 +88,17 @@ class Orders:
                 .limit(limit)
             ).all()
         return [_stored(row) for row in rows]
+
+
+def write_refund(
+    session: Session, shop: RegisteredShop, order_id: str, refund_id: str, refund: Mapping[str, Any]
+) -> None:
+    """Note that the return receipt of a refund was sent, beside what others note of the same order."""
+    this = (ShopOrder.shop_id == shop.id, ShopOrder.order_id == order_id)
+    details = session.scalar(select(ShopOrder.details).where(*this).with_for_update())
+    if details is not None:
+        refunds = {**details.get("refunds", {}), refund_id: dict(refund)}
+        run(session, update(ShopOrder).where(*this).values(details={**details, "refunds": refunds}))
 
 
 def _stored(row: ShopOrder) -> StoredOrder:

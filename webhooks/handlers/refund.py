@@ -2,9 +2,10 @@
 
 from plugin.errors import NotForUsError, NotYetError
 from plugin.events import OrderCancelled, OrderRefunded
-from plugin.store.orders import StoredOrder
+from plugin.store.orders import StoredOrder, write_refund
 from webhooks.context import Context
-from webhooks.receipts import return_receipt
+from webhooks.filed import wait_for_file
+from webhooks.receipts import purchase_receipt_id, return_receipt
 
 
 def handle(context: Context, event: OrderRefunded) -> None:
@@ -13,17 +14,17 @@ def handle(context: Context, event: OrderRefunded) -> None:
     if not event.lines or not event.total:
         raise NotForUsError("nothing was given back")
     if order.receipt_sent_at is None:
+        wait_for_file(context, purchase_receipt_id(context.shop, event.order_id))
         raise NotYetError(f"The receipt of order {event.order_id} has not been sent yet; its return comes after it.")
     if event.refund_id in order.details.get("refunds", {}):
         context.note("unchanged", "The return receipt of this refund was sent already.")
         return
     receipt = return_receipt(context.shop, event, order)
+    wait_for_file(context, receipt.unique_receipt_id)
     context.save()
     context.client.create_receipt(receipt)
-    refunds = {**order.details.get("refunds", {}), event.refund_id: _returned(event)}
-    details = {**order.details, "refunds": refunds}
-    orders, contacts, shop, now = context.stores.orders, context.stores.contacts, context.shop, context.now()
-    context.later(lambda session: orders.write_change(session, shop, event.order_id, details=details))
+    contacts, shop, now = context.stores.contacts, context.shop, context.now()
+    context.later(lambda session: write_refund(session, shop, event.order_id, event.refund_id, returned(event)))
     contact_id = order.contact_id
     if contact_id:
         context.later(lambda session: contacts.write_forget_cached(session, shop, contact_id, now))
@@ -45,7 +46,8 @@ def _order(context: Context, order_id: str) -> StoredOrder:
     return order
 
 
-def _returned(event: OrderRefunded) -> dict[str, object]:
+def returned(event: OrderRefunded) -> dict[str, object]:
+    """Return what is kept of a refund, as JSON with money as text."""
     return {
         "at": event.occurred_at.isoformat(),
         "total": str(event.total),
