@@ -98,7 +98,10 @@ class SftpTransfer:
                     alive()
             there = self._sftp.stat(path).st_size
         if there != size:
-            raise TransferError(f"{self._where} holds {there} of {size} bytes of {path}: the transfer was cut short.")
+            # a server's refusal to write is not told at once: the chunks are sent without waiting for each answer
+            raise TransferError(
+                f"{self._where} holds {there} of {size} bytes of {path}: is there room, or was the transfer cut short?"
+            )
 
     def publish(self, folder: str, temporary: str, name: str) -> None:
         """See Transfer."""
