@@ -32,7 +32,6 @@ from plugin.engage.transport import EngageAccount
 from plugin.engage.transport import Transport as EngageTransport
 from plugin.errors import EngageError
 from plugin.fallback.folder import FolderTransfer
-from plugin.fallback.sftp import SftpAccess, SftpTransfer
 from plugin.fallback.transfer import Transfer
 from plugin.installation import Desk
 from plugin.manifest import Manifest, load_manifest
@@ -246,7 +245,18 @@ class Services:
         if settings.fallback_transfer == "folder":
             outbox = self.file_folder_of(shop) / "outbox"
             return FolderTransfer(Path(settings.fallback_folder) if settings.fallback_folder else outbox)
-        return SftpTransfer(sftp_access(shop))
+        from plugin.fallback.sftp import SftpAccess, SftpTransfer
+
+        access = SftpAccess(
+            host=settings.fallback_host,
+            port=settings.fallback_port,
+            user=settings.fallback_user,
+            host_key=settings.fallback_host_key,
+            base=settings.fallback_base,
+            password=shop.file_access.get("password", ""),
+            key=shop.file_access.get("key", ""),
+        )
+        return SftpTransfer(access)
 
     @cached_property
     def fallback(self) -> Fallback:
@@ -309,20 +319,6 @@ class Services:
         for name in ("transport", "database", "redis"):
             if name in self.__dict__:
                 self.__dict__[name].close()
-
-
-def sftp_access(shop: RegisteredShop) -> SftpAccess:
-    """Return where a shop's files go by SFTP, and as whom."""
-    settings, access = shop.settings, shop.file_access
-    return SftpAccess(
-        host=settings.fallback_host,
-        port=settings.fallback_port,
-        user=settings.fallback_user,
-        host_key=settings.fallback_host_key,
-        base=settings.fallback_base,
-        password=access.get("password", ""),
-        key=access.get("key", ""),
-    )
 
 
 def create_app(services: Services) -> Flask:

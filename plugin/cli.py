@@ -8,6 +8,7 @@ from plugin.commands.common import METRICS_FOLDER, explained, make_services
 from plugin.commands.demo import demo
 from plugin.commands.doctor import doctor
 from plugin.commands.events import events, status
+from plugin.commands.fallback import fallback
 from plugin.commands.preview import preview
 from plugin.commands.shops import shops
 from plugin.embedded_redis import EmbeddedRedis
@@ -126,7 +127,7 @@ def sandbox(port: int) -> None:
         raise ConfigurationError([f"The sandbox cannot listen on port {port}: {error.strerror}."]) from error
 
 
-for command in (shops, status, events, preview, doctor, demo):
+for command in (shops, status, events, preview, doctor, demo, fallback):
     main.add_command(command)
 
 

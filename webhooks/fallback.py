@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
 
-from plugin.errors import ConflictError, LeaseLostError, TransferError
+from plugin.errors import ConflictError, LeaseLostError
 from plugin.fallback import disk
 from plugin.fallback.files import TEMPORARY
 from plugin.fallback.transfer import Transfer
@@ -211,15 +211,3 @@ class Fallback:
 def withdrawn(name: str) -> str:
     """Return the name of a file that was taken back out of the merchant's folder."""
     return f"{name}.withdrawn"
-
-
-def explain_check(transfer: Transfer, folders: tuple[str, ...]) -> list[str]:
-    """Connect and return what is wrong with the folders; raises TransferError when there is no connection at all."""
-    faults = []
-    with transfer as connected:
-        for folder in folders:
-            try:
-                connected.look(folder, "", None)
-            except TransferError as error:
-                faults.append(str(error))
-    return faults
