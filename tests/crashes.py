@@ -46,7 +46,12 @@ class Bomb:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             self.step()
             done = work(*args, **kwargs)
-            self.step()
+            try:
+                self.step()
+            except Crash:
+                if hasattr(done, "close"):
+                    done.close()  # as the kernel does for a process that dies
+                raise
             return done
 
         return wrapped

@@ -8,7 +8,9 @@ Memory does not grow with the file: lxml writes each row at once and checks the 
         written = file.finish()
 """
 
+import copy
 import hashlib
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
@@ -125,24 +127,42 @@ class FileWriter:
 
 
 def check(kind: FileKind, path: Path) -> None:
-    """Hold a file to its schema, row by row. Raises FileFaultError that names the line and what is wrong with it."""
+    """Hold a file to its schema while it is read. Raises FileFaultError that names the row at fault."""
+    try:
+        for _ in _each_row(kind, path, schema=_schema(kind)):
+            pass
+    except etree.XMLSyntaxError:
+        # neither line nor row is told here, and the schema's own words quote values, which may be personal data
+        row = _row_at_fault(kind, path)
+        where = "" if row is None else f", in row {row + 1}"
+        raise FileFaultError(f"The {kind} file does not fit its schema {NAMES[kind].schema}{where}.", row) from None
+
+
+def _each_row(kind: FileKind, path: Path, **options: Any) -> Iterator[etree._Element]:
+    """Yield each row while the file is read, and forget it afterwards."""
     names = NAMES[kind]
     tag = f"{{{names.namespace}}}{names.row}"
-    try:
-        for _, row in etree.iterparse(
-            str(path), events=("end",), tag=tag, schema=_schema(kind), resolve_entities=False, no_network=True
-        ):
+    with path.open("rb") as file:
+        parsed = etree.iterparse(file, events=("end",), tag=tag, resolve_entities=False, no_network=True, **options)
+        for _, row in parsed:
+            yield row
             row.clear()
             group = row.getparent()
             while group is not None and row.getprevious() is not None:
                 del group[0]
-    except etree.XMLSyntaxError as error:
-        # the schema's own words quote values, which may be personal data
-        line = error.lineno or 0
-        row_number = line - 2 - len(names.groups)
-        raise FileFaultError(
-            f"The {kind} file does not fit its schema {names.schema}, line {line}.", row=max(row_number, 0)
-        ) from None
+
+
+def _row_at_fault(kind: FileKind, path: Path) -> int | None:
+    """Return the first row that does not fit the schema by itself."""
+    names = NAMES[kind]
+    for number, row in enumerate(_each_row(kind, path)):
+        parent = root = etree.Element(f"{{{names.namespace}}}{names.groups[0]}")
+        for group in names.groups[1:]:
+            parent = etree.SubElement(parent, f"{{{names.namespace}}}{group}")
+        parent.append(copy.deepcopy(row))
+        if not _schema(kind).validate(root):
+            return number
+    return None
 
 
 def reshaped(path: Path, style_sheet: Path) -> bytes:
