@@ -196,7 +196,16 @@ class Fallback:
     def _has_work(self, shop: RegisteredShop) -> bool:
         if shop.settings.fallback and self.outage_of(shop).standing is Standing.AWAY:
             return True
-        return self.files.has_open(shop) or self.stores.fallback_inbox.has_spooled(shop)
+        if self.files.has_open(shop) or self.stores.fallback_inbox.has_spooled(shop):
+            return True
+        return bool(self._unknown_copies(shop))
+
+    def _unknown_copies(self, shop: RegisteredShop) -> list[Path]:
+        """Return copies here that nothing is recorded of: their shop was erased."""
+        copies = list(self.folder_of(shop).glob("*.xml*"))
+        names = {path: path.name.partition(".xml")[0] + ".xml" for path in copies}
+        known = self.files.known(shop, sorted(set(names.values()))) if copies else set()
+        return [path for path in copies if names[path] not in known]
 
     def _tidy(self, work: Work) -> None:
         """Delete copies that have served, and rows that nobody asks for any more."""
@@ -205,6 +214,8 @@ class Fallback:
             for name in (file.name, file.name + TEMPORARY, withdrawn(file.name)):
                 disk.remove(work.folder / name)
             work.files.deleted(file.id, now)
+        for path in self._unknown_copies(work.shop):
+            disk.remove(path)
         work.files.forget_rows(work.shop, now - timedelta(days=settings.keep_bodies_days))
 
 

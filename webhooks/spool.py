@@ -22,7 +22,7 @@ from plugin.store.fallback_inbox import Entry, Spooled, Waiting
 from plugin.store.orders import StoredOrder
 from plugin.store.shops import RegisteredShop
 from webhooks.contact_fields import attributes_of, what_is_new
-from webhooks.context import Stores
+from webhooks.context import AGAIN, ORIGIN, Origin, Stores
 from webhooks.handlers.order_paid import ONLY_MISSING, order_of
 from webhooks.handlers.refund import returned
 from webhooks.identify import store_for, vouched
@@ -116,6 +116,8 @@ class Planner:
     def _mapped(self, waiting: Waiting) -> Event:
         if waiting.body is None or "receipt" in waiting.progress or "filed" in waiting.progress:
             raise _StaysError  # what is left of it is for the API
+        if AGAIN in waiting.meta or waiting.meta.get(ORIGIN, Origin.WEBHOOK) == Origin.BACKFILL:
+            raise _StaysError  # history has its own way, and what Engage is said to miss was sent before
         delivery = Delivery(topic=waiting.topic, meta=waiting.meta)
         events = PLATFORMS[waiting.platform].normalise(delivery, waiting.body, waiting.received_at).events
         if len(events) != 1:

@@ -72,6 +72,12 @@ class FallbackFiles:
         )
         return self._find(FallbackFile.shop_id == shop.id, served, FallbackFile.deleted_at.is_(None))
 
+    def known(self, shop: RegisteredShop, names: Sequence[str]) -> set[str]:
+        """Return those of some names that are files of a shop."""
+        statement = select(FallbackFile.name).where(FallbackFile.shop_id == shop.id, FallbackFile.name.in_(names))
+        with self._database.reading() as session:
+            return set(session.scalars(statement))
+
     def newest(self, shop: RegisteredShop | None, limit: int) -> list[StoredFile]:
         """Return the newest files, of one shop or of all, newest first."""
         mine = [] if shop is None else [FallbackFile.shop_id == shop.id]

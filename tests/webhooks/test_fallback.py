@@ -354,6 +354,19 @@ def test_an_erased_person_leaves_files_that_were_not_sent(rig: Any, files: Files
     assert set(rig.receipts()) == {"web-se-2"}
 
 
+def test_an_erased_shop_leaves_no_files(rig: Any, files: Files) -> None:
+    files.server.away = True
+    away(rig, files)
+    event = rig.send("order.paid", order=order("1"))
+    files.fallback.run()
+    assert files.contents()
+    while rig.stores.shop_erasures.erase_some(rig.standard.id, rig.clock()):
+        pass
+    files.fallback.run()
+    assert not files.contents()
+    assert states(rig, event) == ["discarded"]
+
+
 def test_files_are_deleted_some_time_after_they_were_taken(rig: Any, files: Files) -> None:
     away(rig, files)
     rig.send("order.paid", order=order("1"))

@@ -3,7 +3,7 @@
 from plugin.errors import NotForUsError, NotYetError
 from plugin.events import OrderCancelled, OrderRefunded
 from plugin.store.orders import StoredOrder, write_refund
-from webhooks.context import Context
+from webhooks.context import AGAIN, Context
 from webhooks.filed import wait_for_file
 from webhooks.receipts import purchase_receipt_id, return_receipt
 
@@ -16,7 +16,7 @@ def handle(context: Context, event: OrderRefunded) -> None:
     if order.receipt_sent_at is None:
         wait_for_file(context, purchase_receipt_id(context.shop, event.order_id))
         raise NotYetError(f"The receipt of order {event.order_id} has not been sent yet; its return comes after it.")
-    if event.refund_id in order.details.get("refunds", {}):
+    if event.refund_id in order.details.get("refunds", {}) and context.claimed.meta.get(AGAIN) is None:
         context.note("unchanged", "The return receipt of this refund was sent already.")
         return
     receipt = return_receipt(context.shop, event, order)

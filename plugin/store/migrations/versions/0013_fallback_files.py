@@ -6,7 +6,7 @@ from alembic import op
 import plugin.store.types
 
 revision = "0013"
-down_revision = "0002"
+down_revision = "0017"
 branch_labels = None
 depends_on = None
 
@@ -51,6 +51,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
         sa.UniqueConstraint("sequence"),
+        sqlite_autoincrement=True,
     )
     op.create_index(
         "ix_fallback_live", "fallback_files", ["shop_id", "id"], postgresql_where=_LIVE, sqlite_where=_LIVE
@@ -64,7 +65,7 @@ def upgrade() -> None:
         sa.Column("key", sa.String(length=255), nullable=False),
         sa.Column("rest", sa.Boolean(), nullable=False),
         sa.Column("details", sa.JSON(), nullable=False),
-        sa.ForeignKeyConstraint(["file_id"], ["fallback_files.id"]),
+        sa.ForeignKeyConstraint(["file_id"], ["fallback_files.id"], ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["event_id"], ["inbox_events.id"]),
         sa.ForeignKeyConstraint(["shop_id"], ["shops.id"]),
         sa.PrimaryKeyConstraint("id"),
