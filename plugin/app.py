@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import ipaddress
 import random
@@ -26,6 +27,8 @@ from plugin.store.sweep import Sweep
 from plugin.store.vault import Vault
 
 if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a worker holds nothing of the web in memory
+    from pathlib import Path
+
     from flask import Flask, Response
     from rq import SimpleWorker
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a wor
     from plugin.engage.client import EngageClient
     from plugin.engage.gate import Gates
     from plugin.engage.transport import EngageAccount, Transport
+    from plugin.fallback.transfer import Transfer as FileTransfer
     from plugin.installation import Desk
     from plugin.manifest import Manifest
     from plugin.metrics import Metrics, ShopHealth
@@ -49,6 +53,7 @@ if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a wor
     from webhooks.backlog import Backlog
     from webhooks.context import Stores
     from webhooks.delivery import Courier
+    from webhooks.fallback import Fallback, Outage
     from webhooks.found import Intake
     from webhooks.preview import Preview
     from webhooks.reconcile import Reconciler
@@ -273,6 +278,70 @@ class Services:
             clock=self.clock,
             digest=self.vault.digest_of,
             pause=self.stopping.wait,
+        )
+
+    def outage_of(self, shop: RegisteredShop) -> Outage:
+        """Tell how Engage stands with a shop's key."""
+        from webhooks.fallback import Outage, Standing
+
+        if not _works(self.redis.ping):
+            return Outage(Standing.UNKNOWN)
+        since = self.gates.of(shop.engage_key).open_since()
+        return Outage(Standing.ANSWERS) if since is None else Outage(Standing.AWAY, since)
+
+    def probe(self, shop: RegisteredShop) -> None:
+        """Ask Engage something small when a probe is due, so that the breaker closes though nothing else asks."""
+        from plugin.engage.operations import Lane
+        from plugin.errors import EngageError
+
+        with contextlib.suppress(EngageError):  # what came of it stands in the breaker
+            self.client_of(shop).with_options(lane=Lane.BACKFILL).list_stores()
+
+    def file_folder_of(self, shop: RegisteredShop) -> Path:
+        """Return the folder of a shop's files on this machine."""
+        return self.settings.state_dir / "fallback" / shop.name
+
+    def transfer_of(self, shop: RegisteredShop) -> FileTransfer:
+        """Return the way that a shop's files leave this machine."""
+        settings = shop.settings
+        if settings.fallback_transfer == "folder":
+            from pathlib import Path
+
+            from plugin.fallback.folder import FolderTransfer
+
+            outbox = self.file_folder_of(shop) / "outbox"
+            return FolderTransfer(Path(settings.fallback_folder) if settings.fallback_folder else outbox)
+        from plugin.fallback.sftp import SftpAccess, SftpTransfer
+
+        access = SftpAccess(
+            host=settings.fallback_host,
+            port=settings.fallback_port,
+            user=settings.fallback_user,
+            host_key=settings.fallback_host_key,
+            base=settings.fallback_base,
+            password=shop.file_access.get("password", ""),
+            key=shop.file_access.get("key", ""),
+        )
+        return SftpTransfer(access)
+
+    @cached_property
+    def fallback(self) -> Fallback:
+        """Takes receipts to Engage as files while its API stays away."""
+        from plugin.store.fallback_files import FallbackFiles
+        from webhooks.fallback import Fallback
+
+        return Fallback(
+            stores=self.stores,
+            files=FallbackFiles(self.database),
+            transfer_of=self.transfer_of,
+            folder_of=self.file_folder_of,
+            outage_of=self.outage_of,
+            probe=self.probe,
+            fallback_after=timedelta(seconds=self.settings.fallback_after_s),
+            retry_base_s=self.settings.retry_base_s,
+            lease=timedelta(seconds=self.settings.lease_s),
+            clock=self.clock,
+            digest=self.vault.digest_of,
         )
 
     @cached_property

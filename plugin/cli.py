@@ -21,6 +21,7 @@ ELSEWHERE = {
     "demo": "plugin.commands.demo:demo",
     "doctor": "plugin.commands.doctor:doctor",
     "events": "plugin.commands.events:events",
+    "fallback": "plugin.commands.fallback:fallback",
     "preview": "plugin.commands.preview:preview",
     "promotions": "plugin.commands.promotions:promotions",
     "reconcile": "plugin.commands.history:reconcile",

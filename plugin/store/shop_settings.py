@@ -67,6 +67,23 @@ class ShopSettings:
     time_zone: str = "UTC"
     transactions_path: str = "list_transactions"
     frame_ancestors: str = ""
+    fallback: bool = False
+    fallback_transfer: str = "sftp"
+    fallback_host: str = "ftp.voyado.com"
+    fallback_port: int = 22
+    fallback_user: str = ""
+    fallback_host_key: str = ""
+    fallback_base: str = ""
+    fallback_receipts_folder: str = "integration/transactionImport"
+    fallback_contacts_folder: str = ""
+    fallback_redemptions_folder: str = ""
+    fallback_contacts: str = "bulk"
+    fallback_folder: str = ""
+    fallback_receipts_xslt: str = ""
+    fallback_contacts_xslt: str = ""
+    fallback_redemptions_xslt: str = ""
+    fallback_lines: int = 20_000
+    fallback_keep_days: int = 7
     watch: bool = True
     repair_webhooks: bool = True
     poll_missed: bool = True
@@ -193,6 +210,24 @@ def _reactivation_path(text: str) -> str:
     return text
 
 
+def _host_key(text: str) -> str:
+    if text and not re.fullmatch(r"(\S+ )?(ssh-|ecdsa-)\S+ [A-Za-z0-9+/]+=*( .*)?", text):
+        raise ValueError("must be TYPE BASE64 as `engage-plugin fallback check NAME` shows it, or empty")
+    return text
+
+
+def _remote_path(text: str) -> str:
+    if ".." in text.split("/") or any(ord(letter) < 32 for letter in text):
+        raise ValueError("must be a path of folders without ..")
+    return text.rstrip("/")
+
+
+def _local_path(text: str) -> str:
+    if text and not text.startswith("/"):
+        raise ValueError("must be a path that begins with /, or empty")
+    return text
+
+
 def _names(text: str) -> dict[str, str]:
     """Read NAME:VALUE pairs separated by commas, or a JSON object of texts."""
     if text.strip().startswith("{"):
@@ -300,6 +335,29 @@ SETTINGS: Mapping[str, Setting] = {
         "which of two candidate addresses the tenant answers for purchase history; found out by itself",
     ),
     "frame_ancestors": Setting(_origins, "origins that may show My Pages in a frame"),
+    "fallback": Setting(_boolean, "whether receipts go to Engage as files while its API stays away (yes or no)"),
+    "fallback_transfer": Setting(
+        _one_of("sftp", "folder"), "how files leave: sftp, or folder for merchants who move them themselves"
+    ),
+    "fallback_host": Setting(_handle, "the SFTP server"),
+    "fallback_port": Setting(_whole(1, 65535), "its port"),
+    "fallback_user": Setting(_text, "the user there; also fallback_password= or fallback_key=@FILE, stored encrypted"),
+    "fallback_host_key": Setting(_host_key, "the server's pinned host key; `engage-plugin fallback check` shows it"),
+    "fallback_base": Setting(_remote_path, "folder under which the folders below lie"),
+    "fallback_receipts_folder": Setting(_remote_path, "folder for receipts"),
+    "fallback_contacts_folder": Setting(_remote_path, "folder for contacts; empty keeps such files here"),
+    "fallback_redemptions_folder": Setting(_remote_path, "folder for redemptions; empty keeps such files here"),
+    "fallback_contacts": Setting(
+        _one_of("bulk", "file"), "whether changes of known contacts wait for the bulk API, or go to a file too"
+    ),
+    "fallback_folder": Setting(
+        _local_path, "with fallback_transfer=folder: where files are placed; empty for STATE_DIR/fallback/NAME/outbox"
+    ),
+    "fallback_receipts_xslt": Setting(_local_path, "style sheet (XSLT 1.0) that reshapes receipts files"),
+    "fallback_contacts_xslt": Setting(_local_path, "style sheet that reshapes contacts files"),
+    "fallback_redemptions_xslt": Setting(_local_path, "style sheet that reshapes redemptions files"),
+    "fallback_lines": Setting(_whole(100, 20_000), "number of lines that every file stays below"),
+    "fallback_keep_days": Setting(_whole(0, 365), "days that a file is kept here after it was taken"),
     "watch": Setting(_boolean, "whether the shop's webhook subscriptions are checked and missed changes looked for"),
     "repair_webhooks": Setting(
         _boolean, "whether wrong webhook subscriptions are mended at the shop, or only reported"
