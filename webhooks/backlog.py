@@ -202,6 +202,8 @@ def _update_of(shop: RegisteredShop, change: Change) -> CustomerUpdated | None:
     event = events[0]
     if event.consents or event.customer.customer_id is None:
         return None
+    if shop.settings.consent_fields:  # a field may hold a consent: its former value decides, customer by customer
+        return None
     return event
 
 

@@ -5,6 +5,7 @@ from plugin.events import OrderCancelled, OrderRefunded
 from plugin.store.orders import StoredOrder
 from webhooks.context import Context
 from webhooks.receipts import return_receipt
+from webhooks.refunded import only_what_is_new
 
 
 def handle(context: Context, event: OrderRefunded) -> None:
@@ -17,6 +18,11 @@ def handle(context: Context, event: OrderRefunded) -> None:
     if event.refund_id in order.details.get("refunds", {}):
         context.note("unchanged", "The return receipt of this refund was sent already.")
         return
+    new = only_what_is_new(event, order)
+    if new is None:
+        context.note("unchanged", "All that was given back of this order was returned already.")
+        return
+    event = new
     receipt = return_receipt(context.shop, event, order)
     context.save()
     context.client.create_receipt(receipt)
