@@ -53,9 +53,9 @@ def _new_answers(
         waits, undatable = value is True and not vouched, value is True and last is None and not signup
         state = "waits" if waits else "undated" if undatable else "said"
         entry = Sent(context.digest([value, state]), at)
-        if last is not None and not dated:
-            if last.at > at or last.digest == entry.digest or (value is True and last.digest == undated):
-                continue
+        old_news = last is not None and (last.at > at or last.digest in {entry.digest, undated if value else ""})
+        if old_news and not dated:
+            continue
         seen[name] = entry if last is None else Sent(entry.digest, max(last.at, at))
         if undatable and not waits:
             context.note("consent", f"{field} says yes, but not since when: it is taken once it changes.")
