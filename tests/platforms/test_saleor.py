@@ -1,6 +1,7 @@
 """What Saleor's topics become, field by field; captured bodies, and orders of every kind."""
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -550,3 +551,19 @@ def test_only_our_own_apps_end_is_an_uninstallation() -> None:
     assert mapped("app_deleted", body, app_id="QXBwOjE=").events == (ShopUninstalled(AT),)
     assert mapped("app_deleted", body, app_id="QXBwOjI=").ignored == "another app was deleted"
     assert mapped("app_deleted", body).ignored == "another app was deleted"
+
+
+# --- every sample there is ---
+
+
+def test_every_sample_body_is_mapped_or_known_to_be_not_for_us() -> None:
+    folder = os.environ.get("PAYLOADS_DIR")
+    if not folder:
+        pytest.skip("PAYLOADS_DIR is not set")
+    names = [path for path in sorted(Path(folder, "saleor").glob("*.json")) if "manifest" not in path.name]
+    assert names
+    for path in names:
+        topic = "notify_user" if path.name.startswith("notify-") else path.name.rpartition("-")[0]
+        if topic in SALEOR.ignored_topics:
+            continue
+        assert mapped(topic, path.read_bytes(), at=SEEN).events, path.name
