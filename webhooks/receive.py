@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from plugin.errors import ConfigurationError, UnverifiableError, VerificationError
 from plugin.events import Kind
 from plugin.platforms.base import Delivery, Peek, Platform, WebhookRequest
+from plugin.platforms.fields import believable
 from plugin.platforms.registry import PLATFORMS
 from plugin.store.group_commit import GroupCommit
 from plugin.store.inbox import Accepted, Inbox, NewEvent
@@ -26,8 +27,6 @@ from plugin.store.vault import Vault
 log = logging.getLogger(__name__)
 
 MAX_KEY_LENGTH = 128
-#: A shop's clock may run ahead; a time further ahead than this is not believed.
-MAX_AHEAD_S = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +185,7 @@ def new_event(
         kind=kind,
         dedupe_key=dedupe_key,
         ordering_key=_ordering_key(inbox, vault, shop, peek, order_ref, dedupe_key),
-        occurred_at=_believable(peek.occurred_at, now),
+        occurred_at=believable(peek.occurred_at, now),
         received_at=now,
         body=body,
         order_ref=order_ref,
@@ -218,12 +217,6 @@ def _bounded(text: str | None) -> str | None:
     if text is None or len(text) <= MAX_KEY_LENGTH:
         return text
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _believable(occurred_at: datetime | None, now: datetime) -> datetime:
-    if occurred_at is None or (occurred_at - now).total_seconds() > MAX_AHEAD_S:
-        return now
-    return occurred_at
 
 
 def _refused_length(door: Door) -> Response | None:

@@ -9,7 +9,7 @@ from typing import Any
 from plugin.errors import ConfigurationError, PayloadError
 from plugin.events import Kind, Mapped, ShopUninstalled
 from plugin.platforms.base import Delivery, Peek, PlainPlatform, ShopAccess, WebhookRequest, parse_json
-from plugin.platforms.fields import read_instant
+from plugin.platforms.fields import believable, read_instant
 from plugin.platforms.people import clean_email, clean_text
 from plugin.platforms.shopify import customers, orders, refunds
 from plugin.platforms.shopify.signature import HEADER, check_signature
@@ -115,8 +115,8 @@ class Shopify(PlainPlatform):
         """Map a webhook. The order's time of payment is when the webhook was triggered. Raises PayloadError."""
         if delivery.meta.get("test", "").lower() == "true" and _TOPICS[delivery.topic][0] is not Kind.ORDER_PAID:
             return Mapped(ignored="a test delivery")
-        at = read_instant(delivery.meta.get("triggered_at")) or received_at
-        return _TOPICS[delivery.topic][1](parse_json(body), min(at, received_at))
+        at = believable(read_instant(delivery.meta.get("triggered_at")), received_at)
+        return _TOPICS[delivery.topic][1](parse_json(body), at)
 
 
 def _peek_order(found: dict[str, Any]) -> Peek:
