@@ -6,14 +6,26 @@ from elsewhere, and a sync or backfill raises nothing. A no is always taken. The
 themselves, and so may somebody who registered with another person's e-mail: a yes waits until the shop vouches for it.
 """
 
-from plugin.events import Channel, ConsentChange, CustomerCreated, CustomerUpdated
+from plugin.events import Channel, ConsentChange, Customer, CustomerCreated, CustomerUpdated
 from plugin.store.contacts import Sent
+from plugin.store.shop_settings import ShopSettings
 from webhooks.consents import send_consents
-from webhooks.context import Context
+from webhooks.context import Context, Origin
 from webhooks.identify import Found
 
 ANSWERS = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
 CHANNELS = {channel.value: channel for channel in (Channel.EMAIL, Channel.SMS, Channel.POSTAL)}
+
+
+def answer_of(text: str | None) -> bool | None:
+    """Read a field as yes or no; None for everything else."""
+    return ANSWERS.get((text or "").strip().lower())
+
+
+def says_no(settings: ShopSettings, customer: Customer) -> bool:
+    """Tell whether a field of a customer holds a no."""
+    said = dict(customer.extra)
+    return any(answer_of(said.get(field)) is False for field in settings.consent_fields)
 
 
 def send_all_consents(context: Context, found: Found, event: CustomerCreated | CustomerUpdated) -> bool:
@@ -44,7 +56,9 @@ def _new_answers(
     _, known = context.stores.contacts.state(context.shop, found.contact_id)
     undated = context.digest([True, "undated"])
     for field, consent in fields.items():
-        value = ANSWERS.get(said.get(field, "").strip().lower())
+        value = answer_of(said.get(field))
+        if value and context.origin is not Origin.WEBHOOK:
+            continue  # what a sync finds is no act of the shopper's: the next webhook tells whether it is new
         # by customer: somebody else's account at the same contact must not make this one's old answer look new
         name = f"consent {field} {context.digest(customer.customer_id)[:16]}"
         last = known.get(name)

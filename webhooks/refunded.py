@@ -14,7 +14,8 @@ def only_what_is_new(event: OrderRefunded, order: StoredOrder) -> OrderRefunded 
     """
     if event.given_back_in_all is None:
         return event
-    returned = sum((Decimal(entry["total"]) for entry in order.details.get("refunds", {}).values()), Decimal(0))
+    others = [entry for name, entry in order.details.get("refunds", {}).items() if name != event.refund_id]
+    returned = sum((Decimal(entry["total"]) for entry in others), Decimal(0))
     room = event.given_back_in_all - returned
     if room <= 0:
         return None

@@ -9,6 +9,8 @@ from saleor_shop import AT, Shop, line, money, order, refunded_order, running_sa
 
 from plugin.platforms.saleor import SALEOR, queries
 from plugin.store.shops import NewShop
+from webhooks.context import Origin
+from webhooks.found import Intake
 
 QUERIES = {topic: query for topics, query in queries.WEBHOOKS.values() for topic in topics}
 CONSENTS = "metadata.accepts_email:email,metadata.club:club"
@@ -305,3 +307,61 @@ def _no() -> Any:
     from plugin.engage.models import ContactWrite
 
     return ContactWrite({}, {"acceptsEmail": False})
+
+
+# --- what no webhook told ---
+
+
+def found(shop: SaleorRig, now_minutes: float, *, again: bool = False) -> list[str]:
+    """Read everything from the shop's API and put it through the inbox, as the reconciliation does."""
+    rig, registered = shop.rig, shop.rig.stores.shops.get("shop")
+    calls = SALEOR.api(registered, lambda _: None)
+    assert calls is not None
+    resources = [*calls.customers(None, None), *calls.orders(None, None)]
+    intake = Intake(rig.stores, lambda _id: None)
+    fates = intake.take(registered, resources, Origin.RECONCILE, rig.clock(), run=str(now_minutes), again=again)
+    rig.work()
+    return [fate.value for fate in fates]
+
+
+def test_missed_webhooks_come_in_by_the_api_and_the_late_ones_change_nothing(shop: SaleorRig) -> None:
+    shop.saleor.users, shop.saleor.orders = [user()], [refunded_order(("E1", 100.0), ("E2", 200.0))]
+    assert found(shop, 1) == ["stored"] * 3
+    assert found(shop, 1) == ["known"] * 3
+    assert shop.receipts() == {"": 300.0, "-RE1": -100.0, "-RE2": -200.0}
+    shop.send("order_fully_paid", {"order": order()}, minutes=1)
+    shop.send("order_refunded", {"order": refunded_order(("E1", 100.0))}, minutes=20)
+    shop.rig.work()
+    assert shop.receipts() == {"": 300.0, "-RE1": -100.0, "-RE2": -200.0}
+    assert {row["times_received"] for row in shop.rig.receipts().values()} == {1}
+    assert found(shop, 2, again=True) == ["stored"] * 3
+    assert shop.receipts() == {"": 300.0, "-RE1": -100.0, "-RE2": -200.0}, "sent again under their ids"
+    assert {row["times_received"] for row in shop.rig.receipts().values()} == {2}
+
+
+def test_a_yes_that_the_api_shows_raises_nothing_and_a_no_counts(shop: SaleorRig) -> None:
+    shop.saleor.users, shop.saleor.orders = [user(metadata=metadata(accepts_email="true"))], []
+    found(shop, 1)
+    assert shop.accepts_email() is not True
+    shop.customer("customer_created", 0)
+    shop.customer("customer_updated", 5, metadata=metadata(accepts_email="true"))
+    shop.rig.work()
+    assert shop.accepts_email() is True
+    gone = metadata(accepts_email="false")
+    shop.saleor.users = [user(metadata=gone, updatedAt=(AT + timedelta(minutes=9)).isoformat())]
+    found(shop, 2)
+    assert shop.accepts_email() is False
+
+
+def test_refunds_returned_by_their_sum_are_known_by_their_ids_too(shop: SaleorRig) -> None:
+    whole = order(totalRefunded=money(100.0))
+    whole["transactions"][0]["events"] = []
+    shop.send("order_fully_paid", {"order": order()}, minutes=1)
+    shop.send("order_refunded", {"order": whole}, minutes=2)
+    shop.send("order_refunded", {"order": refunded_order(("E1", 100.0))}, minutes=3)
+    shop.rig.work()
+    stored = shop.rig.stores.orders.get(shop.rig.stores.shops.get("shop"), "T3JkZXI6OTAwMQ==")
+    assert {name: entry["total"] for name, entry in stored.details["refunds"].items()} == {
+        "sum-100.00": "100.00", "E1": "0",
+    }  # fmt: skip
+    assert shop.receipts() == {"": 300.0, "-Rsum-100.00": -100.0}

@@ -1,5 +1,8 @@
 """Refund: a return receipt for the order's contact. Cancellation: no receipt."""
 
+from dataclasses import replace
+from decimal import Decimal
+
 from plugin.errors import NotForUsError, NotYetError
 from plugin.events import OrderCancelled, OrderRefunded
 from plugin.store.orders import StoredOrder
@@ -19,17 +22,16 @@ def handle(context: Context, event: OrderRefunded) -> None:
         context.note("unchanged", "The return receipt of this refund was sent already.")
         return
     new = only_what_is_new(event, order)
-    if new is None:
+    if new is None:  # kept by its id too, so that nobody looks for its receipt
+        _keep(context, order, replace(event, total=Decimal(0), lines=()))
         context.note("unchanged", "All that was given back of this order was returned already.")
         return
     event = new
     receipt = return_receipt(context.shop, event, order)
     context.save()
     context.client.create_receipt(receipt)
-    refunds = {**order.details.get("refunds", {}), event.refund_id: _returned(event)}
-    details = {**order.details, "refunds": refunds}
-    orders, contacts, shop, now = context.stores.orders, context.stores.contacts, context.shop, context.now()
-    context.later(lambda session: orders.write_change(session, shop, event.order_id, details=details))
+    _keep(context, order, event)
+    contacts, shop, now = context.stores.contacts, context.shop, context.now()
     contact_id = order.contact_id
     if contact_id:
         context.later(lambda session: contacts.write_forget_cached(session, shop, contact_id, now))
@@ -49,6 +51,12 @@ def _order(context: Context, order_id: str) -> StoredOrder:
     if order.contact_id is None:
         raise NotForUsError("its order was not for us")
     return order
+
+
+def _keep(context: Context, order: StoredOrder, event: OrderRefunded) -> None:
+    refunds = {**order.details.get("refunds", {}), event.refund_id: _returned(event)}
+    orders, shop, details = context.stores.orders, context.shop, {**order.details, "refunds": refunds}
+    context.later(lambda session: orders.write_change(session, shop, event.order_id, details=details))
 
 
 def _returned(event: OrderRefunded) -> dict[str, object]:
