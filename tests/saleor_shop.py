@@ -118,7 +118,9 @@ class Shop:
 
     def body_of(self, query: str, kind: str, subject: dict[str, Any], at: datetime) -> bytes:
         """Return the body of an event, made by the webhook's own subscription query."""
-        event = {"__typename": kind, "issuedAt": at.isoformat(), "version": "3.24.0", **subject}
+        event = {
+            "__typename": kind, "issuedAt": at.isoformat(), "version": "3.24.0", "recipient": {"id": self.app["id"]}, **subject
+        }  # fmt: skip
         return _answer(query, {"event": event}, "event")
 
     # --- the API ---

@@ -549,8 +549,22 @@ def test_an_order_that_was_never_paid_in_full_has_nothing_to_return() -> None:
 def test_only_our_own_apps_end_is_an_uninstallation() -> None:
     body = told("AppDeleted", {"app": {"id": "QXBwOjE="}})
     assert mapped("app_deleted", body, app_id="QXBwOjE=").events == (ShopUninstalled(AT),)
-    assert mapped("app_deleted", body, app_id="QXBwOjI=").ignored == "another app was deleted"
     assert mapped("app_deleted", body).ignored == "another app was deleted"
+    other = told("AppDeleted", {"app": {"id": "QXBwOjk="}})
+    assert mapped("app_deleted", other, app_id="QXBwOjE=").ignored == "another app was deleted"
+
+
+def test_a_body_for_another_app_of_the_shop_is_not_taken_though_the_shop_signed_it() -> None:
+    body = told("OrderFullyPaid", {"order": order()})
+    assert mapped("order_fully_paid", body, app_id="QXBwOjE=").events
+    with pytest.raises(PayloadError, match="another app"):
+        mapped("order_fully_paid", body, app_id="QXBwOjk=")
+
+
+def test_a_profile_change_that_is_sent_on_as_a_deletion_deletes_nobody() -> None:
+    body = told("CustomerUpdated", {"user": user()})
+    with pytest.raises(PayloadError, match="CustomerDeleted"):
+        mapped("customer_deleted", body)
 
 
 # --- every sample there is ---

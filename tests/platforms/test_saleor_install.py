@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from saleor_shop import Shop, faults_of, private_key, running_saleor, schema
-from tests_support import Clock
+from tests_support import Clock, empty_sqlite
 
 from plugin.installation import Desk
 from plugin.manifest import load_manifest
@@ -126,21 +125,10 @@ def saleor(running: Shop) -> Shop:
     return running
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database, made once: nothing here depends on the kind of database."""
-    path = tmp_path_factory.mktemp("empty") / "plugin.sqlite"
-    made = Database(f"sqlite:///{path}")
-    made.migrate()
-    made.close()
-    return path
-
-
 @pytest.fixture
-def database(migrated: Path, tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{shutil.copy(migrated, tmp_path)}")
-    yield made
-    made.close()
+def database(tmp_path: Path) -> Iterator[Database]:
+    with empty_sqlite(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

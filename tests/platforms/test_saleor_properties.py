@@ -55,7 +55,7 @@ FIXTURES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@settings(max_examples=400, deadline=None, print_blob=True)
+@settings(max_examples=250, deadline=None, print_blob=True)
 @given(st.data())
 def test_any_value_at_any_place_is_mapped_or_refused(data: st.DataObject) -> None:
     topic, body = data.draw(st.sampled_from(FIXTURES))
@@ -120,7 +120,7 @@ def paid_orders(draw: st.DrawFn) -> tuple[dict[str, Any], Decimal, Decimal]:
     return whole, everything, by_gift_card
 
 
-@settings(max_examples=200, deadline=None, print_blob=True)
+@settings(max_examples=120, deadline=None, print_blob=True)
 @given(paid_orders())
 def test_lines_add_up_to_what_was_paid_in_every_currency(drawn: tuple[dict[str, Any], Decimal, Decimal]) -> None:
     whole, everything, by_gift_card = drawn
@@ -134,7 +134,7 @@ def test_lines_add_up_to_what_was_paid_in_every_currency(drawn: tuple[dict[str, 
     assert all(discount.amount > 0 for line in event.lines for discount in line.discounts)
 
 
-@settings(max_examples=150, deadline=None, print_blob=True)
+@settings(max_examples=60, deadline=None, print_blob=True)
 @given(st.data())
 def test_what_is_returned_is_what_was_given_back_whatever_comes_when_and_how_often(data: st.DataObject) -> None:
     """Refunds one after the other, each told with or without ids, late, twice, or not at all but the last."""

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from saleor_shop import AT, Shop, line, money, order, refunded_order, running_saleor, user
+from tests_support import empty_sqlite
 
 from plugin.platforms.saleor import SALEOR, queries
+from plugin.store.db import Database
 from plugin.store.shops import NewShop
 from webhooks.context import Origin
 from webhooks.found import Intake
@@ -60,6 +63,13 @@ class SaleorRig:
 def running() -> Iterator[Shop]:
     with running_saleor() as shop:
         yield shop
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """SQLite alone: nothing of Saleor depends on the kind of database, and the others' tests use both."""
+    with empty_sqlite(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

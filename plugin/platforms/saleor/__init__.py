@@ -117,7 +117,7 @@ class Saleor(PlainPlatform):
         return Delivery(
             topic=topic,
             shop_domain=self.claimed_domain(request),
-            meta={"app_id": str(own_app)[:64]} if topic == APP_DELETED and own_app else {},
+            meta={"app_id": str(own_app)[:64]} if own_app else {},
         )
 
     def peek(self, topic: str, body: bytes) -> Peek:  # noqa: ARG002
@@ -149,6 +149,7 @@ class Saleor(PlainPlatform):
     def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
         """Map a webhook. Raises PayloadError that names the field."""
         found = event_in(parse_json(body))
+        self._check_addressee(found, delivery)
         at = min(read_instant(found.get("issuedAt")) or received_at, received_at)
         if delivery.topic == APP_DELETED:
             app = load(schemas.AppEventSchema(), found)["app"]
@@ -156,6 +157,20 @@ class Saleor(PlainPlatform):
                 return Mapped(ignored="another app was deleted")
             return Mapped((ShopUninstalled(at),))
         return _TOPICS[delivery.topic][1](found, at)
+
+    def _check_addressee(self, found: dict[str, Any], delivery: Delivery) -> None:
+        """Raise PayloadError for a body that was meant for another app, or tells of something else than its header.
+
+        The shop signs the bodies of all its apps with one key, and the topic is not signed: whoever gets such a body could
+        send it on to us. Bodies of older queries name no recipient.
+        """
+        recipient, own = found.get("recipient"), delivery.meta.get("app_id")
+        if own and isinstance(recipient, dict) and recipient.get("id") not in {None, own}:
+            raise PayloadError("names another app of the shop", "recipient.id")
+        kind = found.get("__typename")
+        expected = "".join(word.capitalize() for word in delivery.topic.split("_"))
+        if self.topics[delivery.topic] in {Kind.ERASURE, Kind.SHOP} and kind not in {None, expected}:
+            raise PayloadError(f"is not {expected}, which the header says", "__typename")
 
     def shopper_of_token(self, token: str, shop: ShopAccess, now: datetime) -> ShopperProof:
         """Check a shopper's access token. Raises VerificationError, UnverifiableError."""

@@ -97,7 +97,8 @@ _APP_EVENTS = {"app_deleted": ("AppDeleted", "app { id }")}
 
 def _subscription(name: str, events: Mapping[str, tuple[str, str]], *fragments: str) -> str:
     asked = "\n".join(
-        f"    ... on {kind} {{ __typename issuedAt version {fields} }}" for kind, fields in events.values()
+        f"    ... on {kind} {{ __typename issuedAt version recipient {{ id }} {fields} }}"
+        for kind, fields in events.values()
     )
     return f"subscription {name} {{\n  event {{\n{asked}\n  }}\n}}\n" + "".join(fragments)
 
