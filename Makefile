@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # processes that run tests side by side, each with databases of its own
 PROCESSES ?= 2
 
-.PHONY: demo test check chaos test-shop bench lock clean
+.PHONY: demo test check chaos fuzz test-shop bench translations lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/engage-plugin demo $(if $(ONCE),--once)
@@ -46,6 +46,15 @@ test-shop: $(VENV)/.installed-dev
 BENCHES := client_overhead throttle_rate acknowledgement delivery backlog backfill
 bench: $(VENV)/.installed-dev
 	$(foreach name,$(BENCHES),$(BIN)/python -m bench.$(name);)
+
+# the words of My Pages: reads them from the templates, brings each language's catalogue (.po) up to date and compiles it (.mo);
+# then translate what is new in mypages/translations/*/LC_MESSAGES/messages.po, and run this once more
+CATALOGUE := var/messages.pot
+translations: $(VENV)/.installed-dev
+	mkdir -p var
+	$(BIN)/pybabel -q extract -F babel.cfg --add-location=file --project=engage-shop-plugin -o $(CATALOGUE) mypages
+	$(BIN)/pybabel -q update -i $(CATALOGUE) -d mypages/translations --no-fuzzy-matching --ignore-obsolete --width=120
+	$(BIN)/pybabel -q compile -d mypages/translations
 
 # writes both lock files anew; needs uv
 lock:

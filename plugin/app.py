@@ -64,8 +64,11 @@ class Services:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def __post_init__(self) -> None:
-        """Tell the way to shops what this installation allows."""
+        """Tell the way to shops and the app-wide platform what this installation wants."""
         allow_private_shops(self.settings.allow_private_shops)
+        from plugin.platforms.shopify import SHOPIFY, AppOptions
+
+        SHOPIFY.options = AppOptions(self.settings.shopify_api_version, self.settings.shopify_webhooks == "shop")
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -205,6 +208,12 @@ class Services:
 
         return PLATFORMS[shop.platform].api(shop, keep)
 
+    @property
+    def app_secrets(self) -> Mapping[str, str]:
+        """The secrets with which one app signs the webhooks of all of its shops, by platform."""
+        secret = self.settings.shopify_client_secret
+        return {"shopify": secret} if secret else {}
+
     @cached_property
     def install_desk(self) -> Desk:
         """The plugin's side of installation pages."""
@@ -220,6 +229,7 @@ class Services:
                 "SHOPIFY_CLIENT_SECRET": self.settings.shopify_client_secret,
             },
             clock=self.clock,
+            manifest=self.manifest.content,
         )
 
     def open_time(self, shop: RegisteredShop) -> timedelta:
@@ -240,6 +250,7 @@ class Services:
             clock=self.clock,
             spread=random.random,
             count=self.metrics.tried,
+            forget_kept=self.forget_kept,
         )
 
     @cached_property
@@ -360,14 +371,25 @@ class Services:
 
     @cached_property
     def cached(self) -> CachedEngage:
-        """Reads for My Pages, cached."""
+        """Reads for My Pages, cached: in the Redis that machines share where there is one, else in a file."""
+        from plugin.engage.answers import Answer
         from plugin.engage.cached import CachedEngage, CachedTransport
+        from plugin.engage.flights import Flights
+        from plugin.engage.kept import KeptAnswers
 
         key = self.vault.derive("my pages cache")
-        path = self.settings.state_dir / "my-pages-cache.sqlite"
+        if self.settings.redis_url is not None:
+            kept = KeptAnswers.in_redis(self.redis, key)
+        else:
+            kept = KeptAnswers.in_file(self.settings.state_dir / "my-pages-cache.sqlite", key)
+        flights: Flights[Answer] = Flights(self.redis)
         return CachedEngage(
-            CachedTransport(self.gates, path, key, self.metrics.called, self.metrics.read_through_cache)
+            CachedTransport(self.gates, kept, flights, self.metrics.called, self.metrics.read_through_cache)
         )
+
+    def forget_kept(self, shop: RegisteredShop, contact_id: str) -> bool:
+        """Delete what My Pages keep of a contact; False when the cache cannot be reached now."""
+        return self.cached.transport.forget_contact(shop.name, shop.tenant, contact_id)
 
     @cached_property
     def used_tokens(self) -> UsedTokens:
@@ -390,6 +412,8 @@ def create_app(services: Services) -> Flask:
     from mypages.pages import MyPages
     from mypages.pages import blueprint as mypages_blueprint
     from plugin.platforms.registry import PLATFORMS
+    from plugin.store.edits import Edits
+    from plugin.store.shoppers import Shoppers
     from webhooks.receive import Door
     from webhooks.receive import blueprint as webhooks_blueprint
 
@@ -408,6 +432,7 @@ def create_app(services: Services) -> Flask:
                 max_body_bytes=settings.max_body_bytes,
                 count=services.metrics.received,
                 clock=services.clock,
+                app_secrets=services.app_secrets,
             )
         )
     )
@@ -416,13 +441,17 @@ def create_app(services: Services) -> Flask:
             MyPages(
                 shops=services.stores.shops,
                 contacts=services.stores.contacts,
+                shoppers=Shoppers(services.database),
                 orders=services.stores.orders,
+                edits=Edits(services.database),
                 used_tokens=services.used_tokens,
                 cached=services.cached,
                 client_of=services.client_of,
                 vault=services.vault,
                 secure=settings.secure,
                 clock=services.clock,
+                wake=services.wake_ups.wake,
+                public_url=settings.public_url,
             )
         )
     )

@@ -16,6 +16,7 @@ host_option = click.option("--host", default="127.0.0.1", show_default=True, hel
 #: Commands with a module of their own: name -> where. Each is imported when it is asked for, so that none waits for others.
 ELSEWHERE = {
     "backfill": "plugin.commands.history:backfill",
+    "data-request": "plugin.commands.data_request:data_request",
     "demo": "plugin.commands.demo:demo",
     "doctor": "plugin.commands.doctor:doctor",
     "events": "plugin.commands.events:events",

@@ -23,7 +23,7 @@ from plugin.store.bulk_inbox import ONE_BY_ONE, BulkInbox, Change, KnownContact,
 from plugin.store.contacts import Sent
 from plugin.store.shops import RegisteredShop
 from webhooks.batches import MOST, PATIENCE_S, refused_rows, wait_for_batch
-from webhooks.contact_fields import attributes_of
+from webhooks.contact_fields import attributes_of, edited_after
 from webhooks.context import Stores
 
 log = logging.getLogger(__name__)
@@ -168,6 +168,8 @@ class Backlog:
         for name, value in attributes_of(shop, update.customer).items():
             entry = Sent(self.digest(value), update.occurred_at)
             last = one.fields[name][1] if name in one.fields else one.contact.sent.get(name)
+            if edited_after(one.contact.sent, name, entry.at):
+                continue
             if last is None or (last.at <= entry.at and last.digest != entry.digest):
                 one.fields[name] = (value, entry)
 

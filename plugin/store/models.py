@@ -235,7 +235,8 @@ class ContactState(Base):
     """What this shop last told Engage of a contact.
 
     sent: field -> [keyed hash of the value, time of the fact]. generation: part of every cache key; adding one
-    forgets all cached pages of the contact on every machine.
+    forgets all cached pages of the contact on every machine. fresh_after: the shopper asked for newer data then; what
+    was fetched before counts as stale.
     """
 
     __tablename__ = "contact_states"
@@ -247,6 +248,7 @@ class ContactState(Base):
     contact_type: Mapped[str | None] = mapped_column(String(64))
     sent: Mapped[dict[str, Any]] = mapped_column()
     generation: Mapped[int] = mapped_column(Integer, default=1)
+    fresh_after: Mapped[datetime | None] = mapped_column()
     updated_at: Mapped[datetime] = mapped_column()
 
     __table_args__ = (UniqueConstraint("shop_id", "tenant", "contact_id", name="uq_contact_state"),)

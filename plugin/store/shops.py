@@ -129,6 +129,15 @@ class Shops:
             row = session.scalar(select(Shop).where(Shop.name == name, Shop.platform == platform))
         return None if row is None else self._keep((platform, name), self._opened(row))
 
+    def named(self, name: str) -> RegisteredShop | None:
+        """Return the shop of an address /mypages/<name>, or None. Up to a second old."""
+        known = self._recently(("", name))
+        if known is not None:
+            return known
+        with self._database.reading() as session:
+            row = session.scalar(select(Shop).where(Shop.name == name))
+        return None if row is None else self._keep(("", name), self._opened(row))
+
     def by_id(self, shop_id: int) -> RegisteredShop:
         """Return a shop by row id, up to a second old. Raises NotFoundHereError."""
         known = self._recently(shop_id)
@@ -208,6 +217,14 @@ class Shops:
             session.execute(update(Shop).where(Shop.name == name).values(credentials_encrypted=sealed))
         self._recent.clear()
         return self.get(name)
+
+    def uninstall(self, shop_id: int, reason: str) -> None:
+        """Stop a shop's deliveries and drop its keys and tokens: the platform took them back."""
+        with self._database.transaction() as session:
+            session.execute(
+                update(Shop).where(Shop.id == shop_id).values(stopped_reason=reason, credentials_encrypted=None)
+            )
+        self._recent.clear()
 
     def stop(self, shop_id: int, reason: str) -> None:
         """Stop a shop's deliveries until an operator mends the cause."""

@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from saleor_shop import Shop, faults_of, private_key, running_saleor, schema
-from tests_support import Clock, empty_sqlite
+from tests_support import Clock
 
 from plugin.installation import Desk
 from plugin.manifest import load_manifest
@@ -21,7 +21,6 @@ from plugin.platforms import http
 from plugin.platforms.base import WebhookRequest
 from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.saleor import Saleor
-from plugin.platforms.saleor.manifest import APP_ID
 from plugin.store.db import Database
 from plugin.store.installations import PendingInstallations
 from plugin.store.shops import NewShop, Shops
@@ -81,7 +80,6 @@ def _address(value: Any) -> bool:
 def test_our_manifest_is_one_that_saleor_takes(public: str) -> None:
     manifest = json.loads(json.dumps(load_manifest(PLATFORMS).absolute(public)))
     assert faults_in(manifest) == []
-    assert manifest["id"] == APP_ID
     assert set(manifest["permissions"]) == {"MANAGE_USERS", "MANAGE_ORDERS"}
     assert manifest["tokenTargetUrl"] == f"{public}/install/saleor/token"
     assert {webhook["targetUrl"] for webhook in manifest["webhooks"]} == {f"{public}/webhooks/saleor"}
@@ -126,16 +124,10 @@ def saleor(running: Shop) -> Shop:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with empty_sqlite(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
 def desk(database: Database, vault: Vault, shops: Shops, clock: Clock, saleor: Shop) -> Desk:
     for name, domain in (("kiosk", saleor.domain), ("other", "other.example")):
         shops.add(NewShop(name, "saleor", "http://127.0.0.1:9", "k", "secret", {"store": "s"}, domain), clock())
-    return Desk(PUBLIC, shops, PendingInstallations(database, vault), {}, clock)
+    return Desk(PUBLIC, shops, PendingInstallations(database, vault), {}, clock, load_manifest(PLATFORMS).content)
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Saleor's proofs: webhooks signed with the shop's key or a secretKey, shoppers' tokens, and how keys are found."""
 
 import base64
-import hashlib
-import hmac
 import json
 import os
 from collections.abc import Iterator
@@ -46,7 +44,7 @@ def known(saleor: Shop, **credentials: Any) -> KnownShop:
 class TestSaleorKeys(SignatureContract):
     """RS256 over the raw body; a secret stands for the name of a key in the shop's JWKS."""
 
-    header, secret, other = "saleor-signature", "key-1", "key-2"
+    platform, header, secret, other = Saleor(), "saleor-signature", "key-1", "key-2"
 
     @pytest.fixture(autouse=True)
     def _fresh(self, saleor: Shop) -> None:
@@ -93,20 +91,6 @@ class TestSaleorKeys(SignatureContract):
     def test_what_is_no_detached_signature_of_the_shop_is_refused(self, forged: Any) -> None:
         headers = {**self.sign(b"{}", self.secret), self.header: forged(b"{}", self.shop)}
         self.refused(headers)
-
-
-class TestSaleorSecretKey(SignatureContract):
-    """The older signature of webhooks that were made with a secretKey."""
-
-    platform, header, secret, other = Saleor(), "saleor-signature", "one", "two"
-
-    def sign(self, body: bytes, secret: str, at: datetime = NOW) -> dict[str, str]:
-        digest = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-        return {self.header: digest, "saleor-event": "order_fully_paid"}
-
-    def test_upper_case_hex_is_refused(self) -> None:
-        headers = self.sign(b"{}", self.secret)
-        self.refused({**headers, self.header: headers[self.header].upper()})
 
 
 def deliver(platform: Saleor, saleor: Shop, key: str, now: datetime = NOW, **credentials: Any) -> str:

@@ -20,7 +20,7 @@ from plugin.platforms.base import (
     parse_json,
 )
 from plugin.platforms.fields import load, read_instant
-from plugin.platforms.people import clean_email, clean_text
+from plugin.platforms.people import clean_email
 from plugin.platforms.saleor import customers, identity, orders, refunds, schemas
 from plugin.platforms.saleor.addresses import domain_of
 from plugin.platforms.saleor.api import SaleorApi
@@ -152,8 +152,9 @@ class Saleor(PlainPlatform):
         self._check_addressee(found, delivery)
         at = min(read_instant(found.get("issuedAt")) or received_at, received_at)
         if delivery.topic == APP_DELETED:
-            app = load(schemas.AppEventSchema(), found)["app"]
-            if app["id"] != delivery.meta.get("app_id"):
+            event = load(schemas.AppEventSchema(), found)
+            own = delivery.meta.get("app_id") or (event.get("recipient") or {}).get("id")
+            if event["app"]["id"] != own:
                 return Mapped(ignored="another app was deleted")
             return Mapped((ShopUninstalled(at),))
         return _TOPICS[delivery.topic][1](found, at)
@@ -165,11 +166,11 @@ class Saleor(PlainPlatform):
         send it on to us. Bodies of older queries name no recipient.
         """
         recipient, own = found.get("recipient"), delivery.meta.get("app_id")
-        if own and isinstance(recipient, dict) and recipient.get("id") not in {None, own}:
+        if own and isinstance(recipient, dict) and recipient.get("id") not in (None, own):
             raise PayloadError("names another app of the shop", "recipient.id")
         kind = found.get("__typename")
         expected = "".join(word.capitalize() for word in delivery.topic.split("_"))
-        if self.topics[delivery.topic] in {Kind.ERASURE, Kind.SHOP} and kind not in {None, expected}:
+        if self.topics[delivery.topic] in {Kind.ERASURE, Kind.SHOP} and kind not in (None, expected):
             raise PayloadError(f"is not {expected}, which the header says", "__typename")
 
     def shopper_of_token(self, token: str, shop: ShopAccess, now: datetime) -> ShopperProof:
@@ -223,10 +224,10 @@ def _header(request: WebhookRequest, name: str) -> str:
 
 
 def _text(value: Any) -> str | None:
-    if not isinstance(value, str):
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
         return None
-    text = clean_text(value)
-    return text if text == value.strip() else None
+    text = str(value).strip()
+    return text if text and text.isprintable() else None
 
 
 SALEOR = Saleor()

@@ -17,7 +17,7 @@ from plugin.platforms.saleor import queries
 from plugin.platforms.saleor.addresses import checked_api_url, domain_of
 from plugin.platforms.saleor.api import SaleorApi, call
 from plugin.platforms.saleor.keys import fetch_jwks
-from plugin.platforms.saleor.manifest import ADDRESS, APP_ID
+from plugin.platforms.saleor.manifest import ADDRESS
 
 if TYPE_CHECKING:
     from plugin.platforms.saleor import Saleor
@@ -80,7 +80,7 @@ def _register(desk: InstallDesk) -> ShopAccess:
     app = call(shop, api_url, token, queries.PROOF).get("app")
     if not isinstance(app, dict) or not isinstance(app.get("id"), str) or not app["id"]:
         raise VerificationError("The shop does not know this token.")
-    if app.get("identifier") not in {None, "", APP_ID}:
+    if app.get("identifier") not in {None, "", desk.manifest["id"]}:
         raise VerificationError("The token belongs to another app.")
     credentials = {
         "api_url": api_url,

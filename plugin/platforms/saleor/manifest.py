@@ -4,8 +4,6 @@ from typing import Any
 
 from plugin.platforms.saleor.queries import WEBHOOKS
 
-#: What the app is called in every shop: the `id` of manifest.json.
-APP_ID = "engage-shop-plugin"
 ADDRESS = "/webhooks/saleor"
 
 

@@ -266,3 +266,4 @@ class AppEventSchema(SaleorSchema):
 
     issued_at = Instant(allow_none=True)
     app = fields.Nested(NamedSchema, required=True)
+    recipient = fields.Nested(NamedSchema, allow_none=True)

@@ -7,7 +7,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from plugin.errors import PayloadError, VerificationError
+from plugin.errors import PayloadError
 from plugin.events import Kind, Mapped
 from plugin.platforms.base import Delivery, InstallDesk, Peek, PlainPlatform, ShopAccess, WebhookRequest, parse_json
 from plugin.platforms.fields import read_instant
@@ -73,9 +73,8 @@ class Standard(PlainPlatform):
             topic = parse_json(request.body).get("type")
         except PayloadError:
             topic = None
-        if isinstance(topic, str) and len(topic) > 128:
-            raise VerificationError("The type in the body is longer than 128 characters.")
-        return Delivery(topic=topic if isinstance(topic, str) and topic else UNREADABLE, delivery_id=message_id)
+        readable = isinstance(topic, str) and 0 < len(topic) <= 128 and topic.isprintable()
+        return Delivery(topic=str(topic) if readable else UNREADABLE, delivery_id=message_id)
 
     def peek(self, _topic: str, body: bytes) -> Peek:
         """Read customer, order and time; what cannot be read is None."""
