@@ -19,6 +19,7 @@ from plugin.store.history import Refusal
 from plugin.store.shops import RegisteredShop
 from webhooks.batches import refused_rows, wait_for_batch
 from webhooks.contact_fields import attributes_of
+from webhooks.field_consents import says_no
 from webhooks.history_files import Unreadable
 
 log = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ class CustomersInBulk:
         dated no belongs into the ledger of consents.
         """
         settings, customer = shop.settings, event.customer
-        if any(not consent.value for consent in event.consents):
+        if any(not consent.value for consent in event.consents) or says_no(settings, customer):
             return None
         attributes = attributes_of(shop, customer)
         key = attributes.get(settings.key_attribute)

@@ -62,7 +62,8 @@ class Backlog:
         return sum(self._run(shop) for shop in self.stores.shops.all() if shop.stopped_reason is None)
 
     def _run(self, shop: RegisteredShop) -> int:
-        worth = shop.settings.bulk_from
+        # a field that may hold a consent is compared with what it said before, customer by customer
+        worth = 0 if shop.settings.consent_fields else shop.settings.bulk_from
         if not worth or self.inbox.waiting(shop, self.clock(), worth) < worth:
             return 0
         with self._alone(shop) as alone:

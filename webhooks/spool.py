@@ -243,7 +243,7 @@ class Planner:
         order = self._stores.orders.get(shop, event.order_id) or self._orders.get(event.order_id)
         if order is None:
             raise _StaysError
-        if order.contact_id is None or not event.lines or not event.total:
+        if order.contact_id is None or not event.lines or not event.total or event.given_back_in_all is not None:
             raise _StaysError
         if event.refund_id in order.details.get("refunds", {}):
             raise _StaysError

@@ -17,6 +17,7 @@ from tests_support import KnownShop
 
 from plugin.errors import ConfigurationError, VerificationError
 from plugin.platforms.base import Platform, WebhookRequest
+from plugin.platforms.saleor import SALEOR
 from plugin.platforms.shopify import SHOPIFY
 from plugin.platforms.standard import STANDARD
 
@@ -123,6 +124,20 @@ class TestShopify(SignatureContract):
         body = Path(folder, vector["body_file"]).read_bytes()
         headers = {**self.sign(body, "x"), self.header: vector["x_shopify_hmac_sha256"]}
         assert self.verify(headers, body, vector["client_secret"])
+
+
+class TestSaleorSecretKey(SignatureContract):
+    """The older signature, of webhooks made with a secretKey; test_saleor_signature.py has the present one."""
+
+    platform, header, secret, other = SALEOR, "saleor-signature", "one", "two"
+
+    def sign(self, body: bytes, secret: str, at: datetime = NOW) -> dict[str, str]:
+        digest = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        return {self.header: digest, "saleor-event": "order_fully_paid"}
+
+    def test_upper_case_hex_is_refused(self) -> None:
+        headers = self.sign(b"{}", self.secret)
+        self.refused({**headers, self.header: headers[self.header].upper()})
 
 
 class TestStandard(SignatureContract):
