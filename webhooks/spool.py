@@ -19,10 +19,11 @@ from plugin.events import Customer, CustomerUpdated, Event, Kind, OrderPaid, Ord
 from plugin.fallback.names import FileKind
 from plugin.fallback.rows import Row, row_of
 from plugin.platforms.base import Delivery
-from plugin.platforms.registry import PLATFORMS
+from plugin.platforms.registry import normalise
 from plugin.store.fallback_inbox import Entry, Spooled, Waiting
 from plugin.store.orders import StoredOrder
 from plugin.store.shops import RegisteredShop
+from webhooks.collected import with_collected_consents
 from webhooks.contact_fields import attributes_of, what_is_new
 from webhooks.context import AGAIN, ORIGIN, Origin, Stores
 from webhooks.handlers.order_paid import ONLY_MISSING, order_of
@@ -122,7 +123,8 @@ class Planner:
         if AGAIN in waiting.meta or waiting.meta.get(ORIGIN, Origin.WEBHOOK) == Origin.BACKFILL:
             raise _StaysError  # history has its own way, and what Engage is said to miss was sent before
         delivery = Delivery(topic=waiting.topic, meta=waiting.meta)
-        events = PLATFORMS[waiting.platform].normalise(delivery, waiting.body, waiting.received_at).events
+        mapped = normalise(waiting.platform, delivery, waiting.body, waiting.received_at)
+        events = with_collected_consents(mapped, self._shop.settings.consent_fields, waiting.received_at).events
         if len(events) != 1:
             raise _StaysError
         return events[0]

@@ -306,8 +306,8 @@ SETTINGS: Mapping[str, Setting] = {
     "consent_ids": Setting(_names, "shop consent to Engage consent id, such as newsletter:newsletterConsent"),
     "consent_fields": Setting(
         _names,
-        "shop field of a customer that holds a yes or no, to email, sms, postal or another consent, such as "
-        "metadata.accepts_email:email",
+        "shop field of a customer that holds a yes or no (metadata.accepts_email in Saleor, a meta_data key in WooCommerce) to "
+        "email, sms, postal or another consent, with the field of its time where it has one: newsletter:email@newsletter_at",
     ),
     "attributes": Setting(_names, "shop field to Engage attribute, such as customer.size:shoeSize"),
     "receipt_extra": Setting(_names, "shop order field to extraData name on receipts"),
