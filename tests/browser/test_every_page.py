@@ -1,12 +1,8 @@
 """Every page, in light, dark and narrow: nothing that axe-core finds, no sideways scrolling, light to load, nobody else asked."""
 
-from collections.abc import Callable, Iterator
-
 import pytest
 from browser.conftest import Visit
 from browser.visitors import Site, Visitor
-from playwright.sync_api import Browser
-from shopper_pages import Pages
 
 from plugin.store.shops import RegisteredShop
 
@@ -18,7 +14,9 @@ class Member:
 
     def __init__(self, site: Site) -> None:
         self.shop: RegisteredShop = site.shop(
-            theme_welcome="Good to see you again.", theme_help="Questions? Call us.", theme_help_url="https://shop.example/help"
+            theme_welcome="Good to see you again.",
+            theme_help="Questions? Call us.",
+            theme_help_url="https://shop.example/help",
         )
         contact_id = site.member(self.shop)
         site.receipts(self.shop, contact_id, 25)
@@ -143,7 +141,9 @@ def test_the_page_before_the_login_is_sound(visit: Visit, site: Site) -> None:
     ],
     ids=["yellow", "night"],
 )
-def test_a_shops_own_colours_and_logo_are_shown_and_can_be_read(settings: dict[str, str], visit: Visit, site: Site) -> None:
+def test_a_shops_own_colours_and_logo_are_shown_and_can_be_read(
+    settings: dict[str, str], visit: Visit, site: Site
+) -> None:
     logo = f"{site.front}/logo.svg"
     shop = site.shop(theme_logo_url=logo, **settings)
     site.member(shop)
@@ -153,7 +153,9 @@ def test_a_shops_own_colours_and_logo_are_shown_and_can_be_read(settings: dict[s
     page.wait_for_load_state("networkidle")
     assert visitor.strangers() == [logo]
     assert page.get_by_role("img", name="Nordlys & Co").evaluate("image => image.naturalWidth") == 120
-    assert page.locator(".mp-tile").first.evaluate("tile => getComputedStyle(tile).backgroundColor") != "rgb(27, 94, 75)"
+    assert (
+        page.locator(".mp-tile").first.evaluate("tile => getComputedStyle(tile).backgroundColor") != "rgb(27, 94, 75)"
+    )
     inspect(visitor, f"theme-{settings['theme_font']}")
 
 

@@ -237,7 +237,13 @@ def test_the_shops_language_comes_before_the_browsers(
     assert page.locator("html").get_attribute("lang") == (said or (locale if locale != "fr-FR" else "en"))
 
 
-HOSTILE = ["<script>alert(1)</script><img src=x onerror=alert(2)>", "{{ 7*7 }}{% raw %}", "\u202e" + "\u05d0" * 90, "W" * 440, "a b " * 100]
+HOSTILE = [
+    "<script>alert(1)</script><img src=x onerror=alert(2)>",
+    "{{ 7*7 }}{% raw %}",
+    "\u202e" + "\u05d0" * 90,
+    "W" * 440,
+    "a b " * 100,
+]
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=["script", "template", "right-to-left", "huge", "long"])

@@ -40,7 +40,10 @@ class Site:
     @contextmanager
     def serving(self) -> Iterator["Site"]:
         """Serve until the block ends."""
-        web, shop = SandboxServer("127.0.0.1", self._port, self.pages.app), SandboxServer("127.0.0.1", 0, self._shop_front())
+        web, shop = (
+            SandboxServer("127.0.0.1", self._port, self.pages.app),
+            SandboxServer("127.0.0.1", 0, self._shop_front()),
+        )
         self.url, self.front = web.url, shop.url
         for server in (web, shop):
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -183,7 +186,9 @@ class Visitor:
 
     def complaints(self) -> list[str]:
         """Return what axe-core finds wrong with the page as it stands."""
-        found = Axe().run(self.page, options={"resultTypes": ["violations"], "runOnly": {"type": "tag", "values": WCAG}})
+        found = Axe().run(
+            self.page, options={"resultTypes": ["violations"], "runOnly": {"type": "tag", "values": WCAG}}
+        )
         return [
             f"{one['id']}: {one['help']} at {[node['target'] for node in one['nodes']][:3]} "
             f"{one['nodes'][0].get('failureSummary', '')}"
