@@ -14,10 +14,16 @@ from plugin.sandbox.testing import RunningSandbox, running_sandbox
 
 CHROMIUM = Path("/usr/bin/chromium")
 #: Debian's Chromium as root in a container, without any talk to its maker.
-ARGUMENTS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 Visit = Callable[..., Visitor]
 

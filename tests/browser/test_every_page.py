@@ -1,12 +1,8 @@
 """Every page, in light, dark and narrow: nothing that axe-core finds, no sideways scrolling, light to load, nobody else asked."""
 
-from collections.abc import Callable, Iterator
-
 import pytest
 from browser.conftest import Visit
 from browser.visitors import Site, Visitor
-from playwright.sync_api import Browser
-from shopper_pages import Pages
 
 from plugin.store.shops import RegisteredShop
 
@@ -18,7 +14,9 @@ class Member:
 
     def __init__(self, site: Site) -> None:
         self.shop: RegisteredShop = site.shop(
-            theme_welcome="Good to see you again.", theme_help="Questions? Call us.", theme_help_url="https://shop.example/help"
+            theme_welcome="Good to see you again.",
+            theme_help="Questions? Call us.",
+            theme_help_url="https://shop.example/help",
         )
         contact_id = site.member(self.shop)
         site.receipts(self.shop, contact_id, 25)
@@ -135,6 +133,20 @@ def test_the_page_before_the_login_is_sound(visit: Visit, site: Site) -> None:
     inspect(visitor, "please-log-in")
 
 
+@pytest.mark.parametrize("part", ["", "profile", "transactions", "promotions", "points"])
+def test_a_fragment_keeps_its_shape_inside_a_shops_theme(part: str, visit: Visit, site: Site, member: Member) -> None:
+    browser = site.pages.logged_in(member.shop)
+    site.inside[part or "overview"] = browser.get(f"/mypages/{member.shop.name}/{part}?embed=1").text
+    visitor = visit()
+    page = visitor.page
+    page.goto(f"{site.front}/theme/{part or 'overview'}")
+    page.wait_for_load_state("networkidle")
+    assert page.locator(".mp").evaluate("inside => getComputedStyle(inside).fontFamily") == "Georgia, serif"
+    assert page.locator(".mp h1").evaluate("title => getComputedStyle(title).marginTop") == "0px"
+    assert page.locator(".mp-nav ul").evaluate("list => getComputedStyle(list).listStyleType") == "none"
+    inspect(visitor, f"in-a-theme-{part or 'overview'}")
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -143,7 +155,9 @@ def test_the_page_before_the_login_is_sound(visit: Visit, site: Site) -> None:
     ],
     ids=["yellow", "night"],
 )
-def test_a_shops_own_colours_and_logo_are_shown_and_can_be_read(settings: dict[str, str], visit: Visit, site: Site) -> None:
+def test_a_shops_own_colours_and_logo_are_shown_and_can_be_read(
+    settings: dict[str, str], visit: Visit, site: Site
+) -> None:
     logo = f"{site.front}/logo.svg"
     shop = site.shop(theme_logo_url=logo, **settings)
     site.member(shop)
@@ -153,7 +167,9 @@ def test_a_shops_own_colours_and_logo_are_shown_and_can_be_read(settings: dict[s
     page.wait_for_load_state("networkidle")
     assert visitor.strangers() == [logo]
     assert page.get_by_role("img", name="Nordlys & Co").evaluate("image => image.naturalWidth") == 120
-    assert page.locator(".mp-tile").first.evaluate("tile => getComputedStyle(tile).backgroundColor") != "rgb(27, 94, 75)"
+    assert (
+        page.locator(".mp-tile").first.evaluate("tile => getComputedStyle(tile).backgroundColor") != "rgb(27, 94, 75)"
+    )
     inspect(visitor, f"theme-{settings['theme_font']}")
 
 

@@ -24,6 +24,12 @@ ENGAGE_HEADERS = {"apikey": "k", "User-Agent": "Test/1.0", "Content-Type": "appl
 _FRONT = """<!doctype html><html lang="en"><title>Shop</title><main><h1>Shop</h1>
 <form method="post" action="{{ action }}"><input type="hidden" name="token" value="{{ token }}"><button>My Pages</button></form>
 </main></html>"""
+#: A theme with strong opinions of its own.
+_THEME = """<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><title>Shop</title>
+<style>body { margin: 0; background: #fff8f0; color: #3b1f2b; font: 18px/1.8 Georgia, serif; } p { margin: 2em; } a { color: #a00; }
+ul { padding-left: 3em; list-style: square; } h1, h2, h3 { text-transform: uppercase; margin: 1em; } button { border-radius: 0; }
+main { max-width: 60rem; margin: auto; padding: 1rem; } input { width: 50%; }</style>
+<header><a href="/" style="font-size: 30px">Shop</a></header><main>{{ inside | safe }}</main></html>"""
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
@@ -34,13 +40,17 @@ class Site:
         self.pages = pages
         self._port = port
         self.url = self.front = ""
+        self.inside: dict[str, str] = {}
         self._number = 0
         pages.seed(stores=[{"externalId": "web", "name": "Nordlys online"}])
 
     @contextmanager
     def serving(self) -> Iterator["Site"]:
         """Serve until the block ends."""
-        web, shop = SandboxServer("127.0.0.1", self._port, self.pages.app), SandboxServer("127.0.0.1", 0, self._shop_front())
+        web, shop = (
+            SandboxServer("127.0.0.1", self._port, self.pages.app),
+            SandboxServer("127.0.0.1", 0, self._shop_front()),
+        )
         self.url, self.front = web.url, shop.url
         for server in (web, shop):
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -99,7 +109,7 @@ class Site:
 
     def recover(self) -> None:
         """End every fault, and let the clock be right."""
-        self.pages.fault(outage=False, latency_s=0)
+        self.pages.no_faults()
         self.pages.clock.ahead = timedelta()
 
     def _shop_front(self) -> Flask:
@@ -115,9 +125,13 @@ class Site:
             token = self.pages.token(shop, customer, **claims)
             return render_template_string(_FRONT, action=f"{self.url}/mypages/{name}/session", token=token)
 
+        @front.get("/theme/<name>")
+        def theme(name: str) -> str:
+            return render_template_string(_THEME, inside=self.inside[name])
+
         @front.get("/logo.svg")
         def logo() -> tuple[str, dict[str, str]]:
-            picture = '<svg xmlns="http://www.w3.org/2000/svg" width="120" height="36"><rect width="120" height="36" fill="#246"/></svg>'
+            picture = '<svg xmlns="http://www.w3.org/2000/svg" width="120" height="36"><rect width="99" height="30"/></svg>'
             return picture, {"Content-Type": "image/svg+xml"}
 
         return front
@@ -183,7 +197,12 @@ class Visitor:
 
     def complaints(self) -> list[str]:
         """Return what axe-core finds wrong with the page as it stands."""
-        found = Axe().run(self.page, options={"resultTypes": ["violations"], "runOnly": {"type": "tag", "values": WCAG}})
+        options = {
+            "resultTypes": ["violations"],
+            "runOnly": {"type": "tag", "values": WCAG},
+            "preload": False,  # it would fetch stylesheets by script, which another origin does not allow
+        }
+        found = Axe().run(self.page, options=options)
         return [
             f"{one['id']}: {one['help']} at {[node['target'] for node in one['nodes']][:3]} "
             f"{one['nodes'][0].get('failureSummary', '')}"
