@@ -115,6 +115,7 @@ def _decimal(value: Any) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
         return None
     try:
-        return Decimal(value)
+        found = Decimal(value)
     except InvalidOperation:
         return None
+    return found if found.is_finite() else None

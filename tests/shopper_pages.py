@@ -113,10 +113,11 @@ class Pages:
     def client_of(self, shop: RegisteredShop) -> EngageClient:
         return EngageClient(EngageAccount(shop.engage_url, shop.engage_key, shop.name, shop.platform), self.plain)
 
-    def add_shop(self, name: str, **settings: str) -> RegisteredShop:
-        new = NewShop(
-            name, "standard", self.sandbox.url, f"key-{name}", "whsec_" + "A" * 40, {"store": "web", **settings}
-        )
+    def add_shop(
+        self, name: str, *, platform: str = "standard", shop_domain: str | None = None, **settings: str
+    ) -> RegisteredShop:
+        wanted = {"store": "web", **settings}
+        new = NewShop(name, platform, self.sandbox.url, f"key-{name}", "whsec_" + "A" * 40, wanted, shop_domain)
         return self.shops.add(new, self.clock())
 
     def browser(self) -> FlaskClient:
