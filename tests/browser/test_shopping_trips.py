@@ -251,11 +251,16 @@ HOSTILE = [
 def test_hostile_values_neither_run_nor_break_the_page(visit: Visit, site: Site, value: str) -> None:
     shop = site.shop()
     contact_id = site.pages.contact(shop, firstName=value[:200], lastName=value[:200], street=value[:200])
-    site.pages.promotion(contact_id, presentation={"heading": value[:400], "description": value, "link": "javascript:alert(1)"},
-                         redemptionChannels=[{"type": "ECOM", "valueType": "EXTERNALOFFER", "value": value[:400]}])  # fmt: skip
+    channel = {"type": "ECOM", "valueType": "EXTERNALOFFER", "value": value[:400]}
+    offer = {"heading": value[:400], "description": value, "link": "javascript:alert(1)"}
+    site.pages.promotion(contact_id, presentation=offer, redemptionChannels=[channel])
     site.receipts(shop, contact_id, 1, name=value[:200])
-    site.pages.seed(vouchers=[{"contactId": contact_id, "name": value, "value": {"amount": 10**12, "currency": "SEK"}, "voucherNumber": value}],
-                    points=[{"contactId": contact_id, "transactions": [{"amount": 10**12, "description": value}]}])  # fmt: skip
+    much = {"amount": 10**12, "currency": "SEK"}
+    points = [{"amount": 10**12, "description": value}]
+    site.pages.seed(
+        vouchers=[{"contactId": contact_id, "name": value, "value": much, "voucherNumber": value}],
+        points=[{"contactId": contact_id, "transactions": points}],
+    )
     visitor = visit()
     visitor.log_in(shop)
     for part in ("", "profile", "transactions", "promotions", "points", "vouchers"):

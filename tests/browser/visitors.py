@@ -131,7 +131,9 @@ class Site:
 
         @front.get("/logo.svg")
         def logo() -> tuple[str, dict[str, str]]:
-            picture = '<svg xmlns="http://www.w3.org/2000/svg" width="120" height="36"><rect width="99" height="30"/></svg>'
+            picture = (
+                '<svg xmlns="http://www.w3.org/2000/svg" width="120" height="36"><rect width="99" height="30"/></svg>'
+            )
             return picture, {"Content-Type": "image/svg+xml"}
 
         return front
