@@ -57,9 +57,8 @@ def test_a_page_is_sound_in_every_look(name: str, visit: Visit, member: Member) 
     visitor = visit()
     visitor.log_in(member.shop)
     assert visitor.open(member.shop, PAGES[name]).status == (404 if name == "unknown-page" else 200)
-    visitor.page.wait_for_load_state("networkidle")
     assert visitor.strangers() == []
-    assert 2_000 < visitor.bytes < MOST_BYTES
+    assert visitor.weight() < MOST_BYTES
     inspect(visitor, name)
 
 
@@ -133,14 +132,13 @@ def test_the_page_before_the_login_is_sound(visit: Visit, site: Site) -> None:
     inspect(visitor, "please-log-in")
 
 
-@pytest.mark.parametrize("part", ["", "profile", "transactions", "promotions", "points"])
+@pytest.mark.parametrize("part", ["", "profile", "transactions"])
 def test_a_fragment_keeps_its_shape_inside_a_shops_theme(part: str, visit: Visit, site: Site, member: Member) -> None:
     browser = site.pages.logged_in(member.shop)
     site.inside[part or "overview"] = browser.get(f"/mypages/{member.shop.name}/{part}?embed=1").text
     visitor = visit()
     page = visitor.page
     page.goto(f"{site.front}/theme/{part or 'overview'}")
-    page.wait_for_load_state("networkidle")
     assert page.locator(".mp").evaluate("inside => getComputedStyle(inside).fontFamily") == "Georgia, serif"
     assert page.locator(".mp h1").evaluate("title => getComputedStyle(title).marginTop") == "0px"
     assert page.locator(".mp-nav ul").evaluate("list => getComputedStyle(list).listStyleType") == "none"
@@ -164,7 +162,6 @@ def test_a_shops_own_colours_and_logo_are_shown_and_can_be_read(
     visitor = visit()
     page = visitor.log_in(shop)
     visitor.open(shop)
-    page.wait_for_load_state("networkidle")
     assert visitor.strangers() == [logo]
     assert page.get_by_role("img", name="Nordlys & Co").evaluate("image => image.naturalWidth") == 120
     assert (

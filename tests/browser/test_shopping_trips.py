@@ -238,16 +238,14 @@ def test_the_shops_language_comes_before_the_browsers(
     assert page.locator("html").get_attribute("lang") == (said or (locale if locale != "fr-FR" else "en"))
 
 
-HOSTILE = [
-    "<script>alert(1)</script><img src=x onerror=alert(2)>",
-    "{{ 7*7 }}{% raw %}",
-    "\u202e" + "\u05d0" * 90,
-    "W" * 440,
-    "a b " * 100,
-]
+HOSTILE = {
+    "code": "<script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}{% raw %}",
+    "right-to-left": "\u202e" + "\u05d0" * 90,
+    "huge": "W" * 440,
+}
 
 
-@pytest.mark.parametrize("value", HOSTILE, ids=["script", "template", "right-to-left", "huge", "long"])
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_values_neither_run_nor_break_the_page(visit: Visit, site: Site, value: str) -> None:
     shop = site.shop()
     contact_id = site.pages.contact(shop, firstName=value[:200], lastName=value[:200], street=value[:200])

@@ -164,12 +164,10 @@ class Visitor:
         self.page.set_default_timeout(10_000)
         self.faults: list[str] = []
         self.requested: list[str] = []
-        self.bytes = 0
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.faults.append(dialog.message), dialog.dismiss()))
         self.page.on("request", self._ask)
-        self.page.on("requestfinished", self._count)
         self.page.on("response", self._look)
 
     def log_in(self, shop: RegisteredShop, customer_id: str = "1", locale: str = "") -> Page:
@@ -181,8 +179,7 @@ class Visitor:
         return self.page
 
     def open(self, shop: RegisteredShop, path: str = "") -> Response:
-        """Open a page by its address, and count its bytes anew."""
-        self.bytes = 0
+        """Open a page by its address."""
         self.requested.clear()
         answer = self.page.goto(f"{self.site.url}/mypages/{shop.name}/{path}")
         assert answer is not None
@@ -191,6 +188,16 @@ class Visitor:
     def overflow(self) -> int:
         """Return by how many pixels the page is wider than the window."""
         return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+    def weight(self) -> int:
+        """Return the bytes of the page and all that it loads, as they were sent, with 400 for the headers of each."""
+        sizes = self.page.evaluate(
+            """() => ["navigation", "resource"].flatMap((kind) => performance.getEntriesByType(kind))
+            .map((entry) => entry.encodedBodySize)"""
+        )
+        assert len(sizes) >= 3, sizes  # page, stylesheet, script
+        assert all(size > 0 for size in sizes), sizes
+        return sum(sizes) + 400 * len(sizes)
 
     def strangers(self) -> list[str]:
         """Return the requests that went to others than My Pages."""
@@ -233,7 +240,3 @@ class Visitor:
 
     def _ask(self, request: Request) -> None:
         self.requested.append(request.url)
-
-    def _count(self, request: Request) -> None:
-        sizes = request.sizes()
-        self.bytes += sizes["responseBodySize"] + sizes["responseHeadersSize"]
