@@ -31,7 +31,7 @@ FONTS: Mapping[str, str] = {
     "serif": '"Iowan Old Style","Palatino Linotype",Palatino,"URW Palladio L",P052,Georgia,serif',
 }
 #: How much a filled surface must differ from what it lies on; its words are what is read.
-SEEN = 1.3
+SEEN = 1.2
 KEPT_S = 86400
 _STATIC = Path(__file__).parent / "static"
 #: Changes with our stylesheet and script, so that browsers may keep them.

@@ -164,9 +164,9 @@ def test_a_shops_own_colours_and_logo_are_shown_and_can_be_read(
     visitor.open(shop)
     assert visitor.strangers() == [logo]
     assert page.get_by_role("img", name="Nordlys & Co").evaluate("image => image.naturalWidth") == 120
-    assert (
-        page.locator(".mp-tile").first.evaluate("tile => getComputedStyle(tile).backgroundColor") != "rgb(27, 94, 75)"
-    )
+    filled = page.locator(".mp-tile").first.evaluate("tile => getComputedStyle(tile).backgroundColor")
+    wanted = settings["theme_accent"]
+    assert filled == f"rgb({int(wanted[1:3], 16)}, {int(wanted[3:5], 16)}, {int(wanted[5:7], 16)})"
     inspect(visitor, f"theme-{settings['theme_font']}")
 
 
@@ -186,3 +186,20 @@ def test_dark_is_dark(visit: Visit, member: Member) -> None:
 def _brightness(colour: str) -> float:
     numbers = [float(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
     return sum(numbers) / 3
+
+
+def test_pictures_for_the_readme(visit: Visit, site: Site) -> None:
+    """`SCREENSHOTS=1`, then copy both from ci-output/ to docs/."""
+    shop = site.shop(theme_welcome="Good to see you again.", theme_help="Questions? We answer on weekdays, 9 to 17.")
+    contact_id = site.member(shop, email="ada@example.com")
+    site.receipts(shop, contact_id, 2)
+    site.pages.seed(
+        vouchers=[{"contactId": contact_id, "name": "Welcome", "value": {"amount": 50, "currency": "SEK"}}],
+        points=[],
+    )
+    site.pages.order(shop, "1042", total="1249.00")
+    for name, look in (("my-pages", {"width": 1280}), ("my-pages-narrow-dark", {"width": 390, "dark": True})):
+        visitor = visit(**look)
+        page = visitor.log_in(shop, locale="en-SE")
+        assert page.get_by_role("heading", level=1).inner_text() == "Hello, Ada"
+        visitor.screenshot(name)

@@ -190,14 +190,11 @@ class Visitor:
         return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
     def weight(self) -> int:
-        """Return the bytes of the page and all that it loads, as they were sent, with 400 for the headers of each."""
-        sizes = self.page.evaluate(
-            """() => ["navigation", "resource"].flatMap((kind) => performance.getEntriesByType(kind))
-            .map((entry) => entry.encodedBodySize)"""
-        )
-        assert len(sizes) >= 3, sizes  # page, stylesheet, script
-        assert all(size > 0 for size in sizes), sizes
-        return sum(sizes) + 400 * len(sizes)
+        """Return the bytes of the page that `open` opened and of all that it loads, with 400 for the headers of each."""
+        others = set(self.requested) - {self.page.url}
+        assert len(others) >= 2, others  # stylesheet and script at least
+        sizes = [len(requests.get(address, timeout=5).content) for address in others]
+        return len(self.page.content().encode()) + sum(sizes) + 400 * (1 + len(sizes))
 
     def strangers(self) -> list[str]:
         """Return the requests that went to others than My Pages."""
