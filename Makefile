@@ -36,7 +36,7 @@ chaos: $(VENV)/.installed-dev
 	CHAOS_EVENTS=10000 CHAOS_PEOPLE=200 CHAOS_KILLS=200 $(BIN)/python -m pytest -q tests/e2e/test_chaos.py
 
 # measurements, by hand: ratios against a baseline in the same run; they fill database 9 of the local Redis
-BENCHES := client_overhead throttle_rate acknowledgement delivery backlog
+BENCHES := client_overhead throttle_rate acknowledgement delivery backlog my_pages
 bench: $(VENV)/.installed-dev
 	$(foreach name,$(BENCHES),$(BIN)/python -m bench.$(name);)
 
