@@ -192,12 +192,16 @@ def test_pictures_for_the_readme(visit: Visit, site: Site) -> None:
     """`SCREENSHOTS=1`, then copy both from ci-output/ to docs/."""
     shop = site.shop(theme_welcome="Good to see you again.", theme_help="Questions? We answer on weekdays, 9 to 17.")
     contact_id = site.member(shop, email="ada@example.com")
-    site.receipts(shop, contact_id, 2)
+    site.receipts(shop, contact_id, 3, called="#100{}")
     site.pages.seed(
         vouchers=[{"contactId": contact_id, "name": "Welcome", "value": {"amount": 50, "currency": "SEK"}}],
         points=[],
     )
-    site.pages.order(shop, "1042", total="1249.00")
+    lines = [
+        {"name": "Rain jacket Fjord", "quantity": "1", "gross": "1200.00"},
+        {"name": "Shipping", "quantity": "1", "gross": "49.00"},
+    ]
+    site.pages.order(shop, "1042", total="1249.00", lines=lines)
     for name, look in (("my-pages", {"width": 1280}), ("my-pages-narrow-dark", {"width": 390, "dark": True})):
         visitor = visit(**look)
         page = visitor.log_in(shop, locale="en-SE")

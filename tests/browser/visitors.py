@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -93,12 +93,15 @@ class Site:
         )  # fmt: skip
         return contact_id
 
-    def receipts(self, shop: RegisteredShop, contact_id: str, count: int, *, name: str = "Cap Stormvind") -> None:
+    def receipts(
+        self, shop: RegisteredShop, contact_id: str, count: int, *, name: str = "Cap Stormvind", called: str = "No-{}."
+    ) -> None:
         """Purchases at Engage, a day apart, numbered from 1, the last the newest."""
+        first = date(2026, 1, 1)
         for number in range(1, count + 1):
             receipt = {
                 "contact": {"matchKey": contact_id, "matchKeyType": "contactId"}, "uniqueReceiptId": f"{shop.name}-R{number}",
-                "receiptNumber": f"No-{number}.", "createdDate": f"2026-{1 + number // 28:02d}-{1 + number % 28:02d}T10:00:00+01:00",
+                "receiptNumber": called.format(number), "createdDate": f"{first + timedelta(days=number):%Y-%m-%d}T10:00:00+01:00",
                 "storeExternalId": "web", "currency": "SEK", "totalGrossPrice": 199,
                 "paymentMethods": [{"type": "card", "value": 199}],
                 "items": [{"type": "PURCHASE", "sku": "A", "quantity": 1, "grossPaidPrice": 199, "taxAmount": 39.8,
