@@ -519,7 +519,8 @@ class Services:
 
     def close(self) -> None:
         """Close what was opened."""
-        for name in ("transport", "database", "redis"):
+        # the cache too: a SQLite file that is open before a fork is no longer safe after it
+        for name in ("transport", "database", "cached", "redis"):
             if name in self.__dict__:
                 self.__dict__[name].close()
 
