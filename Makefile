@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check chaos bench lock clean
+.PHONY: demo test check chaos fuzz bench lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/engage-plugin demo $(if $(ONCE),--once)
@@ -34,6 +34,10 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 # the long form of tests/e2e/test_chaos.py, by hand: 10,000 events, at least 200 kills; CHAOS_SEED repeats a run
 chaos: $(VENV)/.installed-dev
 	CHAOS_EVENTS=10000 CHAOS_PEOPLE=200 CHAOS_KILLS=200 $(BIN)/python -m pytest -q tests/e2e/test_chaos.py
+
+# the long form of tests/platforms/test_fuzz.py, by hand: 100,000 damaged webhooks a platform; FUZZ_SEED repeats a run
+fuzz: $(VENV)/.installed-dev
+	FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} FUZZ_COUNT=$${FUZZ_COUNT:-100000} $(BIN)/python -m pytest -q -s tests/platforms/test_fuzz.py
 
 # measurements, by hand: ratios against a baseline in the same run; they fill database 9 of the local Redis
 BENCHES := client_overhead throttle_rate acknowledgement delivery backlog
