@@ -16,6 +16,7 @@ class Kind(StrEnum):
 
     SIGNUP = "signup"
     PROFILE_CHANGE = "profile_change"
+    PROFILE_EDIT = "profile_edit"
     CONSENT = "consent"
     MERGE = "merge"
     ORDER_PAID = "order_paid"
@@ -28,7 +29,7 @@ class Kind(StrEnum):
 
 
 #: Kinds that change a contact: a parked event of the same customer holds these back, by setting.
-CONTACT_KINDS = frozenset({Kind.SIGNUP, Kind.PROFILE_CHANGE, Kind.CONSENT, Kind.MERGE})
+CONTACT_KINDS = frozenset({Kind.SIGNUP, Kind.PROFILE_CHANGE, Kind.PROFILE_EDIT, Kind.CONSENT, Kind.MERGE})
 
 #: Kinds that are worked on even when a shop's deliveries are stopped: the law does not wait for a key.
 ALWAYS_KINDS = frozenset({Kind.ERASURE, Kind.DATA_REQUEST, Kind.SHOP})
@@ -180,6 +181,16 @@ class CustomerUpdated:
 
 
 @dataclass(frozen=True, slots=True)
+class ProfileEdited:
+    """The shopper changed their own data on My Pages. attributes: Engage's names and the new values, none empty."""
+
+    occurred_at: datetime
+    customer_id: str
+    attributes: tuple[tuple[str, str], ...] = ()
+    consents: tuple[ConsentChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ConsentChanged:
     """The shopper said yes or no outside of a profile change. customer may hold an id or an e-mail only."""
 
@@ -288,6 +299,7 @@ class ShopUninstalled:
 Event = (
     CustomerCreated
     | CustomerUpdated
+    | ProfileEdited
     | ConsentChanged
     | OrderPaid
     | OrderRefunded

@@ -24,6 +24,9 @@ FIELD_OF_CODE: Mapping[str, str] = {
     "InvalidGender": "gender",
 }
 MAX_REFUSALS = 6
+#: Before the name of a field that the shopper edited on My Pages. What the shop last told of the field stands beside
+#: it: so the shop's old value, told again, is nothing new, and does not undo the edit.
+EDITED = "edited:"
 
 
 def attributes_of(shop: RegisteredShop, customer: Customer) -> dict[str, object]:
@@ -66,7 +69,7 @@ def patch_what_is_new(
     changed, confirmed = {}, {}
     for name, value in attributes.items():
         sent = before.get(name)
-        if sent is not None and (sent.at > at or name in only_missing):
+        if (sent is not None and (sent.at > at or name in only_missing)) or edited_after(before, name, at):
             continue
         if sent is not None and sent.digest == context.digest(value):
             confirmed[name] = value
@@ -81,6 +84,25 @@ def patch_what_is_new(
     )
     remember_attributes(context, contact_id, {**confirmed, **sent_write.attributes}, at)
     return True
+
+
+def edited_after(sent: Mapping[str, Sent], name: str, at: datetime) -> bool:
+    """Tell whether the shopper edited a field on My Pages after a time."""
+    edit = sent.get(EDITED + name)
+    return edit is not None and edit.at > at
+
+
+def newer_than_edits(
+    context: Context, contact_id: str, attributes: Mapping[str, object], at: datetime
+) -> dict[str, object]:
+    """Return what is not older than the shopper's last edit of the same field."""
+    _, sent = context.stores.contacts.state(context.shop, contact_id)
+    return {name: value for name, value in attributes.items() if not edited_after(sent, name, at)}
+
+
+def remember_edited(context: Context, contact_id: str, attributes: Mapping[str, object], at: datetime) -> None:
+    """Store that the shopper edited fields, and let cached pages of the contact be forgotten."""
+    remember_attributes(context, contact_id, {EDITED + name: value for name, value in attributes.items()}, at)
 
 
 def remember_attributes(

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from time import monotonic
 
 from plugin.engage.client import EngageClient
+from plugin.engage.operations import Lane
 from plugin.engage.retry import GiveUp, RetryPolicy
 from plugin.errors import (
     ConfigurationError,
@@ -22,17 +23,18 @@ from plugin.errors import (
 )
 from plugin.events import CONTACT_KINDS, Kind
 from plugin.platforms.base import Delivery
-from plugin.platforms.registry import PLATFORMS
+from plugin.platforms.registry import normalise
 from plugin.store.models import State
 from plugin.store.shops import RegisteredShop
 from plugin.store.turns import Claimed
-from webhooks.context import Context, Stores, error_code
+from webhooks.context import Context, Origin, Stores, error_code
 from webhooks.handlers import HANDLERS
 
 log = logging.getLogger(__name__)
 
 #: Kinds that say something of the contact, so that later changes must not overtake them while they are parked.
-HOLDING_KINDS = CONTACT_KINDS | {Kind.ORDER_PAID}
+#: A shopper's own edit is none of them: what the shop tells later does not build on it.
+HOLDING_KINDS = (CONTACT_KINDS - {Kind.PROFILE_EDIT}) | {Kind.ORDER_PAID}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Courier:
     """Takes due events one by one. Safe to use from several threads.
 
     client_of: gives a shop's Engage client. open_time: how long the breaker of a shop's key was open in all.
-    count: told (shop, outcome) of each try.
+    count: told (shop, outcome) of each try. forget_kept: deletes what My Pages keep of a contact, see Context.
     """
 
     stores: Stores
@@ -51,6 +53,7 @@ class Courier:
     clock: Callable[[], datetime]
     spread: Callable[[], float]
     count: Callable[[str, str], None]
+    forget_kept: Callable[[RegisteredShop, str], bool] = lambda _shop, _contact_id: True
 
     def claim(self, most: int = 1, *, live_first: bool = True) -> list[Claimed]:
         """Take up to `most` due events of different customers."""
@@ -84,7 +87,9 @@ class Courier:
     def attempt(self, claimed: Claimed, shop: RegisteredShop) -> str:
         """Try one claimed event, store what became of it and return that. Raises LeaseLostError."""
         context = Context(claimed, shop, self.client_of(shop), self.stores, self.clock, self.lease)
-        context.client = context.client.with_options(observer=context.observe)
+        lane = Lane.BACKFILL if context.origin is Origin.BACKFILL else None
+        context.client = context.client.with_options(observer=context.observe, lane=lane)
+        context.forget_kept = lambda contact_id: self.forget_kept(shop, contact_id)
         try:
             return self._handle(context)
         except LeaseLostError:
@@ -125,7 +130,7 @@ class Courier:
     def _handle(self, context: Context) -> str:
         claimed = context.claimed
         delivery = Delivery(topic=claimed.topic, meta=claimed.meta)
-        mapped = PLATFORMS[claimed.platform].normalise(delivery, claimed.body, claimed.received_at)
+        mapped = normalise(claimed.platform, delivery, claimed.body, claimed.received_at)
         if claimed.attempts == 1 and mapped.events:
             context.note("mapped", ", ".join(type(event).__name__ for event in mapped.events))
         for remark in mapped.notes:

@@ -17,18 +17,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from plugin.errors import ConfigurationError, UnverifiableError, VerificationError
 from plugin.events import ALWAYS_KINDS, Kind
 from plugin.platforms.base import Delivery, Peek, Platform, WebhookRequest
+from plugin.platforms.fields import believable
 from plugin.platforms.registry import PLATFORMS
 from plugin.store.group_commit import GroupCommit
 from plugin.store.inbox import Accepted, Inbox, NewEvent
+from plugin.store.keys import MAX_KEY_LENGTH, bounded, customer_key
 from plugin.store.models import State
 from plugin.store.shops import RegisteredShop, Shops
 from plugin.store.vault import Vault
 
 log = logging.getLogger(__name__)
-
-MAX_KEY_LENGTH = 128
-#: A shop's clock may run ahead; a time further ahead than this is not believed.
-MAX_AHEAD_S = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +199,7 @@ def new_event(
             reason=reason,
         )
     peek = platform.peek(topic, body)
-    order_ref = _bounded(peek.order_id)
+    order_ref = bounded(peek.order_id) if peek.order_id is not None else None
     return NewEvent(
         shop_id=shop.id,
         platform=platform.slug,
@@ -209,7 +207,7 @@ def new_event(
         kind=kind,
         dedupe_key=dedupe_key,
         ordering_key=_ordering_key(inbox, vault, shop, peek, order_ref, dedupe_key),
-        occurred_at=_believable(peek.occurred_at, now),
+        occurred_at=believable(peek.occurred_at, now),
         received_at=now,
         body=body,
         order_ref=order_ref,
@@ -222,7 +220,7 @@ def _ordering_key(
 ) -> str:
     """Return the key whose events go one after the other: the customer, by id, else by a keyed hash."""
     if peek.customer_id:
-        return f"customer:{_bounded(peek.customer_id)}"
+        return customer_key(peek.customer_id)
     if order_ref:
         known = inbox.ordering_key_of_order(shop.id, order_ref)
         if known:
@@ -235,18 +233,6 @@ def _ordering_key(
 def guest_ordering_key(vault: Vault, email_or_phone: str) -> str:
     """Return the ordering key of somebody without a customer id, which does not tell who it is."""
     return f"guest:{vault.digest(email_or_phone.strip().lower())}"
-
-
-def _bounded(text: str | None) -> str | None:
-    if text is None or len(text) <= MAX_KEY_LENGTH:
-        return text
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _believable(occurred_at: datetime | None, now: datetime) -> datetime:
-    if occurred_at is None or (occurred_at - now).total_seconds() > MAX_AHEAD_S:
-        return now
-    return occurred_at
 
 
 def _refused_length(door: Door) -> Response | None:

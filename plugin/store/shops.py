@@ -129,6 +129,15 @@ class Shops:
             row = session.scalar(select(Shop).where(Shop.name == name, Shop.platform == platform))
         return None if row is None else self._keep((platform, name), self._opened(row))
 
+    def named(self, name: str) -> RegisteredShop | None:
+        """Return the shop of an address /mypages/<name>, or None. Up to a second old."""
+        known = self._recently(("", name))
+        if known is not None:
+            return known
+        with self._database.reading() as session:
+            row = session.scalar(select(Shop).where(Shop.name == name))
+        return None if row is None else self._keep(("", name), self._opened(row))
+
     def by_id(self, shop_id: int) -> RegisteredShop:
         """Return a shop by row id, up to a second old. Raises NotFoundHereError."""
         known = self._recently(shop_id)

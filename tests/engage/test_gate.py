@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
-from tests_support import service_url
+from tests_support import redis_url
 
 from plugin.engage.gate import GateRules, LocalGate, RedisGate
 from plugin.engage.operations import Lane
@@ -70,7 +70,7 @@ def test_the_breaker_opens_lets_one_probe_out_and_closes() -> None:
 
 @pytest.fixture
 def redis() -> Iterator[Redis]:
-    client = Redis.from_url(service_url("TEST_REDIS_URL"))
+    client = Redis.from_url(redis_url())
     yield client
     client.close()
 

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from plugin.errors import EngageNotFoundError, NotForUsError, NotYetError, ParkedError
 from plugin.events import CustomerDeleted, CustomerErased, DataRequested, ShopUninstalled
+from plugin.store.keys import customer_key
 from webhooks.context import Context
 
 
@@ -75,8 +76,10 @@ def _erase(context: Context, customer_id: str | None, guest: tuple[str, ...], or
             context.client.delete_contact(link.contact_id)
         except EngageNotFoundError:
             context.note("erase", "The contact was gone in Engage already.")
-    keys = [f"customer:{customer_id}"] if customer_id is not None else []
+    keys = [customer_key(customer_id)] if customer_id is not None else []
     keys += [f"guest:{context.stores.vault.digest(text.strip().lower())}" for text in guest]
+    if link is not None:
+        _forget_kept(context, link.contact_id)
     done = context.stores.erasures.erase(
         context.shop,
         customer_id=customer_id,
@@ -86,4 +89,14 @@ def _erase(context: Context, customer_id: str | None, guest: tuple[str, ...], or
         event_id=context.claimed.id,
         now=context.now(),
     )
+    if link is not None:
+        _forget_kept(context, link.contact_id)  # a page may have been under way
     context.note("erase", ", ".join(f"{name}: {number}" for name, number in done.items()))
+
+
+def _forget_kept(context: Context, contact_id: str) -> None:
+    """Delete cached pages. Where the cache is away nothing leads to them any more, and they end by themselves."""
+    if not context.forget_kept(contact_id):
+        context.note(
+            "erase", "The cache of My Pages cannot be reached; what it holds is unreadable and ends within 24 h."
+        )

@@ -52,6 +52,12 @@ class Calls:
             on_transactions_path=self._on_transactions_path,
         )
 
+    def over(self, transport: Transport, *, lane: Lane, read_timeout_s: float) -> Self:
+        """Return a client that calls through another transport (the cached one), in a lane and with a read time-out."""
+        copy = self.with_options(lane=lane, read_timeout_s=read_timeout_s)
+        copy._transport = transport
+        return copy
+
     def _call(self, name: str, **options: Any) -> Answer:
         return self._transport.call(
             self.account,

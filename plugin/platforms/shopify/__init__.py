@@ -21,7 +21,7 @@ from plugin.platforms.base import (
     WebhookRequest,
     parse_json,
 )
-from plugin.platforms.fields import read_identifier, read_instant
+from plugin.platforms.fields import believable, read_identifier, read_instant
 from plugin.platforms.people import clean_email, clean_text, e164
 from plugin.platforms.shopify import app_toml, customers, identity, orders, refunds
 from plugin.platforms.shopify.signature import HEADER, check_signature
@@ -140,8 +140,8 @@ class Shopify(PlainPlatform):
         """Map a webhook. The order's time of payment is when the webhook was triggered. Raises PayloadError."""
         if delivery.meta.get("test", "").lower() == "true" and _TOPICS[delivery.topic][0] is not Kind.ORDER_PAID:
             return Mapped(ignored="a test delivery")
-        at = read_instant(delivery.meta.get("triggered_at")) or received_at
-        return _TOPICS[delivery.topic][1](parse_json(body), min(at, received_at))
+        at = believable(read_instant(delivery.meta.get("triggered_at")), received_at)
+        return _TOPICS[delivery.topic][1](parse_json(body), at)
 
     def shopper_of_token(self, token: str, shop: ShopAccess, now: datetime) -> ShopperProof:
         """Check a session token of a customer account extension. Raises VerificationError."""
