@@ -259,6 +259,19 @@ def test_an_operator_can_erase_a_shop(rig: Any, command: Any, database: Database
     assert "987654321" not in everything(database, "kiosk")
 
 
+def test_a_shop_of_the_app_is_verified_by_the_apps_secret(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("--platform", "shopify", "--engage-url", "http://127.0.0.1:9", "--engage-key", "k", "--store", "s")
+    made = command("shops", "add", "lonely", *words, "--shop-domain", "lonely.myshopify.com")
+    assert json.loads(made.stdout)["webhook_secret"] != APP_SECRET
+    monkeypatch.setenv("SHOPIFY_CLIENT_SECRET", APP_SECRET)
+    made = command("shops", "add", "of-app", *words, "--shop-domain", "of-app.myshopify.com")
+    assert json.loads(made.stdout)["webhook_secret"] == APP_SECRET
+    steps = command("shops", "install", "of-app").stdout
+    assert "SHOPIFY_CLIENT_ID" in steps  # only half of the app's credentials are set
+    assert "/install/shopify/shopify.app.toml" in steps
+    assert "/install/shopify?shop=of-app.myshopify.com" in steps
+
+
 # --- webhooks of the app for shops that are not registered ---
 
 
