@@ -75,7 +75,7 @@ def main() -> None:
         new = NewShop("bench", "standard", "http://127.0.0.1:9", "key", "whsec_" + "A" * 32, {"store": "web-se"})
         shop = Shops(database, Vault("k" * 40)).add(new, FIRST)
         files, folder, memory = FallbackFiles(database), Path(name) / "files", list[float]()
-        started = time.monotonic()
+        started, processor = time.monotonic(), time.process_time()
         with HistoryFiles(files, shop, folder, lambda: datetime.now(UTC)) as history:
             for number in range(NUMBER):
                 finished = history.add(receipt(number))
@@ -84,14 +84,14 @@ def main() -> None:
                 if number % (NUMBER // MARKS) == NUMBER // MARKS - 1:
                     memory.append(resident_mb())
             last = history.finish()
-        took = time.monotonic() - started
+        took, worked = time.monotonic() - started, time.process_time() - processor
         written = files.live(shop, FileState.WRITTEN)
         check(FileKind.RECEIPTS, folder / str(last))
         database.close()
-    started = time.monotonic()
+    started = time.process_time()
     for number in range(NUMBER // MARKS):
         json.dumps(receipt_body(receipt(number), "usedRewardVouchers"), default=_plain)
-    as_json = (time.monotonic() - started) * MARKS
+    as_json = (time.process_time() - started) * MARKS
     assert sum(file.rows for file in written) == NUMBER
     assert max(file.lines or 0 for file in written) < 20_000
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
@@ -102,7 +102,8 @@ def main() -> None:
             "MB": sum(file.size or 0 for file in written) / 1e6,
             "seconds": took,
             "receipts/s": NUMBER / took,
-            "times the seconds of the same as JSON": took / as_json,
+            "receipts/s of processor time": NUMBER / worked,
+            "times the processor time of the same as JSON": worked / as_json,
             "times as fast as the API at 50/s": NUMBER / took / 50,
             "peak memory, MB (under 100)": peak,
             "memory after each tenth, MB": ", ".join(f"{mb:.0f}" for mb in memory),
