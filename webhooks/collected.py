@@ -1,7 +1,6 @@
-"""Consents that a shop keeps in fields of its own, by the setting `consent_fields`.
+"""Consents that a shop keeps in fields of its own beside the time of the answer (setting `consent_fields`, with an @).
 
-A field without a time of its own says how things stand, not when the shopper said so: it comes again with every change
-and every reconciliation. So a yes of such a field counts at the signup alone, and a no whenever it is seen.
+Fields without a time are `webhooks.field_consents`' matter.
 """
 
 from collections.abc import Mapping
@@ -11,16 +10,26 @@ from datetime import UTC, datetime
 from plugin.events import Channel, ConsentChange, CustomerCreated, CustomerUpdated, Event, Mapped
 from plugin.platforms.fields import read_instant
 
-YES = frozenset({"yes", "true", "1", "on", "y"})
-NO = frozenset({"no", "false", "0", "off", "n"})
+#: Stands between a consent and the field of its time.
+TIMED = "@"
 CHANNELS = {channel.value: channel for channel in (Channel.EMAIL, Channel.SMS, Channel.POSTAL)}
+ANSWERS = {
+    **dict.fromkeys(("true", "yes", "1", "on", "y"), True),
+    **dict.fromkeys(("false", "no", "0", "off", "n"), False),
+}
+
+
+def answer_of(text: str | None) -> bool | None:
+    """Read a field as yes or no; None for everything else."""
+    return ANSWERS.get((text or "").strip().lower())
 
 
 def with_collected_consents(mapped: Mapped, fields: Mapping[str, str], latest: datetime) -> Mapped:
-    """Add the consents of a customer's own fields. fields: field -> CHANNEL, or CHANNEL@FIELD_OF_THE_TIME.
+    """Add the consents of a customer's own fields that have their time. fields: field -> CHANNEL@FIELD_OF_THE_TIME.
 
     latest: when the webhook came; a time after it is not believed, because no later no could outdo such a yes.
     """
+    fields = {name: target for name, target in fields.items() if TIMED in target}
     if not fields:
         return mapped
     return replace(mapped, events=tuple(_with(event, fields, latest) for event in mapped.events))
@@ -30,25 +39,18 @@ def _with(event: Event, fields: Mapping[str, str], latest: datetime) -> Event:
     if not isinstance(event, (CustomerCreated, CustomerUpdated)):
         return event
     known = dict(event.customer.extra)
-    found = [_consent(event, known, field, target, latest) for field, target in fields.items()]
+    found = [_consent(known, field, target, latest) for field, target in fields.items()]
     return replace(event, consents=(*event.consents, *(change for change in found if change is not None)))
 
 
-def _consent(
-    event: CustomerCreated | CustomerUpdated, known: Mapping[str, str], field: str, target: str, latest: datetime
-) -> ConsentChange | None:
-    name, _, time_field = target.partition("@")
-    word = known.get(field.removeprefix("customer."), "").strip().lower()
-    if word not in YES | NO:
+def _consent(known: Mapping[str, str], field: str, target: str, latest: datetime) -> ConsentChange | None:
+    name, _, time_field = target.partition(TIMED)
+    value, at = answer_of(known.get(field.removeprefix("customer."))), _time(known.get(time_field.strip(), ""))
+    if value is None or (at is None and value):  # a yes of unknown age may be older than a no
         return None
-    value, at = word in YES, _time(known.get(time_field, "")) if time_field else None
-    if at is None and value and not isinstance(event, CustomerCreated):
-        return None
-    if at is not None:
-        at = min(at, latest)
     channel = CHANNELS.get(name.strip(), Channel.OTHER)
     consent_id = name.strip() if channel is Channel.OTHER else None
-    return ConsentChange(channel, value, at, f"shop field {field}", consent_id)
+    return ConsentChange(channel, value, None if at is None else min(at, latest), f"shop field {field}", consent_id)
 
 
 def _time(text: str) -> datetime | None:

@@ -127,6 +127,7 @@ class FoundResource:
 
     It goes through the same inbox and the same mapping. kind: what its topic becomes. resource_id: the shop's id of
     the customer, order or refund. changed_at: when the shop changed it, aware UTC. cursor: where reading goes on after it.
+    platform: whose words the body speaks; None for the shop's own platform.
     """
 
     topic: str
@@ -136,6 +137,7 @@ class FoundResource:
     changed_at: datetime
     cursor: str
     meta: Mapping[str, str] = field(default_factory=dict)
+    platform: str | None = None
 
 
 class ShopApi(Protocol):
@@ -166,6 +168,8 @@ class InstallDesk(Protocol):
 
     @property
     def public_url(self) -> str: ...
+    @property
+    def manifest(self) -> Mapping[str, Any]: ...
     def now(self) -> datetime: ...
     def shops(self, platform: str) -> tuple[ShopAccess, ...]:
         """Return the registered shops of a platform: the list of those that may be installed at all."""
@@ -187,13 +191,15 @@ class Platform(Protocol):
     """The adapter of one shop platform.
 
     slug: folder, URL segment and registry key. topics: supported topics, each with the kind that it becomes.
-    ignored_topics: topics that the shop may send and that have nothing for Engage.
+    ignored_topics: topics that the shop may send and that have nothing for Engage. vouches: whether the shop can tell
+    that an e-mail is the customer's own.
     """
 
     slug: str
     name: str
     topics: Mapping[str, Kind]
     ignored_topics: frozenset[str]
+    vouches: bool
 
     def new_secret(self) -> str:
         """Make a webhook secret in the form that the platform's own signing wants."""
@@ -257,6 +263,7 @@ class PlainPlatform:
     """What a platform has that brings no token, proxy, API or installation of its own: inherit and override."""
 
     name = "this platform"
+    vouches = True
 
     def is_ping(self, _request: WebhookRequest) -> bool:
         """Every webhook of this platform is signed."""

@@ -260,7 +260,7 @@ def consents(woo: WooRig) -> dict[str, Any]:
 
 
 @one_database
-def test_a_field_of_the_shop_is_a_consent_by_setting_and_no_update_raises_it(woo: WooRig) -> None:
+def test_a_field_of_the_shop_is_a_consent_by_setting_and_counts_when_it_changes(woo: WooRig) -> None:
     woo.rig.stores.shops.change("butik", {"consent_fields": "accepts_email:email"})
     signup = fixture("customer-created-1")
     woo.send("customer.created", signup)
@@ -268,6 +268,25 @@ def test_a_field_of_the_shop_is_a_consent_by_setting_and_no_update_raises_it(woo
     assert consents(woo)["acceptsEmail"] is True
     no = [{"id": 62, "key": "accepts_email", "value": "no"}]
     woo.send("customer.updated", {**signup, "meta_data": no, "date_modified_gmt": "2026-11-23T07:00:00"})
+    woo.rig.work()
+    assert consents(woo)["acceptsEmail"] is False
+    woo.send("customer.updated", {**signup, "date_modified_gmt": "2026-11-23T08:00:00"})
+    woo.rig.work()
+    assert consents(woo)["acceptsEmail"] is True, "the shopper ticked it again"
+
+
+@one_database
+def test_a_field_that_repeats_its_yes_does_not_undo_a_no_from_elsewhere(woo: WooRig) -> None:
+    woo.rig.stores.shops.change("butik", {"consent_fields": "accepts_email:email"})
+    signup = fixture("customer-created-1")
+    woo.send("customer.created", signup)
+    woo.rig.work()
+    no = [
+        {"key": "engage_consent_email", "value": "no"},
+        {"key": "engage_consent_email_at", "value": "2026-11-23T06:00:00Z"},
+    ]
+    meta = [*signup["meta_data"], *no]
+    woo.send("customer.updated", {**signup, "meta_data": meta, "date_modified_gmt": "2026-11-23T07:00:00"})
     woo.rig.work()
     assert consents(woo)["acceptsEmail"] is False
     woo.send("customer.updated", {**signup, "first_name": "B", "date_modified_gmt": "2026-11-23T08:00:00"})

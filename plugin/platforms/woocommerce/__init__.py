@@ -47,6 +47,7 @@ class WooCommerce(PlainPlatform):
 
     slug = "woocommerce"
     name = "WooCommerce"
+    vouches = False
     topics: Mapping[str, Kind] = MappingProxyType({topic: kind for topic, (kind, _) in _TOPICS.items()})
     ignored_topics = frozenset(
         {
