@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # processes that run tests side by side, each with databases of its own
 PROCESSES ?= 2
 
-.PHONY: demo test check chaos bench lock clean
+.PHONY: demo test check chaos test-shop bench lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/engage-plugin demo $(if $(ONCE),--once)
@@ -37,8 +37,13 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 chaos: $(VENV)/.installed-dev
 	CHAOS_EVENTS=10000 CHAOS_PEOPLE=200 CHAOS_KILLS=200 $(BIN)/python -m pytest -q tests/e2e/test_chaos.py
 
+# a real shop end to end, by hand: installs Vendure (needs node and npm; some minutes, 300 MB) and lets people buy there
+test-shop: $(VENV)/.installed-dev
+	cd tests/shops/vendure && npm install --no-audit --no-fund
+	$(BIN)/python -m pytest -q tests/e2e/test_vendure_shop.py
+
 # measurements, by hand: ratios against a baseline in the same run; they fill database 9 of the local Redis
-BENCHES := client_overhead throttle_rate acknowledgement delivery backlog
+BENCHES := client_overhead throttle_rate acknowledgement delivery backlog backfill
 bench: $(VENV)/.installed-dev
 	$(foreach name,$(BENCHES),$(BIN)/python -m bench.$(name);)
 

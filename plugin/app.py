@@ -35,14 +35,19 @@ if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a wor
     from plugin.engage.transport import EngageAccount, Transport
     from plugin.installation import Desk
     from plugin.manifest import Manifest
-    from plugin.metrics import Metrics
+    from plugin.metrics import Metrics, ShopHealth
     from plugin.platforms.base import ShopApi
+    from plugin.store.history import History
     from plugin.store.tokens import UsedTokens
     from webhooks import jobs
+    from webhooks.backfill import Backfill
     from webhooks.backlog import Backlog
     from webhooks.context import Stores
     from webhooks.delivery import Courier
+    from webhooks.found import Intake
     from webhooks.preview import Preview
+    from webhooks.reconcile import Reconciler
+    from webhooks.watch import Watchdog
 
 REDIS_TIMEOUT_S = 0.5
 WORKER_REDIS_TIMEOUT_S = 60.0
@@ -118,12 +123,26 @@ class Services:
         """The figures of this process."""
         from plugin.metrics import Metrics
 
-        return Metrics(self.desk, self.open_breakers)
+        return Metrics(self.desk, self.open_breakers, self.shop_health)
 
     def open_breakers(self) -> dict[str, bool]:
         """Tell of each shop whether the breaker of its key is open."""
         shops = self.stores.shops.all()
         return {shop.name: self.gates.of(shop.engage_key).open_since() is not None for shop in shops}
+
+    def shop_health(self) -> dict[str, ShopHealth]:
+        """Tell of each shop what the watchdog and the last reconciliation found."""
+        from plugin.metrics import ShopHealth
+        from webhooks.reconcile import DIFFERENCES
+
+        health = {}
+        for shop in self.stores.shops.all():
+            watched, last = self.history.watched(shop), self.history.last_reconciliation(shop)
+            differences = {} if last is None else {name: last[1].get(name, 0) for name in DIFFERENCES}
+            health[shop.name] = ShopHealth(
+                len(watched.problems), watched.error is not None, watched.checked_at, differences
+            )
+        return health
 
     @cached_property
     def gates(self) -> Gates:
@@ -238,6 +257,71 @@ class Services:
             clock=self.clock,
             digest=self.vault.digest_of,
             pause=self.stopping.wait,
+        )
+
+    @cached_property
+    def history(self) -> History:
+        """What is kept of the watchdog, of runs of the history, and of reconciliations."""
+        from plugin.store.history import History
+
+        return History(self.database)
+
+    @cached_property
+    def intake(self) -> Intake:
+        """Puts what was read from a shop into the inbox."""
+        from webhooks.found import Intake
+
+        return Intake(self.stores, self.wake_ups.wake)
+
+    @cached_property
+    def watchdog(self) -> Watchdog:
+        """Looks after the shops' webhook subscriptions and fetches what they missed."""
+        from webhooks.watch import Watchdog
+
+        return Watchdog(
+            stores=self.stores,
+            history=self.history,
+            intake=self.intake,
+            api_of=self.shop_api_of,
+            webhook_url=lambda shop: f"{self.settings.public_url}/webhooks/{shop.platform}/{shop.name}",
+            clock=self.clock,
+        )
+
+    @cached_property
+    def backfill(self) -> Backfill:
+        """Takes a shop's history to Engage."""
+        from plugin.store.bulk_inbox import BulkInbox
+        from webhooks.backfill import Backfill
+        from webhooks.backfill_customers import CustomersInBulk
+
+        return Backfill(
+            stores=self.stores,
+            history=self.history,
+            intake=self.intake,
+            customers=CustomersInBulk(
+                bulk=BulkInbox(self.database),
+                client_of=self.client_of,
+                clock=self.clock,
+                digest=self.vault.digest_of,
+                pause=self.stopping.wait,
+            ),
+            api_of=self.shop_api_of,
+            clock=self.clock,
+            pause=self.stopping.wait,
+        )
+
+    @cached_property
+    def reconciler(self) -> Reconciler:
+        """Compares shop, inbox and Engage."""
+        from webhooks.reconcile import Reconciler
+
+        return Reconciler(
+            stores=self.stores,
+            history=self.history,
+            intake=self.intake,
+            api_of=self.shop_api_of,
+            client_of=self.client_of,
+            clock=self.clock,
         )
 
     @cached_property

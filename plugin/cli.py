@@ -15,12 +15,15 @@ host_option = click.option("--host", default="127.0.0.1", show_default=True, hel
 
 #: Commands with a module of their own: name -> where. Each is imported when it is asked for, so that none waits for others.
 ELSEWHERE = {
+    "backfill": "plugin.commands.history:backfill",
     "demo": "plugin.commands.demo:demo",
     "doctor": "plugin.commands.doctor:doctor",
     "events": "plugin.commands.events:events",
     "preview": "plugin.commands.preview:preview",
+    "reconcile": "plugin.commands.history:reconcile",
     "shops": "plugin.commands.shops:shops",
     "status": "plugin.commands.events:status",
+    "watch": "plugin.commands.history:watch",
 }
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from redis import Redis, RedisError
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,6 +25,8 @@ RESTART_PAUSE_S = 1.0
 #: A child that ran this long, in seconds, did not die early: it may be started again at once.
 RAN_WELL_S = 60.0
 FORGET_EVERY_S = 3600.0
+#: How often the watchdog asks which shops are due for a look.
+WATCH_PAUSE_S = 30.0
 PR_SET_PDEATHSIG = 1
 
 
@@ -44,6 +47,8 @@ def run_sweep(services: Services, *, once: bool = False) -> None:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
+    if not once:
+        threading.Thread(target=_watch, args=(services, stop), name="watchdog", daemon=True).start()
     forget_at = 0.0
     while True:
         try:
@@ -56,6 +61,19 @@ def run_sweep(services: Services, *, once: bool = False) -> None:
         if once or stop.wait(services.settings.sweep_interval_s):
             services.close()
             return
+
+
+def _watch(services: Services, stop: threading.Event) -> None:
+    """Look at the shops and compare them with Engage, beside the sweep: a slow shop must not hold it up."""
+    interval = timedelta(seconds=services.settings.watch_interval_s)
+    while not stop.wait(min(WATCH_PAUSE_S, services.settings.watch_interval_s)):
+        try:
+            services.watchdog.look_at_all(interval)
+            services.reconciler.daily()
+        except SQLAlchemyError as error:
+            log.error("The watchdog found no database (%s); it tries again", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - one shop's odd answer must not end the watch over all
+            log.error("The watchdog failed (%s); it tries again", type(error).__name__)
 
 
 def sweep_once(services: Services) -> None:

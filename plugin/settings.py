@@ -40,6 +40,7 @@ class Settings:
     retry_base_s: float = 10.0
     sweep_interval_s: float = 15.0
     fallback_after_s: float = 1800.0
+    watch_interval_s: float = 3600.0
     engage_rate: int = 50
     lease_s: float = 120.0
     longest_restart_pause_s: float = 60.0
@@ -90,6 +91,7 @@ def load_settings(*, port: int = DEFAULT_PORT, shared_services: bool = False) ->
         "retry_base_s": env.float("RETRY_BASE_S", 10.0, validate=positive),
         "sweep_interval_s": env.float("SWEEP_INTERVAL_S", 15.0, validate=positive),
         "fallback_after_s": env.float("FALLBACK_AFTER_S", 1800.0, validate=positive),
+        "watch_interval_s": env.float("WATCH_INTERVAL_S", 3600.0, validate=positive),
         "engage_rate": env.int(
             "ENGAGE_RATE", 50, validate=Range(min=1, max=200, error="must be 1 to 200 requests a second")
         ),

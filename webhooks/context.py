@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, Self
 
 from plugin.engage.client import EngageClient
@@ -47,6 +48,24 @@ class Stores:
         )
 
 
+class Origin(StrEnum):
+    """Where an event comes from, kept in its row's meta under ORIGIN.
+
+    Only the shop's own webhook may raise a consent: what is found later says what the shop holds, not what the shopper
+    said just now. History (BACKFILL) tells of the past: it redeems nothing and changes no newer data.
+    """
+
+    WEBHOOK = "webhook"
+    POLL = "poll"
+    RECONCILE = "reconcile"
+    BACKFILL = "backfill"
+
+
+ORIGIN = "origin"
+#: In meta: Engage does not have the receipt although it was sent; send it again under the same id.
+AGAIN = "again"
+
+
 @dataclass(slots=True)
 class Context:
     """One try at one event. Steps that are done stay done over crashes and retries."""
@@ -60,6 +79,11 @@ class Context:
     entries: list[AttemptEntry] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
     part: str = ""
+
+    @property
+    def origin(self) -> Origin:
+        """Where the event comes from: the shop's own webhook, or a later look at the shop."""
+        return Origin(self.claimed.meta.get(ORIGIN, Origin.WEBHOOK))
 
     def now(self) -> datetime:
         """Return the present time, aware UTC."""

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -102,6 +102,17 @@ def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     for row in rows:
         made.add_row(*("" if cell is None else str(_plain(cell)) for cell in row))
     Console().print(made)
+
+
+def read_time(text: str | None) -> datetime | None:
+    """Read the time of an option, UTC where it names no zone. Raises BadParameter."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no ISO 8601 time such as 2026-03-05T09:30:00+01:00") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _plain(value: Any) -> Any:

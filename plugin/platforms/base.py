@@ -127,6 +127,7 @@ class FoundResource:
 
     It goes through the same inbox and the same mapping. kind: what its topic becomes. resource_id: the shop's id of
     the customer, order or refund. changed_at: when the shop changed it, aware UTC. cursor: where reading goes on after it.
+    platform: whose words the body speaks; None for the shop's own platform.
     """
 
     topic: str
@@ -136,6 +137,7 @@ class FoundResource:
     changed_at: datetime
     cursor: str
     meta: Mapping[str, str] = field(default_factory=dict)
+    platform: str | None = None
 
 
 class ShopApi(Protocol):
