@@ -2,14 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# processes that run tests side by side, each with databases of its own
+PROCESSES ?= 2
 
-.PHONY: demo test check chaos bench translations lock clean
+.PHONY: demo test check chaos fuzz test-shop bench translations lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/engage-plugin demo $(if $(ONCE),--once)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
 
 # linters, types and import rules
 check: $(VENV)/.installed-dev
@@ -35,8 +37,13 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 chaos: $(VENV)/.installed-dev
 	CHAOS_EVENTS=10000 CHAOS_PEOPLE=200 CHAOS_KILLS=200 $(BIN)/python -m pytest -q tests/e2e/test_chaos.py
 
+# a real shop end to end, by hand: installs Vendure (needs node and npm; some minutes, 300 MB) and lets people buy there
+test-shop: $(VENV)/.installed-dev
+	cd tests/shops/vendure && npm install --no-audit --no-fund
+	$(BIN)/python -m pytest -q tests/e2e/test_vendure_shop.py
+
 # measurements, by hand: ratios against a baseline in the same run; they fill database 9 of the local Redis
-BENCHES := client_overhead throttle_rate acknowledgement delivery backlog my_pages
+BENCHES := client_overhead throttle_rate acknowledgement delivery backlog backfill my_pages
 bench: $(VENV)/.installed-dev
 	$(foreach name,$(BENCHES),$(BIN)/python -m bench.$(name);)
 

@@ -27,10 +27,10 @@ from bench.load import Load, get_bytes, post_all
 from bench.machine import API_KEY, free_port, percentile, redis_url, sandbox, show
 from mypages.identity import Sessions, Shopper
 from plugin.app import Services
-from plugin.processes import run_web
 from plugin.settings import Settings
 from plugin.store.contacts import Link
 from plugin.store.shops import NewShop, RegisteredShop
+from plugin.web_server import run_web
 
 SHORT = bool(os.environ.get("MY_PAGES_SHORT"))
 SHOPPERS = 300 if SHORT else 1000

@@ -283,6 +283,9 @@ class DataRequested:
     occurred_at: datetime
     customer_id: str | None
     request_id: str | None = None
+    email: str | None = None
+    mobile_phone: str | None = None
+    order_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

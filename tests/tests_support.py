@@ -14,6 +14,17 @@ from plugin.engage.gate import GateRules, Gates
 from plugin.engage.transport import EngageAccount, Transport
 from plugin.sandbox.testing import RunningSandbox
 
+#: How many databases a Redis has by default.
+REDIS_DATABASES = 16
+
+
+def redis_url() -> str:
+    """Return the address of the stand-alone Redis. Each process of `pytest -n` has a database of its own."""
+    url = service_url("TEST_REDIS_URL")
+    server, _, number = url.rpartition("/")
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return f"{server}/{(int(number) + int(worker)) % REDIS_DATABASES}" if number.isdigit() else url
+
 
 def service_url(name: str) -> str:
     """Return the address of a service that a test needs; without it the test skips, and in CI it fails."""

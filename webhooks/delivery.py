@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from time import monotonic
 
 from plugin.engage.client import EngageClient
+from plugin.engage.operations import Lane
 from plugin.engage.retry import GiveUp, RetryPolicy
 from plugin.errors import (
     ConfigurationError,
@@ -26,7 +27,7 @@ from plugin.platforms.registry import normalise
 from plugin.store.models import State
 from plugin.store.shops import RegisteredShop
 from plugin.store.turns import Claimed
-from webhooks.context import Context, Stores, error_code
+from webhooks.context import Context, Origin, Stores, error_code
 from webhooks.handlers import HANDLERS
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,8 @@ class Courier:
     def attempt(self, claimed: Claimed, shop: RegisteredShop) -> str:
         """Try one claimed event, store what became of it and return that. Raises LeaseLostError."""
         context = Context(claimed, shop, self.client_of(shop), self.stores, self.clock, self.lease)
-        context.client = context.client.with_options(observer=context.observe)
+        lane = Lane.BACKFILL if context.origin is Origin.BACKFILL else None
+        context.client = context.client.with_options(observer=context.observe, lane=lane)
         context.forget_kept = lambda contact_id: self.forget_kept(shop, contact_id)
         try:
             return self._handle(context)

@@ -26,8 +26,8 @@ class Redeemed:
     waiting: a transient fault of a redemption that no longer holds the receipt.
     """
 
-    promotions: tuple[UsedPromotion, ...]
-    vouchers: tuple[str, ...]
+    promotions: tuple[UsedPromotion, ...] = ()
+    vouchers: tuple[str, ...] = ()
     problems: tuple[tuple[str, str], ...] = ()
     waiting: TransientError | None = None
 

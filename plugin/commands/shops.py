@@ -1,11 +1,12 @@
 """engage-plugin shops: register shops and change their settings."""
 
+from collections import Counter
 from urllib.parse import urlsplit
 
 import click
 
 from plugin.commands.common import explained, json_option, opened, show, table
-from plugin.errors import ConfigurationError
+from plugin.errors import ConfigurationError, ConflictError
 from plugin.platforms.registry import PLATFORMS
 from plugin.settings import is_loopback_host
 from plugin.store.shop_settings import SETTINGS, defaults
@@ -27,7 +28,7 @@ def shops() -> None:
 @click.option("--store", required=True, help="externalId of the store for contacts and receipts.")
 @click.option("--source", default="ECOM", show_default=True, help="Source of new contacts.")
 @click.option("--shop-domain", help="The shop's domain, as its webhooks name it.")
-@click.option("--webhook-secret", help="The secret that signs webhooks; made when it is not given.")
+@click.option("--webhook-secret", help="The secret that signs webhooks; else the app's, else a new one.")
 @explained
 def add(
     name: str,
@@ -60,7 +61,7 @@ def add(
                 platform=platform,
                 engage_url=engage_url,
                 engage_key=engage_key,
-                webhook_secret=webhook_secret or adapter.new_secret(),
+                webhook_secret=webhook_secret or services.app_secrets.get(platform) or adapter.new_secret(),
                 settings={"store": store, "source": source},
                 shop_domain=shop_domain,
             ),
@@ -166,6 +167,36 @@ def install_shop(name: str) -> None:
             )
         for number, step in enumerate(steps, 1):
             click.echo(f"{number}. {step}")
+
+
+@shops.command("erase")
+@click.argument("name")
+@click.option("--sure", is_flag=True, help="Do it; without this the command only says what it would do.")
+@explained
+def erase_shop(name: str, sure: bool) -> None:
+    """Erase all that is kept of a shop's customers, and stop its deliveries. Engage keeps its contacts.
+
+    A shop that asks for it itself (Shopify's shop/redact) is erased without this.
+
+    Example: engage-plugin shops erase web-se --sure
+    """
+    with opened() as services:
+        shop = services.stores.shops.get(name)
+        if not sure:
+            click.echo(
+                f"Would stop {name} and erase its links, consents, orders, redemptions and what its events hold; what is "
+                "still due would be discarded. Its row, its settings and bare event rows stay. Add --sure to do it."
+            )
+            return
+        services.stores.shops.uninstall(shop.id, "An operator erased the shop's data.")
+        erasures, total = services.stores.shop_erasures, Counter[str]()
+        while done := erasures.erase_some(shop.id, services.clock()):
+            total.update(done)
+        erasures.record(shop.id, None, services.clock(), dict(total))
+        left = erasures.under_way(shop.id)
+        show({"erased": dict(total), "still_worked_on": left})
+        if left:
+            raise ConflictError(f"{left} events are being worked on just now: run this again in some minutes.")
 
 
 def engage_url_faults(url: str) -> list[str]:

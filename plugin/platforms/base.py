@@ -127,6 +127,7 @@ class FoundResource:
 
     It goes through the same inbox and the same mapping. kind: what its topic becomes. resource_id: the shop's id of
     the customer, order or refund. changed_at: when the shop changed it, aware UTC. cursor: where reading goes on after it.
+    platform: whose words the body speaks; None for the shop's own platform.
     """
 
     topic: str
@@ -136,6 +137,7 @@ class FoundResource:
     changed_at: datetime
     cursor: str
     meta: Mapping[str, str] = field(default_factory=dict)
+    platform: str | None = None
 
 
 class ShopApi(Protocol):
@@ -166,6 +168,8 @@ class InstallDesk(Protocol):
 
     @property
     def public_url(self) -> str: ...
+    @property
+    def manifest(self) -> Mapping[str, Any]: ...
     def now(self) -> datetime: ...
     def shops(self, platform: str) -> tuple[ShopAccess, ...]:
         """Return the registered shops of a platform: the list of those that may be installed at all."""

@@ -1,6 +1,6 @@
 """marshmallow fields and a base schema for what shops send: unknown fields are harmless, money is Decimal, ids are texts."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -9,6 +9,8 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields
 from plugin.errors import PayloadError
 
 MAX_DIGITS = 18
+#: How far a shop's clock may be ahead of ours.
+MOST_AHEAD = timedelta(minutes=5)
 
 
 class ShopSchema(Schema):
@@ -69,6 +71,15 @@ def read_instant(value: Any) -> datetime | None:
         return None if found.tzinfo is None else found.astimezone(UTC)
     except (OverflowError, ValueError):
         return None
+
+
+def believable(at: datetime | None, received_at: datetime) -> datetime:
+    """Return the shop's time of a fact; the time of receipt where it is none, or further ahead than clocks are apart.
+
+    A time only a little ahead stands: put back to the receipt, facts that machines with different clocks received would
+    change places.
+    """
+    return received_at if at is None or at - received_at > MOST_AHEAD else at
 
 
 def load(schema: Schema, body: dict[str, Any]) -> Any:

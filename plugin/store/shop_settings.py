@@ -65,6 +65,13 @@ class ShopSettings:
     time_zone: str = "UTC"
     transactions_path: str = "list_transactions"
     frame_ancestors: str = ""
+    watch: bool = True
+    repair_webhooks: bool = True
+    poll_missed: bool = True
+    backfill_months: int = 24
+    backfill_new: str = "single"
+    reconcile_daily: bool = False
+    reconcile_sample: int = 20
     signup_url: str = ""
     editable_fields: tuple[str, ...] = EDITABLE_FIELDS
     points: str = "auto"
@@ -279,6 +286,18 @@ SETTINGS: Mapping[str, Setting] = {
         "which of two candidate addresses the tenant answers for purchase history; found out by itself",
     ),
     "frame_ancestors": Setting(_origins, "origins that may show My Pages in a frame"),
+    "watch": Setting(_boolean, "whether the shop's webhook subscriptions are checked and missed changes looked for"),
+    "repair_webhooks": Setting(
+        _boolean, "whether wrong webhook subscriptions are mended at the shop, or only reported"
+    ),
+    "poll_missed": Setting(_boolean, "whether changes that no webhook told of are fetched from the shop's API"),
+    "backfill_months": Setting(_whole(1, 600), "how old, in months, an order of the history may be to be sent"),
+    "backfill_new": Setting(
+        _one_of("single", "bulk"),
+        "how customers of the history without a contact are created: single, in their store, or bulk, without one",
+    ),
+    "reconcile_daily": Setting(_boolean, "whether shop, inbox and Engage are compared once a day"),
+    "reconcile_sample": Setting(_whole(0, 1000), "how many contacts a reconciliation asks Engage about"),
     "signup_url": Setting(_address, "where a shopper without a contact signs up for the programme"),
     "editable_fields": Setting(
         _list, "attributes and preferences of Engage that shoppers may change on My Pages, by commas; none for nothing"

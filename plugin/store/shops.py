@@ -218,6 +218,14 @@ class Shops:
         self._recent.clear()
         return self.get(name)
 
+    def uninstall(self, shop_id: int, reason: str) -> None:
+        """Stop a shop's deliveries and drop its keys and tokens: the platform took them back."""
+        with self._database.transaction() as session:
+            session.execute(
+                update(Shop).where(Shop.id == shop_id).values(stopped_reason=reason, credentials_encrypted=None)
+            )
+        self._recent.clear()
+
     def stop(self, shop_id: int, reason: str) -> None:
         """Stop a shop's deliveries until an operator mends the cause."""
         with self._database.transaction() as session:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
-from tests_support import service_url
+from tests_support import redis_url
 
 from plugin.engage.gate import GateRules, LocalGate, RedisGate
 from plugin.engage.operations import Lane
@@ -82,7 +82,7 @@ def test_what_a_page_asks_side_by_side_leaves_at_once_while_there_is_room() -> N
 
 @pytest.fixture
 def redis() -> Iterator[Redis]:
-    client = Redis.from_url(service_url("TEST_REDIS_URL"))
+    client = Redis.from_url(redis_url())
     yield client
     client.close()
 
@@ -143,12 +143,11 @@ def test_a_shopper_never_waits_behind_a_backlog(redis: Redis) -> None:
 def test_shoppers_calls_leave_at_once_only_while_there_is_room(redis: Redis) -> None:
     slots: list[float] = []
     gate = RedisGate(redis, secrets.token_hex(8), GateRules(rate=20), sleep=slots.append)
-    for _ in range(20):
+    for _ in range(15):
         gate.enter(Lane.SHOPPER)
     assert slots == []
-    with pytest.raises(HeldBackError):  # its slot is a second away, and nothing really sleeps here
-        for _ in range(20):
-            gate.enter(Lane.SHOPPER)
+    for _ in range(10):  # more than the rate within a second
+        gate.enter(Lane.SHOPPER)
     assert slots
 
 

@@ -5,8 +5,11 @@ import hashlib
 import hmac
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 from standardwebhooks.webhooks import Webhook
@@ -21,12 +24,17 @@ NOW = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
 
 
 class SignatureContract:
-    """What holds for every platform. A platform says how it signs and where its signature stands."""
+    """What holds for every platform. A platform says how it signs and where its signature stands.
+
+    delivery: the delivery's id, where the platform sends one. credentials: what an installation stored, where proofs need it.
+    """
 
     platform: Platform
     header: str
     secret: str
     other: str
+    delivery = "d-1"
+    credentials: Mapping[str, Any] = MappingProxyType({})
 
     def sign(self, body: bytes, secret: str, at: datetime = NOW) -> dict[str, str]:
         raise NotImplementedError
@@ -89,7 +97,7 @@ class TestShopify(SignatureContract):
             self.header: base64.b64encode(digest).decode(),
             "x-shopify-topic": "orders/paid",
             "x-shopify-shop-domain": "Kiosk.myshopify.com",
-            "x-shopify-webhook-id": "w-1",
+            "x-shopify-webhook-id": self.delivery,
             "x-shopify-event-id": "e-1",
             "x-shopify-triggered-at": at.isoformat(),
         }
@@ -103,7 +111,7 @@ class TestShopify(SignatureContract):
         delivery = SHOPIFY.verify(WebhookRequest(self.sign(b"{}", self.secret), b"{}"), KnownShop((self.secret,)), NOW)
         assert (delivery.topic, delivery.delivery_id, delivery.shop_domain) == (
             "orders/paid",
-            "w-1",
+            "d-1",
             "kiosk.myshopify.com",
         )
 
@@ -125,12 +133,12 @@ class TestStandard(SignatureContract):
     def sign(self, body: bytes, secret: str, at: datetime = NOW) -> dict[str, str]:
         """Sign with the specification's own library where it can: it takes text only."""
         try:
-            signature = Webhook(secret).sign("m-1", at, body.decode("ascii"))
+            signature = Webhook(secret).sign(self.delivery, at, body.decode("ascii"))
         except UnicodeDecodeError:
-            signed = f"m-1.{int(at.timestamp())}.".encode() + body
+            signed = f"{self.delivery}.{int(at.timestamp())}.".encode() + body
             key = base64.b64decode(secret.removeprefix("whsec_"))
             signature = "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
-        return {"webhook-id": "m-1", "webhook-timestamp": str(int(at.timestamp())), self.header: signature}
+        return {"webhook-id": self.delivery, "webhook-timestamp": str(int(at.timestamp())), self.header: signature}
 
     @pytest.mark.parametrize("seconds", [-301, 301])
     def test_a_stale_timestamp_is_refused(self, seconds: int) -> None:

@@ -5,10 +5,10 @@ from plugin.events import OrderPaid
 from plugin.store.orders import StoredOrder
 from webhooks.consents import send_consents
 from webhooks.contact_fields import attributes_of, patch_what_is_new
-from webhooks.context import Context
+from webhooks.context import AGAIN, Context, Origin
 from webhooks.identify import make_sure_of_contact, store_of
 from webhooks.receipts import check_sum, exchange_rate, purchase_receipt, stored_lines
-from webhooks.redeem import raise_problems, redeem_used
+from webhooks.redeem import Redeemed, raise_problems, redeem_used
 
 #: A purchase may name another receiver: names go to a contact only where none is known.
 ONLY_MISSING = frozenset({"firstName", "lastName", "email", "externalId"})
@@ -17,7 +17,9 @@ ONLY_MISSING = frozenset({"firstName", "lastName", "email", "externalId"})
 def handle(context: Context, event: OrderPaid) -> None:
     """Send an order once, however often the shop says that it was paid."""
     before = context.stores.orders.get(context.shop, event.order_id)
-    if before is not None and before.receipt_sent_at is not None and not context.recall("receipt"):
+    sent = before is not None and before.receipt_sent_at is not None
+    # a reconciliation that misses the receipt in Engage sends it again: its id makes that harmless
+    if sent and not context.recall("receipt") and context.claimed.meta.get(AGAIN) is None:
         context.note("unchanged", "The receipt of this order was sent already.")
         return
     check_sum(event.lines, event.total)
@@ -32,13 +34,15 @@ def handle(context: Context, event: OrderPaid) -> None:
     contact_type = settings.contact_type if customer.customer_id else settings.guest_contact_type
     found = make_sure_of_contact(context, customer, contact_type)
     _remember(context, event, found.contact_id, store)
-    if found.verified and not found.created and not context.recall("patched"):
+    historical = context.origin is Origin.BACKFILL  # what an old order says of a person may be outdated
+    if found.verified and not found.created and not historical and not context.recall("patched"):
         attributes = attributes_of(context.shop, customer)
         patch_what_is_new(context, found.contact_id, attributes, event.occurred_at, only_missing=ONLY_MISSING)
         context.remember("patched")
     if found.verified and event.consents:
         send_consents(context, found.contact_id, event.consents, event.occurred_at)
-    redeemed = redeem_used(context, event, found.contact_id)
+    # the past used its promotions in the past: a code may be one of today's assignments by chance
+    redeemed = Redeemed() if historical else redeem_used(context, event, found.contact_id)
     if not context.recall("receipt"):
         receipt = purchase_receipt(context.shop, event, found.contact_id, store, redeemed.promotions, redeemed.vouchers)
         context.save()  # a worker that lost its lease sends nothing

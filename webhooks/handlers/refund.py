@@ -3,7 +3,7 @@
 from plugin.errors import NotForUsError, NotYetError
 from plugin.events import OrderCancelled, OrderRefunded
 from plugin.store.orders import StoredOrder
-from webhooks.context import Context
+from webhooks.context import AGAIN, Context
 from webhooks.receipts import return_receipt
 
 
@@ -14,7 +14,7 @@ def handle(context: Context, event: OrderRefunded) -> None:
         raise NotForUsError("nothing was given back")
     if order.receipt_sent_at is None:
         raise NotYetError(f"The receipt of order {event.order_id} has not been sent yet; its return comes after it.")
-    if event.refund_id in order.details.get("refunds", {}):
+    if event.refund_id in order.details.get("refunds", {}) and context.claimed.meta.get(AGAIN) is None:
         context.note("unchanged", "The return receipt of this refund was sent already.")
         return
     receipt = return_receipt(context.shop, event, order)

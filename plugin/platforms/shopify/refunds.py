@@ -10,6 +10,7 @@ from plugin.platforms.fields import load
 from plugin.platforms.money import percent_of, rounded
 from plugin.platforms.people import clean_text
 from plugin.platforms.shopify import schemas
+from plugin.platforms.shopify.orders import checked_currency
 
 
 def refund_created(body: dict[str, Any], at: datetime) -> Mapped:
@@ -57,7 +58,7 @@ def _currency(refund: dict[str, Any]) -> str:
                 named.append(money["currency_code"])
     if not named:
         raise PayloadError("no amount names its currency", "transactions")
-    return str(named[0]).upper()
+    return checked_currency(str(named[0]))
 
 
 def _lines(refund: dict[str, Any], currency: str) -> list[Line]:

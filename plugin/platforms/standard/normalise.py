@@ -32,7 +32,7 @@ from plugin.events import (
     UsedPromotion,
     UsedVoucher,
 )
-from plugin.platforms.fields import read_instant
+from plugin.platforms.fields import believable, read_instant
 from plugin.platforms.money import minor_unit, percent_of
 from plugin.platforms.people import clean_country, clean_email, clean_text, e164
 
@@ -50,8 +50,7 @@ def schema() -> dict[str, Any]:
 def normalise(topic: str, body: dict[str, Any], received_at: datetime) -> Mapped:
     """Map a webhook. Raises PayloadError that names the field and never shows its value."""
     _check(topic, body)
-    at = read_instant(body["timestamp"]) or received_at
-    return _BUILDERS[topic](body["data"], min(at, received_at))
+    return _BUILDERS[topic](body["data"], believable(read_instant(body["timestamp"]), received_at))
 
 
 @cache
