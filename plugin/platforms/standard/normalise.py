@@ -57,7 +57,18 @@ def normalise(topic: str, body: dict[str, Any], received_at: datetime) -> Mapped
 def _validator(topic: str) -> Validator:
     whole = schema()
     one = next(branch for branch in whole["oneOf"] if branch["title"] == topic)
-    return Draft202012Validator({**one, "$defs": whole["$defs"]})
+    return Draft202012Validator(_inlined(one, whole["$defs"]))
+
+
+def _inlined(node: Any, definitions: Mapping[str, Any]) -> Any:
+    """Put definitions in the place of references to them: looking them up takes a third of a check."""
+    if isinstance(node, list):
+        return [_inlined(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if set(node) == {"$ref"}:
+        return _inlined(definitions[node["$ref"].removeprefix("#/$defs/")], definitions)
+    return {name: _inlined(value, definitions) for name, value in node.items()}
 
 
 def _check(topic: str, body: dict[str, Any]) -> None:
