@@ -7,25 +7,19 @@ themselves, and so may somebody who registered with another person's e-mail: a y
 """
 
 from plugin.events import Channel, ConsentChange, Customer, CustomerCreated, CustomerUpdated
+from plugin.platforms.registry import PLATFORMS
 from plugin.store.contacts import Sent
 from plugin.store.shop_settings import ShopSettings
+from webhooks.collected import CHANNELS, TIMED, answer_of
 from webhooks.consents import send_consents
 from webhooks.context import Context, Origin
 from webhooks.identify import Found
-
-ANSWERS = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
-CHANNELS = {channel.value: channel for channel in (Channel.EMAIL, Channel.SMS, Channel.POSTAL)}
-
-
-def answer_of(text: str | None) -> bool | None:
-    """Read a field as yes or no; None for everything else."""
-    return ANSWERS.get((text or "").strip().lower())
 
 
 def says_no(settings: ShopSettings, customer: Customer) -> bool:
     """Tell whether a field of a customer holds a no."""
     said = dict(customer.extra)
-    return any(answer_of(said.get(field)) is False for field in settings.consent_fields)
+    return any(answer_of(said.get(field)) is False for field in _undated(settings))
 
 
 def send_all_consents(context: Context, found: Found, event: CustomerCreated | CustomerUpdated) -> bool:
@@ -48,10 +42,12 @@ def _new_answers(
     """Return the answers that are new, and what each field said where that is new."""
     answers: list[ConsentChange] = []
     seen: dict[str, Sent] = {}
-    fields, customer, at = context.shop.settings.consent_fields, event.customer, event.occurred_at
+    fields, customer, at = _undated(context.shop.settings), event.customer, event.occurred_at
     if not fields or customer.customer_id is None:
         return answers, seen
-    vouched = found.verified and (customer.email_verified or context.shop.settings.email_trust == "always")
+    settings, never = context.shop.settings, not PLATFORMS[context.shop.platform].vouches
+    # where the platform vouches for nothing, the contact that was made for this customer is all there is to go by
+    vouched = found.verified and (customer.email_verified or settings.email_trust == "always" or never)
     said, signup = dict(customer.extra), isinstance(event, CustomerCreated)
     _, known = context.stores.contacts.state(context.shop, found.contact_id)
     undated = context.digest([True, "undated"])
@@ -78,6 +74,10 @@ def _new_answers(
             consent_id = consent if channel is Channel.OTHER else None
             answers.append(ConsentChange(channel, value, at, field, consent_id))
     return answers, seen
+
+
+def _undated(settings: ShopSettings) -> dict[str, str]:
+    return {field: consent for field, consent in settings.consent_fields.items() if TIMED not in consent}
 
 
 def _remember(context: Context, found: Found, seen: dict[str, Sent]) -> None:

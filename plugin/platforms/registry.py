@@ -10,9 +10,10 @@ from plugin.platforms.base import Delivery, Platform
 from plugin.platforms.saleor import SALEOR
 from plugin.platforms.shopify import SHOPIFY
 from plugin.platforms.standard import STANDARD
+from plugin.platforms.woocommerce import WOOCOMMERCE
 
 PLATFORMS: Mapping[str, Platform] = MappingProxyType(
-    {platform.slug: platform for platform in (SALEOR, SHOPIFY, STANDARD)}
+    {platform.slug: platform for platform in (SALEOR, SHOPIFY, STANDARD, WOOCOMMERCE)}
 )
 
 
