@@ -1,8 +1,11 @@
 """Every page, in light, dark and narrow: nothing that axe-core finds, no sideways scrolling, light to load, nobody else asked."""
 
+from collections.abc import Iterator
+
 import pytest
 from browser.conftest import Visit
-from browser.visitors import Site, Visitor
+from browser.visitors import Look, Site, Visitor
+from playwright.sync_api import Browser
 
 from plugin.store.shops import RegisteredShop
 
@@ -28,6 +31,23 @@ def member(site: Site) -> Member:
     return Member(site)
 
 
+@pytest.fixture(scope="module")
+def kept_open(chromium: Browser, site: Site, member: Member) -> Iterator[Visitor]:
+    """The member's browser window, logged in once."""
+    visitor = Visitor(chromium, site, Look())
+    visitor.log_in(member.shop)
+    yield visitor
+    visitor.close()
+
+
+@pytest.fixture
+def window(kept_open: Visitor) -> Visitor:
+    """The same window, wide and light, on a screen again."""
+    kept_open.page.set_viewport_size({"width": 1280, "height": 900})
+    kept_open.page.emulate_media(media="screen", color_scheme="light")
+    return kept_open
+
+
 PAGES = {
     "overview": "",
     "profile": "profile",
@@ -46,25 +66,24 @@ def inspect(visitor: Visitor, name: str) -> None:
     assert page.locator("h1").count() == 1
     for look, width, scheme in (("light", 1280, "light"), ("narrow-dark", 320, "dark")):
         page.set_viewport_size({"width": width, "height": 900})
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(media="screen", color_scheme=scheme)  # type: ignore[arg-type]
         assert visitor.complaints() == [], look
         assert visitor.overflow() <= 0, look
+        assert visitor.faults == [], look
         visitor.screenshot(f"{name}-{look}")
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_sound_in_every_look(name: str, visit: Visit, member: Member) -> None:
-    visitor = visit()
-    visitor.log_in(member.shop)
+def test_a_page_is_sound_in_every_look(name: str, window: Visitor, member: Member) -> None:
+    visitor = window
     assert visitor.open(member.shop, PAGES[name]).status == (404 if name == "unknown-page" else 200)
     assert visitor.strangers() == []
     assert visitor.weight() < MOST_BYTES
     inspect(visitor, name)
 
 
-def test_one_purchase_is_sound_and_prints_alone(visit: Visit, member: Member) -> None:
-    visitor = visit()
-    page = visitor.log_in(member.shop)
+def test_one_purchase_is_sound_and_prints_alone(window: Visitor, member: Member) -> None:
+    visitor, page = window, window.page
     visitor.open(member.shop, "transactions")
     page.locator(".mp-row-title a").nth(1).click()
     page.wait_for_url("**/transactions/*")
@@ -78,9 +97,8 @@ def test_one_purchase_is_sound_and_prints_alone(visit: Visit, member: Member) ->
     visitor.screenshot("purchase-print")
 
 
-def test_an_opened_purchase_of_the_list_prints_alone(visit: Visit, member: Member) -> None:
-    visitor = visit()
-    page = visitor.log_in(member.shop)
+def test_an_opened_purchase_of_the_list_prints_alone(window: Visitor, member: Member) -> None:
+    visitor, page = window, window.page
     visitor.open(member.shop, "transactions")
     rows = page.locator(".mp-row")
     row = rows.filter(has=page.locator("details")).first
@@ -90,9 +108,8 @@ def test_an_opened_purchase_of_the_list_prints_alone(visit: Visit, member: Membe
     assert sum(shown.is_visible() for shown in rows.all()) == 1
 
 
-def test_the_opened_form_and_its_faults_are_sound(visit: Visit, member: Member) -> None:
-    visitor = visit()
-    page = visitor.log_in(member.shop)
+def test_the_opened_form_and_its_faults_are_sound(window: Visitor, member: Member) -> None:
+    visitor, page = window, window.page
     visitor.open(member.shop, "profile")
     page.get_by_text("Change my details").click()
     page.get_by_label("Mobile phone").fill("call me")

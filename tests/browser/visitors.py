@@ -19,6 +19,8 @@ from shopper_pages import Pages
 from plugin.sandbox.server import SandboxServer
 from plugin.store.shops import RegisteredShop
 
+#: How long a browser is waited for; a busy machine is slow.
+PATIENCE_MS = 20_000
 OUTPUT = Path(__file__).parents[2] / "ci-output"
 ENGAGE_HEADERS = {"apikey": "k", "User-Agent": "Test/1.0", "Content-Type": "application/json"}
 _FRONT = """<!doctype html><html lang="en"><title>Shop</title><main><h1>Shop</h1>
@@ -164,7 +166,7 @@ class Visitor:
             locale=look.locale,
         )
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(10_000)
+        self.page.set_default_timeout(PATIENCE_MS)
         self.faults: list[str] = []
         self.requested: list[str] = []
         self.page.on("console", self._hear)
