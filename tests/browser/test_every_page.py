@@ -1,6 +1,6 @@
 """Every page, in light, dark and narrow: nothing that axe-core finds, no sideways scrolling, light to load, nobody else asked."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from browser.conftest import Visit
@@ -74,11 +74,15 @@ def inspect(visitor: Visitor, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_sound_in_every_look(name: str, window: Visitor, member: Member) -> None:
+def test_a_page_is_sound_in_every_look(
+    name: str, window: Visitor, member: Member, record_property: Callable[[str, object], None]
+) -> None:
     visitor = window
     assert visitor.open(member.shop, PAGES[name]).status == (404 if name == "unknown-page" else 200)
     assert visitor.strangers() == []
-    assert visitor.weight() < MOST_BYTES
+    weight = visitor.weight()
+    record_property("bytes", weight)
+    assert weight < MOST_BYTES
     inspect(visitor, name)
 
 
@@ -159,6 +163,11 @@ def test_a_fragment_keeps_its_shape_inside_a_shops_theme(part: str, visit: Visit
     assert page.locator(".mp").evaluate("inside => getComputedStyle(inside).fontFamily") == "Georgia, serif"
     assert page.locator(".mp h1").evaluate("title => getComputedStyle(title).marginTop") == "0px"
     assert page.locator(".mp-nav ul").evaluate("list => getComputedStyle(list).listStyleType") == "none"
+    for box in page.locator(".mp-switch input:checked").all():
+        colours = box.evaluate(
+            "box => [getComputedStyle(box), getComputedStyle(box, '::before')].map(s => s.backgroundColor)"
+        )
+        assert colours == ["rgb(27, 94, 75)", "rgb(255, 255, 255)"]  # its knob can be seen, whatever lies behind
     inspect(visitor, f"in-a-theme-{part or 'overview'}")
 
 
