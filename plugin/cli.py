@@ -28,6 +28,7 @@ ELSEWHERE = {
     "shops": "plugin.commands.shops:shops",
     "status": "plugin.commands.events:status",
     "watch": "plugin.commands.history:watch",
+    "woocommerce": "plugin.commands.woocommerce:woocommerce",
 }
 
 

@@ -125,12 +125,12 @@ def files_of(rig: Any, shop: RegisteredShop, base: Path, **settings: str) -> Fil
     """Give a rig a fallback for one of its shops."""
     server, outages = FileServer(base / "server"), Outages(rig.clock)
     shop = rig.stores.shops.change(shop.name, {"fallback": "yes", "fallback_user": "u", **settings})
-    folder = base / "files"
+    folder = base / "files" / shop.name
     fallback = Fallback(
         stores=rig.stores,
         files=FallbackFiles(rig.database),
         transfer_of=lambda _shop: server,
-        folder_of=lambda _shop: folder,
+        folder_of=lambda one: base / "files" / one.name,
         outage_of=outages.of,
         probe=outages.probe,
         fallback_after=FALLBACK_AFTER,

@@ -40,11 +40,6 @@ class Pauses:
     until: datetime | None = None
 
 
-def name_of(kind: str, at: datetime, sequence: int) -> str:
-    """Return a file's name: of its kind, time and sequence."""
-    return file_name(FileKind(kind), at.strftime("%Y%m%d%H%M%S"), sequence)
-
-
 class Writer:
     """Writes the files of one shop."""
 
@@ -103,7 +98,7 @@ class Writer:
         work = self._work
         rows = {key: row for planned in batch for key, row in planned.rows.items()}
         spooled = [planned.spooled for planned in batch]
-        opened = work.stores.fallback_inbox.open_files(work.shop, spooled, name_of, work.clock())
+        opened = work.stores.fallback_inbox.open_files(work.shop, spooled, file_name, work.clock())
         return sum(self._write_file(file, rows) for file in opened if self._pauses.until is None)
 
     def _write_file(self, file: Opened, rows: Mapping[str, Row]) -> int:

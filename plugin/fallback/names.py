@@ -7,6 +7,7 @@ partly inferred). Contacts: root, namespace and the group `new` are known, the e
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -95,6 +96,6 @@ _ORDER = (
 ORDER: Mapping[str, int] = MappingProxyType({name: place for place, name in enumerate(_ORDER)})
 
 
-def file_name(kind: FileKind, stamp: str, sequence: int) -> str:
-    """Return a file's name. stamp: YYYYMMDDHHmmss. The sequence has its zeros, so that names sort in its order."""
-    return f"{stamp}_{sequence:06d}_{NAMES[kind].suffix}.xml"
+def file_name(kind: str, at: datetime, sequence: int) -> str:
+    """Return a file's name, YYYYMMDDHHmmss_<sequence>_<kind>.xml; zeros in front let names sort in their sequence."""
+    return f"{at:%Y%m%d%H%M%S}_{sequence:06d}_{NAMES[FileKind(kind)].suffix}.xml"

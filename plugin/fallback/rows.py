@@ -71,6 +71,8 @@ class _Row:
 
     def _text(self, name: str, value: Any) -> str:
         if isinstance(value, str):
+            if value.isprintable():
+                return value
             cleaned = _NOT_XML.sub(" ", value)
             if cleaned != value:
                 if name in self._keys:

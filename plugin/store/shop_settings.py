@@ -49,6 +49,7 @@ class ShopSettings:
     checkout_origins: str = ""
     country_stores: Mapping[str, str] = field(default_factory=dict)
     consent_ids: Mapping[str, str] = field(default_factory=dict)
+    consent_fields: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
     receipt_extra: Mapping[str, str] = field(default_factory=dict)
     erase_in_engage: bool = False
@@ -303,6 +304,11 @@ SETTINGS: Mapping[str, Setting] = {
     "checkout_origins": Setting(_origins, "origins whose pages may ask /api/checkout from a shopper's browser"),
     "country_stores": Setting(_names, "country or channel to store, such as SE:web-se,NO:web-no; else `store` is used"),
     "consent_ids": Setting(_names, "shop consent to Engage consent id, such as newsletter:newsletterConsent"),
+    "consent_fields": Setting(
+        _names,
+        "shop field of a customer that holds a yes or no (metadata.accepts_email in Saleor, a meta_data key in WooCommerce) to "
+        "email, sms, postal or another consent, with the field of its time where it has one: newsletter:email@newsletter_at",
+    ),
     "attributes": Setting(_names, "shop field to Engage attribute, such as customer.size:shoeSize"),
     "receipt_extra": Setting(_names, "shop order field to extraData name on receipts"),
     "erase_in_engage": Setting(_boolean, "whether erasing a customer in the shop deletes the contact in Engage too"),

@@ -16,6 +16,7 @@ from plugin.fallback.files import FileWriter, WrittenFile
 from plugin.fallback.names import LINES_BELOW, NAMES, SCHEMAS, FileKind, file_name
 from plugin.fallback.rows import row_of
 
+AT = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
 SPACE = {"r": "http://voyado.Schemas.ImportReceipts"}
 
 
@@ -68,9 +69,9 @@ def test_a_file_has_the_documented_namespace_root_and_names_without_a_prefix(tmp
 
 
 def test_a_name_has_time_sequence_and_kind_and_sorts_in_the_order_of_the_sequence() -> None:
-    names = [file_name(kind, "20260305093000", 471) for kind in FileKind]
+    names = [file_name(kind, AT, 471) for kind in FileKind]
     assert all(re.fullmatch(r"\d{14}_\d+_(transactions|contacts|redemptions)\.xml", name) for name in names)
-    assert file_name(FileKind.RECEIPTS, "20260305093000", 9) < file_name(FileKind.RECEIPTS, "20260305093000", 10)
+    assert file_name(FileKind.RECEIPTS, AT, 9) < file_name(FileKind.RECEIPTS, AT, 10)
 
 
 def test_control_characters_become_spaces_and_are_counted_and_a_key_with_one_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Refund: a return receipt for the order's contact. Cancellation: no receipt. Both may give back what the order used."""
 
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from plugin.errors import NotForUsError, NotYetError
@@ -10,6 +12,7 @@ from webhooks.filed import wait_for_file
 from webhooks.give_back import give_back, is_wholly_returned
 from webhooks.receipts import purchase_receipt_id, return_receipt
 from webhooks.redeem import raise_problems
+from webhooks.refunded import only_what_is_new
 
 
 def handle(context: Context, event: OrderRefunded) -> None:
@@ -36,9 +39,14 @@ def handle(context: Context, event: OrderRefunded) -> None:
 
 
 def _send(context: Context, event: OrderRefunded, order: StoredOrder) -> dict[str, Any]:
-    """Send the return receipt and return the order's details with the refund in them."""
+    """Send the return receipt of what was not returned yet; return the order's details with the refund in them."""
     receipt_id = event.refund_id
-    if event.total:
+    new = only_what_is_new(event, order)
+    # one of which nothing is new is kept by its id too, so that nobody looks for its receipt
+    event = new or replace(event, total=Decimal(0), lines=())
+    if new is None:
+        context.note("unchanged", "All that was given back of this order was returned already.")
+    elif event.total:
         receipt = return_receipt(context.shop, event, order)
         wait_for_file(context, receipt.unique_receipt_id)
         context.save()
