@@ -1,6 +1,6 @@
 """Every page, in light, dark and narrow: nothing that axe-core finds, no sideways scrolling, light to load, nobody else asked."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from browser.conftest import Visit
@@ -74,15 +74,11 @@ def inspect(visitor: Visitor, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_sound_in_every_look(
-    name: str, window: Visitor, member: Member, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_page_is_sound_in_every_look(name: str, window: Visitor, member: Member) -> None:
     visitor = window
     assert visitor.open(member.shop, PAGES[name]).status == (404 if name == "unknown-page" else 200)
     assert visitor.strangers() == []
-    weight = visitor.weight()
-    record_property("bytes", weight)
-    assert weight < MOST_BYTES
+    assert visitor.weight() < MOST_BYTES
     inspect(visitor, name)
 
 
