@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import ipaddress
 import random
@@ -26,17 +27,25 @@ from plugin.store.sweep import Sweep
 from plugin.store.vault import Vault
 
 if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a worker holds nothing of the web in memory
+    from pathlib import Path
+
     from flask import Flask, Response
     from rq import SimpleWorker
 
+    from plugin.api.asking import Gatekeeper
     from plugin.engage.cached import CachedEngage
     from plugin.engage.client import EngageClient
     from plugin.engage.gate import Gates
     from plugin.engage.transport import EngageAccount, Transport
+    from plugin.fallback.transfer import Transfer as FileTransfer
     from plugin.installation import Desk
     from plugin.manifest import Manifest
     from plugin.metrics import Metrics, ShopHealth
     from plugin.platforms.base import ShopApi
+    from plugin.promotions.assigning import Assigning
+    from plugin.promotions.checkout import Checkout
+    from plugin.promotions.desk import PromotionDesk
+    from plugin.store.api_tokens import ApiTokens
     from plugin.store.history import History
     from plugin.store.tokens import UsedTokens
     from webhooks import jobs
@@ -44,6 +53,7 @@ if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a wor
     from webhooks.backlog import Backlog
     from webhooks.context import Stores
     from webhooks.delivery import Courier
+    from webhooks.fallback import Fallback, Outage
     from webhooks.found import Intake
     from webhooks.preview import Preview
     from webhooks.reconcile import Reconciler
@@ -270,6 +280,70 @@ class Services:
             pause=self.stopping.wait,
         )
 
+    def outage_of(self, shop: RegisteredShop) -> Outage:
+        """Tell how Engage stands with a shop's key."""
+        from webhooks.fallback import Outage, Standing
+
+        if not _works(self.redis.ping):
+            return Outage(Standing.UNKNOWN)
+        since = self.gates.of(shop.engage_key).open_since()
+        return Outage(Standing.ANSWERS) if since is None else Outage(Standing.AWAY, since)
+
+    def probe(self, shop: RegisteredShop) -> None:
+        """Ask Engage something small when a probe is due, so that the breaker closes though nothing else asks."""
+        from plugin.engage.operations import Lane
+        from plugin.errors import EngageError
+
+        with contextlib.suppress(EngageError):  # what came of it stands in the breaker
+            self.client_of(shop).with_options(lane=Lane.BACKFILL).list_stores()
+
+    def file_folder_of(self, shop: RegisteredShop) -> Path:
+        """Return the folder of a shop's files on this machine."""
+        return self.settings.state_dir / "fallback" / shop.name
+
+    def transfer_of(self, shop: RegisteredShop) -> FileTransfer:
+        """Return the way that a shop's files leave this machine."""
+        settings = shop.settings
+        if settings.fallback_transfer == "folder":
+            from pathlib import Path
+
+            from plugin.fallback.folder import FolderTransfer
+
+            outbox = self.file_folder_of(shop) / "outbox"
+            return FolderTransfer(Path(settings.fallback_folder) if settings.fallback_folder else outbox)
+        from plugin.fallback.sftp import SftpAccess, SftpTransfer
+
+        access = SftpAccess(
+            host=settings.fallback_host,
+            port=settings.fallback_port,
+            user=settings.fallback_user,
+            host_key=settings.fallback_host_key,
+            base=settings.fallback_base,
+            password=shop.file_access.get("password", ""),
+            key=shop.file_access.get("key", ""),
+        )
+        return SftpTransfer(access)
+
+    @cached_property
+    def fallback(self) -> Fallback:
+        """Takes receipts to Engage as files while its API stays away."""
+        from plugin.store.fallback_files import FallbackFiles
+        from webhooks.fallback import Fallback
+
+        return Fallback(
+            stores=self.stores,
+            files=FallbackFiles(self.database),
+            transfer_of=self.transfer_of,
+            folder_of=self.file_folder_of,
+            outage_of=self.outage_of,
+            probe=self.probe,
+            fallback_after=timedelta(seconds=self.settings.fallback_after_s),
+            retry_base_s=self.settings.retry_base_s,
+            lease=timedelta(seconds=self.settings.lease_s),
+            clock=self.clock,
+            digest=self.vault.digest_of,
+        )
+
     @cached_property
     def history(self) -> History:
         """What is kept of the watchdog, of runs of the history, and of reconciliations."""
@@ -398,6 +472,51 @@ class Services:
 
         return UsedTokens(self.database)
 
+    @cached_property
+    def api_tokens(self) -> ApiTokens:
+        """Tokens of shops' own servers."""
+        from plugin.store.api_tokens import ApiTokens
+
+        return ApiTokens(self.database, self.vault)
+
+    @cached_property
+    def gatekeeper(self) -> Gatekeeper:
+        """Who asks /api."""
+        from plugin.api.asking import Gatekeeper
+        from plugin.platforms.registry import PLATFORMS
+
+        return Gatekeeper(self.stores.shops, PLATFORMS.__getitem__, self.api_tokens, self.used_tokens, self.clock)
+
+    @cached_property
+    def promotion_desk(self) -> PromotionDesk:
+        """Creates and finds promotions."""
+        from plugin.promotions.desk import PromotionDesk
+        from plugin.store.promotions import Promotions
+
+        return PromotionDesk(Promotions(self.database), self.client_of, self.clock)
+
+    @cached_property
+    def assigning(self) -> Assigning:
+        """Assigns promotions to people."""
+        from plugin.promotions.assigning import Assigning
+        from plugin.store.promotions import Promotions
+
+        return Assigning(
+            Promotions(self.database),
+            self.stores.contacts,
+            self.client_of,
+            self.vault.digest_of,
+            self.clock,
+            self.stopping.wait,
+        )
+
+    @cached_property
+    def checkout(self) -> Checkout:
+        """Answers shops' checkouts."""
+        from plugin.promotions.checkout import Checkout
+
+        return Checkout(self.stores.contacts, self.stores.redemptions, self.cached, self.client_of, self.clock)
+
     def close(self) -> None:
         """Close what was opened."""
         for name in ("transport", "database", "redis"):
@@ -411,6 +530,8 @@ def create_app(services: Services) -> Flask:
 
     from mypages.pages import MyPages
     from mypages.pages import blueprint as mypages_blueprint
+    from plugin.api import checkout as checkout_api
+    from plugin.api import promotions as promotions_api
     from plugin.platforms.registry import PLATFORMS
     from plugin.store.edits import Edits
     from plugin.store.shoppers import Shoppers
@@ -455,6 +576,8 @@ def create_app(services: Services) -> Flask:
             )
         )
     )
+    app.register_blueprint(checkout_api.blueprint(services.checkout, services.gatekeeper, services.stores.shops))
+    app.register_blueprint(promotions_api.blueprint(services.promotion_desk, services.assigning, services.gatekeeper))
     for platform in PLATFORMS.values():
         routes = platform.install_routes(services.install_desk)
         if routes is not None:

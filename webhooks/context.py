@@ -12,6 +12,7 @@ from plugin.engage.transport import CallRecord
 from plugin.store.contacts import Contacts
 from plugin.store.db import Database
 from plugin.store.erasure import Erasures
+from plugin.store.fallback_inbox import FallbackInbox
 from plugin.store.inbox import AttemptEntry, Inbox, Write
 from plugin.store.orders import Orders
 from plugin.store.redemptions import Redemptions
@@ -33,6 +34,7 @@ class Stores:
     orders: Orders
     redemptions: Redemptions
     erasures: Erasures
+    fallback_inbox: FallbackInbox
     shop_erasures: ShopErasures
     vault: Vault
 
@@ -46,6 +48,7 @@ class Stores:
             orders=Orders(database),
             redemptions=Redemptions(database),
             erasures=Erasures(database),
+            fallback_inbox=FallbackInbox(database),
             shop_erasures=ShopErasures(database),
             vault=vault,
         )

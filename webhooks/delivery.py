@@ -18,8 +18,10 @@ from plugin.errors import (
     NotYetError,
     ParkedError,
     PayloadError,
+    SpooledError,
     TransientError,
     UnauthorisedError,
+    WaitsForFileError,
 )
 from plugin.events import CONTACT_KINDS, Kind
 from plugin.platforms.base import Delivery
@@ -96,6 +98,8 @@ class Courier:
             raise
         except NotForUsError as error:
             return self._finish(context, State.IGNORED, error, "not_for_us")
+        except SpooledError as error:
+            return self._finish(context, State.SPOOLED, error, "in_file")
         except PayloadError as error:
             return self._finish(context, State.PARKED, error, f"payload:{error.field or 'body'}")
         except ParkedError as error:
@@ -152,7 +156,9 @@ class Courier:
         settings = context.shop.settings
         not_yet = isinstance(error, NotYetError)
         give_up_after = (
-            timedelta(seconds=settings.order_wait_s) if not_yet else timedelta(hours=settings.give_up_after_h)
+            timedelta(seconds=settings.order_wait_s)
+            if not_yet and not isinstance(error, WaitsForFileError)
+            else timedelta(hours=settings.give_up_after_h)
         )
         policy = RetryPolicy(self.retry_base_s, give_up_after, self.spread)
         open_before = timedelta(seconds=context.claimed.progress.setdefault("breaker_open_s", self._open_s(context)))

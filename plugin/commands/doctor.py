@@ -203,6 +203,8 @@ class ShopChecks:
                 "warning",
                 "Not set, so receipts carry no exchange rate: engage-plugin shops set NAME group_currency=SEK",
             )
+        if shop.settings.fallback:
+            yield self._line("fallback", *self._fallback())
         if not shop.settings.login_url:
             yield self._line("login page", "warning", "Set login_url, so that My Pages leads shoppers to the login.")
 
@@ -248,6 +250,18 @@ class ShopChecks:
                 "fault",
                 f"Engage has no store {missing}; a receipt would create it. Mend the setting or make the store.",
             )
+        return "ok", ""
+
+    def _fallback(self) -> tuple[str, str]:
+        settings, access = self._shop.settings, self._shop.file_access
+        if settings.fallback_transfer == "sftp":
+            missing = [name for name in ("fallback_user", "fallback_host_key") if not getattr(settings, name)]
+            missing += [] if access else ["fallback_password or fallback_key"]
+            if missing:
+                return "fault", f"Set {', '.join(missing)}; `engage-plugin fallback check {self._shop.name}` helps."
+        failed = self._services.fallback.files.counts(self._shop).get("failed", 0)
+        if failed:
+            return "warning", f"{failed} files failed: engage-plugin fallback status {self._shop.name}"
         return "ok", ""
 
     def _contact_types(self) -> tuple[str, str]:

@@ -1,18 +1,20 @@
 """engage-plugin shops: register shops and change their settings."""
 
 from collections import Counter
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
 
 from plugin.commands.common import explained, json_option, opened, show, table
-from plugin.errors import ConfigurationError, ConflictError
+from plugin.errors import ConfigurationError, ConflictError, TransferError
 from plugin.platforms.registry import PLATFORMS
 from plugin.settings import is_loopback_host
 from plugin.store.shop_settings import SETTINGS, defaults
 from plugin.store.shops import NewShop, RegisteredShop
 
 SECRET_KEYS = ("engage_key", "engage_url", "webhook_secret")
+FILE_ACCESS_KEYS = ("fallback_password", "fallback_key")
 
 
 @click.group()
@@ -122,7 +124,8 @@ def show_shop(name: str, secrets: bool, as_json: bool) -> None:
 def set_shop(name: str, changes: tuple[str, ...]) -> None:
     """Change settings; an empty VALUE takes one back to its default. No restart is needed.
 
-    Also engage_key=, engage_url= and webhook_secret= (the former secret stays valid beside the new one).
+    Also engage_key=, engage_url= and webhook_secret= (the former secret stays valid beside the new one), and
+    fallback_password= or fallback_key=@FILE of the SFTP user; one takes the place of the other.
 
     Example: engage-plugin shops set web-se group_currency=SEK login_url=https://shop.example/login
     """
@@ -133,6 +136,7 @@ def set_shop(name: str, changes: tuple[str, ...]) -> None:
             raise ConfigurationError([f"{change!r} is not KEY=VALUE"])
         wanted[key.strip()] = value.strip()
     access = {key: wanted.pop(key) for key in SECRET_KEYS if key in wanted}
+    file_access = {key: wanted.pop(key) for key in FILE_ACCESS_KEYS if key in wanted}
     with opened() as services:
         shop = services.stores.shops.get(name)
         faults = [f"{key} must not be empty" for key, value in access.items() if not value]
@@ -140,13 +144,17 @@ def set_shop(name: str, changes: tuple[str, ...]) -> None:
             faults += engage_url_faults(access["engage_url"])
         if "webhook_secret" in access:
             PLATFORMS[shop.platform].check_secret(access["webhook_secret"])
+        file_access, file_faults = _read_file_access(file_access)
+        faults += file_faults
         if faults:
             raise ConfigurationError(faults)
         if wanted:
             services.stores.shops.change(name, wanted)
         if access:
             services.stores.shops.replace_secrets(name, **access)
-        click.echo(f"{name}: {', '.join([*wanted, *access])} set")
+        if file_access:
+            services.stores.shops.keep_file_access(name, file_access)
+        click.echo(f"{name}: {', '.join([*wanted, *access, *(f'fallback_{key}' for key in file_access)])} set")
 
 
 @shops.command("install")
@@ -197,6 +205,25 @@ def erase_shop(name: str, sure: bool) -> None:
         show({"erased": dict(total), "still_worked_on": left})
         if left:
             raise ConflictError(f"{left} events are being worked on just now: run this again in some minutes.")
+
+
+def _read_file_access(given: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return the SFTP user's password or key, read from its file where it begins with @, and what is wrong with it."""
+    access = {key.removeprefix("fallback_"): value for key, value in given.items()}
+    key = access.get("key", "")
+    if key.startswith("@"):
+        try:
+            access["key"] = Path(key[1:]).expanduser().read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError):
+            return {}, [f"fallback_key names {key[1:]}, which is no readable text file"]
+    if access.get("key"):
+        from plugin.fallback.sftp import check_private_key
+
+        try:
+            check_private_key(access["key"])
+        except TransferError as error:
+            return {}, [f"fallback_key: {error}"]
+    return access, []
 
 
 def engage_url_faults(url: str) -> list[str]:

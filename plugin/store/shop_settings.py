@@ -45,6 +45,8 @@ class ShopSettings:
     tip_sku: str = "TIP"
     refund_sku: str = "REFUND"
     voucher_field: str = "usedRewardVouchers"
+    reactivate_promotions: str = ""
+    checkout_origins: str = ""
     country_stores: Mapping[str, str] = field(default_factory=dict)
     consent_ids: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
@@ -65,6 +67,23 @@ class ShopSettings:
     time_zone: str = "UTC"
     transactions_path: str = "list_transactions"
     frame_ancestors: str = ""
+    fallback: bool = False
+    fallback_transfer: str = "sftp"
+    fallback_host: str = "ftp.voyado.com"
+    fallback_port: int = 22
+    fallback_user: str = ""
+    fallback_host_key: str = ""
+    fallback_base: str = ""
+    fallback_receipts_folder: str = "integration/transactionImport"
+    fallback_contacts_folder: str = ""
+    fallback_redemptions_folder: str = ""
+    fallback_contacts: str = "bulk"
+    fallback_folder: str = ""
+    fallback_receipts_xslt: str = ""
+    fallback_contacts_xslt: str = ""
+    fallback_redemptions_xslt: str = ""
+    fallback_lines: int = 20_000
+    fallback_keep_days: int = 7
     watch: bool = True
     repair_webhooks: bool = True
     poll_missed: bool = True
@@ -185,6 +204,30 @@ def _origins(text: str) -> str:
     return " ".join(text.split())
 
 
+def _reactivation_path(text: str) -> str:
+    if text and not re.fullmatch(r"/api/[\w./\-]*\{assignmentId\}[\w./\-]*", text):
+        raise ValueError("must be a path that begins with /api/ and has {assignmentId} in it, or empty")
+    return text
+
+
+def _host_key(text: str) -> str:
+    if text and not re.fullmatch(r"(\S+ )?(ssh-|ecdsa-)\S+ [A-Za-z0-9+/]+=*( .*)?", text):
+        raise ValueError("must be TYPE BASE64 as `engage-plugin fallback check NAME` shows it, or empty")
+    return text
+
+
+def _remote_path(text: str) -> str:
+    if ".." in text.split("/") or any(ord(letter) < 32 for letter in text):
+        raise ValueError("must be a path of folders without ..")
+    return text.rstrip("/")
+
+
+def _local_path(text: str) -> str:
+    if text and not text.startswith("/"):
+        raise ValueError("must be a path that begins with /, or empty")
+    return text
+
+
 def _names(text: str) -> dict[str, str]:
     """Read NAME:VALUE pairs separated by commas, or a JSON object of texts."""
     if text.strip().startswith("{"):
@@ -252,6 +295,12 @@ SETTINGS: Mapping[str, Setting] = {
     "voucher_field": Setting(
         _handle, "name of the receipt field that lists used vouchers (inferred, compare the tenant's Swagger)"
     ),
+    "reactivate_promotions": Setting(
+        _reactivation_path,
+        "path that gives a promotion back after a cancellation or full return; empty for never, because none is documented: "
+        "/api/v3/promotion-assignments/{assignmentId}/reactivate is inferred, ask Voyado",
+    ),
+    "checkout_origins": Setting(_origins, "origins whose pages may ask /api/checkout from a shopper's browser"),
     "country_stores": Setting(_names, "country or channel to store, such as SE:web-se,NO:web-no; else `store` is used"),
     "consent_ids": Setting(_names, "shop consent to Engage consent id, such as newsletter:newsletterConsent"),
     "attributes": Setting(_names, "shop field to Engage attribute, such as customer.size:shoeSize"),
@@ -286,6 +335,29 @@ SETTINGS: Mapping[str, Setting] = {
         "which of two candidate addresses the tenant answers for purchase history; found out by itself",
     ),
     "frame_ancestors": Setting(_origins, "origins that may show My Pages in a frame"),
+    "fallback": Setting(_boolean, "whether receipts go to Engage as files while its API stays away (yes or no)"),
+    "fallback_transfer": Setting(
+        _one_of("sftp", "folder"), "how files leave: sftp, or folder for merchants who move them themselves"
+    ),
+    "fallback_host": Setting(_handle, "the SFTP server"),
+    "fallback_port": Setting(_whole(1, 65535), "its port"),
+    "fallback_user": Setting(_text, "the user there; also fallback_password= or fallback_key=@FILE, stored encrypted"),
+    "fallback_host_key": Setting(_host_key, "the server's pinned host key; `engage-plugin fallback check` shows it"),
+    "fallback_base": Setting(_remote_path, "folder under which the folders below lie"),
+    "fallback_receipts_folder": Setting(_remote_path, "folder for receipts"),
+    "fallback_contacts_folder": Setting(_remote_path, "folder for contacts; empty keeps such files here"),
+    "fallback_redemptions_folder": Setting(_remote_path, "folder for redemptions; empty keeps such files here"),
+    "fallback_contacts": Setting(
+        _one_of("bulk", "file"), "whether changes of known contacts wait for the bulk API, or go to a file too"
+    ),
+    "fallback_folder": Setting(
+        _local_path, "with fallback_transfer=folder: where files are placed; empty for STATE_DIR/fallback/NAME/outbox"
+    ),
+    "fallback_receipts_xslt": Setting(_local_path, "style sheet (XSLT 1.0) that reshapes receipts files"),
+    "fallback_contacts_xslt": Setting(_local_path, "style sheet that reshapes contacts files"),
+    "fallback_redemptions_xslt": Setting(_local_path, "style sheet that reshapes redemptions files"),
+    "fallback_lines": Setting(_whole(100, 20_000), "number of lines that every file stays below"),
+    "fallback_keep_days": Setting(_whole(0, 365), "days that a file is kept here after it was taken"),
     "watch": Setting(_boolean, "whether the shop's webhook subscriptions are checked and missed changes looked for"),
     "repair_webhooks": Setting(
         _boolean, "whether wrong webhook subscriptions are mended at the shop, or only reported"

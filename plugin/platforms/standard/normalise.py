@@ -154,7 +154,7 @@ def _refunded(data: dict[str, Any], at: datetime) -> Mapped:
     refund = data["refund"]
     currency = refund["currency"].upper()
     total = _amount(refund["total"], "refund.total")
-    if total <= 0:
+    if total < 0 or not (total or refund.get("lines")):  # what cost nothing comes back by its lines alone
         return Mapped(ignored="no money was given back")
     lines = tuple(_line(line, currency, f"refund.lines.{i}") for i, line in enumerate(refund.get("lines") or ()))
     summed = sum((line.gross_paid for line in lines), Decimal(0))
