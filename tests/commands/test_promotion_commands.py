@@ -88,7 +88,7 @@ def test_a_promotion_from_its_draft_to_its_assignments(run: Run, sandbox: Runnin
         ).json()
         assert len(found) == 1
     shown = json.loads(
-        run("promotions", "show", "web-se", made["promotion_id"], "--email", "m1@example.com", "--json").output
+        run("promotions", "show", "web-se", made["promotion_id"], "--email", "m1@example.com", "--json").stdout
     )
     (assignment,) = shown["assignments"]
     mixed_up = run("promotions", "show", "web-se", assignment["assignment_id"], code=1).output
