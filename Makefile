@@ -2,14 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# processes that run tests side by side, each with databases of its own
+PROCESSES ?= 2
 
-.PHONY: demo test check chaos bench translations lock clean
+.PHONY: demo test check chaos outage fuzz test-shop bench translations lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/engage-plugin demo $(if $(ONCE),--once)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
 
 # linters, types and import rules
 check: $(VENV)/.installed-dev
@@ -35,8 +37,23 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 chaos: $(VENV)/.installed-dev
 	CHAOS_EVENTS=10000 CHAOS_PEOPLE=200 CHAOS_KILLS=200 $(BIN)/python -m pytest -q tests/e2e/test_chaos.py
 
+# the long form of tests/platforms/test_fuzz.py, by hand: 100,000 damaged webhooks a platform; FUZZ_SEED repeats a run
+fuzz: $(VENV)/.installed-dev
+	FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} FUZZ_COUNT=$${FUZZ_COUNT:-100000} $(BIN)/python -m pytest -q -s tests/platforms/test_fuzz.py
+
+# a real shop end to end, by hand: installs Vendure (needs node and npm; some minutes, 300 MB) and lets people buy there
+test-shop: $(VENV)/.installed-dev
+	cd tests/shops/vendure && npm install --no-audit --no-fund
+	$(BIN)/python -m pytest -q tests/e2e/test_vendure_shop.py
+
+# the long form of tests/e2e/test_outage.py, by hand: two simulated days, 10,000 orders, 500 kills, and a crash at every step
+# of the files' work; OUTAGE_SEED repeats a run
+outage: $(VENV)/.installed-dev
+	OUTAGE_ORDERS=10000 OUTAGE_KILLS=500 $(BIN)/python -m pytest -q tests/e2e/test_outage.py
+	CRASH_STRIDE=1 $(BIN)/python -m pytest -q tests/webhooks/test_fallback_crashes.py
+
 # measurements, by hand: ratios against a baseline in the same run; they fill database 9 of the local Redis
-BENCHES := client_overhead throttle_rate acknowledgement delivery backlog
+BENCHES := client_overhead throttle_rate acknowledgement delivery backlog backfill my_pages fallback_files
 bench: $(VENV)/.installed-dev
 	$(foreach name,$(BENCHES),$(BIN)/python -m bench.$(name);)
 

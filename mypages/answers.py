@@ -1,12 +1,14 @@
 """From content to an answer: HTML in the shopper's language, JSON of the same, and the headers that keep both personal."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 from babel import Locale
 from flask import Response, g, render_template, request
@@ -14,8 +16,11 @@ from flask import Response, g, render_template, request
 from mypages.content import Frame, Message, MessageKind, Mode
 from mypages.theme import image_sources
 from mypages.visits import link
+from plugin.store.shop_settings import ShopSettings
 from plugin.store.shops import RegisteredShop
 
+#: A host and a port, and nothing that means something in a Content-Security-Policy.
+_ORIGIN = re.compile(r"[A-Za-z0-9.\-]+(:[0-9]+)?")
 MIMETYPES: Mapping[Mode, str] = {
     Mode.PAGE: "text/html",
     Mode.FRAGMENT: "text/html",
@@ -95,7 +100,7 @@ def guarded(answer: Response, shop: RegisteredShop | None, mode: Mode = Mode.PAG
         ancestors = settings.frame_ancestors if settings is not None else ""
         headers["Content-Security-Policy"] = (
             f"default-src 'none'; style-src 'self'; script-src 'self'; img-src {image_sources(settings)}; "
-            f"form-action 'self'; base-uri 'none'; frame-ancestors {ancestors or chr(39) + 'none' + chr(39)}"
+            f"form-action 'self'{_login_origin(settings)}; base-uri 'none'; frame-ancestors {ancestors or chr(39) + 'none' + chr(39)}"
         )
         if not ancestors:
             headers["X-Frame-Options"] = "DENY"
@@ -104,6 +109,12 @@ def guarded(answer: Response, shop: RegisteredShop | None, mode: Mode = Mode.PAG
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Vary"] = "Cookie, Authorization, Accept, Accept-Language"
     return answer
+
+
+def _login_origin(settings: ShopSettings | None) -> str:
+    """Return the origin that logging out leads on to: browsers hold a form's redirects to the policy too."""
+    parts = urlsplit(settings.login_url if settings is not None else "")
+    return f" {parts.scheme}://{parts.netloc}" if parts.netloc and _ORIGIN.fullmatch(parts.netloc) else ""
 
 
 def open_to_scripts(answer: Response) -> Response:

@@ -33,6 +33,7 @@ KNOWN_ORDERS = 200
 NEW_ORDERS = 10
 #: How many pages of the history are looked through for one purchase.
 SEARCHED_PAGES = 5
+MAX_ID = 100
 #: How long a page without Engage's answer is shown again.
 AWAY_AGAIN = timedelta(seconds=2)
 LONG = timedelta(hours=1)
@@ -183,12 +184,11 @@ class Builder:
 
     def _point_history(self, client: EngageClient) -> PointHistory:
         accounts = client.list_point_accounts(self.contact_id or "")
-        if not accounts.items:
+        account_id = accounts.items[0].id if accounts.items else ""
+        if not account_id or text(account_id, MAX_ID) != account_id:
             return PointHistory(accounts, None)
         offset = (self.page - 1) * PAGE_SIZE
-        return PointHistory(
-            accounts, client.list_point_transactions(accounts.items[0].id, offset=offset, count=PAGE_SIZE)
-        )
+        return PointHistory(accounts, client.list_point_transactions(account_id, offset=offset, count=PAGE_SIZE))
 
     def _available(self, client: EngageClient) -> Any:
         return client.list_available_reward_vouchers(self.contact_id or "")

@@ -89,16 +89,16 @@ def check(
 ) -> Checked:
     """Return what differs from what is known, cleaned, and why the rest was not taken.
 
-    territory: the country that a phone number without one is read as of, where the contact has none.
+    territory: the country that a phone number without one is read as of where no other fits.
     """
     attributes: dict[str, str] = {}
     problems: dict[str, Problem] = {}
-    country = posted.values.get("countryCode") or values.get("countryCode") or territory
+    countries = [posted.values.get("countryCode"), values.get("countryCode"), territory]
     for name, raw in posted.values.items():
         known = input_value(name, values.get(name, ""))
         if raw.strip() == known or raw.strip() == posted.was.get(name):
             continue
-        value, problem = _read(name, raw, country, today)
+        value, problem = _read(name, raw, countries, today)
         if not raw.strip():
             problem = Problem.NEEDED if known else Problem.NONE
         if problem:
@@ -144,13 +144,13 @@ def _superseded(open_edits: Sequence[OpenEdit], edit: ProfileEdit) -> list[int]:
     return [one.event_id for one in open_edits if one.parked and Overlay([one]).refused <= names]
 
 
-def _read(name: str, raw: str, country: str | None, today: date) -> tuple[str | None, Problem]:
+def _read(name: str, raw: str, countries: list[str | None], today: date) -> tuple[str | None, Problem]:
     """Return a value as it is sent, or why it cannot be."""
     if len(raw) > MAX_LENGTH:
         return None, Problem.TOO_LONG
     kind = INPUTS.get(name, "text")
     if kind == "tel":
-        number = e164(raw, [country])
+        number = e164(raw, [clean_country(country) for country in countries])
         return number, Problem.NONE if number else Problem.NO_PHONE
     if kind == "email":
         email = clean_email(raw)

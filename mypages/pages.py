@@ -1,25 +1,25 @@
 """The pages: who asks is proved, each page calls only what it shows, and Engage's absence is borne calmly."""
 
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.resources import files
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Response, request
 from sqlalchemy.exc import SQLAlchemyError
 
-from mypages import language, theme
+from mypages import language, openapi, theme
 from mypages.answers import as_json, guarded, message, open_to_scripts, wants_json
 from mypages.content import MessageKind, Mode
 from mypages.forms import FormTokens
 from mypages.identity import SESSION_S, Sessions
 from mypages.memory import Memory
 from mypages.showing import Showing, Shown
-from mypages.visits import BEARER, Doorkeeper, TurnedAwayError, Via, Visit, link
+from mypages.visits import BEARER, Doorkeeper, TurnedAwayError, Via, Visit, asked_for, link
 from plugin.engage.cached import CachedEngage
 from plugin.engage.client import EngageClient
 from plugin.store.contacts import Contacts
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 #: Threads for calls to Engage: each of 16 web threads may wait for five, and what it no longer waits for goes on a while.
 POOL_SIZE = 160
+#: Questions of browsers before a script asks are answered by a route of ours.
+_OPTIONS: Mapping[str, Any] = {"provide_automatic_options": False}
 PARTS = "any(profile, promotions, points, vouchers, transactions)"
 
 
@@ -71,7 +73,7 @@ def blueprint(my_pages: MyPages) -> Blueprint:
     theme.add_route(routes, desk.settings_of)
     routes.record_once(lambda state: language.install(cast("Flask", state.app)))
 
-    @routes.post("/<shop>/session")
+    @routes.post("/<shop>/session", **_OPTIONS)
     def start_session(shop: str) -> Response:
         return desk.start_session(shop)
 
@@ -79,18 +81,17 @@ def blueprint(my_pages: MyPages) -> Blueprint:
     def logout(shop: str) -> Response:
         return desk.logout(shop)
 
-    @routes.get("/<shop>/", defaults={"part": "overview"})
-    @routes.get(f"/<shop>/<{PARTS}:part>")
-    @routes.get("/<shop>/<any(transactions):part>/<path:one>")
+    @routes.get("/<shop>/", defaults={"part": "overview"}, **_OPTIONS)
+    @routes.get(f"/<shop>/<{PARTS}:part>", **_OPTIONS)
+    @routes.get("/<shop>/<any(transactions):part>/<path:one>", **_OPTIONS)
     def page(shop: str, part: str, one: str = "") -> Response:
         return desk.serve(lambda: desk.door.visit(shop), lambda showing: showing.page(part, one))
 
-    @routes.post("/<shop>/<any(profile, reload):action>")
+    @routes.post("/<shop>/<any(profile, reload):action>", **_OPTIONS)
     def act(shop: str, action: str) -> Response:
         return desk.serve(lambda: desk.door.visit(shop), lambda showing: showing.act(action))
 
-    @routes.get("/proxy/<platform>", defaults={"part": "overview"})
-    @routes.get("/proxy/<platform>/", defaults={"part": "overview"})
+    @routes.get("/proxy/<platform>/", defaults={"part": "overview"}, strict_slashes=False)
     @routes.get(f"/proxy/<platform>/<{PARTS}:part>")
     @routes.get("/proxy/<platform>/<any(transactions):part>/<path:one>")
     def proxied_page(platform: str, part: str, one: str = "") -> Response:
@@ -106,9 +107,8 @@ def blueprint(my_pages: MyPages) -> Blueprint:
         return open_to_scripts(Response(status=204))
 
     @routes.get("/openapi.json")
-    def openapi() -> Response:
-        words = files("mypages").joinpath("openapi.json").read_bytes()
-        return open_to_scripts(Response(words, mimetype="application/vnd.oai.openapi+json"))
+    def described() -> Response:
+        return open_to_scripts(Response(json.dumps(openapi.description()), mimetype="application/json"))
 
     return routes
 
@@ -212,7 +212,7 @@ class _Desk:
         return guarded(answer, shop, mode)
 
     def _mode(self) -> Mode:
-        return Mode.FRAGMENT if request.args.get("embed") == "1" else Mode.PAGE
+        return Mode.FRAGMENT if asked_for("embed") == "1" else Mode.PAGE
 
     def _set_cookie(self, answer: Response, value: str, shop: RegisteredShop) -> None:
         secure = self._my_pages.secure

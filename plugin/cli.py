@@ -1,28 +1,54 @@
 """The command `engage-plugin`."""
 
+import importlib
 import signal
 
 import click
 
-from plugin.commands.api_tokens import api_tokens
 from plugin.commands.common import METRICS_FOLDER, explained, make_services
-from plugin.commands.demo import demo
-from plugin.commands.doctor import doctor
-from plugin.commands.events import events, status
-from plugin.commands.preview import preview
-from plugin.commands.promotions import promotions
-from plugin.commands.shops import shops
 from plugin.embedded_redis import EmbeddedRedis
 from plugin.errors import ConfigurationError
-from plugin.metrics import forget_figures
-from plugin.processes import Supervisor, own_command, run_sweep, run_web, run_worker
 from plugin.settings import DEFAULT_PORT
 
 port_option = click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(1, 65535))
 host_option = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 
+#: Commands with a module of their own: name -> where. Each is imported when it is asked for, so that none waits for others.
+ELSEWHERE = {
+    "api-tokens": "plugin.commands.api_tokens:api_tokens",
+    "backfill": "plugin.commands.history:backfill",
+    "data-request": "plugin.commands.data_request:data_request",
+    "demo": "plugin.commands.demo:demo",
+    "doctor": "plugin.commands.doctor:doctor",
+    "events": "plugin.commands.events:events",
+    "fallback": "plugin.commands.fallback:fallback",
+    "preview": "plugin.commands.preview:preview",
+    "promotions": "plugin.commands.promotions:promotions",
+    "reconcile": "plugin.commands.history:reconcile",
+    "shops": "plugin.commands.shops:shops",
+    "status": "plugin.commands.events:status",
+    "watch": "plugin.commands.history:watch",
+    "woocommerce": "plugin.commands.woocommerce:woocommerce",
+}
 
-@click.group()
+
+class _Commands(click.Group):
+    """The commands of this module and those of ELSEWHERE."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted([*super().list_commands(ctx), *ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, imported now where it is elsewhere."""
+        if cmd_name not in ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = ELSEWHERE[cmd_name].partition(":")
+        found: click.Command = getattr(importlib.import_module(module), name)
+        return found
+
+
+@click.group(cls=_Commands)
 @click.version_option(package_name="engage-shop-plugin")
 def main() -> None:
     """Connect a shop to Voyado Engage."""
@@ -39,13 +65,16 @@ def run(port: int, host: str, workers: int, web_processes: int) -> None:
 
     Starts the embedded Redis where REDIS_URL is not set. Example: engage-plugin run --port 8000 --workers 2
     """
+    from plugin.metrics import forget_figures
+    from plugin.processes import Supervisor, own_command
+
     services = make_services(port=port)
     services.database.migrate()
     services.manifest  # noqa: B018 - checked here, before anything starts
     services.stores.shops.all()  # the key that opens stored secrets is checked here too
     services.close()
     forget_figures(services.settings.state_dir / METRICS_FOLDER)
-    supervisor = Supervisor()
+    supervisor = Supervisor(services.settings.longest_restart_pause_s)
     for stop_signal in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop_signal, supervisor.request_stop)
     environment = {
@@ -81,6 +110,8 @@ def web(port: int, host: str, processes: int) -> None:
 
     Example: engage-plugin web --host 0.0.0.0 --port 8000
     """
+    from plugin.web_server import run_web
+
     services = make_services(port=port, shared=True)
     services.database.check_schema()
     run_web(services, host=host, port=port, processes=processes)
@@ -90,6 +121,8 @@ def web(port: int, host: str, processes: int) -> None:
 @explained
 def worker() -> None:
     """Deliver events to Engage. DATABASE_URL and REDIS_URL must be set. Example: engage-plugin worker"""
+    from plugin.processes import run_worker
+
     services = make_services(shared=True)
     services.database.check_schema()
     run_worker(services)
@@ -100,6 +133,8 @@ def worker() -> None:
 @explained
 def sweep(once: bool) -> None:
     """Find lost leases and due events. DATABASE_URL and REDIS_URL must be set. Example: engage-plugin sweep"""
+    from plugin.processes import run_sweep
+
     services = make_services(shared=True)
     services.database.check_schema()
     run_sweep(services, once=once)
@@ -126,10 +161,6 @@ def sandbox(port: int) -> None:
         serve(port)
     except OSError as error:
         raise ConfigurationError([f"The sandbox cannot listen on port {port}: {error.strerror}."]) from error
-
-
-for command in (shops, status, events, preview, doctor, demo, promotions, api_tokens):
-    main.add_command(command)
 
 
 if __name__ == "__main__":

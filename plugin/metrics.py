@@ -5,6 +5,7 @@ The processes of one machine count into files of one folder, and whoever is aske
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,13 +34,28 @@ def forget_figures(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, slots=True)
+class ShopHealth:
+    """What the watchdog saw of a shop last, and what its last reconciliation found by kind of difference."""
+
+    webhook_problems: int
+    unreachable: bool
+    looked_at: datetime | None
+    differences: Mapping[str, int]
+
+
 class Metrics:
     """Counters of this machine, and gauges that are read from database and Redis when somebody asks.
 
-    breakers: tells of each shop whether its breaker is open.
+    breakers: tells of each shop whether its breaker is open. health: what watchdog and reconciliation found.
     """
 
-    def __init__(self, desk: InboxDesk, breakers: Callable[[], Mapping[str, bool]] = dict) -> None:
+    def __init__(
+        self,
+        desk: InboxDesk,
+        breakers: Callable[[], Mapping[str, bool]] = dict,
+        health: Callable[[], Mapping[str, ShopHealth]] = dict,
+    ) -> None:
         self.registry = CollectorRegistry()
         self._shared = os.environ.get(FOLDER)
         self._received = Counter(
@@ -68,7 +84,9 @@ class Metrics:
             registry=self.registry,
         )
         self._inbox = _InboxCollector(desk, breakers)
+        self._shops = _ShopCollector(health)
         self.registry.register(self._inbox)
+        self.registry.register(self._shops)
 
     def received(self, shop: str, topic: str, outcome: str) -> None:
         """Count a webhook at the door."""
@@ -101,6 +119,7 @@ class Metrics:
         everybody = CollectorRegistry()
         MultiProcessCollector(everybody, self._shared)  # type: ignore[no-untyped-call]
         everybody.register(self._inbox)
+        everybody.register(self._shops)
         return generate_latest(everybody)
 
 
@@ -142,3 +161,35 @@ class _InboxCollector:
         for shop, is_open in self._breakers().items():
             breakers.add_metric([shop], float(is_open))
         yield breakers
+
+
+class _ShopCollector:
+    """Tells what the watchdog and the reconciliations found, read when somebody asks."""
+
+    def __init__(self, health: Callable[[], Mapping[str, ShopHealth]]) -> None:
+        self._health = health
+
+    def describe(self) -> list[Metric]:
+        """Tell nothing at registration: the database may not be there yet."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield wrong webhook subscriptions, shops that do not answer, and differences of the last reconciliation."""
+        problems = GaugeMetricFamily(
+            "engage_plugin_webhook_problems", "Wrong webhook subscriptions at the shop; 0 is right", labels=["shop"]
+        )
+        away = GaugeMetricFamily(
+            "engage_plugin_shop_unreachable", "1 while the shop's own API does not answer", labels=["shop"]
+        )
+        differences = GaugeMetricFamily(
+            "engage_plugin_reconciliation_differences",
+            "Differences that the last reconciliation found; 0 is right",
+            labels=["shop", "difference"],
+        )
+        for shop, health in self._health().items():
+            if health.looked_at is not None:
+                problems.add_metric([shop], health.webhook_problems)
+                away.add_metric([shop], float(health.unreachable))
+            for name, number in health.differences.items():
+                differences.add_metric([shop, name], number)
+        yield from (problems, away, differences)

@@ -1,4 +1,4 @@
-"""The processes of the plugin: web, worker and sweep, and the supervisor that keeps all of them on one machine."""
+"""The processes of the plugin beside the web server: worker and sweep, and the supervisor of all on one machine."""
 
 import ctypes
 import logging
@@ -8,65 +8,27 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from datetime import timedelta
 
-from gunicorn.app.base import BaseApplication
 from redis import Redis, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from plugin.app import Services, create_app
+from plugin.app import Services
 
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 20.0
+#: A child that dies early is started again after this, doubled with each early death.
 RESTART_PAUSE_S = 1.0
+#: A child that ran this long, in seconds, did not die early: it may be started again at once.
+RAN_WELL_S = 60.0
 FORGET_EVERY_S = 3600.0
+#: How often the watchdog asks which shops are due for a look.
+WATCH_PAUSE_S = 30.0
 PR_SET_PDEATHSIG = 1
-#: How long one thread of a web process may hold up the others; Python's own 5 ms shows in the 99th percentile.
-SWITCH_INTERVAL_S = 0.0005
-
-
-class _Gunicorn(BaseApplication):
-    def __init__(self, make_app: Callable[[], Any], options: dict[str, Any]) -> None:
-        self._make_app = make_app
-        self._options = options
-        super().__init__()
-
-    def load_config(self) -> None:
-        """Take over the options."""
-        for name, value in self._options.items():
-            self.cfg.set(name, value)
-
-    def load(self) -> Any:
-        """Make the application in the worker process: nothing that is pooled is made before the fork."""
-        return self._make_app()
-
-
-def run_web(services: Services, *, host: str, port: int, processes: int) -> None:
-    """Serve HTTP until SIGTERM. Threads, because one silent connection would block a synchronous worker."""
-    create_app(services)  # a faulty set-up must stop the start, not a worker in a loop
-    services.close()
-    settings = services.settings
-    options = {
-        "bind": f"{host}:{port}",
-        "workers": processes,
-        "threads": settings.web_threads,
-        "worker_class": "gthread",
-        "timeout": 60,
-        "graceful_timeout": 10,
-        "keepalive": 15,
-        "accesslog": None,
-        "loglevel": "warning",
-        "control_socket_disable": True,
-    }
-
-    def made_after_the_fork() -> Any:
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
-        return create_app(Services(settings, services.redis_url))
-
-    _Gunicorn(made_after_the_fork, options).run()
 
 
 def run_worker(services: Services) -> None:
@@ -86,6 +48,43 @@ def run_sweep(services: Services, *, once: bool = False) -> None:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
+    if not once:
+        threading.Thread(target=_watch, args=(services, stop), name="watchdog", daemon=True).start()
+    files = threading.Thread(target=run_fallback, args=(services, stop), name="fallback")
+    if once:
+        run_fallback_once(services)
+    else:
+        files.start()
+    try:
+        _sweep_until(services, stop, once=once)
+    finally:
+        stop.set()
+        if files.ident is not None:
+            files.join()
+        services.close()
+
+
+def run_fallback(services: Services, stop: threading.Event) -> None:
+    """Do what is due for the fallback's files until told to stop; beside the sweep, because a transfer may be slow."""
+    while True:
+        run_fallback_once(services)
+        if stop.wait(services.settings.sweep_interval_s):
+            return
+
+
+def run_fallback_once(services: Services) -> None:
+    """Do what is due for the fallback's files. A fault is logged, and the next turn tries again."""
+    try:
+        services.fallback.run()
+    except SQLAlchemyError as error:
+        log.error("The fallback found no database (%s); it tries again", type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - a fault of ours must not end the work on files for good
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{where.filename.rpartition('/')[2]}:{where.lineno}"
+        log.error("The fallback met an unexpected %s at %s; it tries again", type(error).__name__, place)
+
+
+def _sweep_until(services: Services, stop: threading.Event, *, once: bool) -> None:
     forget_at = 0.0
     while True:
         try:
@@ -96,8 +95,20 @@ def run_sweep(services: Services, *, once: bool = False) -> None:
         except SQLAlchemyError as error:
             log.error("The sweep found no database (%s); it tries again", type(error).__name__)
         if once or stop.wait(services.settings.sweep_interval_s):
-            services.close()
             return
+
+
+def _watch(services: Services, stop: threading.Event) -> None:
+    """Look at the shops and compare them with Engage, beside the sweep: a slow shop must not hold it up."""
+    interval = timedelta(seconds=services.settings.watch_interval_s)
+    while not stop.wait(min(WATCH_PAUSE_S, services.settings.watch_interval_s)):
+        try:
+            services.watchdog.look_at_all(interval)
+            services.reconciler.daily()
+        except SQLAlchemyError as error:
+            log.error("The watchdog found no database (%s); it tries again", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - one shop's odd answer must not end the watch over all
+            log.error("The watchdog failed (%s); it tries again", type(error).__name__)
 
 
 def sweep_once(services: Services) -> None:
@@ -116,29 +127,36 @@ class _Child:
     environment: dict[str, str]
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
-    starts: int = field(default=0)
+    early_deaths: int = 0
+    start_again_at: float | None = None
 
 
 class Supervisor:
     """Starts children, starts those that die again, and ends all of them when told to.
 
-    Children get SIGTERM from us alone (Ctrl-C in a terminal reaches only us), and the kernel ends them when we are
-    killed. The first ones added are stopped last.
+    One that ran well is started again at once; one that dies early waits, twice as long each time, at most
+    longest_pause_s seconds. Children get SIGTERM from us alone (Ctrl-C in a terminal reaches only us), and the kernel
+    ends them when we are killed. The first ones added are stopped last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest_pause_s: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._children: list[_Child] = []
         self._stop = threading.Event()
+        self._longest_pause_s, self._clock = longest_pause_s, clock
 
     def add(self, name: str, command: Sequence[str], environment: dict[str, str] | None = None) -> None:
         """Start a child and keep it running."""
         child = _Child(name, command, {**os.environ, **(environment or {})})
         self._children.append(child)
-        _start(child)
+        self._start(child)
 
     def pids(self) -> dict[str, int]:
         """Return the process id of each running child."""
         return {child.name: child.process.pid for child in self._children if child.process is not None}
+
+    def is_running(self, name: str) -> bool:
+        """Tell whether a child lives."""
+        return any(c.name == name and c.process is not None and c.process.poll() is None for c in self._children)
 
     @property
     def stopping(self) -> bool:
@@ -153,8 +171,7 @@ class Supervisor:
         """Keep children alive until a stop is requested, then end them."""
         try:
             while not self._stop.wait(0.2):
-                for child in self._children:
-                    self._revive(child)
+                self.revive_all()
         finally:
             self.stop()
 
@@ -173,12 +190,32 @@ class Supervisor:
                 process.kill()
                 process.wait()
 
+    def revive_all(self) -> None:
+        """Start children again that died and whose pause is over."""
+        for child in self._children:
+            self._revive(child)
+
     def _revive(self, child: _Child) -> None:
         if child.process is None or child.process.poll() is None:
             return
-        if time.monotonic() - child.started_at < RESTART_PAUSE_S:
-            return
-        log.warning("%s ended with %s; it is started again", child.name, child.process.returncode)
+        now = self._clock()
+        if child.start_again_at is None:
+            pause = self._pause_after_death(child, now - child.started_at)
+            child.start_again_at = now + pause
+            log.warning("%s ended with %s; it is started again in %g s", child.name, child.process.returncode, pause)
+        if now >= child.start_again_at:
+            self._start(child)
+
+    def _pause_after_death(self, child: _Child, ran_s: float) -> float:
+        """Return for how long, in seconds, a child that ran so long is not started again."""
+        if ran_s >= RAN_WELL_S:
+            child.early_deaths = 0
+            return 0.0
+        child.early_deaths += 1
+        return float(min(RESTART_PAUSE_S * 2 ** min(child.early_deaths - 1, 30), self._longest_pause_s))
+
+    def _start(self, child: _Child) -> None:
+        child.started_at, child.start_again_at = self._clock(), None
         _start(child)
 
 
@@ -188,8 +225,6 @@ def own_command(*arguments: str) -> list[str]:
 
 
 def _start(child: _Child) -> None:
-    child.started_at = time.monotonic()
-    child.starts += 1
     child.process = subprocess.Popen(  # noqa: S603 - our own commands
         child.command,
         env=child.environment,

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from environs import EnvValidationError, FileAwareEnv
 from marshmallow import ValidationError
-from marshmallow.validate import Length, OneOf, Range
+from marshmallow.validate import Length, OneOf, Range, Regexp
 
 from plugin.errors import ConfigurationError
 
@@ -40,8 +40,10 @@ class Settings:
     retry_base_s: float = 10.0
     sweep_interval_s: float = 15.0
     fallback_after_s: float = 1800.0
+    watch_interval_s: float = 3600.0
     engage_rate: int = 50
     lease_s: float = 120.0
+    longest_restart_pause_s: float = 60.0
     max_body_bytes: int = 5 * 1024 * 1024
     delivery_threads: int = 16
     web_threads: int = 16
@@ -49,6 +51,8 @@ class Settings:
     metrics_token: str | None = field(default=None, repr=False)
     shopify_client_id: str | None = None
     shopify_client_secret: str | None = field(default=None, repr=False)
+    shopify_api_version: str = "2026-07"
+    shopify_webhooks: str = "app"
     log_level: str = "INFO"
 
     @property
@@ -89,10 +93,12 @@ def load_settings(*, port: int = DEFAULT_PORT, shared_services: bool = False) ->
         "retry_base_s": env.float("RETRY_BASE_S", 10.0, validate=positive),
         "sweep_interval_s": env.float("SWEEP_INTERVAL_S", 15.0, validate=positive),
         "fallback_after_s": env.float("FALLBACK_AFTER_S", 1800.0, validate=positive),
+        "watch_interval_s": env.float("WATCH_INTERVAL_S", 3600.0, validate=positive),
         "engage_rate": env.int(
             "ENGAGE_RATE", 50, validate=Range(min=1, max=200, error="must be 1 to 200 requests a second")
         ),
         "lease_s": env.float("LEASE_S", 120.0, validate=Range(min=5, max=3600, error="must be 5 to 3600 seconds")),
+        "longest_restart_pause_s": env.float("LONGEST_RESTART_PAUSE_S", 60.0, validate=positive),
         "max_body_bytes": env.int("MAX_BODY_BYTES", 5 * 1024 * 1024, validate=Range(min=1024, max=64 * 1024 * 1024)),
         "delivery_threads": env.int("DELIVERY_THREADS", 16, validate=Range(min=1, max=64)),
         "web_threads": env.int("WEB_THREADS", 16, validate=Range(min=1, max=128)),
@@ -102,6 +108,12 @@ def load_settings(*, port: int = DEFAULT_PORT, shared_services: bool = False) ->
         ),
         "shopify_client_id": env.str("SHOPIFY_CLIENT_ID", None),
         "shopify_client_secret": env.str("SHOPIFY_CLIENT_SECRET", None),
+        "shopify_api_version": env.str(
+            "SHOPIFY_API_VERSION",
+            "2026-07",
+            validate=Regexp(r"20\d\d-(01|04|07|10)\Z", error="must be a quarter such as 2026-07"),
+        ),
+        "shopify_webhooks": env.str("SHOPIFY_WEBHOOKS", "app", validate=OneOf(["app", "shop"])),
         "log_level": env.str("LOG_LEVEL", "INFO", validate=OneOf(["DEBUG", "INFO", "WARNING", "ERROR"])),
     }
     faults = _environment_faults(env)

@@ -1,6 +1,7 @@
 """Fixtures that all tests share. Databases are real: SQLite always, PostgreSQL where TEST_POSTGRESQL_URL is set."""
 
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,9 +44,24 @@ def postgresql_database() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
-    """The database that all tests of one process share, each emptying it first."""
+    """The migrated database that all tests of one process share, each emptying it first."""
     with postgresql_database() as url:
+        _migrate(url)
         yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty, migrated file, which each test copies: running all migrations takes longer than most tests."""
+    path = tmp_path_factory.mktemp("migrated") / "plugin.sqlite"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+def _migrate(url: str) -> None:
+    database = Database(url)
+    database.migrate()
+    database.close()
 
 
 @pytest.fixture(scope="session")
@@ -59,11 +75,10 @@ def postgresql_url_of_a_plugin() -> Iterator[str]:
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty, migrated database, of each kind in turn."""
     if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "plugin.sqlite")
         made = Database(f"sqlite:///{tmp_path / 'plugin.sqlite'}")
-        made.migrate()
     else:
         made = Database(request.getfixturevalue("postgresql_url"))
-        made.migrate()
         tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
         with made.transaction() as session:
             session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))

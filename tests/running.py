@@ -1,6 +1,7 @@
 """A running plugin for tests: real processes, real HTTP."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -8,12 +9,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import requests
+from click.testing import CliRunner
+
+from plugin.cli import main
+from plugin.store.db import Database
+from plugin.store.inbox_desk import InboxDesk
 
 START_S = 60.0
+#: What a plugin of a test must not take over from the machine's environment.
+OF_THE_MACHINE = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY")
 
 
 class RunningPlugin:
@@ -22,11 +32,7 @@ class RunningPlugin:
     def __init__(self, state_dir: Path, environment: dict[str, str], port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.environment = {
-            **{
-                name: value
-                for name, value in os.environ.items()
-                if name not in {"DATABASE_URL", "REDIS_URL", "SECRET_KEY"}
-            },
+            **{name: value for name, value in os.environ.items() if name not in OF_THE_MACHINE},
             "STATE_DIR": str(state_dir),
             "RETRY_BASE_S": "0.3",
             "SWEEP_INTERVAL_S": "1",
@@ -44,19 +50,37 @@ class RunningPlugin:
             )
 
     def command(self, *arguments: str) -> Any:
-        done = subprocess.run(
-            [sys.executable, "-m", "plugin.cli", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        """Run a command of `engage-plugin` in this process: starting one takes longer than most of them run."""
+        handlers, level = logging.root.handlers[:], logging.root.level
+        environment = {**dict.fromkeys(OF_THE_MACHINE), **self.environment}
+        try:
+            done = CliRunner().invoke(main, list(arguments), env=environment, catch_exceptions=False)
+        finally:
+            logging.root.handlers[:] = handlers
+            logging.root.setLevel(level)
+        assert done.exit_code == 0, done.output
         return json.loads(done.stdout) if done.stdout.lstrip().startswith(("{", "[")) else done.stdout
 
+    def command_of_its_own(self, *arguments: str) -> str:
+        """Run a command as an operator does, in a process of its own."""
+        command = [sys.executable, "-m", "plugin.cli", *arguments]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    @cached_property
+    def database(self) -> Database:
+        """The plugin's database, to look at while it runs."""
+        state_dir = self.environment["STATE_DIR"]
+        return Database(self.environment.get("DATABASE_URL") or f"sqlite:///{state_dir}/engage-plugin.sqlite")
+
     def status(self) -> dict[str, int]:
-        counts: dict[str, int] = self.command("status", "--json")
-        return counts
+        """Count the events in each state."""
+        return InboxDesk(self.database).status()
+
+    def event(self, event_id: int) -> dict[str, Any]:
+        """Return one event."""
+        return asdict(InboxDesk(self.database).show(event_id)[0])
 
     def wait_until_ready(self) -> None:
         def ready() -> bool:
@@ -69,6 +93,7 @@ class RunningPlugin:
         wait_for(ready, START_S, "the plugin did not start")
 
     def stop(self) -> int:
+        self.database.close()
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 

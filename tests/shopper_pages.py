@@ -1,5 +1,6 @@
 """My Pages over a real database and real HTTP to the sandbox."""
 
+import json
 import re
 import secrets
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from plugin.engage.flights import Flights
 from plugin.engage.gate import GateRules, Gates
 from plugin.engage.kept import KeptAnswers
 from plugin.engage.transport import EngageAccount, Transport
+from plugin.platforms.base import Delivery
 from plugin.sandbox.testing import RunningSandbox
 from plugin.store.contacts import Contacts, Link
 from plugin.store.db import Database
@@ -33,6 +35,7 @@ from plugin.store.tokens import UsedTokens
 from plugin.store.vault import Vault
 from webhooks.context import Stores
 from webhooks.delivery import Courier
+from webhooks.receive import new_event
 
 
 @cache
@@ -59,7 +62,13 @@ class Pages:
     """Shops, shoppers and a browser."""
 
     def __init__(
-        self, folder: Path, sandbox: RunningSandbox, *, secure: bool = False, kept: KeptAnswers | None = None
+        self,
+        folder: Path,
+        sandbox: RunningSandbox,
+        *,
+        secure: bool = False,
+        kept: KeptAnswers | None = None,
+        public_url: str = "http://127.0.0.1:8000",
     ) -> None:
         self.sandbox, self.clock = sandbox, Clock()
         (folder / "plugin.sqlite").write_bytes(_migrated())
@@ -94,7 +103,7 @@ class Pages:
                     secure=secure,
                     clock=self.clock,
                     wake=self.woken.append,
-                    public_url="https://plugin.example" if secure else "http://127.0.0.1:8000",
+                    public_url="https://plugin.example" if secure else public_url,
                     memory=self.memory,
                 )
             )
@@ -104,10 +113,11 @@ class Pages:
     def client_of(self, shop: RegisteredShop) -> EngageClient:
         return EngageClient(EngageAccount(shop.engage_url, shop.engage_key, shop.name, shop.platform), self.plain)
 
-    def add_shop(self, name: str, **settings: str) -> RegisteredShop:
-        new = NewShop(
-            name, "standard", self.sandbox.url, f"key-{name}", "whsec_" + "A" * 40, {"store": "web", **settings}
-        )
+    def add_shop(
+        self, name: str, *, platform: str = "standard", shop_domain: str | None = None, **settings: str
+    ) -> RegisteredShop:
+        wanted = {"store": "web", **settings}
+        new = NewShop(name, platform, self.sandbox.url, f"key-{name}", "whsec_" + "A" * 40, wanted, shop_domain)
         return self.shops.add(new, self.clock())
 
     def browser(self) -> FlaskClient:
@@ -188,6 +198,13 @@ class Pages:
     def forget_built(self) -> None:
         """Forget pages that were built a moment ago, as after their time."""
         self.memory._pages.clear()
+
+    def event(self, platform: Any, shop: RegisteredShop, kind: str, **data: Any) -> int:
+        """Put an event of the shop into the inbox, as its webhook would."""
+        body = json.dumps({"type": kind, "timestamp": self.clock().isoformat(), "data": data}).encode()
+        stores, delivery = self.courier.stores, Delivery(kind, secrets.token_hex(8))
+        new = new_event(stores.inbox, self.vault, shop, platform, delivery, body, self.clock())
+        return stores.inbox.accept(new).event_id
 
     def work(self) -> list[str]:
         """Do what workers do, until nothing is due."""

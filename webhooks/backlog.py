@@ -13,24 +13,22 @@ from datetime import datetime, timedelta
 from sqlalchemy.exc import IntegrityError
 
 from plugin.engage.client import EngageClient
-from plugin.engage.models import BatchStatus, ContactWrite
+from plugin.engage.models import ContactWrite
 from plugin.engage.operations import Lane
 from plugin.errors import EngageError, PayloadError, TransientError
 from plugin.events import CustomerUpdated
 from plugin.platforms.base import Delivery
-from plugin.platforms.registry import PLATFORMS
+from plugin.platforms.registry import normalise
 from plugin.store.bulk_inbox import ONE_BY_ONE, BulkInbox, Change, KnownContact, Taken
 from plugin.store.contacts import Sent
 from plugin.store.shops import RegisteredShop
+from webhooks.batches import MOST, PATIENCE_S, refused_rows, wait_for_batch
+from webhooks.collected import with_collected_consents
 from webhooks.contact_fields import attributes_of, edited_after
 from webhooks.context import Stores
 
 log = logging.getLogger(__name__)
 
-MOST = 4000
-POLL_S = (0.1, 0.2, 0.5, 1.0, 2.0)
-#: How long, in seconds, a batch may take before its rows are sent one by one: patching twice changes nothing.
-PATIENCE_S = 600.0
 #: One call of a batch saves thousands of single ones, which would otherwise take every slot of the rate.
 BATCH_LANE = Lane.RECEIPT
 
@@ -65,7 +63,8 @@ class Backlog:
         return sum(self._run(shop) for shop in self.stores.shops.all() if shop.stopped_reason is None)
 
     def _run(self, shop: RegisteredShop) -> int:
-        worth = shop.settings.bulk_from
+        # a field that may hold a consent is compared with what it said before, customer by customer
+        worth = 0 if shop.settings.consent_fields else shop.settings.bulk_from
         if not worth or self.inbox.waiting(shop, self.clock(), worth) < worth:
             return 0
         with self._alone(shop) as alone:
@@ -97,7 +96,7 @@ class Backlog:
         keys = [key for one in group for key in one.keys]
         try:
             batch_id = client.bulk_patch_contacts(rows, contact_type=contact_type)
-            status = self._wait(client, batch_id, taken)
+            status = wait_for_batch(client, batch_id, self.pause, self._prolonging(taken))
         except TransientError as error:
             at = self.clock() + (error.retry_after or timedelta(seconds=self.retry_base_s))
             self.inbox.give_back(taken, keys, at, str(error), "bulk", counts=False)
@@ -105,7 +104,7 @@ class Backlog:
         except EngageError as error:  # this tenant's bulk API does not take them
             self.inbox.give_back(taken, keys, self.clock(), str(error), ONE_BY_ONE, counts=False)
             return 0
-        refused = _refused(status, group)
+        refused = refused_rows(status, [one.contact.contact_id for one in group])
         if refused:
             back = [key for one in group if one.contact.contact_id in refused for key in one.keys]
             reason = "The bulk API refused it; it is sent by itself."
@@ -125,23 +124,18 @@ class Backlog:
             self.inbox.deliver(shop, taken, keys, sent, self.clock(), outcome)
         return sum(len(taken.changes[key]) for key in keys)
 
-    def _wait(self, client: EngageClient, batch_id: str, taken: Taken) -> BatchStatus:
-        """Wait for the end of a batch. Raises TransientError when it does not end in time."""
-        waited = since_prolonged = 0.0
-        for number in range(10**6):
-            status = client.get_bulk_status(batch_id)
-            if status.finished:
-                return status
-            pause = POLL_S[min(number, len(POLL_S) - 1)]
-            waited, since_prolonged = waited + pause, since_prolonged + pause
-            if waited > PATIENCE_S:
-                break
-            if since_prolonged > self.lease.total_seconds() / 4:
+    def _prolonging(self, taken: Taken) -> Callable[[float], None]:
+        """Return what prolongs the leases of a batch that takes long."""
+        passed = 0.0
+
+        def prolong(seconds: float) -> None:
+            nonlocal passed
+            passed += seconds
+            if passed > self.lease.total_seconds() / 4:
                 self.inbox.prolong(taken, self.clock(), self.lease)
-                since_prolonged = 0.0
-            if self.pause(pause):
-                raise TransientError("This worker stops; another one sends the changes again.", operation="bulk")
-        return BatchStatus(finished=None)
+                passed = 0.0
+
+        return prolong
 
     def _merge(self, shop: RegisteredShop, taken: Taken) -> tuple[list[_Merged], list[_Merged]]:
         """Merge changes per contact; returns those with something new and those without. The rest goes singly."""
@@ -196,7 +190,8 @@ def _update_of(shop: RegisteredShop, change: Change) -> CustomerUpdated | None:
     """Map a change; None for one that is more, or something else, than a customer's new data."""
     delivery = Delivery(topic=change.topic, meta=change.meta)
     try:
-        events = PLATFORMS[shop.platform].normalise(delivery, change.body, change.received_at).events
+        mapped = normalise(change.platform, delivery, change.body, change.received_at)
+        events = with_collected_consents(mapped, shop.settings.consent_fields, change.received_at).events
     except PayloadError:
         return None
     if len(events) != 1 or not isinstance(events[0], CustomerUpdated):
@@ -205,20 +200,3 @@ def _update_of(shop: RegisteredShop, change: Change) -> CustomerUpdated | None:
     if event.consents or event.customer.customer_id is None:
         return None
     return event
-
-
-def _refused(status: BatchStatus, group: list[_Merged]) -> set[str]:
-    """Return the contact ids of refused rows; all of them where the status does not tell clearly."""
-    everybody = {one.contact.contact_id for one in group}
-    failed = (status.text or "").strip().lower() in {"failed", "completedwitherrors"}
-    if not status.finished or (failed and not status.refused):
-        return everybody
-    refused = set()
-    for which, _ in status.refused:
-        if which in everybody:
-            refused.add(which)
-        elif which.isdigit() and int(which) < len(group):
-            refused.add(group[int(which)].contact.contact_id)
-        else:
-            return everybody
-    return refused

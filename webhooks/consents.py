@@ -5,13 +5,15 @@ from datetime import datetime
 
 from plugin.engage.models import Consent, ContactWrite
 from plugin.events import Channel, ConsentChange
-from webhooks.context import Context
+from webhooks.context import Context, Origin
 
 PREFERENCES = {Channel.EMAIL: "acceptsEmail", Channel.SMS: "acceptsSms", Channel.POSTAL: "acceptsPostal"}
 
 
 def send_consents(context: Context, contact_id: str, changes: Iterable[ConsentChange], at: datetime) -> bool:
     """Send answers that are newer than what is known, and add them to the ledger; False when there are none."""
+    if context.origin is not Origin.WEBHOOK:  # no sync and no history raises a consent
+        changes = [change for change in changes if not change.value]
     changes = sorted(changes, key=lambda change: (change.at or at, not change.value))
     if not changes:
         return False

@@ -66,15 +66,12 @@ def patch_what_is_new(
     only_missing: attributes that are sent only if none was sent before.
     """
     _, before = context.stores.contacts.state(context.shop, contact_id)
-    changed, confirmed = {}, {}
-    for name, value in attributes.items():
-        sent = before.get(name)
-        if (sent is not None and (sent.at > at or name in only_missing)) or edited_after(before, name, at):
-            continue
-        if sent is not None and sent.digest == context.digest(value):
-            confirmed[name] = value
-        else:
-            changed[name] = value
+    changed, confirmed = what_is_new(before, attributes, at, context.digest, only_missing)
+    if changed and context.recall("filed"):
+        held = context.client.get_contact(contact_id).attributes  # the file may have brought it
+        arrived = {name: value for name, value in changed.items() if str(held.get(name)) == str(value)}
+        remember_attributes(context, contact_id, arrived, at)
+        changed = {name: value for name, value in changed.items() if name not in arrived}
     if not changed:
         if any(before[name].at < at for name in confirmed):
             remember_attributes(context, contact_id, confirmed, at, shown=False)
@@ -84,6 +81,26 @@ def patch_what_is_new(
     )
     remember_attributes(context, contact_id, {**confirmed, **sent_write.attributes}, at)
     return True
+
+
+def what_is_new(
+    before: Mapping[str, Sent],
+    attributes: Mapping[str, object],
+    at: datetime,
+    digest: Callable[[object], str],
+    only_missing: frozenset[str] = frozenset(),
+) -> tuple[dict[str, object], dict[str, object]]:
+    """Return the attributes that differ from what was last sent and are not older, and those that are confirmed."""
+    changed, confirmed = {}, {}
+    for name, value in attributes.items():
+        sent = before.get(name)
+        if (sent is not None and (sent.at > at or name in only_missing)) or edited_after(before, name, at):
+            continue
+        if sent is not None and sent.digest == digest(value):
+            confirmed[name] = value
+        else:
+            changed[name] = value
+    return changed, confirmed
 
 
 def edited_after(sent: Mapping[str, Sent], name: str, at: datetime) -> bool:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, Self
 
 from plugin.engage.client import EngageClient
@@ -11,9 +12,11 @@ from plugin.engage.transport import CallRecord
 from plugin.store.contacts import Contacts
 from plugin.store.db import Database
 from plugin.store.erasure import Erasures
+from plugin.store.fallback_inbox import FallbackInbox
 from plugin.store.inbox import AttemptEntry, Inbox, Write
 from plugin.store.orders import Orders
 from plugin.store.redemptions import Redemptions
+from plugin.store.shop_erasure import ShopErasures
 from plugin.store.shops import RegisteredShop, Shops
 from plugin.store.turns import Claimed
 from plugin.store.vault import Vault
@@ -31,6 +34,8 @@ class Stores:
     orders: Orders
     redemptions: Redemptions
     erasures: Erasures
+    fallback_inbox: FallbackInbox
+    shop_erasures: ShopErasures
     vault: Vault
 
     @classmethod
@@ -43,8 +48,28 @@ class Stores:
             orders=Orders(database),
             redemptions=Redemptions(database),
             erasures=Erasures(database),
+            fallback_inbox=FallbackInbox(database),
+            shop_erasures=ShopErasures(database),
             vault=vault,
         )
+
+
+class Origin(StrEnum):
+    """Where an event comes from, kept in its row's meta under ORIGIN.
+
+    Only the shop's own webhook may raise a consent: what is found later says what the shop holds, not what the shopper
+    said just now. History (BACKFILL) tells of the past: it redeems nothing and changes no newer data.
+    """
+
+    WEBHOOK = "webhook"
+    POLL = "poll"
+    RECONCILE = "reconcile"
+    BACKFILL = "backfill"
+
+
+ORIGIN = "origin"
+#: In meta: Engage does not have the receipt although it was sent; send it again under the same id.
+AGAIN = "again"
 
 
 @dataclass(slots=True)
@@ -64,6 +89,11 @@ class Context:
     writes: list[Write] = field(default_factory=list)
     part: str = ""
     forget_kept: Callable[[str], bool] = lambda _contact_id: True
+
+    @property
+    def origin(self) -> Origin:
+        """Where the event comes from: the shop's own webhook, or a later look at the shop."""
+        return Origin(self.claimed.meta.get(ORIGIN, Origin.WEBHOOK))
 
     def now(self) -> datetime:
         """Return the present time, aware UTC."""

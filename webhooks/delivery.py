@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from time import monotonic
 
 from plugin.engage.client import EngageClient
+from plugin.engage.operations import Lane
 from plugin.engage.retry import GiveUp, RetryPolicy
 from plugin.errors import (
     ConfigurationError,
@@ -17,17 +18,20 @@ from plugin.errors import (
     NotYetError,
     ParkedError,
     PayloadError,
+    SpooledError,
     TransientError,
     UnauthorisedError,
+    WaitsForFileError,
 )
 from plugin.events import CONTACT_KINDS, Kind
-from plugin.platforms.base import Delivery
-from plugin.platforms.registry import normalise
+from plugin.platforms.registry import PLATFORMS, normalise
 from plugin.store.models import State
 from plugin.store.shops import RegisteredShop
 from plugin.store.turns import Claimed
-from webhooks.context import Context, Stores, error_code
+from webhooks.collected import with_collected_consents
+from webhooks.context import Context, Origin, Stores, error_code
 from webhooks.handlers import HANDLERS
+from webhooks.supplement import supplemented
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +46,7 @@ class Courier:
 
     client_of: gives a shop's Engage client. open_time: how long the breaker of a shop's key was open in all.
     count: told (shop, outcome) of each try. forget_kept: deletes what My Pages keep of a contact, see Context.
+    ask_shop: whether what a webhook leaves out is read from the shop.
     """
 
     stores: Stores
@@ -53,6 +58,7 @@ class Courier:
     spread: Callable[[], float]
     count: Callable[[str, str], None]
     forget_kept: Callable[[RegisteredShop, str], bool] = lambda _shop, _contact_id: True
+    ask_shop: bool = True
 
     def claim(self, most: int = 1, *, live_first: bool = True) -> list[Claimed]:
         """Take up to `most` due events of different customers."""
@@ -86,7 +92,8 @@ class Courier:
     def attempt(self, claimed: Claimed, shop: RegisteredShop) -> str:
         """Try one claimed event, store what became of it and return that. Raises LeaseLostError."""
         context = Context(claimed, shop, self.client_of(shop), self.stores, self.clock, self.lease)
-        context.client = context.client.with_options(observer=context.observe)
+        lane = Lane.BACKFILL if context.origin is Origin.BACKFILL else None
+        context.client = context.client.with_options(observer=context.observe, lane=lane)
         context.forget_kept = lambda contact_id: self.forget_kept(shop, contact_id)
         try:
             return self._handle(context)
@@ -94,6 +101,8 @@ class Courier:
             raise
         except NotForUsError as error:
             return self._finish(context, State.IGNORED, error, "not_for_us")
+        except SpooledError as error:
+            return self._finish(context, State.SPOOLED, error, "in_file")
         except PayloadError as error:
             return self._finish(context, State.PARKED, error, f"payload:{error.field or 'body'}")
         except ParkedError as error:
@@ -127,8 +136,9 @@ class Courier:
 
     def _handle(self, context: Context) -> str:
         claimed = context.claimed
-        delivery = Delivery(topic=claimed.topic, meta=claimed.meta)
+        delivery = supplemented(context, PLATFORMS[claimed.platform], ask=self.ask_shop)
         mapped = normalise(claimed.platform, delivery, claimed.body, claimed.received_at)
+        mapped = with_collected_consents(mapped, context.shop.settings.consent_fields, claimed.received_at)
         if claimed.attempts == 1 and mapped.events:
             context.note("mapped", ", ".join(type(event).__name__ for event in mapped.events))
         for remark in mapped.notes:
@@ -150,7 +160,9 @@ class Courier:
         settings = context.shop.settings
         not_yet = isinstance(error, NotYetError)
         give_up_after = (
-            timedelta(seconds=settings.order_wait_s) if not_yet else timedelta(hours=settings.give_up_after_h)
+            timedelta(seconds=settings.order_wait_s)
+            if not_yet and not isinstance(error, WaitsForFileError)
+            else timedelta(hours=settings.give_up_after_h)
         )
         policy = RetryPolicy(self.retry_base_s, give_up_after, self.spread)
         open_before = timedelta(seconds=context.claimed.progress.setdefault("breaker_open_s", self._open_s(context)))

@@ -146,8 +146,11 @@ class _Redemption:
         """Ask whether a call whose answer is not known did its work, before it is repeated (facts 1.2)."""
         context, target = self.context, self.target
         item = self._look()
+        # a file is imported when Engage does it, long after it was written
+        until = context.now() if context.recall(f"filed:{target.kind}:{target.id}") else None
         if item is not None and item.redeemed:
-            return self._done() if _may_be_ours(row, item.redeemed_on) else self._elsewhere(_on(item.redeemed_on))
+            ours = _may_be_ours(row, item.redeemed_on, until)
+            return self._done() if ours else self._elsewhere(_on(item.redeemed_on))
         redemptions, shop, now = context.stores.redemptions, context.shop, context.now()
         context.later(lambda session: redemptions.write(session, shop, target.kind, target.id, called_at=now))
         context.save()

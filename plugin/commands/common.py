@@ -4,22 +4,19 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import click
 from redis import RedisError
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.app import Services
 from plugin.embedded_redis import EmbeddedRedis
 from plugin.errors import ConfigurationError, PluginError
 from plugin.logs import set_up
-from plugin.metrics import share_figures
 from plugin.settings import DEFAULT_PORT, load_settings
 
 METRICS_FOLDER = "metrics"
@@ -65,6 +62,8 @@ def make_services(*, port: int = DEFAULT_PORT, shared: bool = False) -> Services
     settings = load_settings(port=port, shared_services=shared)
     set_up(settings.log_level)
     if shared:
+        from plugin.metrics import share_figures
+
         share_figures(settings.state_dir / METRICS_FOLDER)
     redis_url = settings.redis_url or EmbeddedRedis(settings.state_dir).url
     return Services(settings, redis_url)
@@ -91,6 +90,9 @@ def show(value: Any) -> None:
 
 def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     """Print a table, or a line that says there is nothing."""
+    from rich.console import Console
+    from rich.table import Table
+
     if not rows:
         click.echo(f"{title}: none")
         return
@@ -100,6 +102,17 @@ def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     for row in rows:
         made.add_row(*("" if cell is None else str(_plain(cell)) for cell in row))
     Console().print(made)
+
+
+def read_time(text: str | None) -> datetime | None:
+    """Read the time of an option, UTC where it names no zone. Raises BadParameter."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no ISO 8601 time such as 2026-03-05T09:30:00+01:00") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _plain(value: Any) -> Any:

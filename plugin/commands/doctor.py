@@ -15,7 +15,8 @@ from plugin.commands.common import explained, json_option, make_services, show, 
 from plugin.engage.contract.compare import differences, inferred_operations, read_document
 from plugin.engage.operations import Lane
 from plugin.engage.transport import CallRecord
-from plugin.errors import ConfigurationError, EngageError, EngageNotFoundError, PermanentError
+from plugin.errors import ConfigurationError, EngageError, EngageNotFoundError, PermanentError, ShopApiError
+from plugin.platforms.registry import PLATFORMS
 from plugin.store.shops import RegisteredShop
 
 SLOW_S = 2.0
@@ -195,14 +196,40 @@ class ShopChecks:
             "found. `engage-plugin preview EVENT_ID` prints the SKUs that are sent.",
         )
         yield self._asked("links nobody vouches for", self._links)
+        yield from self._watched()
         if not shop.settings.group_currency:
             yield self._line(
                 "group currency",
                 "warning",
                 "Not set, so receipts carry no exchange rate: engage-plugin shops set NAME group_currency=SEK",
             )
+        if shop.settings.fallback:
+            yield self._line("fallback", *self._fallback())
         if not shop.settings.login_url:
             yield self._line("login page", "warning", "Set login_url, so that My Pages leads shoppers to the login.")
+
+    def _watched(self) -> Iterator[Check]:
+        """Tell what the watchdog saw of the shop itself, where its platform has an API."""
+        shop, services = self._shop, self._services
+        api = services.shop_api_of(shop)
+        if api is None:
+            steps = PLATFORMS[shop.platform].install_steps(services.install_desk, shop)
+            if steps:
+                yield self._line(
+                    "installation", "warning", f"Nothing is installed yet: engage-plugin shops install {shop.name}"
+                )
+            return
+        try:
+            api.check()
+            found = [one for one in api.subscriptions(services.watchdog.webhook_url(shop)) if one.problem]
+        except ShopApiError as error:
+            yield self._line("the shop's own API", "fault", str(error))
+            return
+        yield self._line("the shop's own API", "ok")
+        for one in found:
+            yield self._line(f"webhook {one.topic}", "fault", f"{one.problem} Mend it: engage-plugin watch {shop.name}")
+        if not found:
+            yield self._line("webhook subscriptions", "ok")
 
     def _line(self, what: str, result: str, todo: str = "") -> Check:
         return Check(f"{self._shop.name}: {what}", result, todo)
@@ -223,6 +250,18 @@ class ShopChecks:
                 "fault",
                 f"Engage has no store {missing}; a receipt would create it. Mend the setting or make the store.",
             )
+        return "ok", ""
+
+    def _fallback(self) -> tuple[str, str]:
+        settings, access = self._shop.settings, self._shop.file_access
+        if settings.fallback_transfer == "sftp":
+            missing = [name for name in ("fallback_user", "fallback_host_key") if not getattr(settings, name)]
+            missing += [] if access else ["fallback_password or fallback_key"]
+            if missing:
+                return "fault", f"Set {', '.join(missing)}; `engage-plugin fallback check {self._shop.name}` helps."
+        failed = self._services.fallback.files.counts(self._shop).get("failed", 0)
+        if failed:
+            return "warning", f"{failed} files failed: engage-plugin fallback status {self._shop.name}"
         return "ok", ""
 
     def _contact_types(self) -> tuple[str, str]:

@@ -1,13 +1,12 @@
 """engage-plugin status and events: look and act."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from plugin.app import Services
-from plugin.commands.common import explained, json_option, opened, show, table
+from plugin.commands.common import explained, json_option, opened, read_time, show, table
 from plugin.errors import ConflictError
 from plugin.store.inbox_desk import EventFilter
 from plugin.store.models import State
@@ -71,8 +70,8 @@ def list_events(
         topic=topic,
         ordering_key=f"customer:{customer}" if customer else None,
         error_code=error_code,
-        since=_time(since),
-        until=_time(until),
+        since=read_time(since),
+        until=read_time(until),
     )
     with opened() as services:
         found = services.desk.find(wanted, limit=limit, after_id=after)
@@ -136,7 +135,11 @@ def retry(
         ids = list(event_ids)
         if error_code or shop or since or until:
             wanted = EventFilter(
-                state=State.PARKED.value, error_code=error_code, shop=shop, since=_time(since), until=_time(until)
+                state=State.PARKED.value,
+                error_code=error_code,
+                shop=shop,
+                since=read_time(since),
+                until=read_time(until),
             )
             ids += [row.id for row in services.desk.find(wanted, limit=RETRY_LIMIT)]
         if not ids:
@@ -184,13 +187,3 @@ def discard(event_id: int, why: str) -> None:
     with opened() as services:
         services.desk.discard(event_id, why, services.clock())
         click.echo(f"event {event_id} is discarded")
-
-
-def _time(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is no ISO 8601 time such as 2026-03-05T09:30:00+01:00") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)

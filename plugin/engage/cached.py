@@ -9,8 +9,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -315,13 +314,9 @@ class CachedEngage:
         now = datetime.now(UTC)
         return Cached(value, scope.fetched_at or now, scope.fresh_until or now, scope.stale)
 
-    @contextmanager
-    def closing(self) -> Iterator["CachedEngage"]:
-        """Close the cache at the end of the block."""
-        try:
-            yield self
-        finally:
-            self.transport.close()
+    def close(self) -> None:
+        """Close connections and the cache."""
+        self.transport.close()
 
 
 def contact_prefix(shop: str, tenant: str, contact_id: str) -> str:

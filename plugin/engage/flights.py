@@ -65,6 +65,9 @@ class Flights(Generic[T]):
             flight.done.set()
 
     def _fetch_alone(self, key: str, fetch: Callable[[], T], look: Callable[[], T | None], patience_s: float) -> T:
+        found = look()  # it may have come between the caller's own look and now
+        if found is not None:
+            return found
         if self._redis is None:
             return fetch()
         name, token, until = _PREFIX + key, secrets.token_hex(8), time.monotonic() + patience_s

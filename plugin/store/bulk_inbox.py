@@ -29,6 +29,7 @@ class Change:
     """A waiting profile change. leads: it holds the lease of its customer; the others end with it."""
 
     id: int
+    platform: str
     topic: str
     meta: Mapping[str, str]
     body: bytes
@@ -94,6 +95,7 @@ class BulkInbox:
             changes.setdefault(row.ordering_key, []).append(
                 Change(
                     row.id,
+                    row.platform,
                     row.topic,
                     row.meta,
                     row.body or b"",
@@ -167,6 +169,11 @@ class BulkInbox:
                 ]
                 session.connection().execute(insert(DeliveryAttempt), lines)
                 _release(session, shop, chunk, now)
+
+    def remember_sent(self, shop: RegisteredShop, sent: Mapping[str, Mapping[str, Sent]], now: datetime) -> None:
+        """Store what Engage now knows of contacts, by contact id, and let their cached pages be forgotten."""
+        with self._database.transaction() as session:
+            self._write_sent(session, shop, sent, now)
 
     def give_back(
         self, taken: Taken, keys: Sequence[str], at: datetime, error: str, code: str, *, counts: bool
@@ -279,7 +286,7 @@ def _taken(token: str) -> Select[Any]:
         ~interrupted,
     )
     columns = (
-        InboxEvent.id, InboxEvent.topic, InboxEvent.meta, InboxEvent.body, InboxEvent.ordering_key,
+        InboxEvent.id, InboxEvent.platform, InboxEvent.topic, InboxEvent.meta, InboxEvent.body, InboxEvent.ordering_key,
         InboxEvent.occurred_at, InboxEvent.received_at, InboxEvent.lease_token,
     )  # fmt: skip
     leased = and_(is_in(State.LEASED), InboxEvent.lease_token == token)

@@ -238,6 +238,12 @@ class Contacts:
             )
             return token if taken == token else None
 
+    def prolong_lease(self, name: str, token: str, now: datetime, length: timedelta) -> bool:
+        """Hold a named lease for longer; False when it was lost."""
+        this = update(NamedLease).where(NamedLease.name == name, NamedLease.token == token)
+        with self._database.transaction() as session:
+            return changed_rows(session.execute(this.values(expires_at=now + length))) == 1
+
     def give_lease_back(self, name: str, token: str) -> None:
         """Give a named lease back; one that was lost meanwhile stays with its new holder."""
         with self._database.transaction() as session:

@@ -62,6 +62,7 @@ class Shop(Base):
     webhook_secrets_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
     shopper_secret_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
     credentials_encrypted: Mapped[bytes | None] = mapped_column(LargeBinary)
+    file_access_encrypted: Mapped[bytes | None] = mapped_column(LargeBinary)
     settings: Mapped[dict[str, Any]] = mapped_column()
     stopped_reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column()
@@ -421,6 +422,72 @@ class NamedLease(Base):
     expires_at: Mapped[datetime] = mapped_column()
 
 
+class ShopWatch(Base):
+    """What the watchdog last saw of a shop: its webhook subscriptions, and up to when missed changes were looked for.
+
+    problems: what is wrong at the shop, a line each. error: why the last look failed; None when it worked.
+    """
+
+    __tablename__ = "shop_watches"
+
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"), primary_key=True, autoincrement=False)
+    polled_until: Mapped[datetime | None] = mapped_column()
+    checked_at: Mapped[datetime | None] = mapped_column()
+    problems: Mapped[list[Any]] = mapped_column()
+    error: Mapped[str | None] = mapped_column(Text)
+
+
+class BackfillRun(Base):
+    """One run of the shop's history into Engage: where it is, and what became of what it read so far.
+
+    what: customers or orders. source: api, or the name of a file. options: the choices that a resumed run keeps.
+    counts: read, and what became of it, by name. state: running, paused or finished.
+    """
+
+    __tablename__ = "backfill_runs"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
+    what: Mapped[str] = mapped_column(String(16))
+    source: Mapped[str] = mapped_column(String(255))
+    since: Mapped[datetime | None] = mapped_column()
+    until: Mapped[datetime | None] = mapped_column()
+    options: Mapped[dict[str, Any]] = mapped_column()
+    cursor: Mapped[str | None] = mapped_column(Text)
+    counts: Mapped[dict[str, Any]] = mapped_column()
+    state: Mapped[str] = mapped_column(String(16))
+    started_at: Mapped[datetime] = mapped_column()
+    updated_at: Mapped[datetime] = mapped_column()
+
+    __table_args__ = (Index("ix_backfill_shop", "shop_id", "id"),)
+
+
+class BackfillRefusal(Base):
+    """A row of the history that was not sent, and why, without personal data."""
+
+    __tablename__ = "backfill_refusals"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("backfill_runs.id"), primary_key=True)
+    resource_id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    code: Mapped[str] = mapped_column(String(128))
+    reason: Mapped[str] = mapped_column(Text)
+
+
+class Reconciliation(Base):
+    """One comparison of shop, inbox and Engage: how much was compared and what differed, as counts."""
+
+    __tablename__ = "reconciliations"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
+    since: Mapped[datetime] = mapped_column()
+    until: Mapped[datetime] = mapped_column()
+    at: Mapped[datetime] = mapped_column()
+    counts: Mapped[dict[str, Any]] = mapped_column()
+
+    __table_args__ = (Index("ix_reconciliation_shop", "shop_id", "id"),)
+
+
 class Erasure(Base):
     """That a person's data was erased: counts and times, nothing of the person."""
 
@@ -431,3 +498,83 @@ class Erasure(Base):
     event_id: Mapped[int | None] = mapped_column(BigId)
     at: Mapped[datetime] = mapped_column()
     done: Mapped[dict[str, Any]] = mapped_column()
+
+
+class FileState(StrEnum):
+    """Where a file of the fallback is.
+
+    writing: its events are taken out of the inbox, the file is not there yet. renaming: it is about to get its name on
+    the other side, so that a crash leaves its end unknown. sent: it lies there under its name. recalling: it is being
+    taken back out of a folder. taken: the importer, or the merchant, took it. failed: a person must look.
+    """
+
+    WRITING = "writing"
+    WRITTEN = "written"
+    SENDING = "sending"
+    RENAMING = "renaming"
+    SENT = "sent"
+    RECALLING = "recalling"
+    TAKEN = "taken"
+    RECALLED = "recalled"
+    FAILED = "failed"
+
+
+_LIVE_FILE = text("state NOT IN ('taken', 'recalled', 'failed')")
+
+
+class FallbackFile(Base):
+    """A file for the time when Engage stays away, or of a shop's history. A row goes with its whole shop only.
+
+    kind: receipts, contacts, redemptions. origin: inbox or backfill. sequence: the number in its name, used once.
+    reason: why it is in its state. size: bytes; lines: as the importer counts them. temporary: its name on the way.
+    erased: a person in it was erased, so that it must not go out. deleted_at: when the copy here was deleted.
+    """
+
+    __tablename__ = "fallback_files"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
+    kind: Mapped[str] = mapped_column(String(16))
+    origin: Mapped[str] = mapped_column(String(16))
+    sequence: Mapped[int | None] = mapped_column(BigId, unique=True)
+    name: Mapped[str] = mapped_column(String(96), unique=True)
+    state: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    size: Mapped[int | None] = mapped_column(BigId)
+    lines: Mapped[int | None] = mapped_column(Integer)
+    row_count: Mapped[int] = mapped_column(Integer)
+    cleaned: Mapped[int] = mapped_column(Integer, default=0)
+    temporary: Mapped[str | None] = mapped_column(String(128))
+    erased: Mapped[bool] = mapped_column(Boolean, default=False)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    next_attempt_at: Mapped[datetime | None] = mapped_column()
+    created_at: Mapped[datetime] = mapped_column()
+    sent_at: Mapped[datetime | None] = mapped_column()
+    ended_at: Mapped[datetime | None] = mapped_column()
+    deleted_at: Mapped[datetime | None] = mapped_column()
+
+    __table_args__ = (
+        Index("ix_fallback_live", "shop_id", "id", postgresql_where=_LIVE_FILE, sqlite_where=_LIVE_FILE),
+        {"sqlite_autoincrement": True},  # a number is never used again, not even after a shop was erased
+    )
+
+
+class FallbackRow(Base):
+    """Which event is in which file. key: what may be in one file only (a receipt's id, an assignment's ...).
+
+    rest: whether the event still needs the API for more than what is in the file. details: what must be stored when the
+    file is taken (order, refund, contactId).
+    """
+
+    __tablename__ = "fallback_rows"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    file_id: Mapped[int] = mapped_column(ForeignKey("fallback_files.id", ondelete="CASCADE"), index=True)
+    event_id: Mapped[int] = mapped_column(ForeignKey("inbox_events.id"), index=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
+    key: Mapped[str] = mapped_column(String(255))
+    rest: Mapped[bool] = mapped_column(Boolean)
+    details: Mapped[dict[str, Any]] = mapped_column()
+
+    __table_args__ = (UniqueConstraint("shop_id", "key", name="uq_fallback_row_key"),)

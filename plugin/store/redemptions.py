@@ -72,7 +72,22 @@ class Redemptions:
         event_id: int,
         now: datetime,
     ) -> StoredRedemption:
-        """Store that an order uses an assignment and that Engage is called now, unless another order was first.
+        """Do what `write_intent` does in a transaction of its own."""
+        with self._database.transaction() as session:
+            return self.write_intent(session, shop, kind, assignment_id, promotion_id, order_id, event_id, now)
+
+    def write_intent(
+        self,
+        session: Session,
+        shop: RegisteredShop,
+        kind: str,
+        assignment_id: str,
+        promotion_id: str | None,
+        order_id: str,
+        event_id: int,
+        now: datetime,
+    ) -> StoredRedemption:
+        """Store that an order uses an assignment and that Engage is told now, unless another order was first.
 
         Returns whose it is. Gives way: an intent that failed, one that was given back to the shopper after another
         order, and one whose event a person discarded before it was redeemed.
@@ -98,16 +113,15 @@ class Redemptions:
             and_(Redemption.state == RedemptionState.GIVEN_BACK, another),
             and_(Redemption.state == RedemptionState.INTENDED, another, discarded),
         )
-        with self._database.transaction() as session:
-            stored = session.scalar(
-                self._database.insert(Redemption)
-                .values(tenant=shop.tenant, kind=kind, assignment_id=assignment_id, reactivations=0, **values)
-                .on_conflict_do_update(index_elements=["tenant", "kind", "assignment_id"], set_=values, where=gives_way)
-                .returning(Redemption.id)
-            )
-            where = _place(shop, kind, assignment_id)
-            row, name = session.execute(select(Redemption, Shop.name).join(Shop).where(*where)).one()
-            return _stored(row, name, fresh=stored is not None)
+        stored = session.scalar(
+            self._database.insert(Redemption)
+            .values(tenant=shop.tenant, kind=kind, assignment_id=assignment_id, reactivations=0, **values)
+            .on_conflict_do_update(index_elements=["tenant", "kind", "assignment_id"], set_=values, where=gives_way)
+            .returning(Redemption.id)
+        )
+        where = _place(shop, kind, assignment_id)
+        row, name = session.execute(select(Redemption, Shop.name).join(Shop).where(*where)).one()
+        return _stored(row, name, fresh=stored is not None)
 
     def of_order(self, shop: RegisteredShop, order_id: str) -> list[StoredRedemption]:
         """Return what an order used or means to use."""

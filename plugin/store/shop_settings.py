@@ -49,6 +49,7 @@ class ShopSettings:
     checkout_origins: str = ""
     country_stores: Mapping[str, str] = field(default_factory=dict)
     consent_ids: Mapping[str, str] = field(default_factory=dict)
+    consent_fields: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
     receipt_extra: Mapping[str, str] = field(default_factory=dict)
     erase_in_engage: bool = False
@@ -67,6 +68,30 @@ class ShopSettings:
     time_zone: str = "UTC"
     transactions_path: str = "list_transactions"
     frame_ancestors: str = ""
+    fallback: bool = False
+    fallback_transfer: str = "sftp"
+    fallback_host: str = "ftp.voyado.com"
+    fallback_port: int = 22
+    fallback_user: str = ""
+    fallback_host_key: str = ""
+    fallback_base: str = ""
+    fallback_receipts_folder: str = "integration/transactionImport"
+    fallback_contacts_folder: str = ""
+    fallback_redemptions_folder: str = ""
+    fallback_contacts: str = "bulk"
+    fallback_folder: str = ""
+    fallback_receipts_xslt: str = ""
+    fallback_contacts_xslt: str = ""
+    fallback_redemptions_xslt: str = ""
+    fallback_lines: int = 20_000
+    fallback_keep_days: int = 7
+    watch: bool = True
+    repair_webhooks: bool = True
+    poll_missed: bool = True
+    backfill_months: int = 24
+    backfill_new: str = "single"
+    reconcile_daily: bool = False
+    reconcile_sample: int = 20
     signup_url: str = ""
     editable_fields: tuple[str, ...] = EDITABLE_FIELDS
     points: str = "auto"
@@ -186,6 +211,24 @@ def _reactivation_path(text: str) -> str:
     return text
 
 
+def _host_key(text: str) -> str:
+    if text and not re.fullmatch(r"(\S+ )?(ssh-|ecdsa-)\S+ [A-Za-z0-9+/]+=*( .*)?", text):
+        raise ValueError("must be TYPE BASE64 as `engage-plugin fallback check NAME` shows it, or empty")
+    return text
+
+
+def _remote_path(text: str) -> str:
+    if ".." in text.split("/") or any(ord(letter) < 32 for letter in text):
+        raise ValueError("must be a path of folders without ..")
+    return text.rstrip("/")
+
+
+def _local_path(text: str) -> str:
+    if text and not text.startswith("/"):
+        raise ValueError("must be a path that begins with /, or empty")
+    return text
+
+
 def _names(text: str) -> dict[str, str]:
     """Read NAME:VALUE pairs separated by commas, or a JSON object of texts."""
     if text.strip().startswith("{"):
@@ -261,6 +304,11 @@ SETTINGS: Mapping[str, Setting] = {
     "checkout_origins": Setting(_origins, "origins whose pages may ask /api/checkout from a shopper's browser"),
     "country_stores": Setting(_names, "country or channel to store, such as SE:web-se,NO:web-no; else `store` is used"),
     "consent_ids": Setting(_names, "shop consent to Engage consent id, such as newsletter:newsletterConsent"),
+    "consent_fields": Setting(
+        _names,
+        "shop field of a customer that holds a yes or no (metadata.accepts_email in Saleor, a meta_data key in WooCommerce) to "
+        "email, sms, postal or another consent, with the field of its time where it has one: newsletter:email@newsletter_at",
+    ),
     "attributes": Setting(_names, "shop field to Engage attribute, such as customer.size:shoeSize"),
     "receipt_extra": Setting(_names, "shop order field to extraData name on receipts"),
     "erase_in_engage": Setting(_boolean, "whether erasing a customer in the shop deletes the contact in Engage too"),
@@ -293,6 +341,41 @@ SETTINGS: Mapping[str, Setting] = {
         "which of two candidate addresses the tenant answers for purchase history; found out by itself",
     ),
     "frame_ancestors": Setting(_origins, "origins that may show My Pages in a frame"),
+    "fallback": Setting(_boolean, "whether receipts go to Engage as files while its API stays away (yes or no)"),
+    "fallback_transfer": Setting(
+        _one_of("sftp", "folder"), "how files leave: sftp, or folder for merchants who move them themselves"
+    ),
+    "fallback_host": Setting(_handle, "the SFTP server"),
+    "fallback_port": Setting(_whole(1, 65535), "its port"),
+    "fallback_user": Setting(_text, "the user there; also fallback_password= or fallback_key=@FILE, stored encrypted"),
+    "fallback_host_key": Setting(_host_key, "the server's pinned host key; `engage-plugin fallback check` shows it"),
+    "fallback_base": Setting(_remote_path, "folder under which the folders below lie"),
+    "fallback_receipts_folder": Setting(_remote_path, "folder for receipts"),
+    "fallback_contacts_folder": Setting(_remote_path, "folder for contacts; empty keeps such files here"),
+    "fallback_redemptions_folder": Setting(_remote_path, "folder for redemptions; empty keeps such files here"),
+    "fallback_contacts": Setting(
+        _one_of("bulk", "file"), "whether changes of known contacts wait for the bulk API, or go to a file too"
+    ),
+    "fallback_folder": Setting(
+        _local_path, "with fallback_transfer=folder: where files are placed; empty for STATE_DIR/fallback/NAME/outbox"
+    ),
+    "fallback_receipts_xslt": Setting(_local_path, "style sheet (XSLT 1.0) that reshapes receipts files"),
+    "fallback_contacts_xslt": Setting(_local_path, "style sheet that reshapes contacts files"),
+    "fallback_redemptions_xslt": Setting(_local_path, "style sheet that reshapes redemptions files"),
+    "fallback_lines": Setting(_whole(100, 20_000), "number of lines that every file stays below"),
+    "fallback_keep_days": Setting(_whole(0, 365), "days that a file is kept here after it was taken"),
+    "watch": Setting(_boolean, "whether the shop's webhook subscriptions are checked and missed changes looked for"),
+    "repair_webhooks": Setting(
+        _boolean, "whether wrong webhook subscriptions are mended at the shop, or only reported"
+    ),
+    "poll_missed": Setting(_boolean, "whether changes that no webhook told of are fetched from the shop's API"),
+    "backfill_months": Setting(_whole(1, 600), "how old, in months, an order of the history may be to be sent"),
+    "backfill_new": Setting(
+        _one_of("single", "bulk"),
+        "how customers of the history without a contact are created: single, in their store, or bulk, without one",
+    ),
+    "reconcile_daily": Setting(_boolean, "whether shop, inbox and Engage are compared once a day"),
+    "reconcile_sample": Setting(_whole(0, 1000), "how many contacts a reconciliation asks Engage about"),
     "signup_url": Setting(_address, "where a shopper without a contact signs up for the programme"),
     "editable_fields": Setting(
         _list, "attributes and preferences of Engage that shoppers may change on My Pages, by commas; none for nothing"

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from plugin.store.db import Database, run
@@ -15,6 +16,8 @@ from plugin.store.shops import RegisteredShop
 BATCH = 1000
 #: How often an event may lose its worker before a person must look.
 MOST_LOST_LEASES = 10
+#: How far the clocks of machines may be apart.
+CLOCKS_APART = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +31,41 @@ class Swept:
 
 
 class Sweep:
-    """One pass over the inbox. Any number of machines may run it side by side."""
+    """One pass over the inbox. Any number of machines may run it side by side.
 
-    def __init__(self, database: Database) -> None:
+    longest_lease, longest_wait: what is leased or put off for longer was so by a clock that was wrong and is right
+    again; nobody waits for that time to come.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        longest_lease: timedelta = timedelta(hours=1),
+        longest_wait: timedelta = timedelta(hours=6),
+    ) -> None:
         self._database = database
+        self._longest_lease, self._longest_wait = longest_lease + CLOCKS_APART, longest_wait + CLOCKS_APART
 
     def run(self, now: datetime, *, wake_at_most: int = 8) -> Swept:
         """Free lost leases, release waiting events whose way is free, and tell what is due."""
         with self._database.transaction() as session:
-            lost = run(
+            lost = _change(
                 session,
-                update(InboxEvent)
-                .where(is_in(State.LEASED), InboxEvent.lease_expires_at < now)
-                .values(
-                    state=State.PENDING,
-                    lease_token=None,
-                    lease_expires_at=None,
-                    next_attempt_at=now,
-                    lost_leases=InboxEvent.lost_leases + 1,
+                and_(
+                    is_in(State.LEASED),
+                    or_(InboxEvent.lease_expires_at < now, InboxEvent.lease_expires_at > now + self._longest_lease),
                 ),
+                state=State.PENDING,
+                lease_token=None,
+                lease_expires_at=None,
+                next_attempt_at=now,
+                lost_leases=InboxEvent.lost_leases + 1,
             )
             if lost:
                 self._park_killers(session)
+            too_far = and_(is_in(State.PENDING), InboxEvent.next_attempt_at > now + self._longest_wait)
+            _change(session, too_far, next_attempt_at=now)
             released = self._release_waiting(session, now)
         with self._database.reading() as session:
             due = tuple(session.scalars(due_events(now).order_by(InboxEvent.next_attempt_at).limit(wake_at_most)))
@@ -116,21 +132,29 @@ class Sweep:
                 ~exists().where(is_unfinished(mate), same_key, goes_first),
             )
             .limit(BATCH)
+            .with_for_update(skip_locked=True, of=InboxEvent)
         )
         heads = list(session.scalars(waiting))
         if heads:
             run(session, update(InboxEvent).where(InboxEvent.id.in_(heads)).values(next_attempt_at=now))
         gone = aliased(InboxEvent)
         parked_is_gone = ~exists().where(gone.id == InboxEvent.held_by, is_in(State.PARKED, gone))
-        freed = run(
+        freed = _change(
             session,
-            update(InboxEvent)
-            .where(
+            and_(
                 is_in(State.PENDING),
                 InboxEvent.held_by.is_not(None),
                 InboxEvent.held_by != InboxEvent.id,
                 parked_is_gone,
-            )
-            .values(held_by=None, next_attempt_at=now),
+            ),
+            held_by=None,
+            next_attempt_at=now,
         )
         return len(heads) + freed
+
+
+def _change(session: Session, which: ColumnElement[bool], **values: Any) -> int:
+    """Change a batch of events and return how many. One that somebody else changes just now is left to them."""
+    found = select(InboxEvent.id).where(which).order_by(InboxEvent.id).limit(BATCH)
+    ids = list(session.scalars(found.with_for_update(skip_locked=True, of=InboxEvent)))
+    return run(session, update(InboxEvent).where(InboxEvent.id.in_(ids)).values(**values)) if ids else 0

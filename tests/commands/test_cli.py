@@ -44,7 +44,9 @@ ADD = [
 def commands(group: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     if not isinstance(group, click.Group):
         return [path]
-    return [found for name, inner in group.commands.items() for found in commands(inner, (*path, name))]
+    context = click.Context(group)
+    inner = [(name, group.get_command(context, name)) for name in group.list_commands(context)]
+    return [found for name, command in inner if command for found in commands(command, (*path, name))]
 
 
 @pytest.mark.parametrize("path", commands(main), ids=" ".join)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 from running import RunningPlugin, free_port
-from tests_support import service_url
+from tests_support import redis_url
 
 from plugin.sandbox.testing import RunningSandbox, running_sandbox
 
@@ -18,7 +18,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if request.param == "servers":
         environment = {
             "DATABASE_URL": request.getfixturevalue("postgresql_url_of_a_plugin"),
-            "REDIS_URL": service_url("TEST_REDIS_URL"),
+            "REDIS_URL": redis_url(),
             "SECRET_KEY": "a key of tests that is longer than thirty-two characters",
         }
     plugin = RunningPlugin(tmp_path_factory.mktemp("plugin"), environment, free_port())

@@ -24,7 +24,9 @@ SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10**6
 
 
 def test_whatever_dies_each_event_arrives_once_and_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    environment = {"RETRY_BASE_S": "0.05", "SWEEP_INTERVAL_S": "0.5", "LEASE_S": "5", "ENGAGE_RATE": "200"}
+    environment = {
+        "RETRY_BASE_S": "0.05", "SWEEP_INTERVAL_S": "0.5", "LEASE_S": "5", "ENGAGE_RATE": "200", "LONGEST_RESTART_PAUSE_S": "1",
+    }  # fmt: skip
     plugin = RunningPlugin(tmp_path / "plugin", environment, free_port())
     try:
         plugin.wait_until_ready()

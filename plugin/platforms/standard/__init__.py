@@ -7,10 +7,10 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from plugin.errors import PayloadError, VerificationError
+from plugin.errors import PayloadError
 from plugin.events import Kind, Mapped
-from plugin.platforms.base import Delivery, Peek, PlainPlatform, ShopAccess, WebhookRequest, parse_json
-from plugin.platforms.fields import read_instant
+from plugin.platforms.base import Delivery, InstallDesk, Peek, PlainPlatform, ShopAccess, WebhookRequest, parse_json
+from plugin.platforms.fields import read_identifier, read_instant
 from plugin.platforms.people import clean_email, clean_text
 from plugin.platforms.standard import signature
 from plugin.platforms.standard.normalise import normalise
@@ -47,6 +47,22 @@ class Standard(PlainPlatform):
         """Raise ConfigurationError unless the secret is whsec_ and base64 of 24 to 64 bytes."""
         signature.key_of(secret)
 
+    def install_routes(self, desk: InstallDesk) -> Any:
+        """Return the page with a shop's secrets and examples."""
+        from plugin.platforms.standard.install import routes
+
+        return routes(desk)
+
+    def install_steps(self, desk: InstallDesk, shop: ShopAccess) -> tuple[str, ...]:
+        """Return where the shop's developer finds address, secrets and examples."""
+        state = desk.begin(shop.name, {})
+        return (
+            "Give the shop's developer this link; it shows the secrets once, within an hour: "
+            f"{desk.public_url}/install/standard/{state}",
+            f"The developer sends the shop's events to {desk.public_url}/webhooks/standard/{shop.name}, signed with the secret.",
+            f"See the first one arrive: engage-plugin events list --shop {shop.name}",
+        )
+
     def verify(self, request: WebhookRequest, shop: ShopAccess, now: datetime) -> Delivery:
         """Check the signature and read the type. Raises VerificationError.
 
@@ -57,9 +73,8 @@ class Standard(PlainPlatform):
             topic = parse_json(request.body).get("type")
         except PayloadError:
             topic = None
-        if isinstance(topic, str) and len(topic) > 128:
-            raise VerificationError("The type in the body is longer than 128 characters.")
-        return Delivery(topic=topic if isinstance(topic, str) and topic else UNREADABLE, delivery_id=message_id)
+        readable = isinstance(topic, str) and 0 < len(topic) <= 128 and topic.isprintable()
+        return Delivery(topic=str(topic) if readable else UNREADABLE, delivery_id=message_id)
 
     def peek(self, _topic: str, body: bytes) -> Peek:
         """Read customer, order and time; what cannot be read is None."""
@@ -71,10 +86,10 @@ class Standard(PlainPlatform):
         order, refund = _object(data.get("order")), _object(data.get("refund"))
         customer = _object(data.get("customer")) or _object(order.get("customer"))
         return Peek(
-            customer_id=_text(customer.get("id")),
+            customer_id=read_identifier(customer.get("id")),
             email=clean_email(customer.get("email")),
             phone=clean_text(customer.get("phone")),
-            order_id=_text(order.get("id")) or _text(refund.get("order_id")),
+            order_id=read_identifier(order.get("id")) or read_identifier(refund.get("order_id")),
             occurred_at=read_instant(order.get("paid_at") or refund.get("refunded_at") or found.get("timestamp")),
         )
 
@@ -88,13 +103,6 @@ class Standard(PlainPlatform):
 
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        return None
-    text = str(value).strip()
-    return text if text and text.isprintable() else None
 
 
 STANDARD = Standard()

@@ -1,0 +1,166 @@
+"""A shop whose own API is a list, and what reads it, on the rig's clock."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import simplejson
+
+from plugin.errors import ShopApiError, ShopAwayError
+from plugin.events import Kind
+from plugin.platforms.base import FoundResource, ShopApi, Subscription
+from plugin.store.bulk_inbox import BulkInbox
+from plugin.store.history import History
+from plugin.store.shops import RegisteredShop
+from webhooks.backfill import Backfill
+from webhooks.backfill_customers import CustomersInBulk
+from webhooks.found import Intake
+from webhooks.reconcile import Reconciler
+from webhooks.watch import Watchdog
+
+
+@dataclass
+class ListedShop:
+    """A ShopApi over lists. away_after: how many resources it yields before it is away."""
+
+    found: list[FoundResource] = field(default_factory=list)
+    wrong: dict[str, str] = field(default_factory=dict)
+    mends: bool = True
+    away_after: int | None = None
+    asked: list[tuple[datetime | None, datetime | None, str | None]] = field(default_factory=list)
+
+    def check(self) -> str:
+        return "Listed"
+
+    def subscriptions(self, address: str) -> tuple[Subscription, ...]:
+        topics = ("order.paid", "customer.updated")
+        return tuple(
+            Subscription(topic, address, topic not in self.wrong, self.wrong.get(topic, "")) for topic in topics
+        )
+
+    def repair(self, _address: str) -> tuple[str, ...]:
+        if not self.mends:
+            raise ShopApiError("The shop answered 403: the key may not write webhooks.", status=403)
+        done = tuple(f"{topic} switched on" for topic in self.wrong)
+        self.wrong.clear()
+        return done
+
+    def customers(
+        self, since: datetime | None, until: datetime | None, cursor: str | None = None
+    ) -> Iterator[FoundResource]:
+        return self._some({Kind.SIGNUP, Kind.PROFILE_CHANGE}, since, until, cursor)
+
+    def orders(
+        self, since: datetime | None, until: datetime | None, cursor: str | None = None
+    ) -> Iterator[FoundResource]:
+        return self._some({Kind.ORDER_PAID, Kind.REFUND}, since, until, cursor)
+
+    def _some(
+        self, kinds: set[Kind], since: datetime | None, until: datetime | None, cursor: str | None
+    ) -> Iterator[FoundResource]:
+        self.asked.append((since, until, cursor))
+        given = 0
+        for number, one in enumerate(sorted(self.found, key=lambda r: r.changed_at), 1):
+            early = since is not None and one.changed_at < since
+            late = until is not None and one.changed_at >= until
+            if one.kind not in kinds or early or late or number <= int(cursor or 0):
+                continue
+            if self.away_after is not None and given >= self.away_after:
+                raise ShopAwayError("The shop answered 503.", status=503)
+            given += 1
+            yield replace(one, cursor=str(number))
+
+
+class HistoryRig:
+    """Watchdog, backfill and reconciliation of the rig's Standard shop."""
+
+    def __init__(self, rig: Any) -> None:
+        self.rig = rig
+        self.listed: ListedShop | None = ListedShop()
+        self.history = History(rig.database)
+        self.intake = Intake(rig.stores, lambda _id: None)
+        self.watchdog = Watchdog(
+            rig.stores,
+            self.history,
+            self.intake,
+            self.api_of,
+            lambda shop: f"https://p/webhooks/{shop.name}",
+            rig.clock,
+        )
+        self.backfill = Backfill(
+            stores=rig.stores,
+            history=self.history,
+            intake=self.intake,
+            customers=CustomersInBulk(
+                bulk=BulkInbox(rig.database),
+                client_of=rig.client_of,
+                clock=rig.clock,
+                digest=rig.stores.vault.digest_of,
+                pause=self.pause,
+            ),
+            api_of=self.api_of,
+            clock=rig.clock,
+            pause=self.pause,
+        )
+        self.reconciler = Reconciler(rig.stores, self.history, self.intake, self.api_of, rig.client_of, rig.clock)
+        self.stop = False
+
+    @property
+    def shop(self) -> RegisteredShop:
+        return self.rig.stores.shops.get(self.rig.standard.name)
+
+    def api_of(self, _shop: RegisteredShop) -> ShopApi | None:
+        return self.listed
+
+    def pause(self, seconds: float) -> bool:
+        """Let the workers work while the history waits."""
+        self.rig.clock.forward(seconds)
+        self.rig.sweep.run(self.rig.clock())
+        self.rig.work(most=2000)
+        return self.stop
+
+    def settings(self, **changes: str) -> None:
+        self.rig.stores.shops.change(self.rig.standard.name, changes)
+
+    def customer(self, number: int, *, at: datetime | None = None, **fields: Any) -> FoundResource:
+        when = at or self.rig.clock()
+        customer = {
+            "id": f"C{number}",
+            "email": f"c{number}@example.com",
+            "email_verified": True,
+            "first_name": "Ada",
+            "last_name": f"Nr {number}",
+            **fields,
+        }
+        consents = customer.pop("consents", [])
+        data = {"customer": customer, "consents": consents}
+        return self.resource("customer.updated", Kind.PROFILE_CHANGE, f"C{number}", data, when)
+
+    def order(self, number: int, *, at: datetime | None = None, **fields: Any) -> FoundResource:
+        when = at or self.rig.clock()
+        order = {
+            "id": f"O{number}",
+            "currency": "SEK",
+            "total": "100.00",
+            "paid_at": when.isoformat(),
+            "customer": {"id": f"C{number}", "email": f"c{number}@example.com", "email_verified": True},
+            "lines": [{"id": "1", "sku": "A", "quantity": 1, "gross_paid": "100.00", "tax_amount": "20.00"}],
+            **fields,
+        }
+        return self.resource("order.paid", Kind.ORDER_PAID, f"O{number}", {"order": order}, when)
+
+    def refund(self, number: int, *, at: datetime | None = None) -> FoundResource:
+        when = at or self.rig.clock()
+        refund = {
+            "id": f"R{number}",
+            "order_id": f"O{number}",
+            "currency": "SEK",
+            "total": "40.00",
+            "refunded_at": when.isoformat(),
+        }
+        return self.resource("order.refunded", Kind.REFUND, f"R{number}", {"refund": refund}, when)
+
+    def resource(self, topic: str, kind: Kind, name: str, data: dict[str, Any], when: datetime) -> FoundResource:
+        body = simplejson.dumps({"type": topic, "timestamp": when.isoformat(), "data": data}).encode()
+        return FoundResource(topic, kind, name, body, when, "")

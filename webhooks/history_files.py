@@ -1,0 +1,220 @@
+"""The shop's history in files: JSON Lines of webhook bodies, or CSV of customers or order lines.
+
+A line of JSON Lines is an event of the Standard platform ("type", "timestamp", "data"), or an object of "topic" and
+"body" in the words of the shop's own platform. A CSV has the columns of CUSTOMER_COLUMNS or ORDER_COLUMNS, any order,
+comma or semicolon; an order's lines stand one after the other. The cursor is the number of the line that comes next.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import simplejson
+
+from plugin.errors import ConfigurationError, PayloadError
+from plugin.platforms.base import FoundResource, parse_json
+from plugin.platforms.fields import read_instant
+from plugin.platforms.registry import PLATFORMS
+
+STANDARD = "standard"
+CUSTOMER_COLUMNS = (
+    "id", "email", "email_verified", "phone", "phone_verified", "first_name", "last_name", "birth_date", "gender",
+    "street", "care_of", "zip_code", "city", "country_code", "locale", "updated_at",
+)  # fmt: skip
+ORDER_COLUMNS = (
+    "order_id", "order_number", "paid_at", "currency", "customer_id", "email", "email_verified", "phone", "country_code",
+    "channel", "payment_type", "line_id", "kind", "sku", "article_number", "name", "group", "quantity", "gross_paid",
+    "tax_amount", "tax_percent",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A line of a file that cannot be read as a customer or order, and why. cursor: as in FoundResource."""
+
+    resource_id: str
+    reason: str
+    cursor: str
+
+
+_ADDRESS = ("street", "care_of", "zip_code", "city", "country_code")
+NO_TIME = "is no ISO 8601 time with its offset, such as 2024-03-05T09:30:00+01:00"
+_TRUE = frozenset({"1", "true", "yes"})
+
+
+def count_lines(path: Path) -> int:
+    """Return how many lines a file has, for a progress that can tell what is left. Raises ConfigurationError."""
+    with _opened(path) as file:
+        return sum(1 for _ in file)
+
+
+def read_json_lines(
+    path: Path, platform: str, cursor: str | None, now: datetime
+) -> Iterator[FoundResource | Unreadable]:
+    """Yield the resources of a JSON Lines file, and what is none of its lines.
+
+    Raises ConfigurationError when the file cannot be read.
+    """
+    first = int(cursor or 0)
+    with _opened(path) as file:
+        for number, line in enumerate(file):
+            if number >= first and line.strip():
+                yield _resource(line.strip().encode(), platform, number, now)
+
+
+def read_csv(path: Path, what: str, cursor: str | None, now: datetime) -> Iterator[FoundResource | Unreadable]:
+    """Yield the customers or orders of a CSV file as events of the Standard platform.
+
+    Raises ConfigurationError when the file cannot be read or a needed column is missing.
+    """
+    first = int(cursor or 0)
+    with _opened(path, newline="") as file:
+        head = file.readline()
+        delimiter = ";" if head.count(";") > head.count(",") else ","
+        columns = [name.strip().lower().lstrip("\ufeff") for name in next(csv.reader([head], delimiter=delimiter), [])]
+        needed = ("order_id", "paid_at", "currency", "quantity", "gross_paid") if what == "orders" else ("id",)
+        missing = [name for name in needed if name not in columns]
+        if missing:
+            known = ", ".join(ORDER_COLUMNS if what == "orders" else CUSTOMER_COLUMNS)
+            raise ConfigurationError([f"{path} has no column {', '.join(missing)}; the columns are {known}."])
+        rows = enumerate(csv.DictReader(file, columns, delimiter=delimiter), 1)
+        if what == "customers":
+            for number, row in rows:
+                if number > first:
+                    yield _customer(row, number, now)
+            return
+        for _, lines in groupby(rows, key=lambda numbered: numbered[1].get("order_id")):
+            numbered = list(lines)
+            if numbered[-1][0] > first:
+                yield _order([row for _, row in numbered], numbered[-1][0])
+
+
+def _opened(path: Path, newline: str | None = None) -> Any:
+    try:
+        return path.open(encoding="utf-8", newline=newline, errors="replace")
+    except OSError as error:
+        raise ConfigurationError([f"{path} cannot be read: {error.strerror}."]) from error
+
+
+def _resource(line: bytes, platform: str, number: int, now: datetime) -> FoundResource | Unreadable:
+    cursor, here = str(number + 1), f"line {number + 1}"
+    try:
+        found = parse_json(line)
+    except PayloadError as error:
+        return Unreadable(here, str(error), cursor)
+    if isinstance(found.get("topic"), str) and isinstance(found.get("body"), dict):
+        topic, of = found["topic"], platform
+        body = simplejson.dumps(found["body"], use_decimal=True).encode()
+    else:
+        topic, of, body = str(found.get("type")), STANDARD, line
+    adapter = PLATFORMS[of]
+    if topic not in adapter.topics:
+        return Unreadable(
+            here, f"{topic!r} is no topic of {adapter.name}; give topic and body, or type and data.", cursor
+        )
+    peek = adapter.peek(topic, body)
+    return FoundResource(
+        topic=topic,
+        kind=adapter.topics[topic],
+        resource_id=peek.order_id or peek.customer_id or here,
+        body=body,
+        changed_at=peek.occurred_at or now,
+        cursor=cursor,
+        platform=of,
+    )
+
+
+def _customer(row: dict[str, str | None], number: int, now: datetime) -> FoundResource | Unreadable:
+    given = _given(row)
+    address = {name: given.pop(name) for name in _ADDRESS if name in given}
+    for name in ("email_verified", "phone_verified"):
+        if name in given:
+            given[name] = given[name].lower() in _TRUE
+    changed_at = read_instant(given.get("updated_at", now.isoformat()))
+    if changed_at is None:
+        return Unreadable(f"line {number + 1}", f"updated_at {NO_TIME}", str(number))
+    customer = {name: given[name] for name in CUSTOMER_COLUMNS if name in given and name not in _ADDRESS}
+    if address:
+        customer["address"] = address
+    return _standard(
+        "customer.updated", {"customer": customer}, given.get("id") or f"line {number + 1}", changed_at, number
+    )
+
+
+def _order(rows: list[dict[str, str | None]], number: int) -> FoundResource | Unreadable:
+    first = _given(rows[0])
+    paid_at = read_instant(first.get("paid_at"))
+    if paid_at is None:  # an order of unknown age must not become one of today
+        return Unreadable(first.get("order_id") or f"line {number + 1}", f"paid_at {NO_TIME}", str(number))
+    customer: dict[str, Any] = {
+        name: first[column]
+        for name, column in (("id", "customer_id"), ("email", "email"), ("phone", "phone"))
+        if column in first
+    }
+    if "email_verified" in first:
+        customer["email_verified"] = first["email_verified"].lower() in _TRUE
+    lines = []
+    for position, row in enumerate(rows, 1):
+        given = _given(row)
+        wanted = (
+            "kind",
+            "sku",
+            "article_number",
+            "name",
+            "group",
+            "quantity",
+            "gross_paid",
+            "tax_amount",
+            "tax_percent",
+        )
+        line = {name: given[name] for name in wanted if name in given}
+        line["quantity"] = _number(line.get("quantity", "1"))
+        lines.append({"id": given.get("line_id") or str(position), **line})
+    order: dict[str, Any] = {
+        "id": first.get("order_id", ""),
+        "number": first.get("order_number") or first.get("order_id", ""),
+        "currency": first.get("currency", ""),
+        "lines": lines,
+        "customer": customer,
+    }
+    order |= {name: first[name] for name in ("paid_at", "channel", "country_code") if name in first}
+    total = _total(lines)
+    if total is not None:
+        order["total"] = total
+        order["payments"] = [{"type": first.get("payment_type") or "other", "amount": total}]
+    return _standard("order.paid", {"order": order}, str(order["id"]) or f"line {number}", paid_at, number)
+
+
+def _total(lines: list[dict[str, Any]]) -> str | None:
+    try:
+        return str(sum((Decimal(line["gross_paid"]) for line in lines), Decimal(0)))
+    except (KeyError, InvalidOperation):
+        return None  # the mapping names the field
+
+
+def _number(text: str) -> Decimal | str:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return text  # the mapping names the field
+
+
+def _standard(topic: str, data: dict[str, Any], resource_id: str, at: datetime, number: int) -> FoundResource:
+    return FoundResource(
+        topic=topic,
+        kind=PLATFORMS[STANDARD].topics[topic],
+        resource_id=resource_id[:128],
+        body=simplejson.dumps({"type": topic, "timestamp": at.isoformat(), "data": data}, use_decimal=True).encode(),
+        changed_at=at,
+        cursor=str(number),
+        platform=STANDARD,
+    )
+
+
+def _given(row: dict[str, str | None]) -> dict[str, Any]:
+    return {name: value.strip() for name, value in row.items() if isinstance(value, str) and value.strip()}
