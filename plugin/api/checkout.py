@@ -37,7 +37,7 @@ def blueprint(checkout: Checkout, gatekeeper: Gatekeeper, shops: Shops) -> Bluep
     routes = Blueprint("checkout_api", __name__, url_prefix="/api/checkout")
     offers_limit, validate_limit = Limit(*OFFERS_LIMIT), Limit(*VALIDATE_LIMIT)
 
-    @routes.get("/promotions")
+    @routes.get("/promotions", provide_automatic_options=False)
     def promotions() -> Response:
         started = monotonic()
         only(request.args, "currency", "channel", "shop")
@@ -46,7 +46,7 @@ def blueprint(checkout: Checkout, gatekeeper: Gatekeeper, shops: Shops) -> Bluep
         _take(offers_limit, asker, customer_id)
         return _personal(jsonify(checkout.offers(asker.shop, customer_id, cart, started=started)), asker)
 
-    @routes.post("/validate")
+    @routes.post("/validate", provide_automatic_options=False)
     def validate() -> Response:
         body = json_object(request.get_data())
         only(body, "currency", "channel", "customer_id", "order_id", "promotions", "vouchers", "shop")

@@ -15,7 +15,7 @@ from typing import Any
 
 from plugin.engage.cached import Cached, CachedEngage, NotKeptError, Owner
 from plugin.engage.client import EngageClient
-from plugin.engage.models import Page, PromotionAssignment, RewardVoucher
+from plugin.engage.models import Page, PromotionAssignment, RedemptionChannel, RewardVoucher
 from plugin.engage.naming import (
     UNKNOWN_CODE,
     UNKNOWN_VOUCHER,
@@ -66,13 +66,15 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """Answers a shop's checkout."""
+    """Answers a shop's checkout. offers_budget_s, validate_budget_s: how long it may take, see the constants."""
 
     contacts: Contacts
     redemptions: Redemptions
     cached: CachedEngage
     client_of: Callable[[RegisteredShop], EngageClient]
     clock: Callable[[], datetime]
+    offers_budget_s: float = OFFERS_BUDGET_S
+    validate_budget_s: float = VALIDATE_BUDGET_S
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="checkout"))
     room: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(MOST_READS))
 
@@ -81,7 +83,7 @@ class Checkout:
         owner, reason = self._owner(shop, customer_id)
         if owner is None:
             return self._listed(cart, _Found(reason=reason), _Found(reason=reason), shop)
-        lists = self._read(shop, owner, until=started + OFFERS_BUDGET_S - OWN_WORK_S)
+        lists = self._read(shop, owner, cart, until=started + self.offers_budget_s - OWN_WORK_S)
         return self._listed(cart, lists[PROMOTION], lists[VOUCHER], shop)
 
     def validate(self, shop: RegisteredShop, customer_id: str, cart: Cart, named: Sequence[Named]) -> dict[str, Any]:
@@ -93,7 +95,7 @@ class Checkout:
         if owner is None:
             lists = dict.fromkeys((PROMOTION, VOUCHER), _Found(reason=reason))
         else:
-            lists = self._read(shop, owner, until=monotonic() + VALIDATE_BUDGET_S, anew=True)
+            lists = self._read(shop, owner, cart, until=monotonic() + self.validate_budget_s, anew=True)
         checks = [_Check(self, shop, cart, lists[one.kind], one).result() for one in named]
         if owner is not None and any(check["reason"] in ("redeemed", "expired") for check in checks):
             self.contacts.forget_cached(shop, owner.contact_id, self.clock())  # the list that offered it is out of date
@@ -116,11 +118,13 @@ class Checkout:
         generation = self.contacts.generation(shop, link.contact_id)
         return Owner(shop.name, shop.tenant, link.contact_id, generation), None
 
-    def _read(self, shop: RegisteredShop, owner: Owner, *, until: float, anew: bool = False) -> dict[str, _Found]:
+    def _read(
+        self, shop: RegisteredShop, owner: Owner, cart: Cart, *, until: float, anew: bool = False
+    ) -> dict[str, _Found]:
         """Return both lists, asked for side by side. anew: past the cache, and past calls that are under way."""
-        client = self.client_of(shop)
+        client, channel = self.client_of(shop), RedemptionChannel(cart.channel)
         asks: Mapping[str, Reader] = {
-            PROMOTION: lambda c: c.list_promotion_assignments(owner.contact_id),
+            PROMOTION: lambda c: c.list_promotion_assignments(owner.contact_id, channel=channel),
             VOUCHER: lambda c: c.list_reward_vouchers(owner.contact_id),
         }
         futures = {kind: self._submit(client, owner, ask, anew=anew) for kind, ask in asks.items()}
@@ -132,7 +136,7 @@ class Checkout:
         if not self.room.acquire(blocking=False):
             return None
         if anew:
-            direct = client.with_options(lane=Lane.SHOPPER, read_timeout_s=VALIDATE_BUDGET_S)
+            direct = client.with_options(lane=Lane.SHOPPER, read_timeout_s=self.validate_budget_s)
             future = self.pool.submit(_anew, direct, ask)
         else:
             future = self.pool.submit(self.cached.read, client, owner, ask)

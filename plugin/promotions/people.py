@@ -48,14 +48,16 @@ def people_of(text: str) -> list[Person]:
     Raises ConflictError for an empty list and for one with too many rows.
     """
     rows = list(_rows(text))
+    heading = [cell.strip().lower() for cell in rows[0][1]] if rows else []
+    columns = [(index, name) for index, name in enumerate(heading) if name in KINDS]
+    if columns:
+        rows = rows[1:]
     if not rows:
         raise ConflictError("The list is empty.")
     if len(rows) > MAX_ROWS:
         raise ConflictError(f"The list has more than {MAX_ROWS} rows.")
-    heading = [cell.strip().lower() for cell in rows[0][1]]
-    columns = [(index, name) for index, name in enumerate(heading) if name in KINDS]
     if columns:
-        return [_from_columns(cells, columns, position, line) for position, (line, cells) in enumerate(rows[1:], 1)]
+        return [_from_columns(cells, columns, position, line) for position, (line, cells) in enumerate(rows, 1)]
     return [person(_guess(cells[0]), cells[0], position, line) for position, (line, cells) in enumerate(rows, 1)]
 
 
