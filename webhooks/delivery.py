@@ -24,6 +24,8 @@ from plugin.errors import (
     WaitsForFileError,
 )
 from plugin.events import CONTACT_KINDS, Kind
+from plugin.platforms.base import Delivery
+from plugin.platforms.own import OWN_TOPICS
 from plugin.platforms.registry import PLATFORMS, normalise
 from plugin.store.models import State
 from plugin.store.shops import RegisteredShop
@@ -136,7 +138,9 @@ class Courier:
 
     def _handle(self, context: Context) -> str:
         claimed = context.claimed
-        delivery = supplemented(context, PLATFORMS[claimed.platform], ask=self.ask_shop)
+        delivery = Delivery(topic=claimed.topic, meta=claimed.meta)
+        if claimed.topic not in OWN_TOPICS:
+            delivery = supplemented(context, PLATFORMS[claimed.platform], delivery, ask=self.ask_shop)
         mapped = normalise(claimed.platform, delivery, claimed.body, claimed.received_at)
         mapped = with_collected_consents(mapped, context.shop.settings.consent_fields, claimed.received_at)
         if claimed.attempts == 1 and mapped.events:

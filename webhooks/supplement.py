@@ -13,13 +13,12 @@ from webhooks.context import Context
 STEP = "supplement"
 
 
-def supplemented(context: Context, platform: Platform, *, ask: bool) -> Delivery:
+def supplemented(context: Context, platform: Platform, delivery: Delivery, *, ask: bool) -> Delivery:
     """Return the delivery of the event at hand, with what was read of the shop for it. ask: whether to read now.
 
     Raises NotYetError while the shop is away; after half of `order_wait_s` the refund goes without its lines.
     """
     claimed = context.claimed
-    delivery = Delivery(topic=claimed.topic, meta=claimed.meta)
     kept = context.recall(STEP)
     if kept is None and ask:
         kept = _read(context, platform, delivery)
