@@ -242,6 +242,7 @@ def away(site: Site) -> dict[str, float]:
     site.faults(outage=True)
     reload = [site.request(n, **{"Cache-Control": "max-age=0"}) for n in range(50)]
     first = post_all(site.port, reload, CONNECTIONS)
+    post_all(site.port, load[:200], CONNECTIONS)
     gone = [post_all(site.port, load, CONNECTIONS) for _ in range(ROUNDS // 2)]
     site.faults(outage=False)
     assert all(set(done.statuses) == {200} for done in (first, *gone))

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from mypages import loyalty, profile, purchases
+from mypages.asking import PAGE_SIZE, Asks, PointHistory
 from mypages.content import (
     Overview,
     PartState,
@@ -20,12 +21,10 @@ from mypages.content import (
 )
 from mypages.formats import Format, text
 from mypages.loading import Ask, Found, Loader, earliest
-from plugin.engage.client import EngageClient
-from plugin.engage.models import Contact, Page, PointAccount, PointTransaction, Transaction
+from plugin.engage.models import Contact, Page, Transaction
 from plugin.store.orders import Orders, StoredOrder
 from plugin.store.shops import RegisteredShop
 
-PAGE_SIZE = 20
 OVERVIEW_PURCHASES = 5
 #: How many of the shopper's own orders are looked at for the total that was paid.
 KNOWN_ORDERS = 200
@@ -33,18 +32,9 @@ KNOWN_ORDERS = 200
 NEW_ORDERS = 10
 #: How many pages of the history are looked through for one purchase.
 SEARCHED_PAGES = 5
-MAX_ID = 100
 #: How long a page without Engage's answer is shown again.
 AWAY_AGAIN = timedelta(seconds=2)
 LONG = timedelta(hours=1)
-
-
-@dataclass(frozen=True, slots=True)
-class PointHistory:
-    """Accounts, and a page of the first one's changes."""
-
-    accounts: Page[PointAccount]
-    changes: Page[PointTransaction] | None
 
 
 @dataclass(slots=True)
@@ -64,20 +54,22 @@ class Builder:
     now: datetime
     page: int = 1
     until: datetime = field(init=False)
+    _asks: Asks = field(init=False)
     learned: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.until = self.now + LONG
+        self._asks = Asks(self.contact_id or "", self.page)
 
     # --- whole pages
 
     def overview(self, offered: Mapping[str, bool]) -> Overview:
         """Return all parts, asked for side by side. offered: whether points and vouchers are worth asking for."""
-        asks = {"profile": self._contact, "transactions": self._history, "promotions": self._assignments}
+        asks = {"profile": self._asks.contact, "transactions": self._asks.history, "promotions": self._asks.assignments}
         if offered["points"]:
-            asks["points"] = self._accounts
+            asks["points"] = self._asks.accounts
         if offered["vouchers"]:
-            asks["vouchers"] = self._available
+            asks["vouchers"] = self._asks.available
         found = self._load(asks)
         made = self._purchases(found.get("transactions"), 1)
         few = Purchases(
@@ -96,23 +88,23 @@ class Builder:
 
     def profile(self) -> Profile:
         """Return personal data and preferences."""
-        return self.profile_of(self._load({"profile": self._contact}).get("profile"))
+        return self.profile_of(self._load({"profile": self._asks.contact}).get("profile"))
 
     def transactions(self) -> Purchases:
         """Return a page of purchases."""
-        return self._purchases(self._load({"transactions": self._history}).get("transactions"), self.page)
+        return self._purchases(self._load({"transactions": self._asks.history}).get("transactions"), self.page)
 
     def promotions(self) -> Promotions:
         """Return promotions."""
-        return self._promotions(self._load({"promotions": self._assignments}).get("promotions"))
+        return self._promotions(self._load({"promotions": self._asks.assignments}).get("promotions"))
 
     def points(self) -> Points:
         """Return balances and a page of changes."""
-        return self._points(self._load({"points": self._point_history}).get("points"))
+        return self._points(self._load({"points": self._asks.point_history}).get("points"))
 
     def vouchers(self) -> Vouchers:
         """Return vouchers that can be used, and used ones."""
-        found = self._load({"vouchers": self._available, "all vouchers": self._every_voucher})
+        found = self._load({"vouchers": self._asks.available, "all vouchers": self._asks.every_voucher})
         return self._vouchers(found.get("vouchers"), found.get("all vouchers"))
 
     def receipt(self, wanted: str) -> Receipt:
@@ -127,7 +119,7 @@ class Builder:
         pages = dict.fromkeys([self.page, *range(1, SEARCHED_PAGES + 1)])
         last = Receipt(state=PartState.FRESH)
         for number in pages:
-            found = self._load({"transactions": self._history_page(number)}).get("transactions")
+            found = self._load({"transactions": self._asks.history_page(number)}).get("transactions")
             listed = self._purchases(found, number)
             match = next((one for one in listed.items if one.id == wanted), None)
             last = Receipt(
@@ -141,60 +133,10 @@ class Builder:
 
     def contact(self) -> Found[Contact] | None:
         """Return the contact itself, for a change of it."""
-        return self._load({"profile": self._contact}).get("profile")
-
-    # --- questions
+        return self._load({"profile": self._asks.contact}).get("profile")
 
     def _load(self, asks: Mapping[str, Ask]) -> dict[str, Found[Any]]:
         return {} if self.loader is None else self.loader.load(asks)
-
-    def _contact(self, client: EngageClient) -> Contact:
-        return client.get_contact(self.contact_id or "")
-
-    def _history(self, client: EngageClient) -> Page[Transaction]:
-        return self._history_page(self.page)(client)
-
-    def _history_page(self, number: int) -> Callable[[EngageClient], Page[Transaction]]:
-        """Read a page counted from the newest purchase, whichever way round Engage lists them (facts 3)."""
-
-        def ask(client: EngageClient) -> Page[Transaction]:
-            offset = (number - 1) * PAGE_SIZE
-            first = client.list_transactions(self.contact_id or "", offset=offset, count=PAGE_SIZE)
-            total, telling = first.total_count, first
-            if total is None or total <= PAGE_SIZE:
-                return first
-            if len(first.items) < 2:  # one purchase does not tell the order; the first page does
-                telling = client.list_transactions(self.contact_id or "", offset=0, count=PAGE_SIZE)
-            if not purchases.is_ascending(telling):
-                return first
-            end = max(total - offset, 0)
-            begin = max(end - PAGE_SIZE, 0)
-            if begin == offset and end - begin == PAGE_SIZE:
-                return first
-            turned = client.list_transactions(self.contact_id or "", offset=begin, count=max(end - begin, 1))
-            return Page(turned.items[: end - begin], total, offset)
-
-        return ask
-
-    def _assignments(self, client: EngageClient) -> Any:
-        return client.list_promotion_assignments(self.contact_id or "")
-
-    def _accounts(self, client: EngageClient) -> PointHistory:
-        return PointHistory(client.list_point_accounts(self.contact_id or ""), None)
-
-    def _point_history(self, client: EngageClient) -> PointHistory:
-        accounts = client.list_point_accounts(self.contact_id or "")
-        account_id = accounts.items[0].id if accounts.items else ""
-        if not account_id or text(account_id, MAX_ID) != account_id:
-            return PointHistory(accounts, None)
-        offset = (self.page - 1) * PAGE_SIZE
-        return PointHistory(accounts, client.list_point_transactions(account_id, offset=offset, count=PAGE_SIZE))
-
-    def _available(self, client: EngageClient) -> Any:
-        return client.list_available_reward_vouchers(self.contact_id or "")
-
-    def _every_voucher(self, client: EngageClient) -> Any:
-        return client.list_reward_vouchers(self.contact_id or "")
 
     # --- parts
 

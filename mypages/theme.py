@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from babel import Locale
-from flask import Blueprint, Response, abort
+from flask import Blueprint, Response, abort, request
 
 from mypages.language import tag
 from plugin.store.shop_settings import ShopSettings
@@ -73,6 +73,13 @@ def looks(shop: RegisteredShop | None, assets: str, locale: Locale) -> Looks:
 def add_route(routes: Blueprint, settings_of: Callable[[str], ShopSettings | None]) -> None:
     """Serve each shop's stylesheet beside the static files, so that it is found wherever they are; give templates `looks`."""
     routes.context_processor(lambda: {"looks": looks})
+
+    @routes.after_request
+    def keep(answer: Response) -> Response:
+        if request.endpoint == f"{routes.name}.static":  # its address changes with its content, see VERSION
+            answer.headers["Cache-Control"] = f"public, max-age={KEPT_S}"
+            answer.headers["X-Content-Type-Options"] = "nosniff"
+        return answer
 
     @routes.get("/static/theme/<shop>.css")
     def theme(shop: str) -> Response:

@@ -89,6 +89,7 @@ class Shop:
     )  # fmt: skip
     asked: list[str] = field(default_factory=list)
     broken: int = 0
+    api_broken: int = 0
 
     @property
     def api_url(self) -> str:
@@ -122,6 +123,17 @@ class Shop:
             "__typename": kind, "issuedAt": at.isoformat(), "version": "3.24.0", "recipient": {"id": self.app["id"]}, **subject
         }  # fmt: skip
         return _answer(query, {"event": event}, "event")
+
+    def make_webhooks(self, wanted: list[dict[str, Any]]) -> None:
+        """Make the webhooks of a manifest, as the installation does."""
+        self.app["webhooks"] = [
+            {
+                "id": one["name"], "name": one["name"], "targetUrl": one["targetUrl"], "isActive": one["isActive"],
+                "subscriptionQuery": one["query"],
+                "asyncEvents": [{"name": topic, "eventType": topic} for topic in one["asyncEvents"]],
+            }
+            for one in wanted
+        ]  # fmt: skip
 
     # --- the API ---
 
@@ -188,8 +200,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.shop.asked.append(asked["query"].split()[1])
-        if self.shop.broken:
-            return self._send(self.shop.broken, {})
+        if self.shop.broken or self.shop.api_broken:
+            return self._send(self.shop.broken or self.shop.api_broken, {})
         authorised = self.headers.get("Authorization") == f"Bearer {self.shop.token}"
         result = graphql_sync(
             schema(), asked["query"], self.shop.resolve(authorised), variable_values=asked.get("variables")

@@ -34,6 +34,7 @@ class WooShop:
     away: int = 0
     rights: str = "read_write"
     knows_modified_after: bool = True
+    cached: bool = False
     url: str = ""
 
     def add_hook(self, topic: str, delivery_url: str, status: str = "active") -> int:
@@ -56,6 +57,8 @@ class WooShop:
         """Return status, body (bytes or JSON) and headers."""
         parts = urlsplit(target)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        if self.cached:  # something before the shop that does not look at the page's number
+            query.pop("page", None)
         if self.moved_to:
             return 301, b"", {"Location": self.moved_to + target}
         if self.away:

@@ -18,7 +18,7 @@ from plugin.fallback import disk
 from plugin.fallback.files import TEMPORARY
 from plugin.fallback.transfer import Transfer
 from plugin.store.fallback_files import FallbackFiles, StoredFile
-from plugin.store.fallback_inbox import UNSENT
+from plugin.store.fallback_rows import UNSENT
 from plugin.store.models import FileState
 from plugin.store.shops import RegisteredShop
 from webhooks.context import Stores

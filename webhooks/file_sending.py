@@ -19,7 +19,7 @@ from plugin.fallback.folder import FolderTransfer
 from plugin.fallback.names import FileKind
 from plugin.fallback.transfer import Transfer
 from plugin.store.fallback_files import StoredFile, retry_at
-from plugin.store.fallback_inbox import UNSENT
+from plugin.store.fallback_rows import UNSENT
 from plugin.store.models import FileState
 from plugin.store.shops import RegisteredShop
 

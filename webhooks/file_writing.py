@@ -13,7 +13,7 @@ from plugin.fallback import disk
 from plugin.fallback.files import FileWriter
 from plugin.fallback.names import FileKind, file_name
 from plugin.fallback.rows import Row
-from plugin.store.fallback_inbox import Opened, Waiting
+from plugin.store.fallback_rows import Opened, Waiting
 from plugin.store.models import FileState
 from webhooks.spool import LOOK_AGAIN, RECEIPT_KINDS, Planned, Planner
 

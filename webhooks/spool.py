@@ -20,7 +20,7 @@ from plugin.fallback.names import FileKind
 from plugin.fallback.rows import Row, row_of
 from plugin.platforms.base import Delivery
 from plugin.platforms.registry import normalise
-from plugin.store.fallback_inbox import Entry, Spooled, Waiting
+from plugin.store.fallback_rows import Entry, Spooled, Waiting
 from plugin.store.orders import StoredOrder
 from plugin.store.shops import RegisteredShop
 from webhooks.collected import with_collected_consents

@@ -224,7 +224,7 @@ class CachedTransport(Transport):
     def _stale(self, kept: CachedResponse, operation: Operation, scope: _Scope) -> Answer:
         self._count(operation.name, "stale")
         scope.stale = True
-        scope.note(created(kept), datetime.now(UTC) + timedelta(seconds=PAUSE_S / 2))
+        scope.note(created(kept), datetime.now(UTC) + timedelta(seconds=PAUSE_S))
         return _answer(kept)
 
     def _ask(

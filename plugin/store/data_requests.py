@@ -14,6 +14,8 @@ from plugin.store.models import (
     ContactLink,
     ContactState,
     DeliveryAttempt,
+    FallbackFile,
+    FallbackRow,
     InboxEvent,
     Redemption,
     ShopOrder,
@@ -44,6 +46,7 @@ class DataRequests:
             contacts = sorted({row["contact_id"] for row in [*links, *orders] if row["contact_id"]})
             # who bought as a guest may share a contact with somebody else: only the customer's own contact counts here
             own = [row["contact_id"] for row in links]
+            events = _events(session, shop, person, [row["order_id"] for row in orders])
             return {
                 "shop": shop.name,
                 "customer_id": person.customer_id,
@@ -53,7 +56,8 @@ class DataRequests:
                 "consents": _consents(session, shop, own),
                 "orders": orders,
                 "redemptions": _redemptions(session, shop, [row["order_id"] for row in orders]),
-                "events": _events(session, shop, person, [row["order_id"] for row in orders]),
+                "events": events,
+                "files": _files(session, [row["id"] for row in events]),
             }
 
 
@@ -159,6 +163,20 @@ def _events(session: Session, shop: RegisteredShop, person: Person, order_ids: S
             "steps": steps[row.id],
         }
         for row in rows
+    ]
+
+
+def _files(session: Session, event_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the files for a time without Engage that hold something of the person."""
+    rows = session.execute(
+        select(FallbackFile, FallbackRow)
+        .join(FallbackRow, FallbackRow.file_id == FallbackFile.id)
+        .where(FallbackRow.event_id.in_(event_ids))
+        .order_by(FallbackRow.id)
+    )
+    return [
+        {"file": file.name, "state": file.state, "event": row.event_id, "key": row.key, "details": row.details}
+        for file, row in rows
     ]
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, delete, or_, select, update
 
 from plugin.events import Kind
 from plugin.store.db import Database, changed_rows
-from plugin.store.fallback_inbox import write_erasure
+from plugin.store.fallback_rows import write_erasure
 from plugin.store.models import (
     ConsentEntry,
     ContactLink,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from plugin.errors import NotFoundHereError
 from plugin.store.db import Database, run
-from plugin.store.fallback_inbox import NameOf, deliver, new_file
+from plugin.store.fallback_rows import NameOf, deliver, new_file
 from plugin.store.models import ContactState, FallbackFile, FallbackRow, FileState, Shop, ShopOrder
 from plugin.store.orders import write_refund
 from plugin.store.shops import RegisteredShop

@@ -4,20 +4,28 @@ An event is `spooled` as soon as it is set down in a file's rows, before the fil
 is a file in state `writing`, whose events are given back. So the same event is never in a file and under work at once.
 """
 
-import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import and_, delete, exists, func, insert, select, update
+from sqlalchemy import and_, delete, exists, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
 from plugin.events import Kind
 from plugin.store.db import Database, run
-from plugin.store.inbox import Write
+from plugin.store.fallback_rows import (
+    AT_THE_OTHER_SIDE,
+    CHUNK,
+    NameOf,
+    Opened,
+    Spooled,
+    Waiting,
+    chunks,
+    deliver,
+    new_file,
+    note,
+)
 from plugin.store.models import (
-    DeliveryAttempt,
     FallbackFile,
     FallbackRow,
     FileState,
@@ -28,69 +36,6 @@ from plugin.store.models import (
 )
 from plugin.store.shops import RegisteredShop
 from plugin.store.turns import let_go, release_next
-
-CHUNK = 500
-#: States in which nothing of a file can have reached the other side under its name.
-UNSENT = (FileState.WRITING, FileState.WRITTEN, FileState.SENDING)
-#: States in which the other side has, or had, the whole file.
-AT_THE_OTHER_SIDE = (FileState.SENT, FileState.TAKEN)
-T = TypeVar("T")
-#: Gives a file its name: of its kind, time and sequence.
-NameOf = Callable[[str, datetime, int], str]
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """An unfinished event of a customer. body: None for kinds that no file takes. passes: it lets others pass."""
-
-    id: int
-    kind: str
-    state: str
-    platform: str
-    topic: str
-    meta: Mapping[str, str]
-    body: bytes | None
-    occurred_at: datetime
-    received_at: datetime
-    progress: dict[str, Any]
-    passes: bool
-    holds: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One row of a file. kind: of the file. key: what may be in one file only. body: as the API would take it."""
-
-    kind: str
-    key: str
-    body: Mapping[str, Any]
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Spooled:
-    """What of an event goes into files: its own entry first, redemptions after it.
-
-    rest: whether the event needs the API for more. steps: progress to be remembered. write: stored with it.
-    """
-
-    event_id: int
-    ordering_key: str
-    entries: tuple[Entry, ...]
-    rest: bool
-    steps: Mapping[str, Any] = field(default_factory=dict)
-    write: Write | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A file whose rows are set down and which is to be written now."""
-
-    file_id: int
-    kind: str
-    name: str
-    entries: tuple[Entry, ...]
-    event_ids: tuple[int, ...]
 
 
 class FallbackInbox:
@@ -171,7 +116,7 @@ class FallbackInbox:
             )
             for one in accepted:
                 _spool(session, one, files[one.entries[0].kind].name)
-            _note(session, [one.event_id for one in accepted], "spooled", "set down in a file; Engage stays away", now)
+            note(session, [one.event_id for one in accepted], "spooled", "set down in a file; Engage stays away", now)
             for key in dict.fromkeys(one.ordering_key for one in accepted):
                 release_next(session, shop.id, key, now)
             return tuple(
@@ -188,10 +133,10 @@ class FallbackInbox:
     def _accepted(self, session: Session, shop: RegisteredShop, planned: Sequence[Spooled]) -> list[Spooled]:
         free: set[int] = set()
         taken: set[str] = set()
-        for chunk in _chunks([one.event_id for one in planned]):
+        for chunk in chunks([one.event_id for one in planned]):
             locked = select(InboxEvent.id).where(InboxEvent.id.in_(chunk), is_in(State.PENDING))
             free.update(session.scalars(locked.order_by(InboxEvent.id).with_for_update(skip_locked=True)))
-        for keys in _chunks([entry.key for one in planned for entry in one.entries]):
+        for keys in chunks([entry.key for one in planned for entry in one.entries]):
             same = select(FallbackRow.key).where(FallbackRow.shop_id == shop.id, FallbackRow.key.in_(keys))
             taken.update(session.scalars(same))
         accepted, stopped = [], set()
@@ -233,9 +178,9 @@ class FallbackInbox:
             ids = list(session.scalars(select(FallbackRow.event_id).where(FallbackRow.file_id == file_id)))
             session.execute(delete(FallbackRow).where(FallbackRow.file_id == file_id))
             if kind != "redemptions":  # an order with redemptions has its own place in a receipts file
-                for chunk in _chunks(ids):
+                for chunk in chunks(ids):
                     _back_to_inbox(session, chunk, now)
-            _note(session, ids, "recalled", reason, now)
+            note(session, ids, "recalled", reason, now)
             return True
 
     def release_rest(self, shop: RegisteredShop, now: datetime) -> int:
@@ -304,60 +249,6 @@ class FallbackInbox:
             )
 
 
-def write_erasure(session: Session, event_ids: Sequence[int]) -> int:
-    """Keep files with an erased person's rows from going out; return how many rows are concerned.
-
-    The file is taken back as soon as its work goes on, and what the person had in it is discarded there.
-    """
-    rows = 0
-    for chunk in _chunks(event_ids):
-        of_person = select(FallbackRow.file_id).where(FallbackRow.event_id.in_(chunk))
-        unsent = (*UNSENT, FileState.RENAMING)
-        files = list(
-            session.scalars(
-                select(FallbackFile.id).where(FallbackFile.id.in_(of_person), FallbackFile.state.in_(unsent))
-            )
-        )
-        run(session, update(FallbackFile).where(FallbackFile.id.in_(files)).values(erased=True))
-        rows += run(session, update(FallbackRow).where(FallbackRow.event_id.in_(chunk)).values(rest=False))
-    return rows
-
-
-def new_file(
-    session: Session, shop: RegisteredShop, kind: str, origin: str, rows: int, name_of: NameOf, now: datetime
-) -> FallbackFile:
-    """Add a file in state `writing`, under a name that no file ever had. Its sequence is the row's own number.
-
-    The time in its name never runs backwards, whatever the clock does, so that names sort in the order of the files.
-    """
-    last = session.scalar(select(func.max(FallbackFile.created_at)).where(FallbackFile.shop_id == shop.id))
-    file = FallbackFile(
-        shop_id=shop.id,
-        kind=kind,
-        origin=origin,
-        name=f"unnamed-{secrets.token_hex(16)}",
-        state=FileState.WRITING,
-        reason="it is being written",
-        row_count=rows,
-        created_at=max(now, last or now),
-    )
-    session.add(file)
-    session.flush()
-    file.sequence = file.id
-    file.name = name_of(kind, file.created_at, file.id)
-    session.flush()
-    return file
-
-
-def deliver(session: Session, ids: Sequence[int], now: datetime) -> None:
-    """End spooled events as delivered."""
-    for chunk in _chunks(ids):
-        spooled = list(session.scalars(select(InboxEvent.id).where(InboxEvent.id.in_(chunk), is_in(State.SPOOLED))))
-        values = {"state": State.DELIVERED, "finished_at": now, "last_error": None, "error_code": None}
-        run(session, update(InboxEvent).where(InboxEvent.id.in_(spooled)).values(**values))
-        _note(session, spooled, "delivered", "its file was taken", now)
-
-
 def _spool(session: Session, one: Spooled, name: str) -> None:
     progress = session.scalar(select(InboxEvent.progress).where(InboxEvent.id == one.event_id)) or {}
     values = {
@@ -409,13 +300,3 @@ def _make_due(session: Session, event_id: int, steps: Mapping[str, Any], now: da
             let_go(session, event_id)
         return 0
     return run(session, this.values(**_DUE_AGAIN, progress={**event.progress, **steps}, next_attempt_at=now))
-
-
-def _note(session: Session, ids: Sequence[int], operation: str, outcome: str, now: datetime) -> None:
-    if ids:
-        lines = [{"event_id": i, "attempt": 0, "at": now, "operation": operation, "outcome": outcome} for i in ids]
-        session.connection().execute(insert(DeliveryAttempt), lines)
-
-
-def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))

@@ -94,6 +94,7 @@ _UNFINISHED = text("state IN ('pending', 'leased', 'parked')")
 _PENDING = text("state = 'pending'")
 _PARKED = text("state = 'parked'")
 _LEASED = text("state = 'leased'")
+_SPOOLED = text("state = 'spooled'")
 _DUE_ONCE = text("state = 'pending' AND next_attempt_at IS NOT NULL")
 _WAITING = text("state = 'pending' AND next_attempt_at IS NULL")
 
@@ -171,6 +172,7 @@ class InboxEvent(Base):
         Index("ix_inbox_state", "id", "state"),
         Index("ix_inbox_parked", "id", postgresql_where=_PARKED, sqlite_where=_PARKED),
         Index("ix_inbox_waiting", "shop_id", "ordering_key", postgresql_where=_WAITING, sqlite_where=_WAITING),
+        Index("ix_inbox_spooled", "shop_id", "id", postgresql_where=_SPOOLED, sqlite_where=_SPOOLED),
     )
 
 

@@ -1,7 +1,8 @@
 """Erasing a whole shop: everything that tells of its customers goes, a record of what was done stays.
 
 Kept are the shop's row (name, domain, settings, sealed keys: without them a later webhook of the shop could not be
-verified), one bare row an event (topic, times, how it ended), so that accepted events still add up, and erasures.
+verified), one bare row an event (topic, times, how it ended), so that accepted events still add up, promotions that were
+created in Engage through this plugin, and erasures. Copies of files that are no longer recorded are deleted by the fallback.
 """
 
 from datetime import datetime
@@ -10,14 +11,14 @@ from sqlalchemy import ColumnElement, Table, delete, func, literal, select, tupl
 from sqlalchemy.orm import Session
 
 from plugin.store.db import Database, changed_rows, run
-from plugin.store.models import Base, DeliveryAttempt, Erasure, InboxEvent, Shop, State, is_in
+from plugin.store.models import Base, DeliveryAttempt, Erasure, InboxEvent, OwnPromotion, Shop, State, is_in
 
 #: Rows that one transaction changes a table: other writers wait no longer than that.
 BATCH = 1000
 ERASED_KEY = "erased"
 #: Tables with a shop whose rows are not simply deleted. Those of every other table with a `shop_id`, or that belong to
 #: a row of such a table, are.
-KEPT_TABLES = frozenset({InboxEvent.__tablename__, Erasure.__tablename__})
+KEPT_TABLES = frozenset({InboxEvent.__tablename__, Erasure.__tablename__, OwnPromotion.__tablename__})
 #: Tables without a shop, and why that is right.
 SHARED_TABLES = {
     Shop.__tablename__: "the shop itself; no customer stands in it",

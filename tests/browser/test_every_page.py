@@ -159,6 +159,11 @@ def test_a_fragment_keeps_its_shape_inside_a_shops_theme(part: str, visit: Visit
     assert page.locator(".mp").evaluate("inside => getComputedStyle(inside).fontFamily") == "Georgia, serif"
     assert page.locator(".mp h1").evaluate("title => getComputedStyle(title).marginTop") == "0px"
     assert page.locator(".mp-nav ul").evaluate("list => getComputedStyle(list).listStyleType") == "none"
+    for box in page.locator(".mp-switch input:checked").all():
+        colours = box.evaluate(
+            "box => [getComputedStyle(box), getComputedStyle(box, '::before')].map(s => s.backgroundColor)"
+        )
+        assert colours == ["rgb(27, 94, 75)", "rgb(255, 255, 255)"]  # its knob can be seen, whatever lies behind
     inspect(visitor, f"in-a-theme-{part or 'overview'}")
 
 

@@ -24,16 +24,18 @@ from outage_worker import Shared
 from running import wait_for
 from sftp_servers import SftpServer, has_openssh, openssh, scripted
 
+from plugin.events import CustomerUpdated
 from plugin.platforms.base import Delivery
 from plugin.platforms.registry import PLATFORMS
 from plugin.sandbox.file_import import take_files
 from plugin.sandbox.options import SandboxOptions
 from plugin.sandbox.testing import RunningSandbox, running_sandbox
-from plugin.store.contacts import Link
+from plugin.store.contacts import Link, Sent
 from plugin.store.db import Database
 from plugin.store.inbox_desk import EventFilter, InboxDesk
 from plugin.store.shops import NewShop
 from plugin.store.vault import Vault
+from webhooks.contact_fields import attributes_of
 from webhooks.context import Stores
 from webhooks.receive import new_event
 
@@ -41,7 +43,7 @@ ORDERS = int(os.environ.get("OUTAGE_ORDERS", "80"))
 KILLS = int(os.environ.get("OUTAGE_KILLS", "8"))
 SEED = int(os.environ.get("OUTAGE_SEED") or random.SystemRandom().randrange(10**6))
 OUTAGE_S = 2 * 86400.0
-STEPS = max(9, ORDERS // 50)
+STEPS = max(9, ORDERS // 100)
 SECRET_KEY = "a key of tests that is longer than thirty-two characters"
 FOLDER = "integration/transactionImport"
 RECEIPT_ID = re.compile(rb"<uniqueReceiptId>([^<]+)<")
@@ -186,10 +188,14 @@ class TwoDays:
 
     def _know_people(self) -> None:
         self._post("/sandbox/seed", {"stores": [{"externalId": "web-se", "name": "Web"}], "promotions": [promotion()]})
-        people = [{"email": f"p{n}@example.com", "contactType": "Member"} for n in range(self.people)]
+        people = [
+            {"email": f"p{n}@example.com", "contactType": "Member", "lastName": "Berg"} for n in range(self.people)
+        ]
         self.contact_ids = self._post("/sandbox/seed", {"contacts": people})["contacts"]
         links = {str(n): Link(contact_id, True, "a test") for n, contact_id in enumerate(self.contact_ids)}
         self.stores.contacts.remember_links(self.shop, links, self.shared.now())
+        for number, contact_id in enumerate(self.contact_ids):
+            self._know_what_was_sent(number, contact_id)
         every = [{"contactId": self.contact_ids[n], "promotionId": PROMOTION} for n in range(0, self.people, 4)]
         self.free = dict(
             zip(
@@ -199,10 +205,29 @@ class TwoDays:
             )
         )
 
+    def _know_what_was_sent(self, number: int, contact_id: str) -> None:
+        """Let a person's data be known to Engage, so that an order of theirs needs nothing but its receipt."""
+        body = {
+            "type": "customer.updated",
+            "timestamp": self.shared.now().isoformat(),
+            "data": {"customer": _person(number)},
+        }
+        (event,) = (
+            PLATFORMS["standard"]
+            .normalise(Delivery("customer.updated"), json.dumps(body).encode(), self.shared.now())
+            .events
+        )
+        assert isinstance(event, CustomerUpdated)
+        now = self.shared.now()
+        fields = attributes_of(self.shop, event.customer)
+        sent = {name: Sent(self.vault.digest_of(value), now) for name, value in fields.items()}
+        with self.database.transaction() as session:
+            self.stores.contacts.write_sent(session, self.shop, contact_id, sent, now, contact_type="Member")
+
     def _events_of(self, number: int) -> list[tuple[str, dict[str, Any]]]:
         """Return one order with what comes with it: a signup, a change, a promotion, a refund."""
         who = self.random.randrange(self.people)
-        person = customer(id=str(who), email=f"p{who}@example.com", phone=None)
+        person = _person(who)
         events: list[tuple[str, dict[str, Any]]] = []
         if number % 20 == 7:  # somebody new, whom only the API can make known
             person = customer(id=f"new-{number}", email=f"new-{number}@example.com", phone=None)
@@ -262,6 +287,10 @@ class TwoDays:
         answer = requests.post(self.sandbox.url + path, json=body, timeout=60)
         assert answer.ok, answer.text
         return answer.json()
+
+
+def _person(number: int) -> dict[str, Any]:
+    return customer(id=str(number), email=f"p{number}@example.com", phone=None)
 
 
 def test_two_days_without_engage_lose_nothing_and_send_nothing_twice(

@@ -164,7 +164,7 @@ ANSWERS = {
 }  # fmt: skip
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bodies=st.fixed_dictionaries(ANSWERS))
 def test_whatever_engage_answers_is_harmless(hostile: Any, bodies: dict[str, Any]) -> None:
     pages, shop, browser = hostile

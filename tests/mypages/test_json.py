@@ -63,7 +63,7 @@ def test_what_is_described_is_what_is_answered(pages: Any) -> None:
 
 
 def _check(operation: Any, headers: dict[str, str], seen: set[tuple[str, int]]) -> None:
-    @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(case=operation.as_strategy())
     def check(case: Any) -> None:
         case.path_parameters = {**(case.path_parameters or {}), "shop": "web"}

@@ -1,6 +1,7 @@
 """A shop's own looks: readable whatever the shop picks, and nothing but checked values reaches a stylesheet or a header."""
 
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,18 @@ def test_a_shops_texts_are_said_in_the_shoppers_language() -> None:
     assert (said["sv"].welcome, said["de"].welcome) == ("Välkommen", "Welcome")
     assert said["sv"].help == "Call us"
     assert theme.looks(None, "/a/", Locale("fi")).lang == "fi"
+
+
+def test_stylesheets_and_scripts_are_kept_by_browsers_and_pages_are_not(pages: Any) -> None:
+    shop = pages.add_shop("web", theme_accent="#c2185b")
+    browser = pages.logged_in(shop)
+    page = browser.get("/mypages/web/")
+    assert page.headers["Cache-Control"] == "no-store"
+    found = re.findall(r'(?:href|src)="(/mypages/static/[^"]+)"', page.text)
+    assert len(found) == 4  # icon, our stylesheet, the shop's, the script
+    for address in found:
+        with closing(browser.get(address)) as answer:
+            assert answer.status_code == 200, address
+            assert answer.headers["Cache-Control"] == "public, max-age=86400"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert browser.get("/mypages/static/theme/other.css").status_code == 404

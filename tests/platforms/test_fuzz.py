@@ -63,6 +63,8 @@ class Range:
         contracts = importlib.import_module("platforms.test_signatures").SignatureContract.__subclasses__()
         self.contract = next(one for one in contracts if one.platform.slug == platform.slug)()
         self.samples = samples(platform)
+        self.topic_header = self._header_with(self.platform.topics.__contains__)
+        self.domain_header = self._header_with(lambda value: "myshopify" in value)
         self.secrets = {"mine": self.contract.secret, "theirs": self.contract.other}
         self.shops = Shops(database, vault)
         self.rows = {name: self._shop(name) for name in self.secrets}
@@ -178,8 +180,7 @@ class Range:
 
     def _domain(self, name: str) -> str | None:
         """Return the domain that the platform's webhooks name, one for each shop; None where they name none."""
-        header = self._header_with(lambda value: "myshopify" in value)
-        return f"{name}.myshopify.com" if header else None
+        return f"{name}.myshopify.com" if self.domain_header else None
 
     def _header_with(self, fits: Any) -> str | None:
         signed = self.contract.sign(b"{}", self.contract.secret, NOW)
@@ -188,12 +189,10 @@ class Range:
     def _signed(self, body: bytes, topic: str, shop: str) -> dict[str, str]:
         """Sign as the contract suite does, for another topic and shop; each delivery has an id of its own."""
         headers: dict[str, str] = self.contract.sign(body, self.secrets[shop], NOW)
-        topic_header = self._header_with(self.platform.topics.__contains__)
-        if topic_header is not None:
-            headers[topic_header] = topic
-        domain = self._header_with(lambda value: "myshopify" in value)
-        if domain is not None:
-            headers[domain] = f"{shop}.myshopify.com"
+        if self.topic_header is not None:
+            headers[self.topic_header] = topic
+        if self.domain_header is not None:
+            headers[self.domain_header] = f"{shop}.myshopify.com"
         return headers
 
 

@@ -30,14 +30,7 @@ def running() -> Iterator[Shop]:
 def saleor(running: Shop) -> Shop:
     fresh = Shop()
     running.users, running.orders, running.app, running.broken, running.token = [], [], fresh.app, 0, fresh.token
-    for webhook in webhooks(PUBLIC):  # as the shop makes them from the manifest
-        running.app["webhooks"].append(
-            {
-                "id": webhook["name"], "name": webhook["name"], "targetUrl": webhook["targetUrl"], "isActive": True,
-                "subscriptionQuery": webhook["query"],
-                "asyncEvents": [{"name": topic, "eventType": topic} for topic in webhook["asyncEvents"]],
-            }
-        )  # fmt: skip
+    running.make_webhooks(webhooks(PUBLIC))
     running.asked.clear()
     return running
 

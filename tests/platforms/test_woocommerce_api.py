@@ -309,6 +309,14 @@ def test_a_shop_too_old_for_the_filter_says_so(woo: WooShop, keeper: Keeper) -> 
         list(keeper.api().orders(T0 + timedelta(seconds=60), None))
 
 
+def test_a_shop_that_gives_the_same_page_for_ever_is_told_so(woo: WooShop, keeper: Keeper) -> None:
+    woo.cached, woo.orders = True, [order(n, 7) for n in range(1, 150)]
+    woo.customers = [customer(n, n) for n in range(1, 150)]
+    for found in (keeper.api().orders(None, None), keeper.api().customers(None, None)):
+        with pytest.raises(ShopApiError, match="same page"):
+            list(found)
+
+
 def customer(number: int, changed: int, role: str = "customer") -> dict[str, Any]:
     whole = json.loads((FIXTURES / "customer-created-1.json").read_bytes())
     return {**whole, "id": number, "date_modified_gmt": at(changed), "role": role}

@@ -108,9 +108,9 @@ def test_a_token_of_the_plugin_starts_a_session_once(
 ) -> None:
     token = run(php, TOKEN, secret=butik.shopper_secret, shop="butik", now=int(clock().timestamp()), locale=locale)
     used = UsedTokens(database)
-    assert read_token(butik, token, used, clock()) == Shopper("butik", "7", language)
+    assert read_token(butik, WOOCOMMERCE, token, used, clock()) == Shopper("butik", "7", language)
     with pytest.raises(VerificationError, match="once"):
-        read_token(butik, token, used, clock())
+        read_token(butik, WOOCOMMERCE, token, used, clock())
 
 
 def test_a_token_ends_soon_and_is_this_shops(php: str, butik: RegisteredShop, database: Database, clock: Clock) -> None:
@@ -121,7 +121,7 @@ def test_a_token_ends_soon_and_is_this_shops(php: str, butik: RegisteredShop, da
     clock.forward(200)
     for wrong in (token, forged, other):
         with pytest.raises(VerificationError):
-            read_token(butik, wrong, UsedTokens(database), clock())
+            read_token(butik, WOOCOMMERCE, wrong, UsedTokens(database), clock())
 
 
 # --- the page in My account ---
@@ -136,7 +136,7 @@ def test_the_token_is_in_a_form_and_in_no_address(php: str, butik: RegisteredSho
     assert 'method="post" action="https://plugin.example/mypages/butik/session" target="engage-crm-frame"' in shown
     assert not any(token in address for address in re.findall(r'(?:href|src|action)="([^"]*)"', shown))
     assert butik.shopper_secret not in shown
-    assert read_token(butik, html.unescape(token), UsedTokens(database), datetime.now(UTC)) == Shopper(
+    assert read_token(butik, WOOCOMMERCE, html.unescape(token), UsedTokens(database), datetime.now(UTC)) == Shopper(
         "butik", "7", "sv-SE"
     )
 

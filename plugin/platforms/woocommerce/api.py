@@ -17,6 +17,7 @@ from plugin.platforms.woocommerce.schemas import read_gmt
 
 PER_PAGE = 100
 MAX_REFUND_PAGES = 20
+SAME_PAGE = "The shop gives the same page of its list again and again; does a cache stand before its REST API?"
 SECOND = timedelta(seconds=1)
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 Keep = Callable[[Mapping[str, Any]], None]
@@ -118,7 +119,10 @@ class WooApi:
         page = 1
         while True:
             batch = self._changed_after(begin, until, page)
+            known = len(rows)
             rows |= {_number(row): (changed, row) for changed, row in batch}
+            if batch and len(rows) == known:
+                raise ShopApiError(SAME_PAGE)
             last = batch[-1][0] if len(batch) == PER_PAGE else None
             ready = sorted((c, n, r) for n, (c, r) in rows.items() if last is None or c < last) if rows else []
             for changed, number, row in ready:
@@ -152,11 +156,15 @@ class WooApi:
         return found
 
     def _pages(self, path: str, query: Mapping[str, str], *, most: int = 100_000) -> Iterator[dict[str, Any]]:
+        before: list[dict[str, Any]] = []
         for page in range(1, most + 1):
             rows = self._list(path, {**query, "per_page": str(PER_PAGE), "page": str(page)})
+            if rows and rows == before:
+                raise ShopApiError(SAME_PAGE)
             yield from rows
             if len(rows) < PER_PAGE:
                 return
+            before = rows
 
     def _list(self, path: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
         rows = self._rest().call("GET", path, query)

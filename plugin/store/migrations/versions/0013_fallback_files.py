@@ -10,6 +10,7 @@ down_revision = "0017"
 branch_labels = None
 depends_on = None
 
+_SPOOLED = sa.text("state = 'spooled'")
 _LIVE = sa.text("state NOT IN ('taken', 'recalled', 'failed')")
 
 
@@ -24,6 +25,9 @@ def _time(name: str, *, nullable: bool = True) -> sa.Column[object]:
 def upgrade() -> None:
     with op.batch_alter_table("shops", schema=None) as batch_op:
         batch_op.add_column(sa.Column("file_access_encrypted", sa.LargeBinary(), nullable=True))
+    op.create_index(
+        "ix_inbox_spooled", "inbox_events", ["shop_id", "id"], postgresql_where=_SPOOLED, sqlite_where=_SPOOLED
+    )
     op.create_table(
         "fallback_files",
         sa.Column("id", _id(), nullable=False),
