@@ -135,3 +135,27 @@ def test_an_api_token_is_shown_once_and_revoked(run: Run, tmp_path: Path) -> Non
 def test_redemptions_are_listed_by_state(run: Run) -> None:
     assert json.loads(run("promotions", "redemptions", "web-se", "--state", "intended", "--json").stdout) == []
     assert "none" in run("promotions", "redemptions", "web-se").output
+
+
+def test_the_doctor_counts_redemptions_that_engage_does_not_confirm(run: Run, tmp_path: Path) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    from plugin.store.db import Database
+    from plugin.store.redemptions import Redemptions
+    from plugin.store.shops import Shops
+    from plugin.store.vault import Vault
+
+    def line() -> dict[str, str]:
+        checks = json.loads(CliRunner().invoke(main, ["doctor", "web-se", "--json"]).stdout)
+        return {check["what"]: check for check in checks}["web-se: redemptions that wait"]
+
+    assert line()["result"] == "ok"
+    (key,) = tmp_path.glob("*key*")
+    database = Database(f"sqlite:///{tmp_path / 'engage-plugin.sqlite'}")
+    shop = Shops(database, Vault(key.read_text(encoding="utf-8").strip())).get("web-se")
+    long_ago = datetime.now(UTC) - timedelta(hours=2)
+    Redemptions(database).intend(shop, "promotion", "a-1", None, "o-1", 1, long_ago)
+    database.close()
+    assert line()["result"] == "warning"
+    rows = json.loads(run("promotions", "redemptions", "web-se", "--state", "intended", "--json").stdout)
+    assert [(row["assignment_id"], row["order_id"]) for row in rows] == [("a-1", "o-1")]
