@@ -14,6 +14,7 @@ from mypages.visits import proxy_base
 from plugin.errors import UnverifiableError, VerificationError
 from plugin.platforms.base import PlainPlatform, ProxiedShopper, ShopAccess, ShopperProof
 from plugin.platforms.registry import PLATFORMS
+from webhooks import delivery
 
 DOMAIN = "web.example.com"
 
@@ -47,7 +48,8 @@ class Proxying(PlainPlatform):
 
 @pytest.fixture
 def proxied(pages: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(visits, "PLATFORMS", {**PLATFORMS, "proxying": Proxying()})
+    for module in (visits, delivery):
+        monkeypatch.setattr(module, "PLATFORMS", {**PLATFORMS, "proxying": Proxying()})
     shop = pages.add_shop("web", platform="proxying", shop_domain=DOMAIN, login_url="https://web.example.com/login")
     contact_id = pages.contact(shop, "1", firstName="Ada")
     pages.contact(shop, "2", firstName="Bea")
