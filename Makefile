@@ -37,6 +37,10 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 chaos: $(VENV)/.installed-dev
 	CHAOS_EVENTS=10000 CHAOS_PEOPLE=200 CHAOS_KILLS=200 $(BIN)/python -m pytest -q tests/e2e/test_chaos.py
 
+# the long form of tests/platforms/test_fuzz.py, by hand: 100,000 damaged webhooks a platform; FUZZ_SEED repeats a run
+fuzz: $(VENV)/.installed-dev
+	FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} FUZZ_COUNT=$${FUZZ_COUNT:-100000} $(BIN)/python -m pytest -q -s tests/platforms/test_fuzz.py
+
 # a real shop end to end, by hand: installs Vendure (needs node and npm; some minutes, 300 MB) and lets people buy there
 test-shop: $(VENV)/.installed-dev
 	cd tests/shops/vendure && npm install --no-audit --no-fund
@@ -49,7 +53,7 @@ outage: $(VENV)/.installed-dev
 	CRASH_STRIDE=1 $(BIN)/python -m pytest -q tests/webhooks/test_fallback_crashes.py
 
 # measurements, by hand: ratios against a baseline in the same run; they fill database 9 of the local Redis
-BENCHES := client_overhead throttle_rate acknowledgement delivery backlog backfill fallback_files
+BENCHES := client_overhead throttle_rate acknowledgement delivery backlog backfill my_pages fallback_files
 bench: $(VENV)/.installed-dev
 	$(foreach name,$(BENCHES),$(BIN)/python -m bench.$(name);)
 

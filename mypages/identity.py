@@ -8,7 +8,7 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import jwt
@@ -16,18 +16,14 @@ from cryptography.fernet import Fernet, InvalidToken
 
 from plugin.errors import VerificationError
 from plugin.platforms.base import Platform
+from plugin.shopper_token import AUDIENCE, LEEWAY_S, MAX_TOKEN_LENGTH, check_token, is_id
 from plugin.store.shops import RegisteredShop
 from plugin.store.tokens import UsedTokens
 from plugin.store.vault import Vault
 
-AUDIENCE = "engage-plugin"
-MAX_LIFE_S = 120
-LEEWAY_S = 30
 SESSION_S = 30 * 60
 #: A session is sealed anew at a visit when it is older than this, in seconds.
 RENEW_AFTER_S = 60
-MAX_TOKEN_LENGTH = 8192
-MAX_ID_LENGTH = 128
 MAX_LOCALE_LENGTH = 35
 OPENED_KEPT = 4096
 
@@ -58,7 +54,7 @@ def read_token(shop: RegisteredShop, platform: Platform, token: str, used: UsedT
 
 def shopper_of(shop: RegisteredShop, customer_id: str, locale: str | None) -> Shopper:
     """Return a proved shopper. Raises VerificationError when the id is none."""
-    if not _is_id(customer_id):
+    if not is_id(customer_id):
         raise VerificationError("The token's customer is no id.")
     return Shopper(shop.name, customer_id, locale if locale and len(locale) <= MAX_LOCALE_LENGTH else None)
 
@@ -73,41 +69,15 @@ def _is_meant_for_us(shop: RegisteredShop, token: str) -> bool:
 
 
 def _read_ours(shop: RegisteredShop, token: str, used: UsedTokens, now: datetime) -> Shopper:
-    try:
-        claims: dict[str, Any] = jwt.decode(
-            token,
-            shop.shopper_secret,
-            algorithms=["HS256"],
-            audience=AUDIENCE,
-            issuer=shop.name,
-            options={"require": ["exp", "iat", "sub", "jti", "iss", "aud"], "verify_exp": False, "verify_iat": False},
-        )
-    except (jwt.PyJWTError, ValueError) as error:
-        raise VerificationError(f"The token is not valid ({type(error).__name__}).") from None
-    issued, expires = claims["iat"], claims["exp"]
-    if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in (issued, expires)):
-        raise VerificationError("The token's times are no numbers.")
-    present = now.timestamp()
-    if not (0 < expires - issued <= MAX_LIFE_S):
-        raise VerificationError(f"The token lives longer than {MAX_LIFE_S} s.")
-    if present > expires + LEEWAY_S or issued > present + LEEWAY_S:
-        raise VerificationError("The token has expired, or its clock is wrong.")
-    for name in ("sub", "jti"):
-        if not _is_id(claims[name]):
-            raise VerificationError(f"The token's {name} is no id.")
-    _use_up(shop, claims["jti"], datetime.fromtimestamp(expires + 2 * LEEWAY_S, UTC), used)
-    locale = claims.get("locale")
-    return shopper_of(shop, claims["sub"], locale if isinstance(locale, str) else None)
+    found = check_token(shop, token, now)
+    _use_up(shop, found.token_id, found.until, used)
+    return shopper_of(shop, found.customer_id, found.locale)
 
 
 def _use_up(shop: RegisteredShop, token_id: str, until: datetime, used: UsedTokens) -> None:
     digest = hashlib.sha256(token_id.encode()).hexdigest()  # as long as its column, whatever the shop uses as jti
     if not used.use(shop.id, digest, until):
         raise VerificationError("The token was used before; each works once.")
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and value.isprintable()
 
 
 @dataclass(frozen=True, slots=True)

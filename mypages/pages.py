@@ -19,7 +19,7 @@ from mypages.forms import FormTokens
 from mypages.identity import SESSION_S, Sessions
 from mypages.memory import Memory
 from mypages.showing import Showing, Shown
-from mypages.visits import BEARER, Doorkeeper, TurnedAwayError, Via, Visit, link
+from mypages.visits import BEARER, Doorkeeper, TurnedAwayError, Via, Visit, asked_for, link
 from plugin.engage.cached import CachedEngage
 from plugin.engage.client import EngageClient
 from plugin.store.contacts import Contacts
@@ -212,7 +212,7 @@ class _Desk:
         return guarded(answer, shop, mode)
 
     def _mode(self) -> Mode:
-        return Mode.FRAGMENT if request.args.get("embed") == "1" else Mode.PAGE
+        return Mode.FRAGMENT if asked_for("embed") == "1" else Mode.PAGE
 
     def _set_cookie(self, answer: Response, value: str, shop: RegisteredShop) -> None:
         secure = self._my_pages.secure

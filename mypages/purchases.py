@@ -72,6 +72,8 @@ def _fetched(one: Transaction, order: StoredOrder | None, form: Format) -> Purch
     amount, currency = one.local_net_price_sum, one.local_currency
     if order is not None:
         amount, currency = order.total, order.currency
+    elif (paid := _paid(one.line_items)) is not None and currency is not None:
+        amount = paid
     elif amount is None:
         amount, currency = one.net_price_sum, one.group_currency
     own = of_order(order, "", form).lines if order is not None else ()
@@ -85,6 +87,19 @@ def _fetched(one: Transaction, order: StoredOrder | None, form: Format) -> Purch
         is_return=amount is not None and amount < 0,
         lines=own or tuple(_line(line, currency, form) for line in one.line_items[:MAX_LINES]),
     )
+
+
+def _paid(lines: Sequence[Mapping[str, Any]]) -> Decimal | None:
+    """Return what was paid for all lines, tax included: Engage's sums are net, beside which lines with tax do not add up.
+
+    None where a line does not say it under the name that receipts have for it.
+    """
+    amounts = [_decimal(line.get("grossPaidPrice")) for line in lines[:MAX_LINES]]
+    if not amounts or len(lines) > MAX_LINES or None in amounts:
+        return None
+    returned = [str(line.get("type") or "").upper() == "RETURN" for line in lines]
+    signed = (-abs(a) if back else a for a, back in zip(amounts, returned, strict=True) if a is not None)
+    return sum(signed, Decimal(0))
 
 
 def _own_line(line: Any, currency: str, form: Format) -> PurchaseLine:

@@ -20,7 +20,7 @@ from mypages.forms import FormTokens
 from mypages.language import locale_for
 from mypages.loading import Loader
 from mypages.memory import Memory
-from mypages.visits import TurnedAwayError, Via, Visit
+from mypages.visits import TurnedAwayError, Via, Visit, asked_for
 from plugin.engage.cached import CachedEngage, Owner
 from plugin.engage.client import EngageClient
 from plugin.store.contacts import Contacts
@@ -94,7 +94,9 @@ class Showing:
         """Return a page: as it was built a moment ago for this shopper if nothing has changed, else built now."""
         if part in SOMETIMES and not self._offers(part):
             raise TurnedAwayError(MessageKind.NO_PAGE, 404, self._shop)
-        if request.cache_control.no_cache or request.cache_control.max_age == 0:
+        if "Cache-Control" in request.headers and (
+            request.cache_control.no_cache or request.cache_control.max_age == 0
+        ):
             self._ask_fresh()  # the browser's own reload
         number = _page_number()
         key = (
@@ -241,7 +243,7 @@ class Showing:
         asked = self._ask_fresh()
         if self._json:
             return Shown(as_json({"reloaded": asked}))
-        back = request.args.get("back", "")
+        back = asked_for("back")
         return self._on_to(back if back in NAMES and back != "transaction" else "overview")
 
     def _edit(self, given: Any, token: str) -> Shown:
@@ -289,5 +291,5 @@ def _zone(name: str) -> ZoneInfo:
 
 def _page_number() -> int:
     """Return the page that the address asks for, 1 at least."""
-    words = request.args.get("page", "1")
+    words = asked_for("page")
     return int(words) if words.isascii() and words.isdigit() and len(words) <= 6 and int(words) > 0 else 1

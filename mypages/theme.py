@@ -30,6 +30,8 @@ FONTS: Mapping[str, str] = {
     "humanist": 'Seravek,"Gill Sans Nova",Ubuntu,Calibri,"DejaVu Sans",source-sans-pro,sans-serif',
     "serif": '"Iowan Old Style","Palatino Linotype",Palatino,"URW Palladio L",P052,Georgia,serif',
 }
+#: How much a filled surface must differ from what it lies on; its words are what is read.
+SEEN = 1.2
 KEPT_S = 86400
 _STATIC = Path(__file__).parent / "static"
 #: Changes with our stylesheet and script, so that browsers may keep them.
@@ -88,10 +90,8 @@ def stylesheet(settings: ShopSettings) -> str:
     plain: list[str] = []
     dark = ""
     if settings.theme_accent:
-        light = readable(settings.theme_accent, LIGHT_SURFACE)
-        plain += [f"--mp-accent:{light}", f"--mp-on-accent:{ink_on(light)}"]
-        lit = readable(settings.theme_accent, DARK_SURFACE)
-        dark = f"--mp-accent:{lit};--mp-on-accent:{ink_on(lit)}"
+        plain.append(_colours(settings.theme_accent, LIGHT_SURFACE, "#ffffff"))
+        dark = _colours(settings.theme_accent, DARK_SURFACE, "#1d1f1c")
     if settings.theme_corners in CORNERS and settings.theme_corners != "soft":
         large, small = CORNERS[settings.theme_corners]
         plain += [f"--mp-radius:{large}", f"--mp-radius-small:{small}"]
@@ -102,6 +102,15 @@ def stylesheet(settings: ShopSettings) -> str:
         rules.append(f".mp-dark{{{dark}}}")
         rules.append(f"@media (prefers-color-scheme:dark){{.mp-auto{{{dark}}}}}")
     return "\n".join(rules)
+
+
+def _colours(colour: str, surface: str, card: str) -> str:
+    """Return the variables of a colour: as words and lines it is made readable, as a filled surface it stays what it is,
+    unless nobody would see it on a card.
+    """
+    words = readable(colour, surface)
+    fill = colour if contrast(colour, card) >= SEEN else words
+    return f"--mp-accent:{words};--mp-fill:{fill};--mp-on-fill:{ink_on(fill)}"
 
 
 def address(settings: ShopSettings, shop: str, assets: str) -> str:
@@ -133,7 +142,7 @@ def readable(colour: str, surface: str) -> str:
 
 def ink_on(colour: str) -> str:
     """Return black or white, whichever can be read better on the colour."""
-    return max(("#ffffff", "#111111"), key=lambda ink: contrast(ink, colour))
+    return max(("#ffffff", "#000000"), key=lambda ink: contrast(ink, colour))
 
 
 def contrast(one: str, other: str) -> float:

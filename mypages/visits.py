@@ -67,6 +67,11 @@ def link(base: str, mode: Mode, part: str, **query: Any) -> str:
     return base + path + (f"?{urlencode(query)}" if query else "")
 
 
+def asked_for(name: str) -> str:
+    """Return a parameter of the address, "" where there is none. Most addresses have none, and looking is dear."""
+    return request.args.get(name, "") if request.query_string else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Doorkeeper:
     """Proves who visits. cookie: the session cookie's name. public_path: what PUBLIC_URL has after the host."""
@@ -98,7 +103,7 @@ class Doorkeeper:
     def visit(self, name: str) -> Visit:
         """Return the visit of a request to a shop's own addresses. Raises TurnedAwayError."""
         shop = self.shop(name)
-        mode = Mode.FRAGMENT if request.args.get("embed") == "1" else Mode.PAGE
+        mode = Mode.FRAGMENT if asked_for("embed") == "1" else Mode.PAGE
         now, header = self.clock(), request.headers.get("Authorization", "")
         if header.startswith(BEARER):
             value = header.removeprefix(BEARER).strip()

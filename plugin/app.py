@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a wor
     from flask import Flask, Response
     from rq import SimpleWorker
 
+    from plugin.api.asking import Gatekeeper
     from plugin.engage.cached import CachedEngage
     from plugin.engage.client import EngageClient
     from plugin.engage.gate import Gates
@@ -41,6 +42,10 @@ if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a wor
     from plugin.manifest import Manifest
     from plugin.metrics import Metrics, ShopHealth
     from plugin.platforms.base import ShopApi
+    from plugin.promotions.assigning import Assigning
+    from plugin.promotions.checkout import Checkout
+    from plugin.promotions.desk import PromotionDesk
+    from plugin.store.api_tokens import ApiTokens
     from plugin.store.history import History
     from plugin.store.tokens import UsedTokens
     from webhooks import jobs
@@ -467,9 +472,55 @@ class Services:
 
         return UsedTokens(self.database)
 
+    @cached_property
+    def api_tokens(self) -> ApiTokens:
+        """Tokens of shops' own servers."""
+        from plugin.store.api_tokens import ApiTokens
+
+        return ApiTokens(self.database, self.vault)
+
+    @cached_property
+    def gatekeeper(self) -> Gatekeeper:
+        """Who asks /api."""
+        from plugin.api.asking import Gatekeeper
+        from plugin.platforms.registry import PLATFORMS
+
+        return Gatekeeper(self.stores.shops, PLATFORMS.__getitem__, self.api_tokens, self.used_tokens, self.clock)
+
+    @cached_property
+    def promotion_desk(self) -> PromotionDesk:
+        """Creates and finds promotions."""
+        from plugin.promotions.desk import PromotionDesk
+        from plugin.store.promotions import Promotions
+
+        return PromotionDesk(Promotions(self.database), self.client_of, self.clock)
+
+    @cached_property
+    def assigning(self) -> Assigning:
+        """Assigns promotions to people."""
+        from plugin.promotions.assigning import Assigning
+        from plugin.store.promotions import Promotions
+
+        return Assigning(
+            Promotions(self.database),
+            self.stores.contacts,
+            self.client_of,
+            self.vault.digest_of,
+            self.clock,
+            self.stopping.wait,
+        )
+
+    @cached_property
+    def checkout(self) -> Checkout:
+        """Answers shops' checkouts."""
+        from plugin.promotions.checkout import Checkout
+
+        return Checkout(self.stores.contacts, self.stores.redemptions, self.cached, self.client_of, self.clock)
+
     def close(self) -> None:
         """Close what was opened."""
-        for name in ("transport", "database", "redis"):
+        # the cache too: a SQLite file that is open before a fork is no longer safe after it
+        for name in ("transport", "database", "cached", "redis"):
             if name in self.__dict__:
                 self.__dict__[name].close()
 
@@ -480,6 +531,8 @@ def create_app(services: Services) -> Flask:
 
     from mypages.pages import MyPages
     from mypages.pages import blueprint as mypages_blueprint
+    from plugin.api import checkout as checkout_api
+    from plugin.api import promotions as promotions_api
     from plugin.platforms.registry import PLATFORMS
     from plugin.store.edits import Edits
     from plugin.store.shoppers import Shoppers
@@ -524,6 +577,8 @@ def create_app(services: Services) -> Flask:
             )
         )
     )
+    app.register_blueprint(checkout_api.blueprint(services.checkout, services.gatekeeper, services.stores.shops))
+    app.register_blueprint(promotions_api.blueprint(services.promotion_desk, services.assigning, services.gatekeeper))
     for platform in PLATFORMS.values():
         routes = platform.install_routes(services.install_desk)
         if routes is not None:

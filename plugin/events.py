@@ -228,7 +228,11 @@ class OrderPaid:
 
 @dataclass(frozen=True, slots=True)
 class OrderRefunded:
-    """Money was given back. lines: what came back, by the order's line ids; amount only: one AMOUNT line."""
+    """Money was given back. lines: what came back, by the order's line ids; amount only: one AMOUNT line.
+
+    given_back_in_all: what was given back of the order up to now, where the shop tells it: never more than that is
+    returned, so that a refund which the shop names twice, or by its sum only, counts once.
+    """
 
     occurred_at: datetime
     order_id: str
@@ -237,6 +241,7 @@ class OrderRefunded:
     total: Decimal
     lines: tuple[Line, ...]
     payments: tuple[Payment, ...]
+    given_back_in_all: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -110,8 +110,12 @@ class Chaos:
 
     def send_everything(self) -> None:
         """Send all events, each person's in order."""
+        self.send_of(self.people)
+
+    def send_of(self, people: Sequence[Person]) -> None:
+        """Send all events of some people, each one's in order."""
         with ThreadPoolExecutor(SENDERS) as pool:
-            list(pool.map(self._send_all, self.people))
+            list(pool.map(self._send_all, people))
 
     def fault(self, **faults: Any) -> None:
         """Change Engage's mood."""

@@ -24,13 +24,14 @@ from plugin.errors import (
     WaitsForFileError,
 )
 from plugin.events import CONTACT_KINDS, Kind
-from plugin.platforms.base import Delivery
-from plugin.platforms.registry import normalise
+from plugin.platforms.registry import PLATFORMS, normalise
 from plugin.store.models import State
 from plugin.store.shops import RegisteredShop
 from plugin.store.turns import Claimed
+from webhooks.collected import with_collected_consents
 from webhooks.context import Context, Origin, Stores, error_code
 from webhooks.handlers import HANDLERS
+from webhooks.supplement import supplemented
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Courier:
 
     client_of: gives a shop's Engage client. open_time: how long the breaker of a shop's key was open in all.
     count: told (shop, outcome) of each try. forget_kept: deletes what My Pages keep of a contact, see Context.
+    ask_shop: whether what a webhook leaves out is read from the shop.
     """
 
     stores: Stores
@@ -56,6 +58,7 @@ class Courier:
     spread: Callable[[], float]
     count: Callable[[str, str], None]
     forget_kept: Callable[[RegisteredShop, str], bool] = lambda _shop, _contact_id: True
+    ask_shop: bool = True
 
     def claim(self, most: int = 1, *, live_first: bool = True) -> list[Claimed]:
         """Take up to `most` due events of different customers."""
@@ -133,8 +136,9 @@ class Courier:
 
     def _handle(self, context: Context) -> str:
         claimed = context.claimed
-        delivery = Delivery(topic=claimed.topic, meta=claimed.meta)
+        delivery = supplemented(context, PLATFORMS[claimed.platform], ask=self.ask_shop)
         mapped = normalise(claimed.platform, delivery, claimed.body, claimed.received_at)
+        mapped = with_collected_consents(mapped, context.shop.settings.consent_fields, claimed.received_at)
         if claimed.attempts == 1 and mapped.events:
             context.note("mapped", ", ".join(type(event).__name__ for event in mapped.events))
         for remark in mapped.notes:

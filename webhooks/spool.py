@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from plugin.engage.models import Receipt, UsedPromotion
 from plugin.engage.writes import receipt_body
 from plugin.errors import PayloadError
@@ -17,17 +19,18 @@ from plugin.events import Customer, CustomerUpdated, Event, Kind, OrderPaid, Ord
 from plugin.fallback.names import FileKind
 from plugin.fallback.rows import Row, row_of
 from plugin.platforms.base import Delivery
-from plugin.platforms.registry import PLATFORMS
+from plugin.platforms.registry import normalise
 from plugin.store.fallback_rows import Entry, Spooled, Waiting
 from plugin.store.orders import StoredOrder
 from plugin.store.shops import RegisteredShop
+from webhooks.collected import with_collected_consents
 from webhooks.contact_fields import attributes_of, what_is_new
 from webhooks.context import AGAIN, ORIGIN, Origin, Stores
 from webhooks.handlers.order_paid import ONLY_MISSING, order_of
 from webhooks.handlers.refund import returned
 from webhooks.identify import store_for, vouched
 from webhooks.receipts import purchase_receipt, purchase_receipt_id, return_receipt
-from webhooks.redeem import PROMOTION, VOUCHER
+from webhooks.used import PROMOTION, VOUCHER
 
 RECEIPT_KINDS = (Kind.ORDER_PAID, Kind.REFUND)
 #: Kinds that a receipt may pass: they change the contact, not who it is.
@@ -61,6 +64,7 @@ class Planner:
         #: receipts that are planned, by the ordering key that they are planned with, and the orders among them
         self._planned: dict[str, str] = {}
         self._orders: dict[str, StoredOrder] = {}
+        self._use_something: set[str] = set()
         self.look_again: dict[int, datetime] = {}
 
     def receipts(self, ordering_key: str, events: Sequence[Waiting]) -> Iterator[Planned]:
@@ -119,7 +123,8 @@ class Planner:
         if AGAIN in waiting.meta or waiting.meta.get(ORIGIN, Origin.WEBHOOK) == Origin.BACKFILL:
             raise _StaysError  # history has its own way, and what Engage is said to miss was sent before
         delivery = Delivery(topic=waiting.topic, meta=waiting.meta)
-        events = PLATFORMS[waiting.platform].normalise(delivery, waiting.body, waiting.received_at).events
+        mapped = normalise(waiting.platform, delivery, waiting.body, waiting.received_at)
+        events = with_collected_consents(mapped, self._shop.settings.consent_fields, waiting.received_at).events
         if len(events) != 1:
             raise _StaysError
         return events[0]
@@ -141,6 +146,16 @@ class Planner:
         receipt = purchase_receipt(shop, event, contact_id, store, promotions, vouchers)
         order, orders = order_of(shop, event, contact_id, store), self._stores.orders
         self._orders[event.order_id] = order
+        if event.promotions or event.vouchers:
+            self._use_something.add(event.order_id)
+
+        def write(session: Session) -> None:
+            orders.write_first(session, shop, order, waiting.id)
+            for kind, target in targets:  # so that what Engage says of it later is known to be ours
+                self._stores.redemptions.write_intent(
+                    session, shop, kind, target, None, event.order_id, waiting.id, self._now
+                )
+
         # what names a promotion by its code alone is looked up by the API later
         rest = bool(event.promotions or event.vouchers) or self._tells_news(waiting, event, contact_id, verified)
         return Spooled(
@@ -151,8 +166,8 @@ class Planner:
                 *(self._redemption(kind, target, contact_id, receipt_id, event) for kind, target in targets),
             ),
             rest=rest,
-            steps={"spooled": True, **{f"tried:{kind}:{target}": True for kind, target in targets}},
-            write=lambda session: orders.write_first(session, shop, order, waiting.id),
+            steps={"spooled": True, **{f"filed:{kind}:{target}": True for kind, target in targets}},
+            write=write,
         )
 
     def _contact(self, waiting: Waiting, customer: Customer) -> tuple[str, bool]:
@@ -174,7 +189,7 @@ class Planner:
             return []
         kept = waiting.progress.get("redeem")
         if kept is not None:
-            known = [(target[0], target[1]) for target in kept["targets"]]
+            known = [(target["kind"], target["id"]) for target in kept["targets"] if not target["used"]]
         else:
             known = [(PROMOTION, named.assignment_id) for named in event.promotions if named.assignment_id]
             known += [(VOUCHER, named.voucher_id) for named in event.vouchers if named.voucher_id]
@@ -182,7 +197,14 @@ class Planner:
         until = waiting.received_at + timedelta(seconds=self._shop.settings.redeem_wait_s)
         if self._now < until and (targets or kept is None):
             raise _StaysError(until)
-        return list(dict.fromkeys(targets))
+        return [
+            (kind, target) for kind, target in dict.fromkeys(targets) if self._is_free(kind, target, event.order_id)
+        ]
+
+    def _is_free(self, kind: str, target: str, order_id: str) -> bool:
+        """Tell that no other order of the tenant's shops means to use it."""
+        row = self._stores.redemptions.held(self._shop, kind, [target]).get(target)
+        return row is None or (row.shop_id, row.order_id) == (self._shop.id, order_id)
 
     def _tells_news(self, waiting: Waiting, event: OrderPaid, contact_id: str, verified: bool) -> bool:
         """Tell whether the order says something of its contact that the API must still be told."""
@@ -223,7 +245,7 @@ class Planner:
         order = self._stores.orders.get(shop, event.order_id) or self._orders.get(event.order_id)
         if order is None:
             raise _StaysError
-        if order.contact_id is None or not event.lines or not event.total:
+        if order.contact_id is None or not event.lines or not event.total or event.given_back_in_all is not None:
             raise _StaysError
         if event.refund_id in order.details.get("refunds", {}):
             raise _StaysError
@@ -240,9 +262,9 @@ class Planner:
             "refund_id": event.refund_id,
             "refund": returned(event),
         }
-        return Spooled(
-            waiting.id, ordering_key, (self._receipt(receipt, details),), rest=False, steps={"spooled": True}
-        )
+        # a whole return gives back what the order used, which the API does
+        rest = event.order_id in self._use_something or bool(self._stores.redemptions.of_order(shop, event.order_id))
+        return Spooled(waiting.id, ordering_key, (self._receipt(receipt, details),), rest=rest, steps={"spooled": True})
 
     # --- contacts ---
 
@@ -266,7 +288,7 @@ def _redeemed(waiting: Waiting) -> tuple[tuple[UsedPromotion, ...], tuple[str, .
     done = [
         target
         for target in (waiting.progress.get("redeem") or {}).get("targets", [])
-        if waiting.progress.get(f"redeemed:{target[0]}:{target[1]}")
+        if waiting.progress.get(f"redeemed:{target['kind']}:{target['id']}")
     ]
-    promotions = tuple(UsedPromotion(promotion, target) for kind, target, promotion, _ in done if kind == PROMOTION)
-    return promotions, tuple(label for kind, _, _, label in done if kind == VOUCHER)
+    promotions = tuple(UsedPromotion(one["promotion_id"], one["id"]) for one in done if one["kind"] == PROMOTION)
+    return promotions, tuple(one["label"] for one in done if one["kind"] == VOUCHER)

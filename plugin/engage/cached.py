@@ -9,8 +9,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -93,6 +92,7 @@ class _Scope:
 
     owner: Owner
     only_kept: bool
+    any_age: bool = False
     fetched_at: datetime | None = None
     fresh_until: datetime | None = None
     stale: bool = False
@@ -185,6 +185,8 @@ class CachedTransport(Transport):
         answer = self._fresh(kept, operation, scope) or self._resting(key, kept, operation, scope)
         if answer is not None:
             return answer
+        if scope.only_kept and scope.any_age and kept is not None and _age(kept) <= KEEP:
+            return self._stale(kept, operation, scope)
         if scope.only_kept:
             raise NotKeptError
         return self._ask(account, operation, options, key, kept, scope)
@@ -295,14 +297,15 @@ class CachedEngage:
         ask: Callable[[EngageClient], T],
         *,
         only_kept: bool = False,
+        any_age: bool = False,
         timeout_s: float = READ_TIMEOUT_S,
     ) -> Cached[T]:
-        """Ask Engage through the cache. only_kept: do not wait for Engage.
+        """Ask Engage through the cache. only_kept: do not wait for Engage; any_age: then older data will do too.
 
         Raises TransientError when Engage is away and nothing is kept, EngageNotFoundError, UnauthorisedError, other
         EngageErrors, and NotKeptError when only_kept and nothing fresh is.
         """
-        scope = _Scope(owner, only_kept)
+        scope = _Scope(owner, only_kept, any_age)
         token = _scope.set(scope)
         try:
             value = ask(client.over(self.transport, lane=Lane.SHOPPER, read_timeout_s=timeout_s))
@@ -311,13 +314,9 @@ class CachedEngage:
         now = datetime.now(UTC)
         return Cached(value, scope.fetched_at or now, scope.fresh_until or now, scope.stale)
 
-    @contextmanager
-    def closing(self) -> Iterator["CachedEngage"]:
-        """Close the cache at the end of the block."""
-        try:
-            yield self
-        finally:
-            self.transport.close()
+    def close(self) -> None:
+        """Close connections and the cache."""
+        self.transport.close()
 
 
 def contact_prefix(shop: str, tenant: str, contact_id: str) -> str:

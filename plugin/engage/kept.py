@@ -8,9 +8,12 @@ its faults are logged once and never reach a shopper.
 import base64
 import logging
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,10 +45,17 @@ class _RedisAnswers(RedisDict):
 class KeptAnswers:
     """Bodies of answers by key. A key begins with the prefix of the person whose data it is, and a colon."""
 
-    def __init__(self, cache: BaseCache, forget: Callable[[str], None], prune: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        cache: BaseCache,
+        forget: Callable[[str], None],
+        prune: Callable[[], None],
+        turn: AbstractContextManager[Any],
+    ) -> None:
         self.cache = cache
         self._forget = forget
         self._prune = prune
+        self._turn = turn
         self._failing = False
         self._look_again_at = 0.0
 
@@ -64,10 +74,14 @@ class KeptAnswers:
 
         def forget(prefix: str) -> None:
             run("DELETE FROM responses WHERE key >= ? AND key < ?", f"{prefix}:", f"{prefix};")
-            with responses.connection() as connection:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log held it too
+            with responses.connection() as connection, suppress(sqlite3.OperationalError):
+                connection.execute(
+                    "PRAGMA wal_checkpoint(TRUNCATE)"
+                )  # the log held it too, unless another process reads
 
-        return cls(cache, forget, lambda: run("DELETE FROM responses WHERE expires <= ?", _now().timestamp()))
+        # requests-cache's threads share one connection, which reads while it writes: one at a time is safe and quick enough
+        prune = partial(run, "DELETE FROM responses WHERE expires <= ?")
+        return cls(cache, forget, lambda: prune(_now().timestamp()), threading.RLock())
 
     @classmethod
     def in_redis(cls, redis: Redis, encryption_key: bytes) -> "KeptAnswers":
@@ -81,7 +95,7 @@ class KeptAnswers:
             if found:
                 redis.delete(*found)
 
-        return cls(cache, forget, lambda: None)
+        return cls(cache, forget, lambda: None, nullcontext())
 
     def get(self, key: str) -> CachedResponse | None:
         """Return what is kept under a key; None for nothing, or what was written under another SECRET_KEY."""
@@ -119,7 +133,8 @@ class KeptAnswers:
         if self._failing and time.monotonic() < self._look_again_at:
             return None
         try:
-            done = work()
+            with self._turn:
+                done = work()
         except (sqlite3.Error, RedisError, OSError) as error:
             self._look_again_at = time.monotonic() + LOOK_AGAIN_S
             if not self._failing:

@@ -7,10 +7,14 @@ from types import MappingProxyType
 from plugin.events import Mapped
 from plugin.platforms import own
 from plugin.platforms.base import Delivery, Platform
+from plugin.platforms.saleor import SALEOR
 from plugin.platforms.shopify import SHOPIFY
 from plugin.platforms.standard import STANDARD
+from plugin.platforms.woocommerce import WOOCOMMERCE
 
-PLATFORMS: Mapping[str, Platform] = MappingProxyType({platform.slug: platform for platform in (SHOPIFY, STANDARD)})
+PLATFORMS: Mapping[str, Platform] = MappingProxyType(
+    {platform.slug: platform for platform in (SALEOR, SHOPIFY, STANDARD, WOOCOMMERCE)}
+)
 
 
 def normalise(platform: str, delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:

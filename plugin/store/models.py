@@ -306,7 +306,11 @@ class ShopOrder(Base):
 
 
 class Redemption(Base):
-    """That an order means to use, or has used, a promotion assignment or voucher. Stored before Engage is called."""
+    """That an order means to use, or has used, a promotion assignment or voucher. Stored before Engage is called.
+
+    called_at: when the last call to redeem it may have gone out. reactivations: how often it was given back, over all
+    orders. seen_redeemed_on: what Engage said of its redemption before it was to be given back.
+    """
 
     __tablename__ = "redemptions"
 
@@ -321,9 +325,83 @@ class Redemption(Base):
     state: Mapped[str] = mapped_column(String(16))
     note: Mapped[str | None] = mapped_column(Text)
     intended_at: Mapped[datetime] = mapped_column()
+    called_at: Mapped[datetime | None] = mapped_column()
+    finished_at: Mapped[datetime | None] = mapped_column()
+    reactivations: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    seen_redeemed_on: Mapped[datetime | None] = mapped_column()
+
+    __table_args__ = (
+        UniqueConstraint("tenant", "kind", "assignment_id", name="uq_redemption"),
+        Index("ix_redemption_order", "shop_id", "order_id"),
+    )
+
+
+class ApiToken(Base):
+    """A token of a shop's own server for this plugin's API: a keyed hash, and its last characters to tell it by."""
+
+    __tablename__ = "api_tokens"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"), index=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    hint: Mapped[str] = mapped_column(String(8))
+    created_at: Mapped[datetime] = mapped_column()
+    revoked_at: Mapped[datetime | None] = mapped_column()
+
+
+class OwnPromotion(Base):
+    """A promotion that was created through this plugin: no call of Engage lists promotions. value: as it was sent."""
+
+    __tablename__ = "own_promotions"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
+    tenant: Mapped[str] = mapped_column(String(32))
+    promotion_id: Mapped[str] = mapped_column(String(64))
+    external_id: Mapped[str] = mapped_column(String(450))
+    name: Mapped[str] = mapped_column(String(450))
+    value_type: Mapped[str] = mapped_column(String(32))
+    value: Mapped[str] = mapped_column(String(512))
+    created_at: Mapped[datetime] = mapped_column()
+
+    __table_args__ = (UniqueConstraint("shop_id", "tenant", "promotion_id", name="uq_own_promotion"),)
+
+
+class AssignRun(Base):
+    """One list of people that a promotion is assigned to. list_digest: keyed hash of the list, which finds it again."""
+
+    __tablename__ = "assign_runs"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
+    tenant: Mapped[str] = mapped_column(String(32))
+    promotion_id: Mapped[str] = mapped_column(String(64))
+    list_digest: Mapped[str] = mapped_column(String(64))
+    rows: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column()
     finished_at: Mapped[datetime | None] = mapped_column()
 
-    __table_args__ = (UniqueConstraint("tenant", "kind", "assignment_id", name="uq_redemption"),)
+    __table_args__ = (UniqueConstraint("shop_id", "tenant", "promotion_id", "list_digest", name="uq_assign_run"),)
+
+
+class AssignRow(Base):
+    """What became of one row of a list. Holds no personal data: the list itself does, and stays with its owner.
+
+    position: the row, 1 for the first. contact_digest: keyed hash of the contact. had: how many assignments of the
+    promotion the contact had before the call, which tells after a crash whether the call did its work.
+    """
+
+    __tablename__ = "assign_rows"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("assign_runs.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))
+    contact_digest: Mapped[str | None] = mapped_column(String(64))
+    assignment_id: Mapped[str | None] = mapped_column(String(64))
+    had: Mapped[int | None] = mapped_column(Integer)
+    reason: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (Index("ix_assign_contact", "run_id", "contact_digest"),)
 
 
 class UsedToken(Base):

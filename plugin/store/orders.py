@@ -1,6 +1,6 @@
 """What this plugin keeps of a shop's orders: refunds find their customer and lines here, My Pages the newest ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -94,11 +94,23 @@ def write_refund(
     session: Session, shop: RegisteredShop, order_id: str, refund_id: str, refund: Mapping[str, Any]
 ) -> None:
     """Note that the return receipt of a refund was sent, beside what others note of the same order."""
+    _change_details(
+        session, shop, order_id, lambda known: {"refunds": {**known.get("refunds", {}), refund_id: dict(refund)}}
+    )
+
+
+def write_detail(session: Session, shop: RegisteredShop, order_id: str, name: str, value: Any) -> None:
+    """Note one thing of an order (JSON), beside what others note of it."""
+    _change_details(session, shop, order_id, lambda _known: {name: value})
+
+
+def _change_details(
+    session: Session, shop: RegisteredShop, order_id: str, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
     this = (ShopOrder.shop_id == shop.id, ShopOrder.order_id == order_id)
     details = session.scalar(select(ShopOrder.details).where(*this).with_for_update())
     if details is not None:
-        refunds = {**details.get("refunds", {}), refund_id: dict(refund)}
-        run(session, update(ShopOrder).where(*this).values(details={**details, "refunds": refunds}))
+        run(session, update(ShopOrder).where(*this).values(details={**details, **change(details)}))
 
 
 def _stored(row: ShopOrder) -> StoredOrder:

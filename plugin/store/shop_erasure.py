@@ -6,7 +6,7 @@ verified), one bare row an event (topic, times, how it ended), so that accepted 
 
 from datetime import datetime
 
-from sqlalchemy import Table, delete, func, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, Table, delete, func, literal, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from plugin.store.db import Database, changed_rows, run
@@ -15,7 +15,8 @@ from plugin.store.models import Base, DeliveryAttempt, Erasure, InboxEvent, Shop
 #: Rows that one transaction changes a table: other writers wait no longer than that.
 BATCH = 1000
 ERASED_KEY = "erased"
-#: Tables with a shop whose rows are not simply deleted. Those of every other table with a `shop_id` are.
+#: Tables with a shop whose rows are not simply deleted. Those of every other table with a `shop_id`, or that belong to
+#: a row of such a table, are.
 KEPT_TABLES = frozenset({InboxEvent.__tablename__, Erasure.__tablename__})
 #: Tables without a shop, and why that is right.
 SHARED_TABLES = {
@@ -40,8 +41,11 @@ class ShopErasures:
         done: dict[str, int] = {}
         with self._database.transaction() as session:
             for table in reversed(Base.metadata.sorted_tables):
-                if "shop_id" in table.c and table.name not in KEPT_TABLES:
-                    done[table.name] = _delete_some(session, table, shop_id)
+                whose = of_shop(table, shop_id)
+                if whose is not None:
+                    done[table.name] = _delete_some(session, table, whose)
+                    if done[table.name] == BATCH:  # rows that others belong to must wait until those are gone
+                        return {name: number for name, number in done.items() if number}
             done["events discarded"] = _discard(session, shop_id, now, but)
             done["events emptied"] = _empty(session, shop_id, but)
         return {name: number for name, number in done.items() if number}
@@ -58,9 +62,25 @@ class ShopErasures:
             session.add(Erasure(shop_id=shop_id, event_id=event_id, at=now, done={"scope": "shop", **done}))
 
 
-def _delete_some(session: Session, table: Table, shop_id: int) -> int:
+def of_shop(table: Table, shop_id: int) -> ColumnElement[bool] | None:
+    """Return the condition for a table's rows that go with a shop: by its own column, or by the row that they belong to.
+
+    None for tables that are kept.
+    """
+    if table.name in KEPT_TABLES or table.name in SHARED_TABLES:
+        return None
+    if "shop_id" in table.c:
+        return table.c.shop_id == shop_id
+    for key in table.foreign_keys:
+        whose = of_shop(key.column.table, shop_id)
+        if whose is not None:
+            return key.parent.in_(select(key.column).where(whose))
+    return None
+
+
+def _delete_some(session: Session, table: Table, whose: ColumnElement[bool]) -> int:
     key = tuple_(*table.primary_key.columns)
-    some = select(*table.primary_key.columns).where(table.c.shop_id == shop_id).limit(BATCH)
+    some = select(*table.primary_key.columns).where(whose).limit(BATCH)
     return changed_rows(session.execute(delete(table).where(key.in_(some))))
 
 

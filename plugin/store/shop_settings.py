@@ -45,8 +45,11 @@ class ShopSettings:
     tip_sku: str = "TIP"
     refund_sku: str = "REFUND"
     voucher_field: str = "usedRewardVouchers"
+    reactivate_promotions: str = ""
+    checkout_origins: str = ""
     country_stores: Mapping[str, str] = field(default_factory=dict)
     consent_ids: Mapping[str, str] = field(default_factory=dict)
+    consent_fields: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
     receipt_extra: Mapping[str, str] = field(default_factory=dict)
     erase_in_engage: bool = False
@@ -202,6 +205,12 @@ def _origins(text: str) -> str:
     return " ".join(text.split())
 
 
+def _reactivation_path(text: str) -> str:
+    if text and not re.fullmatch(r"/api/[\w./\-]*\{assignmentId\}[\w./\-]*", text):
+        raise ValueError("must be a path that begins with /api/ and has {assignmentId} in it, or empty")
+    return text
+
+
 def _host_key(text: str) -> str:
     if text and not re.fullmatch(r"(\S+ )?(ssh-|ecdsa-)\S+ [A-Za-z0-9+/]+=*( .*)?", text):
         raise ValueError("must be TYPE BASE64 as `engage-plugin fallback check NAME` shows it, or empty")
@@ -287,8 +296,19 @@ SETTINGS: Mapping[str, Setting] = {
     "voucher_field": Setting(
         _handle, "name of the receipt field that lists used vouchers (inferred, compare the tenant's Swagger)"
     ),
+    "reactivate_promotions": Setting(
+        _reactivation_path,
+        "path that gives a promotion back after a cancellation or full return; empty for never, because none is documented: "
+        "/api/v3/promotion-assignments/{assignmentId}/reactivate is inferred, ask Voyado",
+    ),
+    "checkout_origins": Setting(_origins, "origins whose pages may ask /api/checkout from a shopper's browser"),
     "country_stores": Setting(_names, "country or channel to store, such as SE:web-se,NO:web-no; else `store` is used"),
     "consent_ids": Setting(_names, "shop consent to Engage consent id, such as newsletter:newsletterConsent"),
+    "consent_fields": Setting(
+        _names,
+        "shop field of a customer that holds a yes or no (metadata.accepts_email in Saleor, a meta_data key in WooCommerce) to "
+        "email, sms, postal or another consent, with the field of its time where it has one: newsletter:email@newsletter_at",
+    ),
     "attributes": Setting(_names, "shop field to Engage attribute, such as customer.size:shoeSize"),
     "receipt_extra": Setting(_names, "shop order field to extraData name on receipts"),
     "erase_in_engage": Setting(_boolean, "whether erasing a customer in the shop deletes the contact in Engage too"),

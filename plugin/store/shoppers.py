@@ -38,8 +38,8 @@ class Shoppers:
     def standing(self, shop: RegisteredShop, customer_id: str, ordering_key: str) -> Standing:
         """Return where a customer stands. ordering_key: theirs in the inbox."""
         where = {"shop_id": shop.id, "tenant": shop.tenant, "customer_id": customer_id, "ordering_key": ordering_key}
-        with self._database.reading() as session:
-            row: Any = session.connection().execute(_STANDING, where).one()
+        with self._database.read_connection() as connection:
+            row: Any = connection.execute(_STANDING, where).one()
         edits = f"{row.edits}-{row.newest_edit}-{row.parked_edits}" if row.edits else ""
         return Standing(
             row.contact_id, row.generation or 0, row.fresh_after, f"{row.orders}-{row.newest_order or 0}", edits

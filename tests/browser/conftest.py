@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browser.visitors import Look, Site, Visitor
-from playwright.sync_api import Browser, sync_playwright
+from browser.visitors import PATIENCE_MS, Look, Site, Visitor
+from playwright.sync_api import Browser, expect, sync_playwright
 from running import free_port
 from shopper_pages import Pages
 
@@ -37,6 +37,7 @@ def chromium() -> Iterator[Browser]:
         pytest.skip(f"{CHROMIUM} is not there: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        expect.set_options(timeout=PATIENCE_MS)
         yield browser
         browser.close()
 

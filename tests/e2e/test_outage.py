@@ -188,7 +188,9 @@ class TwoDays:
 
     def _know_people(self) -> None:
         self._post("/sandbox/seed", {"stores": [{"externalId": "web-se", "name": "Web"}], "promotions": [promotion()]})
-        people = [{"email": f"p{n}@example.com", "contactType": "Member", "lastName": "Berg"} for n in range(self.people)]
+        people = [
+            {"email": f"p{n}@example.com", "contactType": "Member", "lastName": "Berg"} for n in range(self.people)
+        ]
         self.contact_ids = self._post("/sandbox/seed", {"contacts": people})["contacts"]
         links = {str(n): Link(contact_id, True, "a test") for n, contact_id in enumerate(self.contact_ids)}
         self.stores.contacts.remember_links(self.shop, links, self.shared.now())

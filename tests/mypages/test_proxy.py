@@ -163,3 +163,22 @@ def test_a_token_that_cannot_be_checked_now_is_not_refused_for_good(proxied: Any
         assert pages.browser().post("/mypages/web/session", data={"token": token}).status_code == status
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         assert pages.browser().get("/mypages/web/", headers=headers).status_code == status
+
+
+def test_shopifys_own_proxy_shows_a_page_in_the_theme(pages: Any) -> None:
+    domain = "kiosk.myshopify.com"
+    shop = pages.add_shop("kiosk", platform="shopify", shop_domain=domain)
+    pages.contact(shop, "77", firstName="Ada")
+    query = {
+        "shop": domain, "logged_in_customer_id": "77", "path_prefix": "/apps/club", "timestamp": str(int(pages.clock().timestamp())),
+    }  # fmt: skip
+    words = "".join(sorted(f"{name}={value}" for name, value in query.items()))
+    query["signature"] = hmac.new(shop.webhook_secrets[0].encode(), words.encode(), hashlib.sha256).hexdigest()
+    answer = pages.browser().get("/mypages/proxy/shopify/profile", query_string=query)
+    assert (answer.status_code, answer.mimetype) == (200, "application/liquid")
+    assert "Ada" in answer.text
+    assert 'href="/apps/club/transactions"' in answer.text
+    answer = pages.browser().get(
+        "/mypages/proxy/shopify/profile", query_string={**query, "logged_in_customer_id": "78"}
+    )
+    assert answer.status_code == 401

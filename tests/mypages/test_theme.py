@@ -24,6 +24,7 @@ def _settings(**settings: str) -> Any:
 def test_whatever_colour_a_shop_picks_its_words_can_be_read(colour: str, surface: str) -> None:
     moved = theme.readable(colour, surface)
     assert theme.contrast(moved, surface) >= 4.5
+    assert theme.contrast(theme.ink_on(colour), colour) >= 4.5  # on a filled surface the colour stays what it is
     assert theme.contrast(theme.ink_on(moved), moved) >= 4.5
 
 
@@ -42,11 +43,17 @@ def test_a_readable_colour_stays_as_the_shop_picked_it() -> None:
     assert theme.contrast("#000000", "#ffffff") == pytest.approx(21)
 
 
+def test_a_colour_that_nobody_would_see_on_a_card_does_not_fill_anything() -> None:
+    light, dark = theme.stylesheet(_settings(theme_accent="#fefefe")).split("\n")[:2]
+    assert "--mp-fill:#fefefe" not in light
+    assert "--mp-fill:#fefefe;--mp-on-fill:#000000" in dark
+
+
 def test_the_stylesheet_holds_what_the_shop_set_and_its_address_changes_with_it() -> None:
     plain, own = _settings(), _settings(theme_accent="#C2185B", theme_corners="square", theme_font="serif")
     assert theme.stylesheet(plain) == theme.address(plain, "web", "/a/") == ""
     css = theme.stylesheet(own)
-    assert "--mp-accent:#c2185b" in css
+    assert "--mp-fill:#c2185b" in css
     assert "--mp-radius:0" in css
     assert "Georgia" in css
     assert theme.address(own, "web", "/a/").startswith("/a/theme/web.css?v=")

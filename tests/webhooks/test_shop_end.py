@@ -18,8 +18,8 @@ from plugin.cli import main
 from plugin.demo.bodies import paid_order, signup
 from plugin.store.db import Database
 from plugin.store.inbox import Inbox
-from plugin.store.models import Base, DeliveryAttempt, Erasure, InboxEvent, Shop
-from plugin.store.shop_erasure import KEPT_TABLES, SHARED_TABLES
+from plugin.store.models import BackfillRefusal, BackfillRun, Base, DeliveryAttempt, Erasure, InboxEvent, Shop
+from plugin.store.shop_erasure import KEPT_TABLES, SHARED_TABLES, of_shop
 from plugin.store.shops import Shops
 from plugin.store.vault import Vault
 from webhooks.receive import Door, blueprint
@@ -156,6 +156,14 @@ def test_redacting_a_guest_reaches_their_order_by_email_phone_and_number(rig: An
 def test_an_erasure_that_is_interrupted_goes_on(rig: Any, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("plugin.store.shop_erasure.BATCH", 2)
     fill(rig)
+    at = rig.clock()
+    with database.transaction() as session:  # rows that belong to a row of the shop, more of them than a batch
+        run = BackfillRun(
+            shop_id=rig.shopify.id, what="orders", source="api", options={}, counts={}, state="finished", started_at=at, updated_at=at
+        )  # fmt: skip
+        session.add(run)
+        session.flush()
+        session.add_all(BackfillRefusal(run_id=run.id, resource_id=str(n), code="x", reason="x") for n in range(5))
     redact = rig.send_shopify("shop/redact", {"shop_id": 1})
     real = rig.stores.shop_erasures.erase_some
     steps = []
@@ -173,15 +181,14 @@ def test_an_erasure_that_is_interrupted_goes_on(rig: Any, database: Database, mo
     assert len(steps) > 2
     assert "987654321" not in everything(database, "kiosk")
     with database.reading() as session:
-        assert session.scalar(select(func.count()).select_from(Erasure)) == 1
+        for table, rows in ((Erasure, 1), (BackfillRun, 0), (BackfillRefusal, 0)):
+            assert session.scalar(select(func.count()).select_from(table)) == rows
 
 
 def test_every_table_is_erased_with_its_shop_or_has_a_reason() -> None:
-    """A new table: give it a `shop_id`, then its rows go with the shop; else say in SHARED_TABLES why they stay."""
-    names = {table.name for table in Base.metadata.sorted_tables}
-    with_shop = {table.name for table in Base.metadata.sorted_tables if "shop_id" in table.c}
-    assert names - with_shop == set(SHARED_TABLES)
-    assert with_shop >= KEPT_TABLES
+    """A new table: give it a `shop_id`, or a key to a row that has one; else say in SHARED_TABLES why its rows stay."""
+    kept = {table.name for table in Base.metadata.sorted_tables if of_shop(table, 1) is None}
+    assert kept == KEPT_TABLES | set(SHARED_TABLES)
 
 
 # --- a shopper asks what is kept ---
@@ -250,6 +257,19 @@ def test_an_operator_can_erase_a_shop(rig: Any, command: Any, database: Database
     done = command("shops", "erase", "kiosk", "--sure")
     assert json.loads(done.stdout)["still_worked_on"] == 0
     assert "987654321" not in everything(database, "kiosk")
+
+
+def test_a_shop_of_the_app_is_verified_by_the_apps_secret(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("--platform", "shopify", "--engage-url", "http://127.0.0.1:9", "--engage-key", "k", "--store", "s")
+    made = command("shops", "add", "lonely", *words, "--shop-domain", "lonely.myshopify.com")
+    assert json.loads(made.stdout)["webhook_secret"] != APP_SECRET
+    monkeypatch.setenv("SHOPIFY_CLIENT_SECRET", APP_SECRET)
+    made = command("shops", "add", "of-app", *words, "--shop-domain", "of-app.myshopify.com")
+    assert json.loads(made.stdout)["webhook_secret"] == APP_SECRET
+    steps = command("shops", "install", "of-app").stdout
+    assert "SHOPIFY_CLIENT_ID" in steps  # only half of the app's credentials are set
+    assert "/install/shopify/shopify.app.toml" in steps
+    assert "/install/shopify?shop=of-app.myshopify.com" in steps
 
 
 # --- webhooks of the app for shops that are not registered ---

@@ -47,7 +47,7 @@ def handle(context: Context, event: OrderPaid) -> None:
     if found.verified and event.consents:
         send_consents(context, found.contact_id, event.consents, event.occurred_at)
     # the past used its promotions in the past: a code may be one of today's assignments by chance
-    redeemed = Redeemed() if historical else redeem_used(context, event, found.contact_id)
+    redeemed = Redeemed() if historical else redeem_used(context, event, found.contact_id, before)
     if not context.recall("receipt"):
         receipt = purchase_receipt(context.shop, event, found.contact_id, store, redeemed.promotions, redeemed.vouchers)
         context.save()  # a worker that lost its lease sends nothing
@@ -56,7 +56,7 @@ def handle(context: Context, event: OrderPaid) -> None:
         context.remember("receipt", receipt.unique_receipt_id)
     if redeemed.waiting is not None:
         raise redeemed.waiting
-    raise_problems(redeemed.problems)
+    raise_problems(context, redeemed.problems)
     if context.recall("spooled"):
         stay_spooled(context, receipt_id)
 

@@ -21,7 +21,7 @@ from plugin.platforms.base import (
     WebhookRequest,
     parse_json,
 )
-from plugin.platforms.fields import believable, read_instant
+from plugin.platforms.fields import believable, read_identifier, read_instant
 from plugin.platforms.people import clean_email, clean_text, e164
 from plugin.platforms.shopify import app_toml, customers, identity, orders, refunds
 from plugin.platforms.shopify.signature import HEADER, check_signature
@@ -130,7 +130,7 @@ class Shopify(PlainPlatform):
         if resource == "orders":
             return _peek_order(found)
         if resource == "refunds":
-            order_id = _text(found.get("order_id"))
+            order_id = read_identifier(found.get("order_id"))
             return Peek(
                 order_id=order_id, occurred_at=read_instant(found.get("processed_at") or found.get("created_at"))
             )
@@ -223,7 +223,7 @@ def _peek_order(found: dict[str, Any]) -> Peek:
         or clean_email(found.get("contact_email")),
         # as the privacy topics name it, so that a guest's events are found again
         phone=e164(found.get("phone")) or clean_text(found.get("phone")),
-        order_id=_text(found.get("id")),
+        order_id=read_identifier(found.get("id")),
         occurred_at=read_instant(found.get("cancelled_at") or found.get("processed_at") or found.get("updated_at")),
     )
 
@@ -239,9 +239,11 @@ def _peek_customer(topic: str, found: dict[str, Any]) -> Peek:
         return Peek(customer_id=_id({"admin_graphql_api_id": found.get("admin_graphql_api_customer_kept_id")}))
     if topic == "customers_email_marketing_consent/update":
         consent = found.get("email_marketing_consent")
-        return Peek(customer_id=_text(found.get("customer_id")), occurred_at=_consent_time(consent))
+        return Peek(customer_id=read_identifier(found.get("customer_id")), occurred_at=_consent_time(consent))
     if topic == "customers_marketing_consent/update":
-        return Peek(customer_id=_text(found.get("id")), occurred_at=_consent_time(found.get("sms_marketing_consent")))
+        return Peek(
+            customer_id=read_identifier(found.get("id")), occurred_at=_consent_time(found.get("sms_marketing_consent"))
+        )
     return Peek(
         customer_id=_id(found), email=clean_email(found.get("email")), occurred_at=read_instant(found.get("updated_at"))
     )
@@ -254,15 +256,8 @@ def _consent_time(consent: Any) -> datetime | None:
 def _id(found: dict[str, Any]) -> str | None:
     gid = found.get("admin_graphql_api_id")
     return customers.gid_or_id(
-        {"admin_graphql_api_id": gid if isinstance(gid, str) else None, "id": _text(found.get("id"))}
+        {"admin_graphql_api_id": gid if isinstance(gid, str) else None, "id": read_identifier(found.get("id"))}
     )
-
-
-def _text(value: Any) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        return None
-    text = str(value).strip()
-    return text if text and text.isprintable() else None
 
 
 SHOPIFY = Shopify()
