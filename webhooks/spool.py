@@ -5,11 +5,13 @@ order, and a signup, merge or erasure in front of them holds them back; changes 
 names its contact by contactId alone. What is not for a file waits for the API, where the handlers do it as always.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from plugin.engage.models import Receipt, UsedPromotion
@@ -31,6 +33,8 @@ from webhooks.handlers.refund import returned
 from webhooks.identify import store_for, vouched
 from webhooks.receipts import purchase_receipt, purchase_receipt_id, return_receipt
 from webhooks.used import PROMOTION, VOUCHER
+
+log = logging.getLogger(__name__)
 
 RECEIPT_KINDS = (Kind.ORDER_PAID, Kind.REFUND)
 #: Kinds that a receipt may pass: they change the contact, not who it is.
@@ -97,10 +101,18 @@ class Planner:
 
     def _planned_or_not(self, ordering_key: str, event: Waiting) -> Iterator[Planned]:
         try:
-            yield self._plan(ordering_key, event)
+            planned = self._plan(ordering_key, event)
         except (_StaysError, PayloadError) as error:
             until = error.until if isinstance(error, _StaysError) else None
             self.look_again[event.id] = until or self._now + LOOK_AGAIN
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of ours with one event must not keep the others from files
+            # the error's own text may hold personal data
+            log.error("event=%d is left to the API: unexpected %s while it was planned", event.id, type(error).__name__)
+            self.look_again[event.id] = self._now + LOOK_AGAIN
+        else:
+            yield planned
 
     def _plan(self, ordering_key: str, waiting: Waiting) -> Planned:
         event = self._mapped(waiting)

@@ -72,7 +72,10 @@ class SftpTransfer:
                 f"No host key of {self._where} is pinned: `engage-plugin fallback check NAME` shows it; compare it with "
                 "what Voyado says, then set fallback_host_key."
             )
-        kind, wanted = parse_host_key(access.host_key)
+        try:
+            kind, wanted = parse_host_key(access.host_key)
+        except ValueError as error:
+            raise TransferError(f"The setting fallback_host_key {error}.") from error
         self._transport = _connected(access, kind)
         try:
             self._check_host_key(wanted)

@@ -1,5 +1,6 @@
 """When Engage stays away: what goes into files, what waits, and how everything ends when it answers again."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from bodies import PROMOTION, customer, order, promotion, refund
 from outage import RECEIPTS_FOLDER, Files, files_of
 
 from plugin.store.models import FileState
+from webhooks.receipts import purchase_receipt
 
 ADA = customer()
 GRACE = customer(id="1002", email="grace@example.com", phone="070-765 43 21", first_name="Grace")
@@ -319,6 +321,42 @@ def test_a_cut_after_the_rename_is_found_out_when_the_server_is_back(rig: Any, f
     assert files.files()[0].state is FileState.TAKEN
     assert files.server.sent == 1
     assert states(rig, event) == ["delivered"]
+
+
+def test_an_event_that_no_file_can_hold_waits_for_the_api(rig: Any, files: Files) -> None:
+    away(rig, files)
+    wrong_sum = rig.send("order.paid", order=order("1", total="1.00"))
+    control = order("2", customer=GRACE)
+    control["lines"][0]["sku"] = "C\x0bAP"
+    bad_key = rig.send("order.paid", order=control)
+    files.fallback.run()
+    assert files.files() == []
+    assert states(rig, wrong_sum, bad_key) == ["pending"] * 2
+
+
+def test_a_fault_of_ours_with_one_event_keeps_no_other_from_its_file(
+    rig: Any, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away(rig, files)
+    events = [rig.send("order.paid", order=order("1")), rig.send("order.paid", order=order("2", customer=GRACE))]
+    monkeypatch.setattr("webhooks.spool.purchase_receipt", one_fault(purchase_receipt))
+    files.fallback.run()
+    assert sorted(states(rig, *events)) == ["pending", "spooled"]
+    rig.clock.forward(700)
+    files.fallback.run()
+    assert states(rig, *events) == ["spooled"] * 2
+
+
+def one_fault(work: Any) -> Any:
+    """Let a function meet a fault of ours the first time."""
+    calls = itertools.count()
+
+    def faulty(*args: Any) -> Any:
+        if next(calls) == 0:
+            raise ZeroDivisionError
+        return work(*args)
+
+    return faulty
 
 
 def test_files_are_sent_in_their_order_and_a_refused_rename_stops_the_later_ones(rig: Any, files: Files) -> None:
