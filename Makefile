@@ -43,7 +43,7 @@ test-shop: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q tests/e2e/test_vendure_shop.py
 
 # measurements, by hand: ratios against a baseline in the same run; they fill database 9 of the local Redis
-BENCHES := client_overhead throttle_rate acknowledgement delivery backlog backfill
+BENCHES := client_overhead throttle_rate acknowledgement delivery backlog backfill latency history memory
 bench: $(VENV)/.installed-dev
 	$(foreach name,$(BENCHES),$(BIN)/python -m bench.$(name);)
 
