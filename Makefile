@@ -53,7 +53,7 @@ outage: $(VENV)/.installed-dev
 	CRASH_STRIDE=1 $(BIN)/python -m pytest -q tests/webhooks/test_fallback_crashes.py
 
 # measurements, by hand: ratios against a baseline in the same run; they fill database 9 of the local Redis
-BENCHES := client_overhead throttle_rate acknowledgement delivery backlog backfill my_pages fallback_files
+BENCHES := client_overhead throttle_rate acknowledgement delivery backlog backfill my_pages fallback_files latency history memory checkout
 bench: $(VENV)/.installed-dev
 	$(foreach name,$(BENCHES),$(BIN)/python -m bench.$(name);)
 

@@ -1,0 +1,108 @@
+"""What memory a web worker and an RQ worker hold while 100,000 events go through them: `engage-plugin run`.
+
+Baseline: each process after a tenth of the events, against the end. Figures are resident memory, shared pages counted
+in full; the proportional figure (Pss) counts a page that three processes share as a third.
+MEMORY_EVENTS: how many events (100000). ENGAGE_RATE is 200/s, so that is the pace.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.load import post_all
+from bench.machine import sandbox, show
+from bench.plugin_process import RunningPlugin, running_plugin
+
+NUMBER = int(os.environ.get("MEMORY_EVENTS", "100000"))
+CUSTOMERS, BURST, CONNECTIONS = 500, 500, 8
+#: So many events may wait before the next are sent.
+MOST_WAITING = 1000
+
+
+def processes(pid: int) -> Iterator[tuple[str, int]]:
+    """Yield what each process below one is, and its id. A web worker is a child of the process `web`."""
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, path.read_text().split()):
+            words = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
+            role = next((word for word in words if word in {"web", "worker", "sweep"}), None)
+            if role == "web":
+                yield from (("web worker", grandchild) for _, grandchild in _children(child))
+            elif role == "worker":
+                yield "RQ worker", child
+
+
+def _children(pid: int) -> Iterator[tuple[int, int]]:
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        yield from ((pid, int(child)) for child in path.read_text().split())
+
+
+def megabytes(pid: int, name: str) -> float:
+    """Return a figure of /proc/PID/smaps_rollup, in MB."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise RuntimeError(f"/proc/{pid}/smaps_rollup has no {name}")
+
+
+def sample(plugin: RunningPlugin) -> dict[str, float]:
+    """Return the largest resident and proportional memory of each kind of process, in MB."""
+    found: dict[str, float] = {}
+    for role, pid in processes(plugin.pid):
+        for name in ("Rss", "Pss"):
+            key = f"{role}, {name} MB"
+            found[key] = max(found.get(key, 0.0), megabytes(pid, name))
+    return found
+
+
+def send(plugin: RunningPlugin) -> list[tuple[int, dict[str, float]]]:
+    """Send all events and wait until they are through; return (delivered, figures) as they went."""
+    samples: list[tuple[int, dict[str, float]]] = []
+    sent = delivered = 0
+    while delivered < NUMBER:
+        if sent < NUMBER and sent - delivered < MOST_WAITING:
+            burst = [_change(plugin, n) for n in range(sent, min(sent + BURST, NUMBER))]
+            load = post_all(plugin.port, burst, CONNECTIONS)
+            assert load.statuses == {200: len(burst)}, load.statuses
+            sent += len(burst)
+        else:
+            time.sleep(0.5)
+        delivered = plugin.status()["delivered"]
+        samples.append((delivered, sample(plugin)))
+    return samples
+
+
+def _change(plugin: RunningPlugin, number: int) -> bytes:
+    customer = number % CUSTOMERS
+    person = {
+        "id": str(customer), "email": f"p{customer}@example.com", "email_verified": True,
+        "first_name": "Ada", "last_name": f"Lind {number}",
+    }  # fmt: skip
+    return plugin.webhook("customer.updated", customer=person)
+
+
+def main() -> None:
+    """Measure and print."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        sandbox(rate_limit_per_s=None, keep_calls=1000) as url,
+        running_plugin(Path(name), url, ENGAGE_RATE="200") as plugin,
+    ):
+        samples = send(plugin)
+    early = next(figures for delivered, figures in samples if delivered >= NUMBER / 10)
+    figures: dict[str, float] = {}
+    fits = True
+    for name, last in samples[-1][1].items():
+        most = max(found.get(name, 0.0) for _, found in samples)
+        figures |= {f"{name}, after a tenth": early[name], f"{name}, at the end": last, f"{name}, most": most}
+        if "Rss" in name:
+            figures[f"{name.partition(',')[0]}, end to a tenth (flat: at most 1.1)"] = last / early[name]
+            fits = fits and most < 100 and last / early[name] <= 1.1
+    show(f"Memory over {NUMBER} events (below 100 MB each)", figures)
+    sys.exit(0 if fits else 1)
+
+
+if __name__ == "__main__":
+    main()
