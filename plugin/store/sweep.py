@@ -111,7 +111,8 @@ class Sweep:
         )
 
     def _release_waiting(self, session: Session, now: datetime) -> int:
-        """Make waiting events due whose customer has nothing due or running: a crash lost their release."""
+        """Make waiting events due that nothing of their customer goes before: a crash lost their release, or they came
+        while a later one was at work, which is tried again at its own time."""
         mate = aliased(InboxEvent)
         earlier = or_(
             mate.occurred_at < InboxEvent.occurred_at,
@@ -119,7 +120,6 @@ class Sweep:
         )
         goes_first = or_(
             is_in(State.LEASED, mate),
-            and_(is_in(State.PENDING, mate), mate.next_attempt_at.is_not(None)),
             and_(is_in(State.PENDING, mate), mate.held_by.is_(None), earlier),
         )
         same_key = and_(mate.shop_id == InboxEvent.shop_id, mate.ordering_key == InboxEvent.ordering_key)

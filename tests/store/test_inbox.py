@@ -363,6 +363,21 @@ def test_the_sweep_releases_the_event_that_happened_first(box: Box, clock: Clock
     assert box.deliver_next() == first
 
 
+def test_an_older_event_that_came_late_does_not_wait_for_the_next_try_of_the_one_at_work(
+    box: Box, clock: Clock
+) -> None:
+    first = box.accept("first")
+    held = box.claim()
+    assert held is not None
+    late = box.accept("late", at=clock() - timedelta(seconds=30))
+    assert box.claim() is None
+    box.inbox.retry_later(held, clock() + timedelta(hours=1), error="away", error_code="away")
+    clock.forward(15)
+    box.sweep.run(clock())
+    assert box.claimed_id() == late
+    assert first != late
+
+
 def test_an_event_that_kills_its_worker_again_and_again_is_parked_and_others_go_on(box: Box, clock: Clock) -> None:
     killer = box.accept("killer")
     for _ in range(MOST_LOST_LEASES):
