@@ -1,4 +1,4 @@
-"""A small load generator: keep-alive connections that post prepared requests and time each answer."""
+"""A small load generator: keep-alive connections that send prepared requests and time each answer."""
 
 import socket
 import threading
@@ -28,8 +28,14 @@ def request_bytes(path: str, headers: dict[str, str], body: bytes) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
 
 
+def get_bytes(path: str, headers: dict[str, str]) -> bytes:
+    """Return an HTTP/1.1 GET as bytes."""
+    lines = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
 def post_all(port: int, requests: Sequence[bytes], connections: int, stop: Callable[[], bool] = lambda: False) -> Load:
-    """Post all requests over so many connections and return what was measured."""
+    """Send all requests over so many connections and return what was measured."""
     times: list[float] = []
     statuses: dict[int, int] = {}
     todo = iter(requests)

@@ -1,254 +1,229 @@
 """The pages: who asks is proved, each page calls only what it shows, and Engage's absence is borne calmly."""
 
+import json
 import logging
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, cast
+from urllib.parse import urlsplit
 
-from babel import Locale
-from flask import Blueprint, Response, jsonify, render_template, request
+from flask import Blueprint, Flask, Response, request
+from sqlalchemy.exc import SQLAlchemyError
 
-from mypages import views
-from mypages.identity import SESSION_S, Sessions, Shopper, read_token
-from plugin.engage.cached import Cached, CachedEngage, owner_of
+from mypages import language, openapi, theme
+from mypages.answers import as_json, guarded, message, open_to_scripts, wants_json
+from mypages.content import MessageKind, Mode
+from mypages.forms import FormTokens
+from mypages.identity import SESSION_S, Sessions
+from mypages.memory import Memory
+from mypages.showing import Showing, Shown
+from mypages.visits import BEARER, Doorkeeper, TurnedAwayError, Via, Visit, asked_for, link
+from plugin.engage.cached import CachedEngage
 from plugin.engage.client import EngageClient
-from plugin.engage.models import Contact, Page, PromotionAssignment, Transaction
-from plugin.errors import EngageError, VerificationError
 from plugin.store.contacts import Contacts
+from plugin.store.edits import Edits
 from plugin.store.orders import Orders
+from plugin.store.shoppers import Shoppers
 from plugin.store.shops import RegisteredShop, Shops
 from plugin.store.tokens import UsedTokens
 from plugin.store.vault import Vault
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
-PAGE_SIZE = 20
-#: How many of the shopper's own orders are looked at for the total that was paid.
-KNOWN_ORDERS = 200
-#: No shopper waits longer than this, in seconds.
-PATIENCE_S = 2.8
-PARTS = ("profile", "transactions", "promotions")
+#: Threads for calls to Engage: each of 16 web threads may wait for five, and what it no longer waits for goes on a while.
+POOL_SIZE = 160
+#: Questions of browsers before a script asks are answered by a route of ours.
+_OPTIONS: Mapping[str, Any] = {"provide_automatic_options": False}
+PARTS = "any(profile, promotions, points, vouchers, transactions)"
 
 
 @dataclass(frozen=True, slots=True)
 class MyPages:
-    """What the pages need. secure: shoppers come over https, so cookies may be Secure."""
+    """What the pages need.
+
+    secure: shoppers come over https, so cookies may be Secure. wake: told the id of each stored event; must not raise.
+    public_url: the address under which shoppers reach us, without a slash at its end.
+    """
 
     shops: Shops
     contacts: Contacts
+    shoppers: Shoppers
     orders: Orders
+    edits: Edits
     used_tokens: UsedTokens
     cached: CachedEngage
     client_of: Callable[[RegisteredShop], EngageClient]
     vault: Vault
     secure: bool
     clock: Callable[[], datetime]
-    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16, thread_name_prefix="my-pages"))
+    wake: Callable[[int], None]
+    public_url: str
+    pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(POOL_SIZE, thread_name_prefix="my-pages")
+    )
+    memory: Memory = field(default_factory=Memory)
 
 
 def blueprint(my_pages: MyPages) -> Blueprint:
     """Return the blueprint of My Pages."""
     routes = Blueprint("mypages", __name__, url_prefix="/mypages", template_folder="templates", static_folder="static")
-    sessions = Sessions(my_pages.vault)
+    desk = _Desk(my_pages)
+    theme.add_route(routes, desk.settings_of)
+    routes.record_once(lambda state: language.install(cast("Flask", state.app)))
 
-    @routes.post("/<shop>/session")
+    @routes.post("/<shop>/session", **_OPTIONS)
     def start_session(shop: str) -> Response:
-        return _start_session(my_pages, sessions, shop)
+        return desk.start_session(shop)
 
     @routes.post("/<shop>/logout")
     def logout(shop: str) -> Response:
-        found = _shop(my_pages, shop)
-        if found is None:
-            return _no_such_shop()
-        answer = Response(status=303, headers={"Location": found.settings.login_url or f"/mypages/{shop}/"})
-        answer.delete_cookie(_cookie_name(my_pages), path="/", secure=my_pages.secure, httponly=True)
-        return _guarded(answer, found)
+        return desk.logout(shop)
 
-    @routes.get("/<shop>/", defaults={"part": "overview"})
-    @routes.get("/<shop>/<any(profile, transactions, promotions):part>")
-    def page(shop: str, part: str) -> Response:
-        found = _shop(my_pages, shop)
-        if found is None:
-            return _no_such_shop()
-        shopper = sessions.open(request.cookies.get(_cookie_name(my_pages), ""), found.name, my_pages.clock())
-        if shopper is None:
-            return _guarded(_no_session(found), found)
-        answer = _page(my_pages, found, shopper, part)
-        _set_cookie(my_pages, answer, sessions.seal(shopper, my_pages.clock()), found)
-        return _guarded(answer, found)
+    @routes.get("/<shop>/", defaults={"part": "overview"}, **_OPTIONS)
+    @routes.get(f"/<shop>/<{PARTS}:part>", **_OPTIONS)
+    @routes.get("/<shop>/<any(transactions):part>/<path:one>", **_OPTIONS)
+    def page(shop: str, part: str, one: str = "") -> Response:
+        return desk.serve(lambda: desk.door.visit(shop), lambda showing: showing.page(part, one))
+
+    @routes.post("/<shop>/<any(profile, reload):action>", **_OPTIONS)
+    def act(shop: str, action: str) -> Response:
+        return desk.serve(lambda: desk.door.visit(shop), lambda showing: showing.act(action))
+
+    @routes.get("/proxy/<platform>/", defaults={"part": "overview"}, strict_slashes=False)
+    @routes.get(f"/proxy/<platform>/<{PARTS}:part>")
+    @routes.get("/proxy/<platform>/<any(transactions):part>/<path:one>")
+    def proxied_page(platform: str, part: str, one: str = "") -> Response:
+        return desk.serve(lambda: desk.door.proxied(platform), lambda showing: showing.page(part, one), Mode.LIQUID)
+
+    @routes.post("/proxy/<platform>/<any(profile, reload):action>")
+    def proxied_act(platform: str, action: str) -> Response:
+        return desk.serve(lambda: desk.door.proxied(platform), lambda showing: showing.act(action), Mode.LIQUID)
+
+    @routes.route("/<shop>/", methods=["OPTIONS"], defaults={"rest": ""})
+    @routes.route("/<shop>/<path:rest>", methods=["OPTIONS"])
+    def before_a_script_asks(shop: str, rest: str) -> Response:  # noqa: ARG001
+        return open_to_scripts(Response(status=204))
+
+    @routes.get("/openapi.json")
+    def described() -> Response:
+        return open_to_scripts(Response(json.dumps(openapi.description()), mimetype="application/json"))
 
     return routes
 
 
-def _start_session(my_pages: MyPages, sessions: Sessions, name: str) -> Response:
-    shop = _shop(my_pages, name)
-    if shop is None:
-        return _no_such_shop()
-    try:
-        shopper = read_token(shop, request.form.get("token", ""), my_pages.used_tokens, my_pages.clock())
-    except VerificationError as error:
-        log.info("shop=%s a shopper's token was refused: %s", shop.name, error)
-        return _guarded(_no_session(shop, str(error)), shop)
-    answer = Response(status=303, headers={"Location": f"/mypages/{shop.name}/"})
-    _set_cookie(my_pages, answer, sessions.seal(shopper, my_pages.clock()), shop)
-    return _guarded(answer, shop)
+class _Desk:
+    """Turns requests into answers."""
 
+    def __init__(self, my_pages: MyPages) -> None:
+        self._my_pages = my_pages
+        self._path = urlsplit(my_pages.public_url).path.rstrip("/")
+        self._cookie = "__Host-engage-session" if my_pages.secure else "engage-session"
+        self.tokens = FormTokens(my_pages.vault)
+        self.door = Doorkeeper(
+            my_pages.shops,
+            my_pages.used_tokens,
+            Sessions(my_pages.vault),
+            my_pages.clock,
+            self._cookie,
+            self._path,
+        )
 
-def _page(my_pages: MyPages, shop: RegisteredShop, shopper: Shopper, part: str) -> Response:
-    now = my_pages.clock()
-    locale = views.locale_of(shopper.locale, shop.settings.locale)
-    data = _Data(my_pages, shop, shopper, locale, now, _page_number())
-    wanted = PARTS if part == "overview" else (part,)
-    content = data.load(wanted)
-    content |= {"part": part, "linked": data.linked}
-    if request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json":
-        return jsonify(content)
-    html = render_template(
-        f"mypages/{part}.html", shop=shop, title=shop.settings.page_title or shop.name, locale=locale, **content
-    )
-    return Response(html, mimetype="text/html")
+    def settings_of(self, name: str) -> Any:
+        """Return the settings of a shop, None where there is none."""
+        found = self._my_pages.shops.named(name)
+        return None if found is None else found.settings
 
-
-class _Data:
-    """What one page shows of one shopper."""
-
-    def __init__(
-        self, my_pages: MyPages, shop: RegisteredShop, shopper: Shopper, locale: Locale, now: datetime, page: int
-    ) -> None:
-        self._my_pages, self._shop, self._shopper = my_pages, shop, shopper
-        self._locale, self._now, self._offset = locale, now, (page - 1) * PAGE_SIZE
-        link = my_pages.contacts.link(shop, shopper.customer_id)
-        # over a link that nobody vouches for, only what this shop itself knows is shown (DESIGN, who is who)
-        self._contact_id = link.contact_id if link is not None and link.verified else None
-        self.linked = self._contact_id is not None
-
-    def load(self, parts: tuple[str, ...]) -> dict[str, Any]:
-        """Return the parts; those that need Engage are asked for side by side."""
-        loaders = {"profile": self._profile, "transactions": self._transactions, "promotions": self._promotions}
-        if self._contact_id is None:
-            local = {"transactions": self._own_orders()} if "transactions" in parts else {}
-            return {name: local.get(name) for name in parts}
-        futures: dict[str, Future[dict[str, Any]]] = {name: self._my_pages.pool.submit(loaders[name]) for name in parts}
-        return {name: self._result(name, future) for name, future in futures.items()}
-
-    def _result(self, name: str, future: "Future[dict[str, Any]]") -> dict[str, Any]:
+    def serve(
+        self, visit_of: Callable[[], Visit], show: Callable[[Showing], Shown], mode: Mode = Mode.PAGE
+    ) -> Response:
+        """Prove who asks, and show them what they asked for; every fault of ours is a calm message."""
+        visit: Visit | None = None
         try:
-            return future.result(PATIENCE_S)
-        except (EngageError, FutureTimeoutError) as error:
-            log.warning("shop=%s part=%s is not to be had: %s", self._shop.name, name, type(error).__name__)
-            away: dict[str, Any] = self._own_orders() if name == "transactions" else {}
-            return {**away, "away": True}
+            visit = visit_of()
+            shown = show(Showing(self._my_pages, visit, self.tokens, self.assets(visit.mode)))
+        except TurnedAwayError as error:
+            return self._turned_away(error, mode if visit is None else visit.mode, visit)
+        except SQLAlchemyError as error:
+            log.error("My Pages found no database (%s); answered 503", type(error).__name__)
+            shop = None if visit is None else visit.shop
+            return self._turned_away(TurnedAwayError(MessageKind.BUSY, 503, shop), mode, visit)
+        if shown.location:
+            answer = Response(status=303, headers={"Location": shown.location})
+        else:
+            answer = Response(shown.answered.body, shown.status, mimetype=shown.answered.mimetype)
+        if visit.via is Via.BEARER:
+            open_to_scripts(answer)
+        if visit.sealed:
+            self._set_cookie(answer, visit.sealed, visit.shop)
+        return guarded(answer, visit.shop, visit.mode)
 
-    def _read(self, ask: Callable[[EngageClient], T]) -> Cached[T]:
-        contact_id = self._contact_id or ""
-        generation = self._my_pages.contacts.generation(self._shop, contact_id)
-        owner = owner_of(self._shop.name, self._shop.tenant, contact_id, generation)
-        return self._my_pages.cached.read(self._my_pages.client_of(self._shop), owner, ask)
+    def start_session(self, name: str) -> Response:
+        """Start a session with a token from the shop: a cookie and a way on, or its value for a headless shop."""
+        try:
+            shop, sealed = self.door.hand_over(name, request.form.get("token", ""))
+        except TurnedAwayError as error:
+            return self._turned_away(error, Mode.PAGE, None)
+        if wants_json():
+            answered = as_json({"session": sealed, "expires_in": SESSION_S})
+            return guarded(open_to_scripts(Response(answered.body, mimetype=answered.mimetype)), shop)
+        answer = Response(status=303, headers={"Location": link(self.door.base_of(shop), self._mode(), "overview")})
+        self._set_cookie(answer, sealed, shop)
+        return guarded(answer, shop)
 
-    def _profile(self) -> dict[str, Any]:
-        found: Cached[Contact] = self._read(lambda client: client.get_contact(self._contact_id or ""))
-        rows, preferences = views.profile_rows(found.value), views.preference_rows(found.value)
-        shown = {"rows": [_pair(r) for r in rows], "preferences": [_pair(r) for r in preferences]}
-        return shown | self._age(found)
-
-    def _transactions(self) -> dict[str, Any]:
-        offset = self._offset
-        found: Cached[Page[Transaction]] = self._read(
-            lambda client: client.list_transactions(self._contact_id or "", offset=offset, count=PAGE_SIZE)
+    def logout(self, name: str) -> Response:
+        """End the session."""
+        try:
+            shop = self.door.shop(name)
+        except TurnedAwayError as error:
+            return self._turned_away(error, Mode.PAGE, None)
+        base = self.door.base_of(shop)
+        answer = Response(
+            status=303, headers={"Location": shop.settings.login_url or link(base, self._mode(), "overview")}
         )
-        orders = self._my_pages.orders.newest_of(self._shop, self._shopper.customer_id, KNOWN_ORDERS)
-        fetched = [_plain(p) for p in views.purchases(found.value, orders, self._shop.name, self._locale)]
-        total = found.value.total_count
-        more = offset + len(fetched) < total if total is not None else len(fetched) == PAGE_SIZE
-        paging = {"page": offset // PAGE_SIZE + 1, "more": more}
-        own = self._own_orders(found.value)["purchases"] if not offset else []
-        return {"purchases": own + fetched} | paging | self._age(found)
+        answer.delete_cookie(self._cookie, path="/", secure=self._my_pages.secure, httponly=True)
+        return guarded(answer, shop)
 
-    def _promotions(self) -> dict[str, Any]:
-        found: Cached[Page[PromotionAssignment]] = self._read(
-            lambda client: client.list_promotion_assignments(self._contact_id or "")
+    def assets(self, mode: Mode) -> str:
+        """Return the beginning of static files' addresses: inside another page they are absolute."""
+        beginning = self._path if mode is Mode.PAGE else self._my_pages.public_url
+        return f"{beginning}/mypages/static/"
+
+    def _turned_away(self, error: TurnedAwayError, mode: Mode, visit: Visit | None) -> Response:
+        shop = error.shop
+        if str(error):
+            log.info("shop=%s a shopper was turned away: %s", shop.name if shop else "-", error)
+        base = visit.base if visit is not None else self.door.base_of(shop) if shop is not None else "/"
+        locale = language.locale_for(
+            visit.shopper.locale if visit is not None else None,
+            shop.settings.locale if shop is not None else None,
+            None,
+            request.accept_languages.values(),
         )
-        active, used = views.promotions(found.value, self._locale, self._now)
-        return {"active": [_plain(p) for p in active], "used": [_plain(p) for p in used]} | self._age(found)
+        answered = message(error.kind, shop, locale, base, self.assets(mode), mode)
+        answer = Response(answered.body, error.status, mimetype=answered.mimetype)
+        if error.status == 401:
+            answer.headers["WWW-Authenticate"] = "Bearer"
+        if error.status == 503:
+            answer.headers["Retry-After"] = "5"
+        if request.headers.get("Authorization", "").startswith(BEARER) or wants_json():
+            open_to_scripts(answer)
+        return guarded(answer, shop, mode)
 
-    def _own_orders(self, page: Page[Transaction] | None = None) -> dict[str, Any]:
-        orders = self._my_pages.orders.newest_of(self._shop, self._shopper.customer_id)
-        own = views.not_yet_imported(orders, page, self._shop.name, self._locale)
-        return {"purchases": [_plain(p) for p in own], "page": 1, "more": False}
+    def _mode(self) -> Mode:
+        return Mode.FRAGMENT if asked_for("embed") == "1" else Mode.PAGE
 
-    def _age(self, found: Cached[Any]) -> dict[str, Any]:
-        if not found.stale:
-            return {}
-        return {"age": views.age(found.fetched_at, self._now, self._locale)}
-
-
-def _page_number() -> int:
-    """Return the page that the address asks for, 1 at least."""
-    text = request.args.get("page", "1")
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 6 and int(text) > 0 else 1
-
-
-def _pair(row: views.Row) -> dict[str, str]:
-    return {"label": row.label, "value": row.value}
-
-
-def _plain(view: Any) -> dict[str, Any]:
-    return {name: getattr(view, name) for name in view.__slots__}
-
-
-def _shop(my_pages: MyPages, name: str) -> RegisteredShop | None:
-    return next((shop for shop in my_pages.shops.all() if shop.name == name), None)
-
-
-def _no_such_shop() -> Response:
-    return _guarded(Response(render_template("mypages/message.html", title="Not found", locale="en", heading="Not found",
-                             text="There is no shop under this address.", login_url=""), 404), None)  # fmt: skip
-
-
-def _no_session(shop: RegisteredShop, why: str = "") -> Response:
-    text = "Log in at the shop to see your pages." + (f" {why}" if why else "")
-    body = render_template(
-        "mypages/message.html",
-        title=shop.settings.page_title or shop.name,
-        locale="en",
-        heading="Please log in",
-        text=text,
-        login_url=shop.settings.login_url,
-    )
-    return Response(body, 401, mimetype="text/html")
-
-
-def _cookie_name(my_pages: MyPages) -> str:
-    return "__Host-engage-session" if my_pages.secure else "engage-session"
-
-
-def _set_cookie(my_pages: MyPages, answer: Response, value: str, shop: RegisteredShop) -> None:
-    framed = bool(shop.settings.frame_ancestors) and my_pages.secure
-    answer.set_cookie(
-        _cookie_name(my_pages),
-        value,
-        max_age=SESSION_S,
-        path="/",
-        secure=my_pages.secure,
-        httponly=True,
-        samesite="None" if framed else "Lax",
-        partitioned=framed,
-    )
-
-
-def _guarded(answer: Response, shop: RegisteredShop | None) -> Response:
-    """Add the headers that keep a personal page personal."""
-    ancestors = shop.settings.frame_ancestors if shop is not None else ""
-    answer.headers["Content-Security-Policy"] = (
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
-        f"frame-ancestors {ancestors or chr(39) + 'none' + chr(39)}"
-    )
-    answer.headers["Cache-Control"] = "no-store"
-    answer.headers["Referrer-Policy"] = "no-referrer"
-    answer.headers["X-Content-Type-Options"] = "nosniff"
-    answer.headers["Vary"] = "Cookie, Accept"
-    return answer
+    def _set_cookie(self, answer: Response, value: str, shop: RegisteredShop) -> None:
+        secure = self._my_pages.secure
+        framed = bool(shop.settings.frame_ancestors) and secure
+        answer.set_cookie(
+            self._cookie,
+            value,
+            max_age=SESSION_S,
+            path="/",
+            secure=secure,
+            httponly=True,
+            samesite="None" if framed else "Lax",
+            partitioned=framed,
+        )

@@ -15,15 +15,20 @@ host_option = click.option("--host", default="127.0.0.1", show_default=True, hel
 
 #: Commands with a module of their own: name -> where. Each is imported when it is asked for, so that none waits for others.
 ELSEWHERE = {
+    "api-tokens": "plugin.commands.api_tokens:api_tokens",
     "backfill": "plugin.commands.history:backfill",
+    "data-request": "plugin.commands.data_request:data_request",
     "demo": "plugin.commands.demo:demo",
     "doctor": "plugin.commands.doctor:doctor",
     "events": "plugin.commands.events:events",
+    "fallback": "plugin.commands.fallback:fallback",
     "preview": "plugin.commands.preview:preview",
+    "promotions": "plugin.commands.promotions:promotions",
     "reconcile": "plugin.commands.history:reconcile",
     "shops": "plugin.commands.shops:shops",
     "status": "plugin.commands.events:status",
     "watch": "plugin.commands.history:watch",
+    "woocommerce": "plugin.commands.woocommerce:woocommerce",
 }
 
 

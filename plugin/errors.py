@@ -175,3 +175,29 @@ class UnauthorisedError(EngageError):
 
 class ContractError(EngageError):
     """Engage answered in a shape that the contract does not know; the text names the missing field."""
+
+
+# --- files: when Engage stays away -----------------------------------------------------------------------------
+
+
+class FileFaultError(PluginError):
+    """A file cannot be written as its schema, its limits or the shop's style sheet want it.
+
+    row: which of its rows is at fault, counted from 0; None where it is none of them.
+    """
+
+    def __init__(self, message: str, row: int | None = None) -> None:
+        self.row = row
+        super().__init__(message)
+
+
+class TransferError(PluginError):
+    """A file did not get to the other side: no connection, a refusal, a cut. Tried again by the retry rules."""
+
+
+class WaitsForFileError(NotYetError):
+    """The receipt that this event needs, or repeats, lies in a file that Engage has not taken yet."""
+
+
+class SpooledError(PluginError):
+    """All is done but the receipt, which lies in a file that Engage has not taken yet. The event ends `spooled`."""

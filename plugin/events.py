@@ -16,6 +16,7 @@ class Kind(StrEnum):
 
     SIGNUP = "signup"
     PROFILE_CHANGE = "profile_change"
+    PROFILE_EDIT = "profile_edit"
     CONSENT = "consent"
     MERGE = "merge"
     ORDER_PAID = "order_paid"
@@ -28,7 +29,7 @@ class Kind(StrEnum):
 
 
 #: Kinds that change a contact: a parked event of the same customer holds these back, by setting.
-CONTACT_KINDS = frozenset({Kind.SIGNUP, Kind.PROFILE_CHANGE, Kind.CONSENT, Kind.MERGE})
+CONTACT_KINDS = frozenset({Kind.SIGNUP, Kind.PROFILE_CHANGE, Kind.PROFILE_EDIT, Kind.CONSENT, Kind.MERGE})
 
 #: Kinds that are worked on even when a shop's deliveries are stopped: the law does not wait for a key.
 ALWAYS_KINDS = frozenset({Kind.ERASURE, Kind.DATA_REQUEST, Kind.SHOP})
@@ -180,6 +181,16 @@ class CustomerUpdated:
 
 
 @dataclass(frozen=True, slots=True)
+class ProfileEdited:
+    """The shopper changed their own data on My Pages. attributes: Engage's names and the new values, none empty."""
+
+    occurred_at: datetime
+    customer_id: str
+    attributes: tuple[tuple[str, str], ...] = ()
+    consents: tuple[ConsentChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ConsentChanged:
     """The shopper said yes or no outside of a profile change. customer may hold an id or an e-mail only."""
 
@@ -217,7 +228,11 @@ class OrderPaid:
 
 @dataclass(frozen=True, slots=True)
 class OrderRefunded:
-    """Money was given back. lines: what came back, by the order's line ids; amount only: one AMOUNT line."""
+    """Money was given back. lines: what came back, by the order's line ids; amount only: one AMOUNT line.
+
+    given_back_in_all: what was given back of the order up to now, where the shop tells it: never more than that is
+    returned, so that a refund which the shop names twice, or by its sum only, counts once.
+    """
 
     occurred_at: datetime
     order_id: str
@@ -226,6 +241,7 @@ class OrderRefunded:
     total: Decimal
     lines: tuple[Line, ...]
     payments: tuple[Payment, ...]
+    given_back_in_all: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +288,9 @@ class DataRequested:
     occurred_at: datetime
     customer_id: str | None
     request_id: str | None = None
+    email: str | None = None
+    mobile_phone: str | None = None
+    order_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +304,7 @@ class ShopUninstalled:
 Event = (
     CustomerCreated
     | CustomerUpdated
+    | ProfileEdited
     | ConsentChanged
     | OrderPaid
     | OrderRefunded

@@ -1,7 +1,7 @@
 """The plugin's side of every platform's installation pages."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ class Desk:
     """What `plugin.platforms.base.InstallDesk` asks for, over the store.
 
     app_credentials: the credentials of the environment that one app has for all of its shops, by their names.
+    manifest: the content of manifest.json, which install documents are rendered from.
     """
 
     public_url: str
@@ -22,6 +23,7 @@ class Desk:
     pending: PendingInstallations
     app_credentials: Mapping[str, str | None]
     clock: Callable[[], datetime]
+    manifest: Mapping[str, Any] = field(default_factory=dict)
 
     def now(self) -> datetime:
         """Return the present time, aware UTC."""

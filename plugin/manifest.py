@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from plugin import events
 from plugin.errors import ConfigurationError
+from plugin.platforms.saleor.manifest import webhooks as saleor_webhooks
 
 NEEDED = ("id", "name", "version", "about", "author", "permissions", "events", "platforms", "pages")
 ADDRESSES = ("appUrl", "homepageUrl", "supportUrl", "tokenTargetUrl")
@@ -30,6 +31,7 @@ class Manifest:
                 whole[name] = public_url + whole[name]
         for name in ("pages", "schemas"):
             whole[name] = [{**entry, "url": public_url + entry["path"]} for entry in whole.get(name, [])]
+        whole["webhooks"] = saleor_webhooks(public_url)
         return whole
 
 

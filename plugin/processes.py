@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -51,6 +52,41 @@ def run_sweep(services: Services, *, once: bool = False) -> None:
             signal.signal(number, lambda *_: stop.set())
     if not once:
         threading.Thread(target=_watch, args=(services, stop), name="watchdog", daemon=True).start()
+    files = threading.Thread(target=run_fallback, args=(services, stop), name="fallback")
+    if once:
+        run_fallback_once(services)
+    else:
+        files.start()
+    try:
+        _sweep_until(services, stop, once=once)
+    finally:
+        stop.set()
+        if files.ident is not None:
+            files.join()
+        services.close()
+
+
+def run_fallback(services: Services, stop: threading.Event) -> None:
+    """Do what is due for the fallback's files until told to stop; beside the sweep, because a transfer may be slow."""
+    while True:
+        run_fallback_once(services)
+        if stop.wait(services.settings.sweep_interval_s):
+            return
+
+
+def run_fallback_once(services: Services) -> None:
+    """Do what is due for the fallback's files. A fault is logged, and the next turn tries again."""
+    try:
+        services.fallback.run()
+    except SQLAlchemyError as error:
+        log.error("The fallback found no database (%s); it tries again", type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - a fault of ours must not end the work on files for good
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{where.filename.rpartition('/')[2]}:{where.lineno}"
+        log.error("The fallback met an unexpected %s at %s; it tries again", type(error).__name__, place)
+
+
+def _sweep_until(services: Services, stop: threading.Event, *, once: bool) -> None:
     forget_at = 0.0
     while True:
         try:
@@ -61,7 +97,6 @@ def run_sweep(services: Services, *, once: bool = False) -> None:
         except SQLAlchemyError as error:
             log.error("The sweep found no database (%s); it tries again", type(error).__name__)
         if once or stop.wait(services.settings.sweep_interval_s):
-            services.close()
             return
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from environs import EnvValidationError, FileAwareEnv
 from marshmallow import ValidationError
-from marshmallow.validate import Length, OneOf, Range
+from marshmallow.validate import Length, OneOf, Range, Regexp
 
 from plugin.errors import ConfigurationError
 
@@ -51,6 +51,8 @@ class Settings:
     metrics_token: str | None = field(default=None, repr=False)
     shopify_client_id: str | None = None
     shopify_client_secret: str | None = field(default=None, repr=False)
+    shopify_api_version: str = "2026-07"
+    shopify_webhooks: str = "app"
     log_level: str = "INFO"
 
     @property
@@ -106,6 +108,12 @@ def load_settings(*, port: int = DEFAULT_PORT, shared_services: bool = False) ->
         ),
         "shopify_client_id": env.str("SHOPIFY_CLIENT_ID", None),
         "shopify_client_secret": env.str("SHOPIFY_CLIENT_SECRET", None),
+        "shopify_api_version": env.str(
+            "SHOPIFY_API_VERSION",
+            "2026-07",
+            validate=Regexp(r"20\d\d-(01|04|07|10)\Z", error="must be a quarter such as 2026-07"),
+        ),
+        "shopify_webhooks": env.str("SHOPIFY_WEBHOOKS", "app", validate=OneOf(["app", "shop"])),
         "log_level": env.str("LOG_LEVEL", "INFO", validate=OneOf(["DEBUG", "INFO", "WARNING", "ERROR"])),
     }
     faults = _environment_faults(env)

@@ -1,9 +1,13 @@
 """My Pages over a real database and real HTTP to the sandbox."""
 
+import json
+import re
 import secrets
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache, cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jwt
@@ -11,18 +15,37 @@ import requests
 from flask import Flask
 from flask.testing import FlaskClient
 
+from mypages.memory import Memory
 from mypages.pages import MyPages, blueprint
 from plugin.engage.cached import CachedEngage, CachedTransport
 from plugin.engage.client import EngageClient
+from plugin.engage.flights import Flights
 from plugin.engage.gate import GateRules, Gates
+from plugin.engage.kept import KeptAnswers
 from plugin.engage.transport import EngageAccount, Transport
+from plugin.platforms.base import Delivery
 from plugin.sandbox.testing import RunningSandbox
 from plugin.store.contacts import Contacts, Link
 from plugin.store.db import Database
+from plugin.store.edits import Edits
 from plugin.store.orders import Orders, StoredOrder
+from plugin.store.shoppers import Shoppers
 from plugin.store.shops import NewShop, RegisteredShop, Shops
 from plugin.store.tokens import UsedTokens
 from plugin.store.vault import Vault
+from webhooks.context import Stores
+from webhooks.delivery import Courier
+from webhooks.receive import new_event
+
+
+@cache
+def _migrated() -> bytes:
+    """Return an empty database file with all tables: migrating takes longer than most tests."""
+    with TemporaryDirectory() as folder:
+        database = Database(f"sqlite:///{folder}/empty.sqlite")
+        database.migrate()
+        database.close()
+        return (Path(folder) / "empty.sqlite").read_bytes()
 
 
 class Clock:
@@ -38,20 +61,31 @@ class Clock:
 class Pages:
     """Shops, shoppers and a browser."""
 
-    def __init__(self, folder: Path, sandbox: RunningSandbox, *, secure: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sandbox: RunningSandbox,
+        *,
+        secure: bool = False,
+        kept: KeptAnswers | None = None,
+        public_url: str = "http://127.0.0.1:8000",
+    ) -> None:
         self.sandbox, self.clock = sandbox, Clock()
+        (folder / "plugin.sqlite").write_bytes(_migrated())
         self.database = Database(f"sqlite:///{folder / 'plugin.sqlite'}")
-        self.database.migrate()
         vault = Vault("a key of tests that is longer than thirty-two characters")
         self.shops, self.contacts, self.orders = (
             Shops(self.database, vault),
             Contacts(self.database),
             Orders(self.database),
         )
-        self.gates = Gates(None, GateRules(rate=200, share=5.0, probe_s=0.001, open_after=1000))
+        self.gates = Gates(None, GateRules(rate=200, share=50.0, probe_s=0.001, open_after=1000))
         self.cache_file = folder / "cache.sqlite"
-        self.transport = CachedTransport(self.gates, self.cache_file, vault.derive("my pages cache"))
-        self.cached = CachedEngage(self.transport)
+        self.vault = vault
+        self.kept = kept or KeptAnswers.in_file(self.cache_file, vault.derive("my pages cache"))
+        self.transport = CachedTransport(self.gates, self.kept, Flights())
+        self.cached, self.memory = CachedEngage(self.transport), Memory()
+        self.woken: list[int] = []
         self.plain = Transport(self.gates)
         app = Flask("pages")
         app.register_blueprint(
@@ -59,13 +93,18 @@ class Pages:
                 MyPages(
                     shops=self.shops,
                     contacts=self.contacts,
+                    shoppers=Shoppers(self.database),
                     orders=self.orders,
+                    edits=Edits(self.database),
                     used_tokens=UsedTokens(self.database),
                     cached=self.cached,
                     client_of=self.client_of,
                     vault=vault,
                     secure=secure,
                     clock=self.clock,
+                    wake=self.woken.append,
+                    public_url="https://plugin.example" if secure else public_url,
+                    memory=self.memory,
                 )
             )
         )
@@ -74,10 +113,11 @@ class Pages:
     def client_of(self, shop: RegisteredShop) -> EngageClient:
         return EngageClient(EngageAccount(shop.engage_url, shop.engage_key, shop.name, shop.platform), self.plain)
 
-    def add_shop(self, name: str, **settings: str) -> RegisteredShop:
-        new = NewShop(
-            name, "standard", self.sandbox.url, f"key-{name}", "whsec_" + "A" * 40, {"store": "web", **settings}
-        )
+    def add_shop(
+        self, name: str, *, platform: str = "standard", shop_domain: str | None = None, **settings: str
+    ) -> RegisteredShop:
+        wanted = {"store": "web", **settings}
+        new = NewShop(name, platform, self.sandbox.url, f"key-{name}", "whsec_" + "A" * 40, wanted, shop_domain)
         return self.shops.add(new, self.clock())
 
     def browser(self) -> FlaskClient:
@@ -104,20 +144,114 @@ class Pages:
         self.contacts.remember_link(shop, customer_id, Link(contact_id, verified, "test"), self.clock())
         return contact_id
 
-    def promotion(self, contact_id: str, **changes: Any) -> None:
+    def promotion(self, contact_id: str, assignment: dict[str, Any] | None = None, **changes: Any) -> None:
         template = {
             "name": "Spring", "validity": {"startDate": "2026-01-01", "endDate": "2099-12-31"},
             "presentation": {"heading": "20 % off caps"},
             "redemptionChannels": [{"type": "ECOM", "valueType": "EXTERNALOFFER", "value": "SPRING20"}], **changes,
         }  # fmt: skip
         (promotion_id,) = self.seed(promotions=[template])["promotions"]
-        self.seed(assignments=[{"contactId": contact_id, "promotionId": promotion_id}])
+        self.seed(assignments=[{"contactId": contact_id, "promotionId": promotion_id, **(assignment or {})}])
 
-    def order(self, shop: RegisteredShop, order_id: str, customer_id: str = "1", total: str = "299.00") -> None:
+    def order(
+        self,
+        shop: RegisteredShop,
+        order_id: str,
+        customer_id: str = "1",
+        total: str = "299.00",
+        lines: list[dict[str, str]] | None = None,
+    ) -> None:
+        details = {"lines": lines or []}
         order = StoredOrder(
-            order_id, f"N{order_id}", customer_id, None, "SEK", Decimal(total), self.clock(), "web", None, {"lines": []}
+            order_id, f"N{order_id}", customer_id, None, "SEK", Decimal(total), self.clock(), "web", None, details
         )
         self.orders.remember(shop, order, 1)
+
+    # --- what the tests look at and turn
+
+    def json(self, browser: FlaskClient, path: str, **options: Any) -> Any:
+        """Return a page as JSON."""
+        answer = browser.get(path, headers={"Accept": "application/json"}, **options)
+        assert answer.status_code == 200, answer.text
+        return answer.json
+
+    def csrf(self, browser: FlaskClient, shop: RegisteredShop) -> str:
+        """Return the token of a page's form, as the page has it."""
+        found = re.search(r'name="csrf" value="([^"]+)"', browser.get(f"/mypages/{shop.name}/profile").text)
+        assert found is not None
+        return found.group(1)
+
+    def edit(self, browser: FlaskClient, shop: RegisteredShop, **fields: Any) -> Any:
+        """Post the form of the profile page."""
+        form = {"csrf": self.csrf(browser, shop), **fields}
+        return browser.post(f"/mypages/{shop.name}/profile", data=form)
+
+    def age_the_cache(self, minutes: int) -> None:
+        """Make everything that is cached older, in the cache itself, and forget built pages."""
+        responses = self.kept.cache.responses
+        for key in list(responses.keys()):
+            entry: Any = responses[key]
+            entry.created_at = entry.created_at - timedelta(minutes=minutes)
+            responses[key] = entry
+        self.forget_built()
+
+    def forget_built(self) -> None:
+        """Forget pages that were built a moment ago, as after their time."""
+        self.memory._pages.clear()
+
+    def event(self, platform: Any, shop: RegisteredShop, kind: str, **data: Any) -> int:
+        """Put an event of the shop into the inbox, as its webhook would."""
+        body = json.dumps({"type": kind, "timestamp": self.clock().isoformat(), "data": data}).encode()
+        stores, delivery = self.courier.stores, Delivery(kind, secrets.token_hex(8))
+        new = new_event(stores.inbox, self.vault, shop, platform, delivery, body, self.clock())
+        return stores.inbox.accept(new).event_id
+
+    def work(self) -> list[str]:
+        """Do what workers do, until nothing is due."""
+        outcomes: list[str] = []
+        while claimed := self.courier.claim():
+            outcomes += [self.courier.work(one) for one in claimed]
+        return outcomes
+
+    @cached_property
+    def courier(self) -> Courier:
+        return Courier(
+            stores=Stores.on(self.database, self.vault),
+            client_of=self.client_of,
+            open_time=lambda shop: self.gates.of(shop.engage_key).open_time(),
+            retry_base_s=10,
+            lease=timedelta(seconds=60),
+            clock=self.clock,
+            spread=lambda: 0.5,
+            count=lambda *_: None,
+            forget_kept=lambda shop, contact_id: self.transport.forget_contact(shop.name, shop.tenant, contact_id),
+        )
+
+    def engage(self, contact_id: str) -> dict[str, Any]:
+        """Return a contact as the sandbox holds it."""
+        contacts = requests.get(f"{self.sandbox.url}/sandbox/contacts", timeout=5).json()
+        return next(contact for contact in contacts if contact["id"] == contact_id)
+
+    def no_faults(self) -> None:
+        requests.delete(f"{self.sandbox.url}/sandbox/faults", timeout=5).raise_for_status()
+
+    def options(self, **options: Any) -> None:
+        self._post("/sandbox/options", options)
+
+    def receipt(self, contact_id: str, number: int, day: str, **changes: Any) -> None:
+        """Let Engage know a purchase."""
+        self.post_to_engage("/api/v3/receipts", {
+            "contact": {"matchKey": contact_id, "matchKeyType": "contactId"}, "uniqueReceiptId": f"R{number}",
+            "receiptNumber": f"No-{number}.", "createdDate": f"{day}T10:00:00+01:00", "storeExternalId": "web",
+            "currency": "SEK", "totalGrossPrice": 10, "paymentMethods": [{"type": "card", "value": 10}],
+            "items": [{"type": "PURCHASE", "sku": "A", "quantity": 1, "grossPaidPrice": 10, "taxAmount": 2, "taxPercent": 25,
+                       "articleNumber": "A", "articleName": "Cap"}], **changes,
+        })  # fmt: skip
+
+    def post_to_engage(self, path: str, body: Any, method: str = "POST") -> None:
+        headers = {"apikey": "k", "User-Agent": "Test/1.0", "Content-Type": "application/json"}
+        answer = requests.request(method, self.sandbox.url + path, json=body, headers=headers, timeout=5)
+        assert answer.ok, answer.text
 
     def seed(self, **entries: Any) -> dict[str, list[str]]:
         return dict(self._post("/sandbox/seed", entries))

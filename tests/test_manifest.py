@@ -21,7 +21,7 @@ def test_the_manifest_names_every_event_and_platform_and_the_packages_version() 
 
 def test_addresses_are_absolute_when_it_is_served() -> None:
     whole = load_manifest(PLATFORMS).absolute("https://plugin.example")
-    assert whole["appUrl"] == "https://plugin.example/"
+    assert whole["appUrl"] == "https://plugin.example/install/saleor/"
     assert all(page["url"].startswith("https://plugin.example/mypages/") for page in whole["pages"])
 
 

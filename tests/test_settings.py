@@ -51,6 +51,7 @@ def test_a_database_on_a_server_needs_a_key_that_is_given(monkeypatch: pytest.Mo
         ("SECRET_KEY", "short"), ("SECRET_KEY_FILE", "/nowhere"), ("PUBLIC_URL", "ftp://x"), ("PUBLIC_URL", "http://shop.example"),
         ("RETRY_BASE_S", "0"), ("RETRY_BASE_S", "nan"), ("SWEEP_INTERVAL_S", "-1"), ("ENGAGE_RATE", "201"), ("ENGAGE_RATE", "0"),
         ("REDIS_URL", "http://x"), ("DATABASE_URL", "oracle://x"), ("METRICS_TOKEN", "short"), ("STATE_DIR", "/proc/nowhere"),
+        ("SHOPIFY_API_VERSION", "2026-05"), ("SHOPIFY_API_VERSION", "latest"), ("SHOPIFY_WEBHOOKS", "both"),
     ],
 )  # fmt: skip
 def test_nonsense_is_refused_by_name(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:

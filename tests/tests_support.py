@@ -1,10 +1,15 @@
 """Helpers that tests import."""
 
+import atexit
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -13,6 +18,7 @@ from plugin.engage.client import EngageClient
 from plugin.engage.gate import GateRules, Gates
 from plugin.engage.transport import EngageAccount, Transport
 from plugin.sandbox.testing import RunningSandbox
+from plugin.store.db import Database
 
 #: How many databases a Redis has by default.
 REDIS_DATABASES = 16
@@ -70,3 +76,24 @@ def engage_client(sandbox: RunningSandbox, *, key: str = "key-of-tests") -> Iter
         yield EngageClient(EngageAccount(sandbox.url, key, "web-se", "shopify", "ECOM", "web-se"), transport)
     finally:
         transport.close()
+
+
+@cache
+def _migrated() -> Path:
+    folder = mkdtemp(prefix="empty-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / "plugin.sqlite"
+    made = Database(f"sqlite:///{path}")
+    made.migrate()
+    made.close()
+    return path
+
+
+@contextmanager
+def empty_sqlite(folder: Path) -> Iterator[Database]:
+    """A copy of an empty SQLite database, for tests that do not depend on the kind of database: quickly made."""
+    made = Database(f"sqlite:///{shutil.copy(_migrated(), folder)}")
+    try:
+        yield made
+    finally:
+        made.close()

@@ -18,7 +18,9 @@ from plugin.store.contacts import Sent
 from plugin.store.history import Refusal
 from plugin.store.shops import RegisteredShop
 from webhooks.batches import refused_rows, wait_for_batch
+from webhooks.collected import with_collected_consents
 from webhooks.contact_fields import attributes_of
+from webhooks.field_consents import says_no
 from webhooks.history_files import Unreadable
 
 log = logging.getLogger(__name__)
@@ -113,6 +115,7 @@ class CustomersInBulk:
         platform = PLATFORMS[row.platform or shop.platform]
         try:
             mapped = platform.normalise(Delivery(row.topic, meta=row.meta), row.body, self.clock())
+            mapped = with_collected_consents(mapped, shop.settings.consent_fields, self.clock())
         except PayloadError as error:
             page.refuse(row.resource_id, f"payload:{error.field or 'body'}", str(error))
             return None
@@ -131,7 +134,7 @@ class CustomersInBulk:
         dated no belongs into the ledger of consents.
         """
         settings, customer = shop.settings, event.customer
-        if any(not consent.value for consent in event.consents):
+        if any(not consent.value for consent in event.consents) or says_no(settings, customer):
             return None
         attributes = attributes_of(shop, customer)
         key = attributes.get(settings.key_attribute)

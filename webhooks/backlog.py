@@ -18,12 +18,13 @@ from plugin.engage.operations import Lane
 from plugin.errors import EngageError, PayloadError, TransientError
 from plugin.events import CustomerUpdated
 from plugin.platforms.base import Delivery
-from plugin.platforms.registry import PLATFORMS
+from plugin.platforms.registry import normalise
 from plugin.store.bulk_inbox import ONE_BY_ONE, BulkInbox, Change, KnownContact, Taken
 from plugin.store.contacts import Sent
 from plugin.store.shops import RegisteredShop
 from webhooks.batches import MOST, PATIENCE_S, refused_rows, wait_for_batch
-from webhooks.contact_fields import attributes_of
+from webhooks.collected import with_collected_consents
+from webhooks.contact_fields import attributes_of, edited_after
 from webhooks.context import Stores
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ class Backlog:
         return sum(self._run(shop) for shop in self.stores.shops.all() if shop.stopped_reason is None)
 
     def _run(self, shop: RegisteredShop) -> int:
-        worth = shop.settings.bulk_from
+        # a field that may hold a consent is compared with what it said before, customer by customer
+        worth = 0 if shop.settings.consent_fields else shop.settings.bulk_from
         if not worth or self.inbox.waiting(shop, self.clock(), worth) < worth:
             return 0
         with self._alone(shop) as alone:
@@ -140,7 +142,7 @@ class Backlog:
         customers: dict[str, list[CustomerUpdated]] = {}
         singly: list[str] = []
         for key, changes in taken.changes.items():
-            updates = [update for update in (_update_of(change) for change in changes) if update is not None]
+            updates = [update for update in (_update_of(shop, change) for change in changes) if update is not None]
             if len(updates) == len(changes):
                 customers[key] = updates
             else:
@@ -167,6 +169,8 @@ class Backlog:
         for name, value in attributes_of(shop, update.customer).items():
             entry = Sent(self.digest(value), update.occurred_at)
             last = one.fields[name][1] if name in one.fields else one.contact.sent.get(name)
+            if edited_after(one.contact.sent, name, entry.at):
+                continue
             if last is None or (last.at <= entry.at and last.digest != entry.digest):
                 one.fields[name] = (value, entry)
 
@@ -182,11 +186,12 @@ class Backlog:
                 self.stores.contacts.give_lease_back(name, token)
 
 
-def _update_of(change: Change) -> CustomerUpdated | None:
+def _update_of(shop: RegisteredShop, change: Change) -> CustomerUpdated | None:
     """Map a change; None for one that is more, or something else, than a customer's new data."""
     delivery = Delivery(topic=change.topic, meta=change.meta)
     try:
-        events = PLATFORMS[change.platform].normalise(delivery, change.body, change.received_at).events
+        mapped = normalise(change.platform, delivery, change.body, change.received_at)
+        events = with_collected_consents(mapped, shop.settings.consent_fields, change.received_at).events
     except PayloadError:
         return None
     if len(events) != 1 or not isinstance(events[0], CustomerUpdated):

@@ -24,6 +24,9 @@ FIELD_OF_CODE: Mapping[str, str] = {
     "InvalidGender": "gender",
 }
 MAX_REFUSALS = 6
+#: Before the name of a field that the shopper edited on My Pages. What the shop last told of the field stands beside
+#: it: so the shop's old value, told again, is nothing new, and does not undo the edit.
+EDITED = "edited:"
 
 
 def attributes_of(shop: RegisteredShop, customer: Customer) -> dict[str, object]:
@@ -63,15 +66,12 @@ def patch_what_is_new(
     only_missing: attributes that are sent only if none was sent before.
     """
     _, before = context.stores.contacts.state(context.shop, contact_id)
-    changed, confirmed = {}, {}
-    for name, value in attributes.items():
-        sent = before.get(name)
-        if sent is not None and (sent.at > at or name in only_missing):
-            continue
-        if sent is not None and sent.digest == context.digest(value):
-            confirmed[name] = value
-        else:
-            changed[name] = value
+    changed, confirmed = what_is_new(before, attributes, at, context.digest, only_missing)
+    if changed and context.recall("filed"):
+        held = context.client.get_contact(contact_id).attributes  # the file may have brought it
+        arrived = {name: value for name, value in changed.items() if str(held.get(name)) == str(value)}
+        remember_attributes(context, contact_id, arrived, at)
+        changed = {name: value for name, value in changed.items() if name not in arrived}
     if not changed:
         if any(before[name].at < at for name in confirmed):
             remember_attributes(context, contact_id, confirmed, at, shown=False)
@@ -81,6 +81,45 @@ def patch_what_is_new(
     )
     remember_attributes(context, contact_id, {**confirmed, **sent_write.attributes}, at)
     return True
+
+
+def what_is_new(
+    before: Mapping[str, Sent],
+    attributes: Mapping[str, object],
+    at: datetime,
+    digest: Callable[[object], str],
+    only_missing: frozenset[str] = frozenset(),
+) -> tuple[dict[str, object], dict[str, object]]:
+    """Return the attributes that differ from what was last sent and are not older, and those that are confirmed."""
+    changed, confirmed = {}, {}
+    for name, value in attributes.items():
+        sent = before.get(name)
+        if (sent is not None and (sent.at > at or name in only_missing)) or edited_after(before, name, at):
+            continue
+        if sent is not None and sent.digest == digest(value):
+            confirmed[name] = value
+        else:
+            changed[name] = value
+    return changed, confirmed
+
+
+def edited_after(sent: Mapping[str, Sent], name: str, at: datetime) -> bool:
+    """Tell whether the shopper edited a field on My Pages after a time."""
+    edit = sent.get(EDITED + name)
+    return edit is not None and edit.at > at
+
+
+def newer_than_edits(
+    context: Context, contact_id: str, attributes: Mapping[str, object], at: datetime
+) -> dict[str, object]:
+    """Return what is not older than the shopper's last edit of the same field."""
+    _, sent = context.stores.contacts.state(context.shop, contact_id)
+    return {name: value for name, value in attributes.items() if not edited_after(sent, name, at)}
+
+
+def remember_edited(context: Context, contact_id: str, attributes: Mapping[str, object], at: datetime) -> None:
+    """Store that the shopper edited fields, and let cached pages of the contact be forgotten."""
+    remember_attributes(context, contact_id, {EDITED + name: value for name, value in attributes.items()}, at)
 
 
 def remember_attributes(

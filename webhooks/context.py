@@ -12,9 +12,11 @@ from plugin.engage.transport import CallRecord
 from plugin.store.contacts import Contacts
 from plugin.store.db import Database
 from plugin.store.erasure import Erasures
+from plugin.store.fallback_inbox import FallbackInbox
 from plugin.store.inbox import AttemptEntry, Inbox, Write
 from plugin.store.orders import Orders
 from plugin.store.redemptions import Redemptions
+from plugin.store.shop_erasure import ShopErasures
 from plugin.store.shops import RegisteredShop, Shops
 from plugin.store.turns import Claimed
 from plugin.store.vault import Vault
@@ -32,6 +34,8 @@ class Stores:
     orders: Orders
     redemptions: Redemptions
     erasures: Erasures
+    fallback_inbox: FallbackInbox
+    shop_erasures: ShopErasures
     vault: Vault
 
     @classmethod
@@ -44,6 +48,8 @@ class Stores:
             orders=Orders(database),
             redemptions=Redemptions(database),
             erasures=Erasures(database),
+            fallback_inbox=FallbackInbox(database),
+            shop_erasures=ShopErasures(database),
             vault=vault,
         )
 
@@ -68,7 +74,10 @@ AGAIN = "again"
 
 @dataclass(slots=True)
 class Context:
-    """One try at one event. Steps that are done stay done over crashes and retries."""
+    """One try at one event. Steps that are done stay done over crashes and retries.
+
+    forget_kept: deletes what My Pages keep of a contact from the cache itself; False when that cannot be reached now.
+    """
 
     claimed: Claimed
     shop: RegisteredShop
@@ -79,6 +88,7 @@ class Context:
     entries: list[AttemptEntry] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
     part: str = ""
+    forget_kept: Callable[[str], bool] = lambda _contact_id: True
 
     @property
     def origin(self) -> Origin:

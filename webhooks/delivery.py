@@ -18,22 +18,28 @@ from plugin.errors import (
     NotYetError,
     ParkedError,
     PayloadError,
+    SpooledError,
     TransientError,
     UnauthorisedError,
+    WaitsForFileError,
 )
 from plugin.events import CONTACT_KINDS, Kind
 from plugin.platforms.base import Delivery
-from plugin.platforms.registry import PLATFORMS
+from plugin.platforms.own import OWN_TOPICS
+from plugin.platforms.registry import PLATFORMS, normalise
 from plugin.store.models import State
 from plugin.store.shops import RegisteredShop
 from plugin.store.turns import Claimed
+from webhooks.collected import with_collected_consents
 from webhooks.context import Context, Origin, Stores, error_code
 from webhooks.handlers import HANDLERS
+from webhooks.supplement import supplemented
 
 log = logging.getLogger(__name__)
 
 #: Kinds that say something of the contact, so that later changes must not overtake them while they are parked.
-HOLDING_KINDS = CONTACT_KINDS | {Kind.ORDER_PAID}
+#: A shopper's own edit is none of them: what the shop tells later does not build on it.
+HOLDING_KINDS = (CONTACT_KINDS - {Kind.PROFILE_EDIT}) | {Kind.ORDER_PAID}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,8 @@ class Courier:
     """Takes due events one by one. Safe to use from several threads.
 
     client_of: gives a shop's Engage client. open_time: how long the breaker of a shop's key was open in all.
-    count: told (shop, outcome) of each try.
+    count: told (shop, outcome) of each try. forget_kept: deletes what My Pages keep of a contact, see Context.
+    ask_shop: whether what a webhook leaves out is read from the shop.
     """
 
     stores: Stores
@@ -52,6 +59,8 @@ class Courier:
     clock: Callable[[], datetime]
     spread: Callable[[], float]
     count: Callable[[str, str], None]
+    forget_kept: Callable[[RegisteredShop, str], bool] = lambda _shop, _contact_id: True
+    ask_shop: bool = True
 
     def claim(self, most: int = 1, *, live_first: bool = True) -> list[Claimed]:
         """Take up to `most` due events of different customers."""
@@ -87,12 +96,15 @@ class Courier:
         context = Context(claimed, shop, self.client_of(shop), self.stores, self.clock, self.lease)
         lane = Lane.BACKFILL if context.origin is Origin.BACKFILL else None
         context.client = context.client.with_options(observer=context.observe, lane=lane)
+        context.forget_kept = lambda contact_id: self.forget_kept(shop, contact_id)
         try:
             return self._handle(context)
         except LeaseLostError:
             raise
         except NotForUsError as error:
             return self._finish(context, State.IGNORED, error, "not_for_us")
+        except SpooledError as error:
+            return self._finish(context, State.SPOOLED, error, "in_file")
         except PayloadError as error:
             return self._finish(context, State.PARKED, error, f"payload:{error.field or 'body'}")
         except ParkedError as error:
@@ -127,7 +139,10 @@ class Courier:
     def _handle(self, context: Context) -> str:
         claimed = context.claimed
         delivery = Delivery(topic=claimed.topic, meta=claimed.meta)
-        mapped = PLATFORMS[claimed.platform].normalise(delivery, claimed.body, claimed.received_at)
+        if claimed.topic not in OWN_TOPICS:
+            delivery = supplemented(context, PLATFORMS[claimed.platform], delivery, ask=self.ask_shop)
+        mapped = normalise(claimed.platform, delivery, claimed.body, claimed.received_at)
+        mapped = with_collected_consents(mapped, context.shop.settings.consent_fields, claimed.received_at)
         if claimed.attempts == 1 and mapped.events:
             context.note("mapped", ", ".join(type(event).__name__ for event in mapped.events))
         for remark in mapped.notes:
@@ -149,7 +164,9 @@ class Courier:
         settings = context.shop.settings
         not_yet = isinstance(error, NotYetError)
         give_up_after = (
-            timedelta(seconds=settings.order_wait_s) if not_yet else timedelta(hours=settings.give_up_after_h)
+            timedelta(seconds=settings.order_wait_s)
+            if not_yet and not isinstance(error, WaitsForFileError)
+            else timedelta(hours=settings.give_up_after_h)
         )
         policy = RetryPolicy(self.retry_base_s, give_up_after, self.spread)
         open_before = timedelta(seconds=context.claimed.progress.setdefault("breaker_open_s", self._open_s(context)))

@@ -16,6 +16,8 @@ from plugin.errors import (
 )
 from plugin.events import Customer
 from plugin.store.contacts import Link
+from plugin.store.shop_settings import ShopSettings
+from plugin.store.shops import RegisteredShop
 from webhooks.contact_fields import attributes_of, remember_attributes, write_leaving_out_refused
 from webhooks.context import Context
 
@@ -48,7 +50,7 @@ def make_sure_of_contact(context: Context, customer: Customer, contact_type: str
     if step is not None:
         return Found(step["id"], step["verified"], step["created"])
     link = known_link(context, customer)
-    if link is not None and (link.verified or not _vouched(context, customer)[0]):
+    if link is not None and (link.verified or not vouched(context.shop, customer)[0]):
         return Found(link.contact_id, link.verified, created=False)
     if not (customer.customer_id or customer.email or customer.mobile_phone):
         raise NotForUsError("of nobody: no customer id, e-mail or phone")
@@ -71,7 +73,7 @@ def _find_or_create(context: Context, customer: Customer, contact_type: str) -> 
             return _remember(context, customer, Found(contact_id, verified=True, created=True), "created")
     elif context.recall("create_intended") and _created_after_all(context, customer, contact_id):
         return _remember(context, customer, Found(contact_id, verified=True, created=True), "created")
-    verified, reason = _vouched(context, customer)
+    verified, reason = vouched(context.shop, customer)
     return _remember(context, customer, Found(contact_id, verified, created=False), reason)
 
 
@@ -148,13 +150,13 @@ def _created_after_all(context: Context, customer: Customer, contact_id: str) ->
     return str(contact.attributes.get("externalId") or "") == customer.customer_id
 
 
-def _vouched(context: Context, customer: Customer) -> tuple[bool, str]:
+def vouched(shop: RegisteredShop, customer: Customer) -> tuple[bool, str]:
     """Tell whether the shop vouches for what the contact was found by, and in which words that is kept."""
     if customer.email and customer.email_verified:
         return True, "the shop vouches for the e-mail"
     if not customer.email and customer.mobile_phone and customer.phone_verified:
         return True, "the shop vouches for the phone"
-    if context.shop.settings.email_trust == "always" and customer.email:
+    if shop.settings.email_trust == "always" and customer.email:
         return True, "the setting email_trust=always"
     return False, "the shop does not vouch for the e-mail or phone"
 
@@ -169,7 +171,11 @@ def _remember(context: Context, customer: Customer, found: Found, reason: str) -
 
 def store_of(context: Context, *hints: str | None) -> str:
     """Return the store for a channel or country, the shop's own where no mapping fits."""
-    settings = context.shop.settings
+    return store_for(context.shop.settings, *hints)
+
+
+def store_for(settings: ShopSettings, *hints: str | None) -> str:
+    """Return the store for a channel or country by a shop's settings."""
     for hint in hints:
         if hint and hint in settings.country_stores:
             return settings.country_stores[hint]

@@ -94,6 +94,7 @@ class Preview:
             clock=self.clock,
             spread=lambda: 0.0,
             count=lambda _shop, _outcome: None,
+            ask_shop=False,
         )
         shop = stores.shops.by_id(claimed.shop_id)
         if claimed.order_ref and not claimed.progress:  # a finished order is shown as it was sent

@@ -6,27 +6,27 @@ too large, 200 stored, duplicate, ping or not for us, 503 not stored or not veri
 
 import hashlib
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.errors import ConfigurationError, UnverifiableError, VerificationError
-from plugin.events import Kind
+from plugin.events import ALWAYS_KINDS, Kind
 from plugin.platforms.base import Delivery, Peek, Platform, WebhookRequest
 from plugin.platforms.fields import believable
 from plugin.platforms.registry import PLATFORMS
 from plugin.store.group_commit import GroupCommit
 from plugin.store.inbox import Accepted, Inbox, NewEvent
+from plugin.store.keys import MAX_KEY_LENGTH, bounded, customer_key
 from plugin.store.models import State
 from plugin.store.shops import RegisteredShop, Shops
 from plugin.store.vault import Vault
 
 log = logging.getLogger(__name__)
-
-MAX_KEY_LENGTH = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Door:
     """What receiving needs.
 
     wake: told the id of each stored event, after its commit; must not raise. count: told shop, topic and outcome.
+    app_secrets: by platform, what signs the webhooks of all shops of an app, also of those that are not registered.
     """
 
     shops: Shops
@@ -44,6 +45,19 @@ class Door:
     max_body_bytes: int
     count: Callable[[str, str, str], None]
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    app_secrets: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A shop that is not registered here, as far as an app-wide webhook can be verified for it."""
+
+    platform: str
+    shop_domain: str
+    webhook_secrets: tuple[str, ...]
+    name: str = "unknown"
+    shopper_secret: str = ""
+    credentials: Mapping[str, Any] = field(default_factory=dict)
 
 
 def blueprint(door: Door) -> Blueprint:
@@ -90,10 +104,12 @@ def _receive(door: Door, platform: Platform, shop_name: str | None, webhook: Web
     if platform.is_ping(webhook):
         return _say(200, "pong")
     if shop is None:
-        shop, delivery = _verify_app_wide(door, platform, webhook, now)
-    else:
-        shop, delivery = _verify(door, platform, shop, webhook, now)
-        _check_domain(shop, delivery)
+        domain = platform.claimed_domain(webhook)
+        shop = door.shops.of_domain(platform.slug, domain) if domain else None
+        if shop is None:
+            return _of_stranger(door, platform, domain, webhook, now)
+    shop, delivery = _verify(door, platform, shop, webhook, now)
+    _check_domain(shop, delivery)
     new = new_event(door.inbox, door.vault, shop, platform, delivery, webhook.body, now)
     accepted = door.store.run(new)
     _after_commit(door, shop, new, accepted)
@@ -124,17 +140,23 @@ def _verify(
         return fresh, platform.verify(webhook, fresh, now)
 
 
-def _verify_app_wide(
-    door: Door, platform: Platform, webhook: WebhookRequest, now: datetime
-) -> tuple[RegisteredShop, Delivery]:
-    """Find the shop of an app-wide webhook by its domain header, which counts only once that shop's proof holds."""
-    domain = platform.claimed_domain(webhook)
-    shop = door.shops.of_domain(platform.slug, domain) if domain else None
-    if shop is None:
+def _of_stranger(
+    door: Door, platform: Platform, domain: str | None, webhook: WebhookRequest, now: datetime
+) -> Response:
+    """Answer an app-wide webhook of a shop that is not registered here. Raises VerificationError.
+
+    What the law asks (to erase, to tell) is done with 200: nothing is kept here of such a shop. Anything else is 404, so
+    that the shop's platform sends it again while somebody registers the shop.
+    """
+    secret = door.app_secrets.get(platform.slug)
+    if domain is None or secret is None:
         raise VerificationError("No installed shop fits the signature and domain of this webhook.")
-    found, delivery = _verify(door, platform, shop, webhook, now)
-    _check_domain(found, delivery)
-    return found, delivery
+    delivery = platform.verify(webhook, Stranger(platform.slug, domain, (secret,)), now)
+    if platform.topics.get(delivery.topic) in ALWAYS_KINDS:
+        door.count("(unregistered)", delivery.topic, "ignored")
+        return _say(200, "This shop is not registered here, so nothing of it is kept.")
+    log.warning("platform=%s a webhook of a shop that is not registered was answered 404", platform.slug)
+    return _say(404, f"The {platform.name} shop of this webhook is not registered here.")
 
 
 def _check_domain(shop: RegisteredShop, delivery: Delivery) -> None:
@@ -177,7 +199,7 @@ def new_event(
             reason=reason,
         )
     peek = platform.peek(topic, body)
-    order_ref = _bounded(peek.order_id)
+    order_ref = bounded(peek.order_id) if peek.order_id is not None else None
     return NewEvent(
         shop_id=shop.id,
         platform=platform.slug,
@@ -198,7 +220,7 @@ def _ordering_key(
 ) -> str:
     """Return the key whose events go one after the other: the customer, by id, else by a keyed hash."""
     if peek.customer_id:
-        return f"customer:{_bounded(peek.customer_id)}"
+        return customer_key(peek.customer_id)
     if order_ref:
         known = inbox.ordering_key_of_order(shop.id, order_ref)
         if known:
@@ -211,12 +233,6 @@ def _ordering_key(
 def guest_ordering_key(vault: Vault, email_or_phone: str) -> str:
     """Return the ordering key of somebody without a customer id, which does not tell who it is."""
     return f"guest:{vault.digest(email_or_phone.strip().lower())}"
-
-
-def _bounded(text: str | None) -> str | None:
-    if text is None or len(text) <= MAX_KEY_LENGTH:
-        return text
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _refused_length(door: Door) -> Response | None:

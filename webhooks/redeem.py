@@ -1,22 +1,31 @@
-"""Redeeming what an order used: the intent is stored first, each assignment is redeemed once, answers are proved.
+"""Redeeming what an order used: the intent is stored first, each is redeemed once, lost answers are proved.
 
-What the order names is looked for among the contact's own promotion assignments and vouchers: by assignment id, by
-the code of the offer, by the voucher's number. A code that is none of them is the shop's own discount.
+DESIGN, money and proof; Engage facts 1.2, 6.3 and 7.1.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
 
 from plugin.engage import repeat
+from plugin.engage.client import EngageClient
 from plugin.engage.models import PromotionAssignment, RewardVoucher, UsedPromotion
-from plugin.errors import EngageConflictError, EngageNotFoundError, ParkedError, PermanentError, TransientError
+from plugin.engage.naming import is_open
+from plugin.engage.operations import REDEEM_TIMEOUT_S, Lane
+from plugin.errors import EngageConflictError, EngageError, ParkedError, TransientError, UnauthorisedError
 from plugin.events import OrderPaid
-from plugin.events import UsedPromotion as NamedPromotion
-from plugin.events import UsedVoucher as NamedVoucher
-from plugin.store.redemptions import RedemptionState
+from plugin.store.orders import StoredOrder
+from plugin.store.redemptions import RedemptionState, StoredRedemption
 from webhooks.context import Context
+from webhooks.used import PROMOTION, STEP, Target, find_used
 
-PROMOTION, VOUCHER = "promotion", "voucher"
+Problem = tuple[str, str]
+
+#: How far Engage's times may be from ours: its clock, and times whose zone it leaves out (facts 6.2 tell no format).
+CLOCK_TOLERANCE = timedelta(hours=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,32 +37,38 @@ class Redeemed:
 
     promotions: tuple[UsedPromotion, ...] = ()
     vouchers: tuple[str, ...] = ()
-    problems: tuple[tuple[str, str], ...] = ()
+    problems: tuple[Problem, ...] = ()
     waiting: TransientError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    kind: str
-    id: str
-    promotion_id: str | None
-    label: str
+def redeem_used(context: Context, order: OrderPaid, contact_id: str, stored: StoredOrder | None) -> Redeemed:
+    """Redeem each promotion and voucher of an order once. stored: the order as it is known here.
 
-
-def redeem_used(context: Context, order: OrderPaid, contact_id: str) -> Redeemed:
-    """Redeem each promotion and voucher of an order once.
-
-    Raises TransientError while a redemption may still succeed and holds the receipt (setting redeem_wait_s).
+    Raises TransientError while a redemption may still succeed and holds the receipt (setting redeem_wait_s), and
+    UnauthorisedError. Any other fault is a problem for a person, told after the receipt.
     """
-    targets, problems = _targets(context, order, contact_id)
-    promotions, vouchers, waiting = [], [], None
-    for target in targets:
+    if not (order.promotions or order.vouchers):
+        return Redeemed()
+    if stored is not None and "ended" in stored.details:
+        context.note("redeem", f"Nothing is redeemed: the order was {stored.details['ended']}.")
+        return Redeemed()
+    # background reads must not go before a shopper's
+    client = context.client.with_options(lane=Lane.REDEMPTION)
+    try:
+        used = find_used(context, client, order, contact_id)
+    except TransientError as error:
+        return Redeemed(waiting=_no_longer_held(context, error))
+    except UnauthorisedError:
+        raise
+    except EngageError as error:
+        return Redeemed(problems=(("promotions_unreadable", f"The contact's promotions cannot be read: {error}"),))
+    problems: list[Problem] = list(used.problems)
+    waiting: TransientError | None = None
+    promotions, vouchers = [], []
+    for target in used.targets:
         try:
-            problem = _redeem_once(context, order.order_id, contact_id, target)
+            problem = _Redemption(context, client, order.order_id, contact_id, target).once()
         except TransientError as error:
-            waited = (context.now() - context.claimed.received_at).total_seconds()
-            if waited < context.shop.settings.redeem_wait_s:
-                raise
             waiting = error
             continue
         if problem is not None:
@@ -62,133 +77,204 @@ def redeem_used(context: Context, order: OrderPaid, contact_id: str) -> Redeemed
             promotions.append(UsedPromotion(target.promotion_id, target.id))
         else:
             vouchers.append(target.label)
+    waiting = None if waiting is None else _no_longer_held(context, waiting)
     return Redeemed(tuple(promotions), tuple(vouchers), tuple(problems), waiting)
 
 
-def _targets(context: Context, order: OrderPaid, contact_id: str) -> tuple[list[_Target], list[tuple[str, str]]]:
-    """Find what the order names; found once, it is remembered, because Engage's list changes when we redeem."""
-    kept = context.recall("redeem")
-    if kept is not None:
-        return [_Target(*target) for target in kept["targets"]], [tuple(p) for p in kept["problems"]]
-    targets: list[_Target] = []
-    problems: list[tuple[str, str]] = []
-    if order.promotions:
-        assignments = context.client.list_promotion_assignments(contact_id).items
-        for named in order.promotions:
-            found = _assignment(named, assignments)
-            if found is not None:
-                targets.append(_Target(PROMOTION, found.id, found.promotion_id, found.id))
-            elif named.assignment_id:
-                problems.append(_unknown(named.assignment_id, assignments))
-    if order.vouchers:
-        available = context.client.list_reward_vouchers(contact_id).items
-        for voucher in order.vouchers:
-            match = _voucher(voucher, available)
-            if match is not None:
-                targets.append(_Target(VOUCHER, match.id, None, match.voucher_number or match.id))
-            else:
-                problems.append(("unknown_voucher", "The order names a reward voucher that its contact does not have."))
-    targets = list({(target.kind, target.id): target for target in targets}.values())
-    if targets or problems:
-        rows = [[t.kind, t.id, t.promotion_id, t.label] for t in targets]
-        context.remember("redeem", {"targets": rows, "problems": [list(p) for p in problems]})
-    return targets, problems
+def _no_longer_held(context: Context, error: TransientError) -> TransientError:
+    """Return the fault when the receipt has waited long enough for redemptions; else raise it."""
+    waited = (context.now() - context.claimed.received_at).total_seconds()
+    if waited < context.shop.settings.redeem_wait_s:
+        raise error
+    return error
 
 
-def _redeem_once(context: Context, order_id: str, contact_id: str, target: _Target) -> tuple[str, str] | None:
-    """Redeem one target; None when it is redeemed for this order, else the problem for a person."""
-    step = f"redeemed:{target.kind}:{target.id}"
-    if context.recall(step):
-        return None
-    redemptions = context.stores.redemptions
-    intent = redemptions.intend(
-        context.shop, target.kind, target.id, target.promotion_id, order_id, context.claimed.id, context.now()
-    )
-    if (intent.shop_id, intent.order_id) != (context.shop.id, order_id):
-        return (
-            "redeemed_by_other_order",
-            f"The {target.kind} {target.id} of order {order_id} was used by order {intent.order_id} first.",
+@dataclass(slots=True)
+class _Redemption:
+    """The redemption of one target for one order."""
+
+    context: Context
+    client: EngageClient
+    order_id: str
+    contact_id: str
+    target: Target
+
+    def once(self) -> Problem | None:
+        """Redeem; None when it is redeemed for this order, else the problem for a person. Raises TransientError."""
+        context, target = self.context, self.target
+        if context.recall(f"redeemed:{target.kind}:{target.id}"):
+            return None
+        known = context.recall(f"problem:{target.kind}:{target.id}")
+        if known is not None:
+            return (known[0], known[1])
+        if target.used:
+            return self._elsewhere("it was redeemed before this order came")
+        row = context.stores.redemptions.intend(
+            context.shop,
+            target.kind,
+            target.id,
+            target.promotion_id,
+            self.order_id,
+            context.claimed.id,
+            context.now(),
         )
-    tried = bool(context.recall(f"tried:{target.kind}:{target.id}"))
-    if not (tried and _is_redeemed(context, contact_id, target)):
-        if not tried:
-            context.remember(f"tried:{target.kind}:{target.id}")
+        if (row.shop_id, row.order_id) != (context.shop.id, self.order_id):
+            return self._by_another_order(row)
+        if row.state is RedemptionState.REDEEMED:
+            context.remember(f"redeemed:{target.kind}:{target.id}")
+            return None
+        if row.state is not RedemptionState.INTENDED:
+            return self._problem("given_back", f"The {self._name} was given back after this order was called off.")
+        return self._first() if row.fresh else self._again(row)
+
+    def _first(self) -> Problem | None:
+        """Call for the first time: a conflict is not ours."""
         try:
-            _call(context, target)
+            self._call()
         except EngageConflictError as error:
-            if not (tried and _is_redeemed(context, contact_id, target)):
-                return _failed(context, target, "redeemed_elsewhere", error)
-        except (EngageNotFoundError, PermanentError) as error:
-            return _failed(context, target, "redemption_refused", error)
-    redemptions.finish(context.shop, target.kind, target.id, RedemptionState.REDEEMED, context.now())
-    context.remember(step)
-    return None
+            # what is known now is stored before anything else can fail: the next try would take it for its own
+            self._end(RedemptionState.FAILED, str(error))
+            self.context.save()
+            return self._explain_conflict(error)
+        except (TransientError, UnauthorisedError):
+            raise
+        except EngageError as error:
+            return self._refused(error)
+        return self._done()
 
+    def _again(self, row: StoredRedemption) -> Problem | None:
+        """Ask whether a call whose answer is not known did its work, before it is repeated (facts 1.2)."""
+        context, target = self.context, self.target
+        item = self._look()
+        # a file is imported when Engage does it, long after it was written
+        until = context.now() if context.recall(f"filed:{target.kind}:{target.id}") else None
+        if item is not None and item.redeemed:
+            ours = _may_be_ours(row, item.redeemed_on, until)
+            return self._done() if ours else self._elsewhere(_on(item.redeemed_on))
+        redemptions, shop, now = context.stores.redemptions, context.shop, context.now()
+        context.later(lambda session: redemptions.write(session, shop, target.kind, target.id, called_at=now))
+        context.save()
+        try:
+            self._call()
+        except EngageConflictError as error:
+            item = self._look()  # a call that we gave up may have run to its end meanwhile
+            if item is not None and item.redeemed and _may_be_ours(row, item.redeemed_on, until=context.now()):
+                return self._done()
+            return self._explain_conflict(error, item)
+        except (TransientError, UnauthorisedError):
+            raise
+        except EngageError as error:
+            return self._refused(error)
+        return self._done()
 
-def _call(context: Context, target: _Target) -> None:
-    if target.kind == PROMOTION:
-        context.client.redeem_promotion(target.id)
-    else:
-        context.client.redeem_reward_voucher(target.id)
+    def _call(self) -> None:
+        if self.target.kind == PROMOTION:
+            self.client.redeem_promotion(self.target.id)
+        else:
+            self.client.redeem_reward_voucher(self.target.id)
 
+    def _look(self) -> PromotionAssignment | RewardVoucher | None:
+        return look(self.client, self.target.kind, self.contact_id, self.target.id)
 
-def _is_redeemed(context: Context, contact_id: str, target: _Target) -> bool:
-    """Ask Engage whether an earlier call, whose answer was lost, did its work (facts 1.2)."""
-    if target.kind == PROMOTION:
-        return repeat.redeemed_promotion(context.client, contact_id=contact_id, assignment_id=target.id) is not None
-    return repeat.redeemed_voucher(context.client, contact_id=contact_id, reward_voucher_id=target.id) is not None
+    def _done(self) -> Problem | None:
+        if self.context.recall("receipt"):
+            self.context.note("redeem", f"The {self._name} was redeemed after its receipt had gone out without it.")
+        self._end(RedemptionState.REDEEMED, None)
+        self.context.remember(f"redeemed:{self.target.kind}:{self.target.id}")
+        return None
 
+    def _end(self, state: RedemptionState, note: str | None) -> None:
+        end(self.context, self.target.kind, self.target.id, self.contact_id, state=state, note=note)
 
-def _failed(context: Context, target: _Target, code: str, error: Exception) -> tuple[str, str]:
-    text = f"The {target.kind} {target.id} could not be redeemed for this order: {error}"
-    context.stores.redemptions.finish(
-        context.shop, target.kind, target.id, RedemptionState.FAILED, context.now(), note=str(error)
-    )
-    return code, text
+    def _problem(self, code: str, text: str) -> Problem:
+        self.context.remember(f"problem:{self.target.kind}:{self.target.id}", [code, text])
+        return code, text
 
+    def _failed(self, code: str, text: str) -> Problem:
+        self._end(RedemptionState.FAILED, text)
+        return self._problem(code, text)
 
-def _assignment(named: NamedPromotion, assignments: Sequence[PromotionAssignment]) -> PromotionAssignment | None:
-    if named.assignment_id:
-        return next((a for a in assignments if a.id.lower() == named.assignment_id.lower()), None)
-    code = (named.code or "").strip().lower()
-    fitting = [a for a in assignments if code and code in _codes(a)]
-    # one code may stand on several assignments: an unused one goes first
-    return min(fitting, key=lambda a: a.redeemed, default=None)
+    def _refused(self, error: EngageError) -> Problem:
+        return self._failed("redemption_refused", f"The {self._name} could not be redeemed for this order: {error}")
 
+    def _elsewhere(self, when: str) -> Problem:
+        text = f"The {self._name} was used elsewhere, not by an order of this shop: {when}."
+        if self.target.used:
+            return self._problem("redeemed_elsewhere", text)
+        return self._failed("redeemed_elsewhere", text)
 
-def _codes(assignment: PromotionAssignment) -> set[str]:
-    codes = {
-        channel.value.strip().lower()
-        for channel in assignment.redemption_channels
-        if channel.type == "ECOM" and isinstance(channel.value, str)
-    }
-    return codes | ({assignment.external_id.strip().lower()} if assignment.external_id else set())
+    def _explain_conflict(
+        self, error: EngageConflictError, item: PromotionAssignment | RewardVoucher | None = None
+    ) -> Problem:
+        """Say what a conflict means. Engage's codes for promotions are not documented: the assignment itself tells."""
+        code = (error.code or "").lower()
+        if item is None and not code.endswith(("redeemed", "expired")):
+            try:
+                item = self._look()
+            except TransientError:
+                return self._refused(error)
+        if code.endswith("redeemed") or (item is not None and item.redeemed):
+            return self._elsewhere(_on(item.redeemed_on) if item is not None else "Engage says that it is redeemed")
+        if code.endswith("expired") or (item is not None and not is_open(item, self.context.now())):
+            return self._failed("expired", f"The {self._name} has expired; it was not redeemed for this order.")
+        return self._refused(error)
 
-
-def _unknown(assignment_id: str, assignments: Sequence[PromotionAssignment]) -> tuple[str, str]:
-    """Explain an id that is no assignment of the contact; the three ids of a promotion are easily mixed up (facts 6.1)."""
-    if any(assignment_id in {a.promotion_id, a.external_id} for a in assignments):
-        return (
-            "not_an_assignment_id",
-            f"The order names {assignment_id}, which is a promotion's template or external id; redeeming needs the "
-            "assignment's own id.",
+    def _by_another_order(self, row: StoredRedemption) -> Problem:
+        if row.state is RedemptionState.GIVING_BACK:
+            raise TransientError(f"The {self._name} is being given back after order {row.order_id}.", sent=False)
+        where = "" if row.shop_id == self.context.shop.id else f" of the shop {row.shop}"
+        return self._problem(
+            "redeemed_by_other_order",
+            f"The {self._name} of order {self.order_id} was used by order {row.order_id}{where} first.",
         )
-    return "unknown_assignment", f"The order's contact has no promotion assignment {assignment_id}."
+
+    @property
+    def _name(self) -> str:
+        return f"{self.target.kind} {self.target.id}"
 
 
-def _voucher(named: NamedVoucher, vouchers: Sequence[RewardVoucher]) -> RewardVoucher | None:
-    return next(
-        (
-            v
-            for v in vouchers
-            if (named.voucher_id and v.id == named.voucher_id)
-            or (named.voucher_number and v.voucher_number == named.voucher_number)
-        ),
-        None,
+def look(
+    client: EngageClient, kind: str, contact_id: str, assignment_id: str
+) -> PromotionAssignment | RewardVoucher | None:
+    """Return an assignment or voucher as it stands now, or None when the contact does not have it."""
+    if kind == PROMOTION:
+        return repeat.promotion_assignment(client, contact_id=contact_id, assignment_id=assignment_id)
+    return repeat.reward_voucher(client, contact_id=contact_id, reward_voucher_id=assignment_id)
+
+
+def end(context: Context, kind: str, assignment_id: str, contact_id: str, **values: Any) -> None:
+    """Write a redemption with the next step that is stored, and let cached lists of the contact be forgotten with it."""
+    stores, shop, now = context.stores, context.shop, context.now()
+
+    def write(session: Session) -> None:
+        stores.redemptions.write(session, shop, kind, assignment_id, finished_at=now, **values)
+        stores.contacts.write_forget_cached(session, shop, contact_id, now)
+
+    context.later(write)
+
+
+def _may_be_ours(row: StoredRedemption, redeemed_on: datetime | None, until: datetime | None = None) -> bool:
+    """Tell whether a redemption can be the work of our calls, by its time; where Engage tells none it counts as ours."""
+    if redeemed_on is None:
+        return True
+    last = (until or row.called_at or row.intended_at) + timedelta(seconds=REDEEM_TIMEOUT_S) + CLOCK_TOLERANCE
+    if redeemed_on.time() == datetime.min.time():  # a day without a time
+        return row.intended_at.date() <= redeemed_on.date() <= last.date()
+    return row.intended_at - CLOCK_TOLERANCE <= redeemed_on <= last
+
+
+def _on(redeemed_on: datetime | None) -> str:
+    return (
+        f"redeemed on {redeemed_on.isoformat(timespec='minutes')}" if redeemed_on else "Engage says that it is redeemed"
     )
 
 
-def raise_problems(problems: Sequence[tuple[str, str]]) -> None:
-    """Park the event for what could not be redeemed, after its receipt is sent."""
-    if problems:
-        raise ParkedError(" ".join(text for _, text in problems), problems[0][0], holds=False)
+def raise_problems(context: Context, problems: Sequence[Problem]) -> None:
+    """Park the event for what could not be redeemed, after its receipt is sent; a person's retry looks anew."""
+    if not problems:
+        return
+    for step in [
+        s for s in context.claimed.progress if s == context.part + STEP or s.startswith(context.part + "problem:")
+    ]:
+        del context.claimed.progress[step]
+    raise ParkedError(" ".join(text for _, text in problems), problems[0][0], holds=False)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +18,7 @@ from plugin.engage.operations import Lane
 from plugin.engage.transport import CallRecord
 from plugin.errors import ConfigurationError, EngageError, EngageNotFoundError, PermanentError, ShopApiError
 from plugin.platforms.registry import PLATFORMS
+from plugin.store.redemptions import RedemptionState
 from plugin.store.shops import RegisteredShop
 
 SLOW_S = 2.0
@@ -196,6 +198,7 @@ class ShopChecks:
             "found. `engage-plugin preview EVENT_ID` prints the SKUs that are sent.",
         )
         yield self._asked("links nobody vouches for", self._links)
+        yield self._asked("redemptions that wait", self._redemptions)
         yield from self._watched()
         if not shop.settings.group_currency:
             yield self._line(
@@ -203,6 +206,8 @@ class ShopChecks:
                 "warning",
                 "Not set, so receipts carry no exchange rate: engage-plugin shops set NAME group_currency=SEK",
             )
+        if shop.settings.fallback:
+            yield self._line("fallback", *self._fallback())
         if not shop.settings.login_url:
             yield self._line("login page", "warning", "Set login_url, so that My Pages leads shoppers to the login.")
 
@@ -250,6 +255,18 @@ class ShopChecks:
             )
         return "ok", ""
 
+    def _fallback(self) -> tuple[str, str]:
+        settings, access = self._shop.settings, self._shop.file_access
+        if settings.fallback_transfer == "sftp":
+            missing = [name for name in ("fallback_user", "fallback_host_key") if not getattr(settings, name)]
+            missing += [] if access else ["fallback_password or fallback_key"]
+            if missing:
+                return "fault", f"Set {', '.join(missing)}; `engage-plugin fallback check {self._shop.name}` helps."
+        failed = self._services.fallback.files.counts(self._shop).get("failed", 0)
+        if failed:
+            return "warning", f"{failed} files failed: engage-plugin fallback status {self._shop.name}"
+        return "ok", ""
+
     def _contact_types(self) -> tuple[str, str]:
         for setting in ("contact_type", "guest_contact_type"):
             contact_type = getattr(self._shop.settings, setting)
@@ -275,6 +292,18 @@ class ShopChecks:
         return (
             "warning",
             f"{number} customers share an e-mail with a contact that nobody vouches for; their data stays apart.",
+        )
+
+    def _redemptions(self) -> tuple[str, str]:
+        waiting = self._services.stores.redemptions.find(self._shop, [RedemptionState.INTENDED], limit=1000)
+        since = self._services.clock() - timedelta(seconds=self._shop.settings.redeem_wait_s)
+        late = [row for row in waiting if row.intended_at < since]
+        if not late:
+            return "ok", ""
+        return (
+            "warning",
+            f"{len(late)} promotions or vouchers of paid orders are not confirmed by Engage for longer than redeem_wait_s: "
+            f"`engage-plugin promotions redemptions {self._shop.name} --state intended` names their orders.",
         )
 
     def _time_to_answer(self) -> Check:

@@ -1,17 +1,20 @@
 """engage-plugin shops: register shops and change their settings."""
 
+from collections import Counter
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
 
 from plugin.commands.common import explained, json_option, opened, show, table
-from plugin.errors import ConfigurationError
+from plugin.errors import ConfigurationError, ConflictError, TransferError
 from plugin.platforms.registry import PLATFORMS
 from plugin.settings import is_loopback_host
 from plugin.store.shop_settings import SETTINGS, defaults
 from plugin.store.shops import NewShop, RegisteredShop
 
 SECRET_KEYS = ("engage_key", "engage_url", "webhook_secret")
+FILE_ACCESS_KEYS = ("fallback_password", "fallback_key")
 
 
 @click.group()
@@ -27,7 +30,7 @@ def shops() -> None:
 @click.option("--store", required=True, help="externalId of the store for contacts and receipts.")
 @click.option("--source", default="ECOM", show_default=True, help="Source of new contacts.")
 @click.option("--shop-domain", help="The shop's domain, as its webhooks name it.")
-@click.option("--webhook-secret", help="The secret that signs webhooks; made when it is not given.")
+@click.option("--webhook-secret", help="The secret that signs webhooks; else the app's, else a new one.")
 @explained
 def add(
     name: str,
@@ -60,7 +63,7 @@ def add(
                 platform=platform,
                 engage_url=engage_url,
                 engage_key=engage_key,
-                webhook_secret=webhook_secret or adapter.new_secret(),
+                webhook_secret=webhook_secret or services.app_secrets.get(platform) or adapter.new_secret(),
                 settings={"store": store, "source": source},
                 shop_domain=shop_domain,
             ),
@@ -121,7 +124,8 @@ def show_shop(name: str, secrets: bool, as_json: bool) -> None:
 def set_shop(name: str, changes: tuple[str, ...]) -> None:
     """Change settings; an empty VALUE takes one back to its default. No restart is needed.
 
-    Also engage_key=, engage_url= and webhook_secret= (the former secret stays valid beside the new one).
+    Also engage_key=, engage_url= and webhook_secret= (the former secret stays valid beside the new one), and
+    fallback_password= or fallback_key=@FILE of the SFTP user; one takes the place of the other.
 
     Example: engage-plugin shops set web-se group_currency=SEK login_url=https://shop.example/login
     """
@@ -132,6 +136,7 @@ def set_shop(name: str, changes: tuple[str, ...]) -> None:
             raise ConfigurationError([f"{change!r} is not KEY=VALUE"])
         wanted[key.strip()] = value.strip()
     access = {key: wanted.pop(key) for key in SECRET_KEYS if key in wanted}
+    file_access = {key: wanted.pop(key) for key in FILE_ACCESS_KEYS if key in wanted}
     with opened() as services:
         shop = services.stores.shops.get(name)
         faults = [f"{key} must not be empty" for key, value in access.items() if not value]
@@ -139,13 +144,17 @@ def set_shop(name: str, changes: tuple[str, ...]) -> None:
             faults += engage_url_faults(access["engage_url"])
         if "webhook_secret" in access:
             PLATFORMS[shop.platform].check_secret(access["webhook_secret"])
+        file_access, file_faults = _read_file_access(file_access)
+        faults += file_faults
         if faults:
             raise ConfigurationError(faults)
         if wanted:
             services.stores.shops.change(name, wanted)
         if access:
             services.stores.shops.replace_secrets(name, **access)
-        click.echo(f"{name}: {', '.join([*wanted, *access])} set")
+        if file_access:
+            services.stores.shops.keep_file_access(name, file_access)
+        click.echo(f"{name}: {', '.join([*wanted, *access, *(f'fallback_{key}' for key in file_access)])} set")
 
 
 @shops.command("install")
@@ -166,6 +175,55 @@ def install_shop(name: str) -> None:
             )
         for number, step in enumerate(steps, 1):
             click.echo(f"{number}. {step}")
+
+
+@shops.command("erase")
+@click.argument("name")
+@click.option("--sure", is_flag=True, help="Do it; without this the command only says what it would do.")
+@explained
+def erase_shop(name: str, sure: bool) -> None:
+    """Erase all that is kept of a shop's customers, and stop its deliveries. Engage keeps its contacts.
+
+    A shop that asks for it itself (Shopify's shop/redact) is erased without this.
+
+    Example: engage-plugin shops erase web-se --sure
+    """
+    with opened() as services:
+        shop = services.stores.shops.get(name)
+        if not sure:
+            click.echo(
+                f"Would stop {name} and erase its links, consents, orders, redemptions and what its events hold; what is "
+                "still due would be discarded. Its row, its settings and bare event rows stay. Add --sure to do it."
+            )
+            return
+        services.stores.shops.uninstall(shop.id, "An operator erased the shop's data.")
+        erasures, total = services.stores.shop_erasures, Counter[str]()
+        while done := erasures.erase_some(shop.id, services.clock()):
+            total.update(done)
+        erasures.record(shop.id, None, services.clock(), dict(total))
+        left = erasures.under_way(shop.id)
+        show({"erased": dict(total), "still_worked_on": left})
+        if left:
+            raise ConflictError(f"{left} events are being worked on just now: run this again in some minutes.")
+
+
+def _read_file_access(given: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return the SFTP user's password or key, read from its file where it begins with @, and what is wrong with it."""
+    access = {key.removeprefix("fallback_"): value for key, value in given.items()}
+    key = access.get("key", "")
+    if key.startswith("@"):
+        try:
+            access["key"] = Path(key[1:]).expanduser().read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError):
+            return {}, [f"fallback_key names {key[1:]}, which is no readable text file"]
+    if access.get("key"):
+        from plugin.fallback.sftp import check_private_key
+
+        try:
+            check_private_key(access["key"])
+        except TransferError as error:
+            return {}, [f"fallback_key: {error}"]
+    return access, []
 
 
 def engage_url_faults(url: str) -> list[str]:

@@ -1,72 +1,157 @@
-"""Reads for My Pages through requests-cache: per shop, tenant and contact, encrypted at rest, stale only when it is right.
+"""Reads for My Pages: kept per shop, tenant and contact, one call in flight per key, stale only when it is right.
 
-The library's own cache keys leave the API key header out and so would hand one shopper's data to another (library
-trap 3.2.1). Here the key is made of shop, tenant, contact, generation, operation and parameters, and nothing else
-decides. `stale_if_error` is not used, because it hides 401 and 404 too.
+The key is made of shop, tenant, contact, generation, operation and parameters, and nothing else decides. Fresh data
+comes after one increment of the generation (`Contacts.write_forget_cached`, in the commit of whatever changed the
+contact): what was kept before is then never read again, on any machine. `forget_contact` deletes it as well.
 """
 
-import base64
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from cryptography.fernet import Fernet, InvalidToken
-from requests import PreparedRequest
-from requests_cache import CachedSession
-from requests_cache.backends.sqlite import SQLiteCache
+import requests
 from requests_cache.models.response import CachedResponse
-from requests_cache.serializers import SerializerPipeline, Stage, json_serializer
 
 from plugin.engage.answers import Answer, parse_body
 from plugin.engage.client import EngageClient
+from plugin.engage.flights import Flights
 from plugin.engage.gate import Gates
+from plugin.engage.kept import KEEP, KeptAnswers, created
 from plugin.engage.operations import Lane, Operation
 from plugin.engage.transport import CallRecord, EngageAccount, Transport
-from plugin.errors import EngageNotFoundError, TransientError, UnauthorisedError
+from plugin.errors import EngageNotFoundError, HeldBackError, TransientError, UnauthorisedError
 
 T = TypeVar("T")
 #: Seconds that an answer is fresh.
-TTL_S: Mapping[str, int] = {"get_contact": 300, "list_promotion_assignments": 60}
-DEFAULT_TTL_S = 300
-KEEP_STALE = timedelta(hours=24)
+TTL_S: Mapping[str, int] = {
+    "get_contact": 300,
+    "list_transactions": 300,
+    "list_contact_transactions": 300,
+    "list_promotion_assignments": 60,
+    "list_available_reward_vouchers": 60,
+    "list_reward_vouchers": 60,
+    "list_point_accounts": 60,
+    "list_point_transactions": 300,
+}
+DEFAULT_TTL_S = 60
 READ_TIMEOUT_S = 2.5
+#: How long a shopper whose older data could be shown waits for newer, in seconds.
+READ_TIMEOUT_WITH_STALE_S = 1.5
+#: After a failed call the same one is not tried again for so long, in seconds: older data is shown at once.
+PAUSE_S = 10.0
+#: The same where there is no older data: the shopper is told at once, and soon tried for again.
+PAUSE_WITHOUT_STALE_S = 2.0
+PRUNE_EVERY_S = 600.0
+MAX_KEPT_BYTES = 4 * 1024 * 1024
+#: Operations whose 404 says that the contact is gone, and so everything of it here.
+OF_CONTACT_ITSELF = frozenset({"get_contact"})
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose data is read: entries of one owner are never shown to another.
+
+    fresh_after: what was fetched before counts as stale; aware UTC, None for never.
+    """
+
+    shop: str
+    tenant: str
+    contact_id: str
+    generation: int
+    fresh_after: datetime | None = None
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of the contact begin with, whatever the generation."""
+        return contact_prefix(self.shop, self.tenant, self.contact_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Cached(Generic[T]):
-    """A value, when it was fetched (aware UTC), and whether it is shown only because Engage is away."""
+    """A value, when it was fetched, until when it is fresh (aware UTC), and whether it is shown as Engage is away."""
 
     value: T
     fetched_at: datetime
+    fresh_until: datetime
     stale: bool = False
+
+
+class NotKeptError(Exception):
+    """Nothing fresh is kept, and the caller did not want to wait for Engage."""
 
 
 @dataclass(slots=True)
 class _Scope:
-    """Whose data the calls in progress are for, and how old the oldest answer was."""
+    """Whose data the calls in progress are for, and what is known of the answers so far."""
 
-    owner: str
-    fetched_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    owner: Owner
+    only_kept: bool
+    any_age: bool = False
+    fetched_at: datetime | None = None
+    fresh_until: datetime | None = None
     stale: bool = False
+
+    def note(self, fetched_at: datetime, fresh_until: datetime) -> None:
+        self.fetched_at = min(self.fetched_at or fetched_at, fetched_at)
+        self.fresh_until = min(self.fresh_until or fresh_until, fresh_until)
 
 
 _scope: ContextVar[_Scope | None] = ContextVar("whose data is read", default=None)
 _key: ContextVar[str] = ContextVar("cache key of the call in progress")
 
 
-class _FreshSession(CachedSession):
-    """Asks Engage each time and keeps the answer: how long an answer is fresh, CachedTransport decides."""
+class _KeepingSession(requests.Session):
+    """Keeps each good answer under the key of the call in progress."""
 
-    def send(self, request: PreparedRequest, **options: Any) -> Any:  # type: ignore[override]
-        """Send a request and overwrite what was kept."""
-        return super().send(request, force_refresh=True, **options)
+    def __init__(self, kept: KeptAnswers) -> None:
+        super().__init__()
+        self._kept = kept
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Send a request and keep the answer if it is 200 and JSON: a page of a proxy on the way is neither."""
+        response = super().send(request, **options)
+        if response.status_code == 200:
+            content = bytearray()
+            for chunk in response.iter_content(64 * 1024):
+                content += chunk
+                if len(content) > MAX_KEPT_BYTES:
+                    raise requests.exceptions.ContentDecodingError("too large")
+            response._content = bytes(content)
+            if parse_body(response._content) is not None:
+                self._kept.put(_key.get(), response._content)
+        return response
+
+
+@dataclass(slots=True)
+class _Failures:
+    """Which calls failed just now: (when, monotonic; when, aware UTC). Bounded."""
+
+    most: int = 10_000
+    _failed: dict[str, tuple[float, datetime]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, key: str) -> None:
+        with self._lock:
+            if len(self._failed) >= self.most:
+                self._failed.clear()
+            self._failed[key] = (time.monotonic(), datetime.now(UTC))
+
+    def rests(self, key: str, pause_s: float, fresh_after: datetime | None) -> bool:
+        at = self._failed.get(key)
+        if at is None or time.monotonic() - at[0] >= pause_s:
+            return False
+        return fresh_after is None or at[1] > fresh_after
+
+    def clear(self, key: str) -> None:
+        if key in self._failed:
+            with self._lock:
+                self._failed.pop(key, None)
 
 
 class CachedTransport(Transport):
@@ -75,59 +160,74 @@ class CachedTransport(Transport):
     def __init__(
         self,
         gates: Gates,
-        path: Path,
-        encryption_key: bytes,
+        kept: KeptAnswers,
+        flights: Flights[Answer],
         observer: Callable[[CallRecord], None] | None = None,
         count: Callable[[str, str], None] = lambda _operation, _outcome: None,
     ) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._cached = _FreshSession(
-            backend=SQLiteCache(path, serializer=_encrypted_json(encryption_key), wal=True, busy_timeout=5000),
-            key_fn=lambda *_args, **_kwargs: _key.get(),
-            allowable_codes=(200,),
-            allowable_methods=("GET",),
-            expire_after=KEEP_STALE,
-            cache_control=False,
-            stale_if_error=False,
-        )
-        super().__init__(gates, observer, self._cached)
-        self._locks = [threading.Lock() for _ in range(64)]
+        super().__init__(gates, observer, _KeepingSession(kept))
+        self.kept = kept
+        self._flights = flights
+        self._failures = _Failures()
         self._count = count
+        self._prune_at = time.monotonic() + PRUNE_EVERY_S
 
     def call(self, account: EngageAccount, operation: Operation, **options: Any) -> Answer:
         """Answer from the cache while it is fresh; else ask Engage, one call in flight per key.
 
-        Raises what Transport.call raises; a TransientError only when nothing from the last 24 hours is kept.
+        Raises what Transport.call raises; a TransientError only when nothing of the last 24 hours is kept; NotKeptError.
         """
         scope = _scope.get()
         if scope is None or operation.method != "GET":
             raise ValueError(f"{operation.name} is not read through the cache.")
         key = _cache_key(scope.owner, operation, options)
-        kept = self._kept(key)
-        if kept is not None and _is_fresh(kept, operation):
-            self._count(operation.name, "hit")
-            return self._answer(kept, scope)
-        with self._locks[int(key[:8], 16) % len(self._locks)]:
-            kept = self._kept(key)
-            if kept is not None and _is_fresh(kept, operation):
-                self._count(operation.name, "hit")
-                return self._answer(kept, scope)  # whoever held the lock fetched it
-            return self._fetch(account, operation, options, key, kept, scope)
+        kept = self.kept.get(key)
+        answer = self._fresh(kept, operation, scope) or self._resting(key, kept, operation, scope)
+        if answer is not None:
+            return answer
+        if scope.only_kept and scope.any_age and kept is not None and _age(kept) <= KEEP:
+            return self._stale(kept, operation, scope)
+        if scope.only_kept:
+            raise NotKeptError
+        return self._ask(account, operation, options, key, kept, scope)
 
-    def forget(self, owner: str, operation: Operation, options: Mapping[str, Any]) -> None:
-        """Delete one kept answer."""
-        self._cached.cache.delete(_cache_key(owner, operation, options))
-
-    def prune(self) -> None:
-        """Delete answers that are too old even to be shown stale."""
-        self._cached.cache.delete(older_than=KEEP_STALE)
+    def forget_contact(self, shop: str, tenant: str, contact_id: str) -> bool:
+        """Delete everything that is kept of a contact; False when the cache cannot be reached now."""
+        return self.kept.forget(contact_prefix(shop, tenant, contact_id))
 
     def close(self) -> None:
-        """Close connections and the cache file."""
-        self._cached.cache.close()  # type: ignore[no-untyped-call]
+        """Close connections and the cache."""
+        self.kept.close()
         super().close()
 
-    def _fetch(
+    def _fresh(self, kept: CachedResponse | None, operation: Operation, scope: _Scope) -> Answer | None:
+        if kept is None:
+            return None
+        at = created(kept)
+        until = at + timedelta(seconds=TTL_S.get(operation.name, DEFAULT_TTL_S))
+        asked = scope.owner.fresh_after
+        if datetime.now(UTC) >= until or (asked is not None and at < asked):
+            return None
+        self._count(operation.name, "hit")
+        scope.note(at, until)
+        return _answer(kept)
+
+    def _resting(self, key: str, kept: CachedResponse | None, operation: Operation, scope: _Scope) -> Answer | None:
+        """Answer with older data, or raise, while a call that failed just now is not worth another try."""
+        older = kept is not None and _age(kept) <= KEEP
+        if not self._failures.rests(key, PAUSE_S if older else PAUSE_WITHOUT_STALE_S, scope.owner.fresh_after):
+            return None
+        if kept is None or not older:
+            raise HeldBackError("Engage was asked just now and did not answer.", operation=operation.name, sent=False)
+        return self._stale(kept, operation, scope)
+
+    def _stale(self, kept: CachedResponse, operation: Operation, scope: _Scope) -> Answer:
+        self._count(operation.name, "stale")
+        scope.stale = True
+        scope.note(created(kept), datetime.now(UTC) + timedelta(seconds=PAUSE_S))
+        return _answer(kept)
+
+    def _ask(
         self,
         account: EngageAccount,
         operation: Operation,
@@ -136,101 +236,106 @@ class CachedTransport(Transport):
         kept: CachedResponse | None,
         scope: _Scope,
     ) -> Answer:
+        older = kept is not None and _age(kept) <= KEEP
+        patience_s = float(options.get("read_timeout_s") or READ_TIMEOUT_S)
+        if older:
+            patience_s = min(patience_s, READ_TIMEOUT_WITH_STALE_S)
+        options = {**options, "read_timeout_s": patience_s}
+
+        def look() -> Answer | None:
+            return self._fresh(self.kept.get(key), operation, scope)
+
+        try:
+            answer = self._flights.fetch(
+                key, lambda: self._fetch(account, operation, options, key, scope), look, patience_s
+            )
+        except (TransientError, TimeoutError) as error:
+            self._failures.note(key)
+            if kept is not None and older:
+                return self._stale(kept, operation, scope)
+            if isinstance(error, TimeoutError):
+                raise TransientError("Engage takes too long.", operation=operation.name) from None
+            raise
+        self._failures.clear(key)
+        now = datetime.now(UTC)
+        scope.note(now, now + timedelta(seconds=TTL_S.get(operation.name, DEFAULT_TTL_S)))
+        return answer
+
+    def _fetch(
+        self, account: EngageAccount, operation: Operation, options: dict[str, Any], key: str, scope: _Scope
+    ) -> Answer:
         token = _key.set(key)
         try:
             answer = super().call(account, operation, **options)
-        except TransientError:
-            if kept is None or _age(kept) > KEEP_STALE:
-                raise
-            scope.stale = True
-            self._count(operation.name, "stale")
-            return self._answer(kept, scope)
-        except (UnauthorisedError, EngageNotFoundError):
-            self._cached.cache.delete(key)
+        except UnauthorisedError:
+            self.kept.delete(key)
             raise
-        else:
-            self._count(operation.name, "miss")
-            return answer
+        except EngageNotFoundError:
+            self.kept.delete(key)
+            if operation.name in OF_CONTACT_ITSELF:
+                self.kept.forget(scope.owner.prefix)
+            raise
         finally:
             _key.reset(token)
-
-    def _kept(self, key: str) -> CachedResponse | None:
-        try:
-            found = self._cached.cache.get_response(key)
-        except InvalidToken:  # written under another SECRET_KEY
-            return None
-        return found if isinstance(found, CachedResponse) else None
-
-    def _answer(self, kept: CachedResponse, scope: _Scope) -> Answer:
-        scope.fetched_at = min(scope.fetched_at, _created(kept))
-        return Answer(kept.status_code, parse_body(kept.content), kept.headers)
+        self._count(operation.name, "miss")
+        if time.monotonic() >= self._prune_at:
+            self._prune_at = time.monotonic() + PRUNE_EVERY_S
+            self.kept.prune()
+        return answer
 
 
 class CachedEngage:
-    """Reads one contact's data. client_of gives a client whose transport is the cached one."""
+    """Reads one contact's data through the cache."""
 
     def __init__(self, transport: CachedTransport) -> None:
         self.transport = transport
 
     def read(
-        self, client: EngageClient, owner: str, ask: Callable[[EngageClient], T], *, timeout_s: float = READ_TIMEOUT_S
+        self,
+        client: EngageClient,
+        owner: Owner,
+        ask: Callable[[EngageClient], T],
+        *,
+        only_kept: bool = False,
+        any_age: bool = False,
+        timeout_s: float = READ_TIMEOUT_S,
     ) -> Cached[T]:
-        """Ask Engage through the cache. owner: names shop, tenant, contact and generation, and stands in every key.
+        """Ask Engage through the cache. only_kept: do not wait for Engage; any_age: then older data will do too.
 
-        Raises TransientError when Engage is away and nothing is kept, EngageNotFoundError, UnauthorisedError.
+        Raises TransientError when Engage is away and nothing is kept, EngageNotFoundError, UnauthorisedError, other
+        EngageErrors, and NotKeptError when only_kept and nothing fresh is.
         """
-        scope = _Scope(owner)
+        scope = _Scope(owner, only_kept, any_age)
         token = _scope.set(scope)
         try:
-            cached = EngageClient(
-                client.account,
-                self.transport,
-                lane=Lane.SHOPPER,
-                read_timeout_s=timeout_s,
-                transactions_path=client.transactions_path,
-            )
-            return Cached(ask(cached), scope.fetched_at, scope.stale)
+            value = ask(client.over(self.transport, lane=Lane.SHOPPER, read_timeout_s=timeout_s))
         finally:
             _scope.reset(token)
+        now = datetime.now(UTC)
+        return Cached(value, scope.fetched_at or now, scope.fresh_until or now, scope.stale)
 
-    @contextmanager
-    def closing(self) -> Iterator["CachedEngage"]:
-        """Close the cache at the end of the block."""
-        try:
-            yield self
-        finally:
-            self.transport.close()
+    def close(self) -> None:
+        """Close connections and the cache."""
+        self.transport.close()
 
 
-def owner_of(shop: str, tenant: str, contact_id: str, generation: int) -> str:
-    """Return the words that keep one contact's entries apart from everybody else's."""
-    return json.dumps([shop, tenant, contact_id, generation])
+def contact_prefix(shop: str, tenant: str, contact_id: str) -> str:
+    """Return what the keys of one contact's entries begin with."""
+    return hashlib.sha256(json.dumps([shop, tenant, contact_id]).encode()).hexdigest()[:32]
 
 
-def _cache_key(owner: str, operation: Operation, options: Mapping[str, Any]) -> str:
+def _cache_key(owner: Owner, operation: Operation, options: Mapping[str, Any]) -> str:
     path, query = dict(options.get("path") or {}), dict(options.get("query") or {})
-    words = json.dumps([owner, operation.name, sorted(path.items()), sorted(query.items())], default=str)
-    return hashlib.sha256(words.encode()).hexdigest()
+    words = [
+        owner.shop, owner.tenant, owner.contact_id, owner.generation,
+        operation.name, sorted(path.items()), sorted(query.items()),
+    ]  # fmt: skip
+    return f"{owner.prefix}:{hashlib.sha256(json.dumps(words, default=str).encode()).hexdigest()}"
 
 
-def _is_fresh(kept: CachedResponse, operation: Operation) -> bool:
-    return _age(kept).total_seconds() < TTL_S.get(operation.name, DEFAULT_TTL_S)
+def _answer(kept: CachedResponse) -> Answer:
+    return Answer(kept.status_code, parse_body(kept.content), {})
 
 
 def _age(kept: CachedResponse) -> timedelta:
-    return datetime.now(UTC) - _created(kept)
-
-
-def _created(kept: CachedResponse) -> datetime:
-    created: datetime = kept.created_at
-    return created if created.tzinfo else created.replace(tzinfo=UTC)
-
-
-def _encrypted_json(key: bytes) -> SerializerPipeline:
-    fernet = Fernet(base64.urlsafe_b64encode(key))
-    stages = [
-        *json_serializer.stages,
-        Stage(dumps=str.encode, loads=bytes.decode),
-        Stage(dumps=fernet.encrypt, loads=fernet.decrypt),
-    ]
-    return SerializerPipeline(stages, name="encrypted json", is_binary=True)
+    return datetime.now(UTC) - created(kept)

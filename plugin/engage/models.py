@@ -295,7 +295,7 @@ class PromotionWrite:
     """A promotion to create. Dates without time: a promotion cannot start or end inside a day (facts 6.5).
 
     assigned_days: validity counted from the assignment, instead of end_date. value_type: PERCENT, MONEY or
-    EXTERNALOFFER; value: "20", "20.5" or the shop's price rule, as text.
+    EXTERNALOFFER; value: "20", "20.5" or the shop's price rule, as text. local_values: what MONEY is in other currencies.
     """
 
     name: str
@@ -307,6 +307,7 @@ class PromotionWrite:
     assigned_days: int | None = None
     heading: str | None = None
     description: str | None = None
+    local_values: tuple[Money, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

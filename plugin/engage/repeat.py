@@ -10,7 +10,8 @@ from types import MappingProxyType
 from typing import Any
 
 from plugin.engage.client import EngageClient
-from plugin.engage.models import Promotion
+from plugin.engage.models import Promotion, PromotionAssignment, RewardVoucher
+from plugin.engage.naming import find_assignment, find_voucher
 from plugin.errors import EngageNotFoundError
 
 
@@ -24,10 +25,20 @@ def created_contact(
         return None
 
 
+def promotion_assignment(client: EngageClient, *, contact_id: str, assignment_id: str) -> PromotionAssignment | None:
+    """Return a contact's assignment as it stands now."""
+    return find_assignment(assignment_id, client.list_promotion_assignments(contact_id).items)
+
+
+def reward_voucher(client: EngageClient, *, contact_id: str, reward_voucher_id: str) -> RewardVoucher | None:
+    """Return a contact's voucher as it stands now."""
+    return find_voucher(reward_voucher_id, None, client.list_reward_vouchers(contact_id).items)
+
+
 def redeemed_promotion(client: EngageClient, *, contact_id: str, assignment_id: str) -> str | None:
     """Return the assignment id when it is redeemed."""
-    assignments = client.list_promotion_assignments(contact_id).items
-    return next((a.id for a in assignments if a.id == assignment_id and a.redeemed), None)
+    found = promotion_assignment(client, contact_id=contact_id, assignment_id=assignment_id)
+    return found.id if found is not None and found.redeemed else None
 
 
 def assigned_promotion(client: EngageClient, *, contact_id: str, promotion_id: str) -> str | None:
@@ -38,14 +49,20 @@ def assigned_promotion(client: EngageClient, *, contact_id: str, promotion_id: s
 
 def redeemed_voucher(client: EngageClient, *, contact_id: str, reward_voucher_id: str) -> str | None:
     """Return the voucher id when it is redeemed."""
-    vouchers = client.list_reward_vouchers(contact_id).items
-    return next((v.id for v in vouchers if v.id == reward_voucher_id and v.redeemed), None)
+    found = reward_voucher(client, contact_id=contact_id, reward_voucher_id=reward_voucher_id)
+    return found.id if found is not None and found.redeemed else None
+
+
+def reactivated_promotion(client: EngageClient, *, contact_id: str, assignment_id: str) -> str | None:
+    """Return the assignment id when it can be used again."""
+    found = promotion_assignment(client, contact_id=contact_id, assignment_id=assignment_id)
+    return found.id if found is not None and not found.redeemed else None
 
 
 def reactivated_voucher(client: EngageClient, *, contact_id: str, reward_voucher_id: str) -> str | None:
     """Return the voucher id when it can be used again."""
-    vouchers = client.list_reward_vouchers(contact_id).items
-    return next((v.id for v in vouchers if v.id == reward_voucher_id and not v.redeemed), None)
+    found = reward_voucher(client, contact_id=contact_id, reward_voucher_id=reward_voucher_id)
+    return found.id if found is not None and not found.redeemed else None
 
 
 def stored_order(client: EngageClient, *, order_id: str) -> Mapping[str, Any] | None:
@@ -70,6 +87,7 @@ CHECKS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "create_contact": created_contact,
         "bulk_create_contacts": created_contact,
         "redeem_promotion": redeemed_promotion,
+        "reactivate_promotion": reactivated_promotion,
         "assign_promotion": assigned_promotion,
         "redeem_reward_voucher": redeemed_voucher,
         "reactivate_reward_voucher": reactivated_voucher,

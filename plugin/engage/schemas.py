@@ -30,13 +30,17 @@ class Text(fields.Field[str]):
 
 
 class Time(fields.AwareDateTime):
-    """An aware UTC datetime; a time without a zone counts as UTC."""
+    """An aware UTC datetime; a time without a zone counts as UTC. The ends of time, which mean "never", stay there."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(default_timezone=UTC, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
-        return super()._deserialize(value, attr, data, **kwargs).astimezone(UTC)
+        found = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return found.astimezone(UTC)
+        except OverflowError:  # year 1 or 9999, which another zone would leave
+            return found.replace(tzinfo=UTC)
 
 
 class AnswerSchema(Schema):

@@ -160,14 +160,15 @@ class Transport:
         read_timeout_s: float | None,
     ) -> Answer:
         request = _prepared(account, operation, path, query, body)
-        timeout = (CONNECT_TIMEOUT_S, read_timeout_s or operation.read_timeout_s)
+        read_s = read_timeout_s or operation.read_timeout_s
+        timeout = (min(CONNECT_TIMEOUT_S, read_s), read_s)
         try:
             with self._session.send(request, timeout=timeout, allow_redirects=False, stream=True) as response:
                 content = _bounded(response, operation.name)
                 return Answer(response.status_code, parse_body(content), response.headers)
         except requests.ConnectTimeout as error:
             raise TransientError(
-                f"Engage could not be reached for {operation.name} within {CONNECT_TIMEOUT_S:g} s.",
+                f"Engage could not be reached for {operation.name} within {timeout[0]:g} s.",
                 operation=operation.name,
                 sent=False,
             ) from _bare(error)

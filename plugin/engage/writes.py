@@ -131,12 +131,15 @@ def promotion_body(promotion: models.PromotionWrite) -> dict[str, Any]:
     elif promotion.end_date is not None:
         validity["endDate"] = promotion.end_date.isoformat()
     texts = {"heading": promotion.heading or promotion.name, "description": promotion.description}
+    channel: dict[str, Any] = {"type": "ECOM", "valueType": promotion.value_type, "value": promotion.value}
+    if promotion.local_values:
+        channel["localValues"] = [{"amount": v.amount, "currency": v.currency} for v in promotion.local_values]
     return {
         "name": promotion.name,
         "externalId": promotion.external_id,
         "validity": validity,
         "presentation": {name: text for name, text in texts.items() if text},
-        "redemptionChannels": [{"type": "ECOM", "valueType": promotion.value_type, "value": promotion.value}],
+        "redemptionChannels": [channel],
     }
 
 

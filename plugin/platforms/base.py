@@ -4,7 +4,7 @@ A platform knows its shop's headers, signatures and bodies, and nothing of inbox
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -168,6 +168,8 @@ class InstallDesk(Protocol):
 
     @property
     def public_url(self) -> str: ...
+    @property
+    def manifest(self) -> Mapping[str, Any]: ...
     def now(self) -> datetime: ...
     def shops(self, platform: str) -> tuple[ShopAccess, ...]:
         """Return the registered shops of a platform: the list of those that may be installed at all."""
@@ -189,13 +191,15 @@ class Platform(Protocol):
     """The adapter of one shop platform.
 
     slug: folder, URL segment and registry key. topics: supported topics, each with the kind that it becomes.
-    ignored_topics: topics that the shop may send and that have nothing for Engage.
+    ignored_topics: topics that the shop may send and that have nothing for Engage. vouches: whether the shop can tell
+    that an e-mail is the customer's own.
     """
 
     slug: str
     name: str
     topics: Mapping[str, Kind]
     ignored_topics: frozenset[str]
+    vouches: bool
 
     def new_secret(self) -> str:
         """Make a webhook secret in the form that the platform's own signing wants."""
@@ -220,6 +224,18 @@ class Platform(Protocol):
 
     def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
         """Map a stored webhook. Raises PayloadError that names the field."""
+
+    def unread_refunds(self, delivery: Delivery, body: bytes) -> tuple[str, ...]:
+        """Return the ids of refunds that a body names without their lines, without raising; mostly none.
+
+        Those that are new are read with `read_refunds` before the mapping, which itself never asks anybody.
+        """
+
+    def read_refunds(self, shop: ShopAccess, order_id: str, wanted: Collection[str]) -> Mapping[str, str]:
+        """Read refunds of an order from the shop; what it returns is kept with the event and is in `Delivery.meta`.
+
+        Empty where nothing is installed to read with. Raises ShopApiError, ShopAwayError.
+        """
 
     def shopper_of_token(self, token: str, shop: ShopAccess, now: datetime) -> ShopperProof:
         """Check the platform's own token of a logged-in shopper. Raises VerificationError, UnverifiableError."""
@@ -247,6 +263,7 @@ class PlainPlatform:
     """What a platform has that brings no token, proxy, API or installation of its own: inherit and override."""
 
     name = "this platform"
+    vouches = True
 
     def is_ping(self, _request: WebhookRequest) -> bool:
         """Every webhook of this platform is signed."""
@@ -255,6 +272,14 @@ class PlainPlatform:
     def claimed_domain(self, _request: WebhookRequest) -> str | None:
         """No app-wide webhooks."""
         return None
+
+    def unread_refunds(self, _delivery: Delivery, _body: bytes) -> tuple[str, ...]:
+        """Every refund comes with its lines."""
+        return ()
+
+    def read_refunds(self, _shop: ShopAccess, _order_id: str, _wanted: Collection[str]) -> Mapping[str, str]:
+        """Nothing is read at delivery."""
+        return {}
 
     def shopper_of_token(self, _token: str, _shop: ShopAccess, _now: datetime) -> ShopperProof:
         """No token but the one that DESIGN describes for every platform."""

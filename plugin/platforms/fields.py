@@ -9,6 +9,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields
 from plugin.errors import PayloadError
 
 MAX_DIGITS = 18
+MAX_ID = 128
 #: How far a shop's clock may be ahead of ours.
 MOST_AHEAD = timedelta(minutes=5)
 
@@ -48,15 +49,24 @@ class Instant(fields.Field[datetime]):
 
 
 class Identifier(fields.Field[str]):
-    """An id, as text, from a number or text of at most 128 characters."""
+    """An id, as text, from a number or text of at most MAX_ID characters."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
-        if isinstance(value, bool) or not isinstance(value, (str, int)):
-            raise ValidationError("is not an id")
-        text = str(value).strip()
-        if not 0 < len(text) <= 128 or not text.isprintable():
+        text = read_identifier(value)
+        if text is None or len(text) > MAX_ID:
             raise ValidationError("is not an id")
         return text
+
+
+def read_identifier(value: Any) -> str | None:
+    """Read an id tolerantly, of any length, as text; None when it is none."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return None
+    try:
+        text = str(value).strip()
+    except ValueError:  # a number of thousands of digits
+        return None
+    return text if text and text.isprintable() else None
 
 
 def read_instant(value: Any) -> datetime | None:

@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from babel.numbers import get_currency_precision
 
 from plugin.errors import PayloadError
-from plugin.events import Line
+from plugin.events import Line, LineKind
 
 
 def minor_unit(currency: str) -> Decimal:
@@ -20,16 +20,19 @@ def rounded(amount: Decimal, currency: str) -> Decimal:
     return amount.quantize(minor_unit(currency), ROUND_HALF_UP)
 
 
-def close_gap(lines: Sequence[Line], total: Decimal, currency: str) -> tuple[Line, ...]:
+def close_gap(
+    lines: Sequence[Line], total: Decimal, currency: str, *, shown: Decimal | None = None
+) -> tuple[Line, ...]:
     """Make lines add up to the total: a remainder of roundings goes to the largest line.
 
     Shops round per line, per unit or per order, so the sum may be off by about one minor unit a line and tax rate.
+    shown: what the shop rounded to, where that is coarser than the minor unit (whole kronor).
     Raises PayloadError when it is off by more: then something is missing, and no money may be invented.
     """
     gap = total - sum((line.gross_paid for line in lines), Decimal(0))
     if not gap:
         return tuple(lines)
-    allowed = minor_unit(currency) * 2 * max(len(lines), 1)
+    allowed = max(minor_unit(currency), shown or Decimal(0)) * 2 * max(len(lines), 1)
     largest = max(range(len(lines)), key=lambda i: lines[i].gross_paid, default=None)
     if largest is None or abs(gap) > allowed or lines[largest].gross_paid + gap < 0:
         raise PayloadError(
@@ -38,6 +41,30 @@ def close_gap(lines: Sequence[Line], total: Decimal, currency: str) -> tuple[Lin
     closed = list(lines)
     closed[largest] = replace(closed[largest], gross_paid=closed[largest].gross_paid + gap)
     return tuple(closed)
+
+
+def fit_refund(lines: Sequence[Line], total: Decimal, currency: str) -> tuple[Line, ...]:
+    """Make the lines of a refund add up to what was given back.
+
+    More than the lines: the rest is an amount without a line. Less: a part of each line's price was kept.
+    """
+    summed = sum((line.gross_paid for line in lines), Decimal(0))
+    if total > summed:
+        rest = Line("amount", LineKind.AMOUNT, Decimal(1), total - summed, Decimal(0), Decimal(0), name="Refund")
+        return (*lines, rest)
+    if total == summed:
+        return tuple(lines)
+    shares = [rounded(line.gross_paid * total / summed, currency) for line in lines]
+    left = total - sum(shares, Decimal(0))
+    for i in sorted(range(len(lines)), key=lambda i: shares[i], reverse=True):
+        part = max(left, -shares[i])
+        shares[i], left = shares[i] + part, left - part
+    return tuple(
+        replace(line, gross_paid=share, tax_amount=rounded(line.tax_amount * share / line.gross_paid, currency))
+        if line.gross_paid
+        else line
+        for line, share in zip(lines, shares, strict=True)
+    )
 
 
 def percent_of(tax: Decimal, gross: Decimal) -> Decimal:

@@ -28,13 +28,15 @@ def create_receipt(call: Call) -> Answer:
         return Answer(202)
     receipt = StoredReceipt(body["uniqueReceiptId"], call.raw_body, call.now, created)
     state.data.receipts[receipt.unique_receipt_id] = receipt
-    state.do_after(call.now, state.options.import_delay_s, partial(_import, state, receipt, body["storeExternalId"]))
+    state.do_after(
+        call.now, state.options.import_delay_s, partial(import_receipt, state, receipt, body["storeExternalId"])
+    )
     return Answer(202)
 
 
-def _import(state: SandboxState, receipt: StoredReceipt, store_external_id: str, now: datetime) -> None:
+def import_receipt(state: SandboxState, receipt: StoredReceipt, store_external_id: str, now: datetime) -> None:
     body = parse_json(receipt.body)
-    found = _matched(state, body["contact"])
+    found = matched(state, body["contact"])
     if len(found) != 1:
         receipt.state = "failed"
         receipt.reason = "MultipleMatches" if found else "ContactNotFound"
@@ -48,7 +50,7 @@ def _import(state: SandboxState, receipt: StoredReceipt, store_external_id: str,
         _note_promotion(state, receipt, used["couponId"], now)
 
 
-def _matched(state: SandboxState, contact: dict[str, Any]) -> set[str]:
+def matched(state: SandboxState, contact: dict[str, Any]) -> set[str]:
     kind = MATCH_KEY_TYPES[contact["matchKeyType"].lower()]
     if kind == "contactId":
         return {contact["matchKey"].lower()} & state.data.contacts.keys()

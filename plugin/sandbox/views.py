@@ -8,6 +8,7 @@ from flask import Flask, Response, request
 
 from plugin.sandbox import contact_book
 from plugin.sandbox.faults import FaultError
+from plugin.sandbox.file_import import import_file
 from plugin.sandbox.options import OptionError, changed_options, options_json
 from plugin.sandbox.page import render_page
 from plugin.sandbox.seed import seed
@@ -62,6 +63,7 @@ def add_views(app: Flask, state: SandboxState, operation_ids: frozenset[str]) ->
     route("/sandbox/options", "POST", lambda: _change_options(state))
     route("/sandbox/reset", "POST", lambda: _reset(state))
     route("/sandbox/seed", "POST", lambda: seed(state, _body(), state.clock()))
+    route("/sandbox/import/<kind>", "POST", lambda kind: import_file(state, kind, request.get_data(), state.clock()))
     route("/sandbox/promotions/<promotion_id>/activate", "POST", lambda promotion_id: _activate(state, promotion_id))
 
 

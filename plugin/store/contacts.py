@@ -160,8 +160,29 @@ class Contacts:
         connection.execute(_CHANGE_STATE, values)
 
     def write_forget_cached(self, session: Session, shop: RegisteredShop, contact_id: str, now: datetime) -> None:
-        """Make every cached page of the contact unreachable, on every machine."""
+        """Make every cached page of the contact unreachable, on every machine, in the commit of what changed it."""
         self.write_sent(session, shop, contact_id, {}, now)
+
+    def forget_cached(self, shop: RegisteredShop, contact_id: str, now: datetime) -> None:
+        """Make every cached page of the contact unreachable, for who has nothing else to commit with it."""
+        with self._database.transaction() as session:
+            self.write_forget_cached(session, shop, contact_id, now)
+
+    def ask_fresh(self, shop: RegisteredShop, contact_id: str, now: datetime, pause: timedelta) -> bool:
+        """Let what was fetched of the contact before now count as stale; False within a pause after the last time."""
+        made = {**_place(shop, contact_id), "sent": {}, "generation": 0, "fresh_after": now, "updated_at": now}
+        statement = (
+            self._database.insert(ContactState)
+            .values(made)
+            .on_conflict_do_update(
+                index_elements=["shop_id", "tenant", "contact_id"],
+                set_={"fresh_after": now},
+                where=ContactState.fresh_after.is_(None) | (ContactState.fresh_after <= now - pause),
+            )
+            .returning(ContactState.id)
+        )
+        with self._database.transaction() as session:
+            return session.scalar(statement) is not None
 
     def generation(self, shop: RegisteredShop, contact_id: str) -> int:
         """Return the number that stands in every cache key of the contact."""
@@ -216,6 +237,12 @@ class Contacts:
                 ).returning(NamedLease.token)
             )
             return token if taken == token else None
+
+    def prolong_lease(self, name: str, token: str, now: datetime, length: timedelta) -> bool:
+        """Hold a named lease for longer; False when it was lost."""
+        this = update(NamedLease).where(NamedLease.name == name, NamedLease.token == token)
+        with self._database.transaction() as session:
+            return changed_rows(session.execute(this.values(expires_at=now + length))) == 1
 
     def give_lease_back(self, name: str, token: str) -> None:
         """Give a named lease back; one that was lost meanwhile stays with its new holder."""

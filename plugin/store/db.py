@@ -48,6 +48,7 @@ class Database:
         # one statement a read: PostgreSQL needs no BEGIN and ROLLBACK around it, SQLite keeps its snapshot
         reads = {} if self.sqlite else {"isolation_level": "AUTOCOMMIT"}
         self._reading = self.engine.execution_options(only_reads=True, **reads)
+        self._one_read = self._reading.execution_options(one_statement=True)
         self._turn: AbstractContextManager[None] = (
             _WriterTurn(self.url.database) if self.sqlite and self.url.database else nullcontext()
         )
@@ -63,6 +64,10 @@ class Database:
         """Open a session that only reads; on SQLite it does not wait for writers."""
         with Session(self._reading) as session:
             yield session
+
+    def read_connection(self) -> AbstractContextManager[Connection]:
+        """Open a connection for one statement that reads: it needs neither session nor BEGIN, and so half the time."""
+        return self._one_read.connect()
 
     @contextmanager
     def rehearsal(self) -> Iterator["Database"]:
@@ -153,7 +158,10 @@ class Database:
 
         @event.listens_for(engine, "begin")
         def begin(connection: Connection) -> None:
-            only_reads = connection.get_execution_options().get("only_reads", False)
+            options = connection.get_execution_options()
+            if options.get("one_statement", False):
+                return
+            only_reads = options.get("only_reads", False)
             connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
 
         return engine

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, delete, or_, select, update
 
 from plugin.events import Kind
 from plugin.store.db import Database, changed_rows
+from plugin.store.fallback_rows import write_erasure
 from plugin.store.models import (
     ConsentEntry,
     ContactLink,
@@ -109,6 +110,7 @@ class Erasures:
             done["discarded"] = len(due)
             ids = list(session.scalars(select(InboxEvent.id).where(*theirs)))
             done["bodies"] = len(ids)
+            done["file_rows"] = write_erasure(session, ids)
             session.execute(update(InboxEvent).where(InboxEvent.id.in_(ids)).values(body=None))
             session.execute(update(DeliveryAttempt).where(DeliveryAttempt.event_id.in_(ids)).values(sent=None))
             session.execute(update(InboxEvent).where(InboxEvent.id == event_id).values(body=b""))

@@ -62,6 +62,17 @@ class TimelineEntry:
     duration_ms: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class StoredWebhook:
+    """A webhook as it came. body: None when it is no longer kept."""
+
+    platform: str
+    topic: str
+    meta: dict[str, Any]
+    body: bytes | None
+    received_at: datetime
+
+
 class InboxDesk:
     """Lists, shows, retries and discards events."""
 
@@ -133,6 +144,14 @@ class InboxDesk:
             TimelineEntry(a.at, a.attempt, a.operation, a.sent, a.outcome, a.status, a.duration_ms) for a in attempts
         ]
         return _row(found[0], found[1]), timeline
+
+    def stored(self, event_id: int) -> StoredWebhook:
+        """Return an event as it came. Raises NotFoundHereError."""
+        with self._database.reading() as session:
+            row = session.get(InboxEvent, event_id)
+        if row is None:
+            raise NotFoundHereError(f"There is no event {event_id}.")
+        return StoredWebhook(row.platform, row.topic, row.meta, row.body, row.received_at)
 
     def retry(self, event_ids: Sequence[int], now: datetime) -> list[int]:
         """Make parked events pending again, and bring waiting retries forward.

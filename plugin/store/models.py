@@ -62,6 +62,7 @@ class Shop(Base):
     webhook_secrets_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
     shopper_secret_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
     credentials_encrypted: Mapped[bytes | None] = mapped_column(LargeBinary)
+    file_access_encrypted: Mapped[bytes | None] = mapped_column(LargeBinary)
     settings: Mapped[dict[str, Any]] = mapped_column()
     stopped_reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column()
@@ -93,6 +94,7 @@ _UNFINISHED = text("state IN ('pending', 'leased', 'parked')")
 _PENDING = text("state = 'pending'")
 _PARKED = text("state = 'parked'")
 _LEASED = text("state = 'leased'")
+_SPOOLED = text("state = 'spooled'")
 _DUE_ONCE = text("state = 'pending' AND next_attempt_at IS NOT NULL")
 _WAITING = text("state = 'pending' AND next_attempt_at IS NULL")
 
@@ -170,6 +172,7 @@ class InboxEvent(Base):
         Index("ix_inbox_state", "id", "state"),
         Index("ix_inbox_parked", "id", postgresql_where=_PARKED, sqlite_where=_PARKED),
         Index("ix_inbox_waiting", "shop_id", "ordering_key", postgresql_where=_WAITING, sqlite_where=_WAITING),
+        Index("ix_inbox_spooled", "shop_id", "id", postgresql_where=_SPOOLED, sqlite_where=_SPOOLED),
     )
 
 
@@ -235,7 +238,8 @@ class ContactState(Base):
     """What this shop last told Engage of a contact.
 
     sent: field -> [keyed hash of the value, time of the fact]. generation: part of every cache key; adding one
-    forgets all cached pages of the contact on every machine.
+    forgets all cached pages of the contact on every machine. fresh_after: the shopper asked for newer data then; what
+    was fetched before counts as stale.
     """
 
     __tablename__ = "contact_states"
@@ -247,6 +251,7 @@ class ContactState(Base):
     contact_type: Mapped[str | None] = mapped_column(String(64))
     sent: Mapped[dict[str, Any]] = mapped_column()
     generation: Mapped[int] = mapped_column(Integer, default=1)
+    fresh_after: Mapped[datetime | None] = mapped_column()
     updated_at: Mapped[datetime] = mapped_column()
 
     __table_args__ = (UniqueConstraint("shop_id", "tenant", "contact_id", name="uq_contact_state"),)
@@ -301,7 +306,11 @@ class ShopOrder(Base):
 
 
 class Redemption(Base):
-    """That an order means to use, or has used, a promotion assignment or voucher. Stored before Engage is called."""
+    """That an order means to use, or has used, a promotion assignment or voucher. Stored before Engage is called.
+
+    called_at: when the last call to redeem it may have gone out. reactivations: how often it was given back, over all
+    orders. seen_redeemed_on: what Engage said of its redemption before it was to be given back.
+    """
 
     __tablename__ = "redemptions"
 
@@ -316,9 +325,83 @@ class Redemption(Base):
     state: Mapped[str] = mapped_column(String(16))
     note: Mapped[str | None] = mapped_column(Text)
     intended_at: Mapped[datetime] = mapped_column()
+    called_at: Mapped[datetime | None] = mapped_column()
+    finished_at: Mapped[datetime | None] = mapped_column()
+    reactivations: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    seen_redeemed_on: Mapped[datetime | None] = mapped_column()
+
+    __table_args__ = (
+        UniqueConstraint("tenant", "kind", "assignment_id", name="uq_redemption"),
+        Index("ix_redemption_order", "shop_id", "order_id"),
+    )
+
+
+class ApiToken(Base):
+    """A token of a shop's own server for this plugin's API: a keyed hash, and its last characters to tell it by."""
+
+    __tablename__ = "api_tokens"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"), index=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    hint: Mapped[str] = mapped_column(String(8))
+    created_at: Mapped[datetime] = mapped_column()
+    revoked_at: Mapped[datetime | None] = mapped_column()
+
+
+class OwnPromotion(Base):
+    """A promotion that was created through this plugin: no call of Engage lists promotions. value: as it was sent."""
+
+    __tablename__ = "own_promotions"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
+    tenant: Mapped[str] = mapped_column(String(32))
+    promotion_id: Mapped[str] = mapped_column(String(64))
+    external_id: Mapped[str] = mapped_column(String(450))
+    name: Mapped[str] = mapped_column(String(450))
+    value_type: Mapped[str] = mapped_column(String(32))
+    value: Mapped[str] = mapped_column(String(512))
+    created_at: Mapped[datetime] = mapped_column()
+
+    __table_args__ = (UniqueConstraint("shop_id", "tenant", "promotion_id", name="uq_own_promotion"),)
+
+
+class AssignRun(Base):
+    """One list of people that a promotion is assigned to. list_digest: keyed hash of the list, which finds it again."""
+
+    __tablename__ = "assign_runs"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
+    tenant: Mapped[str] = mapped_column(String(32))
+    promotion_id: Mapped[str] = mapped_column(String(64))
+    list_digest: Mapped[str] = mapped_column(String(64))
+    rows: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column()
     finished_at: Mapped[datetime | None] = mapped_column()
 
-    __table_args__ = (UniqueConstraint("tenant", "kind", "assignment_id", name="uq_redemption"),)
+    __table_args__ = (UniqueConstraint("shop_id", "tenant", "promotion_id", "list_digest", name="uq_assign_run"),)
+
+
+class AssignRow(Base):
+    """What became of one row of a list. Holds no personal data: the list itself does, and stays with its owner.
+
+    position: the row, 1 for the first. contact_digest: keyed hash of the contact. had: how many assignments of the
+    promotion the contact had before the call, which tells after a crash whether the call did its work.
+    """
+
+    __tablename__ = "assign_rows"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("assign_runs.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))
+    contact_digest: Mapped[str | None] = mapped_column(String(64))
+    assignment_id: Mapped[str | None] = mapped_column(String(64))
+    had: Mapped[int | None] = mapped_column(Integer)
+    reason: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (Index("ix_assign_contact", "run_id", "contact_digest"),)
 
 
 class UsedToken(Base):
@@ -417,3 +500,83 @@ class Erasure(Base):
     event_id: Mapped[int | None] = mapped_column(BigId)
     at: Mapped[datetime] = mapped_column()
     done: Mapped[dict[str, Any]] = mapped_column()
+
+
+class FileState(StrEnum):
+    """Where a file of the fallback is.
+
+    writing: its events are taken out of the inbox, the file is not there yet. renaming: it is about to get its name on
+    the other side, so that a crash leaves its end unknown. sent: it lies there under its name. recalling: it is being
+    taken back out of a folder. taken: the importer, or the merchant, took it. failed: a person must look.
+    """
+
+    WRITING = "writing"
+    WRITTEN = "written"
+    SENDING = "sending"
+    RENAMING = "renaming"
+    SENT = "sent"
+    RECALLING = "recalling"
+    TAKEN = "taken"
+    RECALLED = "recalled"
+    FAILED = "failed"
+
+
+_LIVE_FILE = text("state NOT IN ('taken', 'recalled', 'failed')")
+
+
+class FallbackFile(Base):
+    """A file for the time when Engage stays away, or of a shop's history. A row goes with its whole shop only.
+
+    kind: receipts, contacts, redemptions. origin: inbox or backfill. sequence: the number in its name, used once.
+    reason: why it is in its state. size: bytes; lines: as the importer counts them. temporary: its name on the way.
+    erased: a person in it was erased, so that it must not go out. deleted_at: when the copy here was deleted.
+    """
+
+    __tablename__ = "fallback_files"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
+    kind: Mapped[str] = mapped_column(String(16))
+    origin: Mapped[str] = mapped_column(String(16))
+    sequence: Mapped[int | None] = mapped_column(BigId, unique=True)
+    name: Mapped[str] = mapped_column(String(96), unique=True)
+    state: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    size: Mapped[int | None] = mapped_column(BigId)
+    lines: Mapped[int | None] = mapped_column(Integer)
+    row_count: Mapped[int] = mapped_column(Integer)
+    cleaned: Mapped[int] = mapped_column(Integer, default=0)
+    temporary: Mapped[str | None] = mapped_column(String(128))
+    erased: Mapped[bool] = mapped_column(Boolean, default=False)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    next_attempt_at: Mapped[datetime | None] = mapped_column()
+    created_at: Mapped[datetime] = mapped_column()
+    sent_at: Mapped[datetime | None] = mapped_column()
+    ended_at: Mapped[datetime | None] = mapped_column()
+    deleted_at: Mapped[datetime | None] = mapped_column()
+
+    __table_args__ = (
+        Index("ix_fallback_live", "shop_id", "id", postgresql_where=_LIVE_FILE, sqlite_where=_LIVE_FILE),
+        {"sqlite_autoincrement": True},  # a number is never used again, not even after a shop was erased
+    )
+
+
+class FallbackRow(Base):
+    """Which event is in which file. key: what may be in one file only (a receipt's id, an assignment's ...).
+
+    rest: whether the event still needs the API for more than what is in the file. details: what must be stored when the
+    file is taken (order, refund, contactId).
+    """
+
+    __tablename__ = "fallback_rows"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    file_id: Mapped[int] = mapped_column(ForeignKey("fallback_files.id", ondelete="CASCADE"), index=True)
+    event_id: Mapped[int] = mapped_column(ForeignKey("inbox_events.id"), index=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
+    key: Mapped[str] = mapped_column(String(255))
+    rest: Mapped[bool] = mapped_column(Boolean)
+    details: Mapped[dict[str, Any]] = mapped_column()
+
+    __table_args__ = (UniqueConstraint("shop_id", "key", name="uq_fallback_row_key"),)

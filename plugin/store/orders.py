@@ -1,6 +1,6 @@
 """What this plugin keeps of a shop's orders: refunds find their customer and lines here, My Pages the newest ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -50,24 +50,28 @@ class Orders:
     def remember(self, shop: RegisteredShop, order: StoredOrder, event_id: int) -> None:
         """Store an order as first paid; what stands of an earlier webhook of the same order stays."""
         with self._database.transaction() as session:
-            session.execute(
-                self._database.insert(ShopOrder)
-                .values(
-                    shop_id=shop.id,
-                    order_id=order.order_id,
-                    order_number=order.order_number,
-                    customer_id=order.customer_id,
-                    contact_id=order.contact_id,
-                    currency=order.currency,
-                    total=str(order.total),
-                    occurred_at=order.occurred_at,
-                    store_external_id=order.store_external_id,
-                    exchange_rate=None if order.exchange_rate is None else str(order.exchange_rate),
-                    details=order.details,
-                    event_id=event_id,
-                )
-                .on_conflict_do_nothing(index_elements=["shop_id", "order_id"])
+            self.write_first(session, shop, order, event_id)
+
+    def write_first(self, session: Session, shop: RegisteredShop, order: StoredOrder, event_id: int) -> None:
+        """Do what `remember` does within a transaction."""
+        session.execute(
+            self._database.insert(ShopOrder)
+            .values(
+                shop_id=shop.id,
+                order_id=order.order_id,
+                order_number=order.order_number,
+                customer_id=order.customer_id,
+                contact_id=order.contact_id,
+                currency=order.currency,
+                total=str(order.total),
+                occurred_at=order.occurred_at,
+                store_external_id=order.store_external_id,
+                exchange_rate=None if order.exchange_rate is None else str(order.exchange_rate),
+                details=order.details,
+                event_id=event_id,
             )
+            .on_conflict_do_nothing(index_elements=["shop_id", "order_id"])
+        )
 
     def write_change(self, session: Session, shop: RegisteredShop, order_id: str, **values: Any) -> None:
         """Change columns of a stored order."""
@@ -84,6 +88,29 @@ class Orders:
                 .limit(limit)
             ).all()
         return [_stored(row) for row in rows]
+
+
+def write_refund(
+    session: Session, shop: RegisteredShop, order_id: str, refund_id: str, refund: Mapping[str, Any]
+) -> None:
+    """Note that the return receipt of a refund was sent, beside what others note of the same order."""
+    _change_details(
+        session, shop, order_id, lambda known: {"refunds": {**known.get("refunds", {}), refund_id: dict(refund)}}
+    )
+
+
+def write_detail(session: Session, shop: RegisteredShop, order_id: str, name: str, value: Any) -> None:
+    """Note one thing of an order (JSON), beside what others note of it."""
+    _change_details(session, shop, order_id, lambda _known: {name: value})
+
+
+def _change_details(
+    session: Session, shop: RegisteredShop, order_id: str, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    this = (ShopOrder.shop_id == shop.id, ShopOrder.order_id == order_id)
+    details = session.scalar(select(ShopOrder.details).where(*this).with_for_update())
+    if details is not None:
+        run(session, update(ShopOrder).where(*this).values(details={**details, **change(details)}))
 
 
 def _stored(row: ShopOrder) -> StoredOrder:

@@ -11,6 +11,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from plugin.errors import ConfigurationError
 
 _HANDLE = re.compile(r"^[\w.\-]{1,64}$")
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+#: An address that can stand in a Content-Security-Policy as it is: no query, no fragment, no sign that means something there.
+_PICTURE = re.compile(r"(https|http)://[a-z0-9.\-]{1,253}(:[0-9]{1,5})?/[A-Za-z0-9._~/%@+\-]{1,300}")
+_LANGUAGE = re.compile(r"[a-z]{2}")
+_MAX_TEXT = 300
+#: What a shopper may change on My Pages by default: not the key of the contact, and not what clubs check (birthday).
+EDITABLE_FIELDS = (
+    "firstName", "lastName", "mobilePhone", "street", "careOf", "zipCode", "city", "acceptsEmail", "acceptsSms", "acceptsPostal",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +45,46 @@ class ShopSettings:
     tip_sku: str = "TIP"
     refund_sku: str = "REFUND"
     voucher_field: str = "usedRewardVouchers"
+    reactivate_promotions: str = ""
+    checkout_origins: str = ""
     country_stores: Mapping[str, str] = field(default_factory=dict)
     consent_ids: Mapping[str, str] = field(default_factory=dict)
+    consent_fields: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
     receipt_extra: Mapping[str, str] = field(default_factory=dict)
     erase_in_engage: bool = False
     keep_bodies_days: int = 30
     login_url: str = ""
     page_title: str = ""
-    locale: str = "en"
+    theme_accent: str = ""
+    theme_scheme: str = "auto"
+    theme_corners: str = "soft"
+    theme_font: str = "system"
+    theme_logo_url: str = ""
+    theme_welcome: Mapping[str, str] = field(default_factory=dict)
+    theme_help: Mapping[str, str] = field(default_factory=dict)
+    theme_help_url: str = ""
+    locale: str = ""
     time_zone: str = "UTC"
     transactions_path: str = "list_transactions"
     frame_ancestors: str = ""
+    fallback: bool = False
+    fallback_transfer: str = "sftp"
+    fallback_host: str = "ftp.voyado.com"
+    fallback_port: int = 22
+    fallback_user: str = ""
+    fallback_host_key: str = ""
+    fallback_base: str = ""
+    fallback_receipts_folder: str = "integration/transactionImport"
+    fallback_contacts_folder: str = ""
+    fallback_redemptions_folder: str = ""
+    fallback_contacts: str = "bulk"
+    fallback_folder: str = ""
+    fallback_receipts_xslt: str = ""
+    fallback_contacts_xslt: str = ""
+    fallback_redemptions_xslt: str = ""
+    fallback_lines: int = 20_000
+    fallback_keep_days: int = 7
     watch: bool = True
     repair_webhooks: bool = True
     poll_missed: bool = True
@@ -55,6 +92,12 @@ class ShopSettings:
     backfill_new: str = "single"
     reconcile_daily: bool = False
     reconcile_sample: int = 20
+    signup_url: str = ""
+    editable_fields: tuple[str, ...] = EDITABLE_FIELDS
+    points: str = "auto"
+    vouchers: str = "auto"
+    points_found: str = ""
+    vouchers_found: str = ""
 
 
 def _boolean(text: str) -> bool:
@@ -92,6 +135,10 @@ def _handle(text: str) -> str:
     return text
 
 
+def _handle_or_nothing(text: str) -> str:
+    return _handle(text) if text else ""
+
+
 def _zone(text: str) -> str:
     try:
         ZoneInfo(text)
@@ -116,6 +163,35 @@ def _address(text: str) -> str:
     return text
 
 
+def _colour(text: str) -> str:
+    if text and not _COLOUR.fullmatch(text):
+        raise ValueError("must be a colour such as #1b5e4b, or empty")
+    return text.lower()
+
+
+def _picture(text: str) -> str:
+    loopback = urlsplit(text).hostname in {"127.0.0.1", "localhost"}
+    if text and (not _PICTURE.fullmatch(text) or not (text.startswith("https://") or loopback)):
+        raise ValueError("must be an https address of a picture, without a query, or empty")
+    return text
+
+
+def _texts(text: str) -> dict[str, str]:
+    """Read one text for all languages, or a JSON object of texts by language ("" for the rest)."""
+    found: dict[str, Any] = {"": text} if text else {}
+    if text.strip().startswith("{"):
+        try:
+            found = json.loads(text)
+        except ValueError:
+            raise ValueError("is no JSON object") from None
+    for language, words in found.items():
+        if language and not _LANGUAGE.fullmatch(language):
+            raise ValueError(f"has {language!r} where a language of two letters is wanted, such as sv")
+        if not isinstance(words, str) or len(words) > _MAX_TEXT or not words.isprintable():
+            raise ValueError(f"must be texts of one line, at most {_MAX_TEXT} characters each")
+    return found
+
+
 def _origins(text: str) -> str:
     for origin in text.split():
         parts = urlsplit(origin)
@@ -126,6 +202,30 @@ def _origins(text: str) -> str:
             or any(c in origin for c in ";,'\"")
         ):
             raise ValueError("must be origins such as https://shop.example, separated by spaces")
+    return " ".join(text.split())
+
+
+def _reactivation_path(text: str) -> str:
+    if text and not re.fullmatch(r"/api/[\w./\-]*\{assignmentId\}[\w./\-]*", text):
+        raise ValueError("must be a path that begins with /api/ and has {assignmentId} in it, or empty")
+    return text
+
+
+def _host_key(text: str) -> str:
+    if text and not re.fullmatch(r"(\S+ )?(ssh-|ecdsa-)\S+ [A-Za-z0-9+/]+=*( .*)?", text):
+        raise ValueError("must be TYPE BASE64 as `engage-plugin fallback check NAME` shows it, or empty")
+    return text
+
+
+def _remote_path(text: str) -> str:
+    if ".." in text.split("/") or any(ord(letter) < 32 for letter in text):
+        raise ValueError("must be a path of folders without ..")
+    return text.rstrip("/")
+
+
+def _local_path(text: str) -> str:
+    if text and not text.startswith("/"):
+        raise ValueError("must be a path that begins with /, or empty")
     return text
 
 
@@ -146,6 +246,14 @@ def _names(text: str) -> dict[str, str]:
             raise ValueError("must be pairs NAME:VALUE separated by commas")
         pairs[name.strip()] = value.strip()
     return pairs
+
+
+def _list(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
+    odd = [name for name in names if not _HANDLE.match(name)]
+    if odd:
+        raise ValueError(f"must be names separated by commas, not {odd[0]!r}")
+    return () if names == ("none",) else names
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,21 +296,74 @@ SETTINGS: Mapping[str, Setting] = {
     "voucher_field": Setting(
         _handle, "name of the receipt field that lists used vouchers (inferred, compare the tenant's Swagger)"
     ),
+    "reactivate_promotions": Setting(
+        _reactivation_path,
+        "path that gives a promotion back after a cancellation or full return; empty for never, because none is documented: "
+        "/api/v3/promotion-assignments/{assignmentId}/reactivate is inferred, ask Voyado",
+    ),
+    "checkout_origins": Setting(_origins, "origins whose pages may ask /api/checkout from a shopper's browser"),
     "country_stores": Setting(_names, "country or channel to store, such as SE:web-se,NO:web-no; else `store` is used"),
     "consent_ids": Setting(_names, "shop consent to Engage consent id, such as newsletter:newsletterConsent"),
+    "consent_fields": Setting(
+        _names,
+        "shop field of a customer that holds a yes or no (metadata.accepts_email in Saleor, a meta_data key in WooCommerce) to "
+        "email, sms, postal or another consent, with the field of its time where it has one: newsletter:email@newsletter_at",
+    ),
     "attributes": Setting(_names, "shop field to Engage attribute, such as customer.size:shoeSize"),
     "receipt_extra": Setting(_names, "shop order field to extraData name on receipts"),
     "erase_in_engage": Setting(_boolean, "whether erasing a customer in the shop deletes the contact in Engage too"),
     "keep_bodies_days": Setting(_whole(0, 3650), "days that bodies of finished events are kept"),
     "login_url": Setting(_address, "the shop's login page, shown to shoppers without a session"),
     "page_title": Setting(_text, "name of the shop on My Pages; else the shop's NAME"),
-    "locale": Setting(_handle, "language of My Pages where neither contact nor browser says one"),
+    "theme_accent": Setting(
+        _colour, "colour of buttons and links on My Pages, such as #1b5e4b; made readable where it is not"
+    ),
+    "theme_scheme": Setting(
+        _one_of("auto", "light", "dark"),
+        "light or dark My Pages; auto follows the shopper's device (auto, light, dark)",
+    ),
+    "theme_corners": Setting(_one_of("square", "soft", "round"), "corners of My Pages (square, soft, round)"),
+    "theme_font": Setting(
+        _one_of("system", "humanist", "serif"), "kind of letters; none is fetched (system, humanist, serif)"
+    ),
+    "theme_logo_url": Setting(
+        _picture, "the shop's logo, on the host of login_url or frame_ancestors; else the title stands in words"
+    ),
+    "theme_welcome": Setting(_texts, 'a line under the greeting: a text, or by language {"sv": "...", "": "..."}'),
+    "theme_help": Setting(_texts, "a line at the foot of each page, such as opening hours: a text, or by language"),
+    "theme_help_url": Setting(_address, "where the line at the foot leads to"),
+    "locale": Setting(
+        _handle_or_nothing, "language of My Pages, such as sv-SE; empty: the contact, then the browser decides"
+    ),
     "time_zone": Setting(_zone, "zone of the times on receipts, such as Europe/Stockholm: Engage prefers local time"),
     "transactions_path": Setting(
         _one_of("list_transactions", "list_contact_transactions"),
         "which of two candidate addresses the tenant answers for purchase history; found out by itself",
     ),
     "frame_ancestors": Setting(_origins, "origins that may show My Pages in a frame"),
+    "fallback": Setting(_boolean, "whether receipts go to Engage as files while its API stays away (yes or no)"),
+    "fallback_transfer": Setting(
+        _one_of("sftp", "folder"), "how files leave: sftp, or folder for merchants who move them themselves"
+    ),
+    "fallback_host": Setting(_handle, "the SFTP server"),
+    "fallback_port": Setting(_whole(1, 65535), "its port"),
+    "fallback_user": Setting(_text, "the user there; also fallback_password= or fallback_key=@FILE, stored encrypted"),
+    "fallback_host_key": Setting(_host_key, "the server's pinned host key; `engage-plugin fallback check` shows it"),
+    "fallback_base": Setting(_remote_path, "folder under which the folders below lie"),
+    "fallback_receipts_folder": Setting(_remote_path, "folder for receipts"),
+    "fallback_contacts_folder": Setting(_remote_path, "folder for contacts; empty keeps such files here"),
+    "fallback_redemptions_folder": Setting(_remote_path, "folder for redemptions; empty keeps such files here"),
+    "fallback_contacts": Setting(
+        _one_of("bulk", "file"), "whether changes of known contacts wait for the bulk API, or go to a file too"
+    ),
+    "fallback_folder": Setting(
+        _local_path, "with fallback_transfer=folder: where files are placed; empty for STATE_DIR/fallback/NAME/outbox"
+    ),
+    "fallback_receipts_xslt": Setting(_local_path, "style sheet (XSLT 1.0) that reshapes receipts files"),
+    "fallback_contacts_xslt": Setting(_local_path, "style sheet that reshapes contacts files"),
+    "fallback_redemptions_xslt": Setting(_local_path, "style sheet that reshapes redemptions files"),
+    "fallback_lines": Setting(_whole(100, 20_000), "number of lines that every file stays below"),
+    "fallback_keep_days": Setting(_whole(0, 365), "days that a file is kept here after it was taken"),
     "watch": Setting(_boolean, "whether the shop's webhook subscriptions are checked and missed changes looked for"),
     "repair_webhooks": Setting(
         _boolean, "whether wrong webhook subscriptions are mended at the shop, or only reported"
@@ -215,6 +376,18 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "reconcile_daily": Setting(_boolean, "whether shop, inbox and Engage are compared once a day"),
     "reconcile_sample": Setting(_whole(0, 1000), "how many contacts a reconciliation asks Engage about"),
+    "signup_url": Setting(_address, "where a shopper without a contact signs up for the programme"),
+    "editable_fields": Setting(
+        _list, "attributes and preferences of Engage that shoppers may change on My Pages, by commas; none for nothing"
+    ),
+    "points": Setting(
+        _one_of("auto", "yes", "no"), "whether My Pages show points; auto finds out from Engage's answers"
+    ),
+    "vouchers": Setting(
+        _one_of("auto", "yes", "no"), "whether My Pages show reward vouchers; auto finds out from Engage's answers"
+    ),
+    "points_found": Setting(_one_of("yes", "no"), "what auto found out of points; empty it to find out anew"),
+    "vouchers_found": Setting(_one_of("yes", "no"), "what auto found out of vouchers; empty it to find out anew"),
 }
 
 
@@ -236,6 +409,10 @@ def parse_settings(stored: Mapping[str, str]) -> ShopSettings:
             faults.append(f"{name}={text!r} {error}")
     if "store" not in stored:
         faults.append("store: is needed, because the store a contact is created in can never be changed")
+    logo = urlsplit(values.get("theme_logo_url", "")).hostname
+    own = (values.get("login_url", ""), *values.get("frame_ancestors", "").split())
+    if logo and logo not in {urlsplit(address).hostname for address in own}:
+        faults.append("theme_logo_url: must lie on the host of login_url or of one of frame_ancestors; set that first")
     if faults:
         raise ConfigurationError(faults)
     return ShopSettings(**values)
@@ -245,6 +422,7 @@ def defaults() -> dict[str, str]:
     """Return each setting's default as an operator would type it; `store` has none."""
     shown = {}
     for entry in fields(ShopSettings):
-        value = "" if not isinstance(entry.default, (str, bool, int)) else entry.default
+        value = ",".join(entry.default) if isinstance(entry.default, tuple) else entry.default
+        value = value if isinstance(value, (str, bool, int)) else ""
         shown[entry.name] = ("yes" if value else "no") if isinstance(value, bool) else str(value)
     return shown

@@ -29,7 +29,8 @@ RECENT_S = 1.0
 class RegisteredShop:
     """A shop with its secrets opened, for the time of one piece of work.
 
-    credentials: the platform's own keys and tokens, as its installation stored them.
+    credentials: the platform's own keys and tokens, as its installation stored them. file_access: password or key of
+    the SFTP user.
     tenant: stands for the Engage tenant without naming it; links made in one tenant are not used in another.
     stopped_reason: why deliveries stand still, None while they run.
     """
@@ -47,6 +48,7 @@ class RegisteredShop:
     webhook_secrets: tuple[str, ...] = field(repr=False)
     shopper_secret: str = field(repr=False)
     credentials: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    file_access: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,15 @@ class Shops:
             row = session.scalar(select(Shop).where(Shop.name == name, Shop.platform == platform))
         return None if row is None else self._keep((platform, name), self._opened(row))
 
+    def named(self, name: str) -> RegisteredShop | None:
+        """Return the shop of an address /mypages/<name>, or None. Up to a second old."""
+        known = self._recently(("", name))
+        if known is not None:
+            return known
+        with self._database.reading() as session:
+            row = session.scalar(select(Shop).where(Shop.name == name))
+        return None if row is None else self._keep(("", name), self._opened(row))
+
     def by_id(self, shop_id: int) -> RegisteredShop:
         """Return a shop by row id, up to a second old. Raises NotFoundHereError."""
         known = self._recently(shop_id)
@@ -209,6 +220,22 @@ class Shops:
         self._recent.clear()
         return self.get(name)
 
+    def keep_file_access(self, name: str, access: Mapping[str, str]) -> RegisteredShop:
+        """Store the SFTP user's password or key, sealed, in the place of what was there. Raises NotFoundHereError."""
+        sealed = self._vault.seal(json.dumps(dict(access)))
+        with self._database.transaction() as session:
+            session.execute(update(Shop).where(Shop.name == name).values(file_access_encrypted=sealed))
+        self._recent.clear()
+        return self.get(name)
+
+    def uninstall(self, shop_id: int, reason: str) -> None:
+        """Stop a shop's deliveries and drop its keys and tokens: the platform took them back."""
+        with self._database.transaction() as session:
+            session.execute(
+                update(Shop).where(Shop.id == shop_id).values(stopped_reason=reason, credentials_encrypted=None)
+            )
+        self._recent.clear()
+
     def stop(self, shop_id: int, reason: str) -> None:
         """Stop a shop's deliveries until an operator mends the cause."""
         with self._database.transaction() as session:
@@ -246,4 +273,7 @@ class Shops:
             credentials={}
             if row.credentials_encrypted is None
             else json.loads(self._vault.open(row.credentials_encrypted)),
+            file_access={}
+            if row.file_access_encrypted is None
+            else json.loads(self._vault.open(row.file_access_encrypted)),
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from shopper_pages import Pages
 
-from plugin.engage.cached import owner_of
+from plugin.engage.cached import Owner
 from plugin.sandbox.testing import running_sandbox
 
 
@@ -28,7 +28,7 @@ def test_twenty_waiting_requests_make_one_call(tmp_path: Path) -> None:
         shop = pages.add_shop("web")
         contact_id = pages.contact(shop)
         pages.fault(latency_s=0.3)
-        owner, client = owner_of("web", shop.tenant, contact_id, 1), pages.client_of(shop)
+        owner, client = Owner("web", shop.tenant, contact_id, 1), pages.client_of(shop)
         ids = []
         threads = [
             threading.Thread(

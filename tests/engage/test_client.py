@@ -153,6 +153,10 @@ CALLS: dict[str, Callable[[Bench], Any]] = {
     "list_promotion_assignments": lambda b: (_assigned(b), b.client.list_promotion_assignments(b.contact_id)),
     "assign_promotion": lambda b: b.client.assign_promotion(b.contact_id, b.promotion()),
     "redeem_promotion": lambda b: b.client.redeem_promotion(_assigned(b)),
+    "reactivate_promotion": lambda b: (
+        b.post("/sandbox/options", {"reactivate_promotions": True}), b.client.redeem_promotion(a := _assigned(b)),
+        b.client.reactivate_promotion(a, path="/api/v3/promotion-assignments/{assignmentId}/reactivate"),
+    ),
     "create_promotion": lambda b: b.client.create_promotion(_promotion_write()),
     "find_promotion": lambda b: (b.client.create_promotion(_promotion_write()), b.client.find_promotion("RULE-1")),
     "get_promotion": lambda b: b.client.get_promotion(b.promotion()),

@@ -43,6 +43,7 @@ def test_no_second_ever_sees_more_grants_than_the_rate(rate: int, calls: list[tu
         except HeldBackError:
             continue
         grants.append(clock())
+    grants.sort()
     assert all(late - early > 1.0 for early, late in zip(grants, grants[rate:], strict=False))
 
 
@@ -66,6 +67,17 @@ def test_the_breaker_opens_lets_one_probe_out_and_closes() -> None:
     gate.enter(Lane.CONTACT)
     assert gate.open_since() is None
     assert gate.open_time().total_seconds() == pytest.approx(20.2, abs=0.5)
+
+
+def test_what_a_page_asks_side_by_side_leaves_at_once_while_there_is_room() -> None:
+    clock = Time()
+    gate = LocalGate(GateRules(rate=50, share=1.0), sleep=clock.sleep, clock=clock)
+    began = clock()
+    for _ in range(5):
+        gate.enter(Lane.SHOPPER)
+    assert clock() == began
+    gate.enter(Lane.RECEIPT)  # the slots are used up all the same
+    assert clock() >= began + 5 / 50
 
 
 @pytest.fixture
@@ -128,17 +140,29 @@ def test_a_shopper_never_waits_behind_a_backlog(redis: Redis) -> None:
 
 
 @pytest.mark.redis
+def test_shoppers_calls_leave_at_once_only_while_there_is_room(redis: Redis) -> None:
+    slots: list[float] = []
+    gate = RedisGate(redis, secrets.token_hex(8), GateRules(rate=20), sleep=slots.append)
+    for _ in range(15):
+        gate.enter(Lane.SHOPPER)
+    assert slots == []
+    for _ in range(10):  # more than the rate within a second
+        gate.enter(Lane.SHOPPER)
+    assert slots
+
+
+@pytest.mark.redis
 def test_a_429_halves_the_rate(redis: Redis) -> None:
     gate = RedisGate(redis, secrets.token_hex(8), GateRules(rate=40), sleep=lambda _: None)
     slots: list[float] = []
     gate = RedisGate(redis, secrets.token_hex(8), GateRules(rate=40), sleep=slots.append)
     for _ in range(4):
-        gate.enter(Lane.SHOPPER)
+        gate.enter(Lane.REDEMPTION)
     before = [late - early for early, late in pairwise(slots)][-1]
     gate.penalise()
     slots.clear()
     for _ in range(4):
-        gate.enter(Lane.SHOPPER)
+        gate.enter(Lane.REDEMPTION)
     after = [late - early for early, late in pairwise(slots)][-1]
     assert after > before * 1.5
 

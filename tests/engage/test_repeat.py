@@ -91,6 +91,17 @@ def _reactivate_voucher(e: Engage) -> tuple[Callable[[], Any], dict[str, Any]]:
     )
 
 
+def _reactivate_promotion(e: Engage) -> tuple[Callable[[], Any], dict[str, Any]]:
+    requests.post(f"{e.url}/sandbox/options", json={"reactivate_promotions": True}, timeout=5).raise_for_status()
+    assignment = e.assign()
+    e.client.redeem_promotion(assignment)
+    path = "/api/v3/promotion-assignments/{assignmentId}/reactivate"
+    return (
+        lambda: e.client.reactivate_promotion(assignment, path=path),
+        {"contact_id": e.contact, "assignment_id": assignment},
+    )
+
+
 def _create_order(e: Engage) -> tuple[Callable[[], Any], dict[str, Any]]:
     order = {
         "orderId": "O-1", "contact": {"matchKey": e.contact, "matchKeyType": "ContactId"}, "status": "InProgress",
@@ -112,6 +123,7 @@ WRITES = {
     "redeem_promotion": _redeem,
     "assign_promotion": _assign,
     "redeem_reward_voucher": _redeem_voucher,
+    "reactivate_promotion": _reactivate_promotion,
     "reactivate_reward_voucher": _reactivate_voucher,
     "create_order": _create_order,
     "create_promotion": _create_promotion,

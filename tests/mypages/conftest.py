@@ -1,18 +1,26 @@
-"""A sandbox and My Pages for each test."""
+"""One sandbox for all tests of My Pages, emptied before each, and pages over it."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from shopper_pages import Pages
 
 from plugin.sandbox.testing import RunningSandbox, running_sandbox
 
 
-@pytest.fixture
-def sandbox() -> Iterator[RunningSandbox]:
+@pytest.fixture(scope="session")
+def shared_sandbox() -> Iterator[RunningSandbox]:
     with running_sandbox() as running:
         yield running
+
+
+@pytest.fixture
+def sandbox(shared_sandbox: RunningSandbox) -> RunningSandbox:
+    requests.post(f"{shared_sandbox.url}/sandbox/reset", json={}, timeout=5).raise_for_status()
+    requests.delete(f"{shared_sandbox.url}/sandbox/faults", timeout=5).raise_for_status()
+    return shared_sandbox
 
 
 @pytest.fixture

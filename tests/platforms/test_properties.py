@@ -4,6 +4,7 @@ import contextlib
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 
 from plugin.demo.bodies import paid_order, signup
 from plugin.errors import PayloadError
-from plugin.events import OrderPaid
+from plugin.events import OrderPaid, OrderRefunded
 from plugin.platforms.base import Delivery, Platform
 from plugin.platforms.shopify import SHOPIFY
 from plugin.platforms.standard import STANDARD
+from plugin.platforms.woocommerce import REFUNDED, WOOCOMMERCE
 
 NOW = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
 JSON = st.recursive(
@@ -34,10 +36,23 @@ STANDARD_BODIES = [
         ("order.refunded", {"refund": refund()}),
     )
 ]
+WOO = {
+    name: json.loads((Path(__file__).parent.parent / "fixtures/woocommerce" / f"{name}.json").read_bytes())
+    for name in ("order-updated-2-refunded", "customer-created-1", "customer-deleted-1")
+}
+OF_LINE = [{"key": "_refunded_item_id", "value": "10"}]
+WOO_BACK = {"id": 99, "quantity": -1, "total": "-143.64", "total_tax": "-35.91", "meta_data": OF_LINE}
+WOO_REFUND = {"id": 17, "amount": "179.55", "line_items": [WOO_BACK], "shipping_lines": [], "fee_lines": []}
+WOO_ORDER = WOO["order-updated-2-refunded"] | {"engage_refunds": [WOO_REFUND], "engage_refund": 17}
 FIXTURES: list[tuple[Platform, str, dict[str, Any]]] = [
     (SHOPIFY, "orders/paid", paid_order(NOW)),
     (SHOPIFY, "customers/create", signup(NOW)),
     *((STANDARD, str(body["type"]), body) for body in STANDARD_BODIES),
+    (WOOCOMMERCE, "order.updated", WOO_ORDER),
+    (WOOCOMMERCE, REFUNDED, WOO_ORDER),
+    (WOOCOMMERCE, "customer.created", WOO["customer-created-1"]),
+    (WOOCOMMERCE, "customer.deleted", WOO["customer-deleted-1"]),
+    (WOOCOMMERCE, "customer.created", {"code": "woocommerce_rest_gone", "message": "Gone.", "data": {"status": 410}}),
 ]
 
 
@@ -63,6 +78,7 @@ def test_any_value_at_any_place_is_mapped_or_refused(data: st.DataObject) -> Non
     peek = platform.peek(topic, raw)
     for text in (peek.customer_id, peek.order_id, peek.email, peek.phone):
         assert text is None or text.isprintable()
+    platform.unread_refunds(Delivery(topic), raw)
     with contextlib.suppress(PayloadError):
         platform.normalise(Delivery(topic), raw, NOW)
 
@@ -105,3 +121,66 @@ def test_shopify_orders_add_up_in_every_currency(data: st.DataObject) -> None:
     assert isinstance(event, OrderPaid)
     assert sum(line.gross_paid for line in event.lines) == event.total == total + rounding
     assert all(line.gross_paid >= 0 and line.tax_percent >= 0 for line in event.lines)
+
+
+@settings(max_examples=80, deadline=None, print_blob=True)
+@given(st.data())
+def test_woocommerce_orders_and_their_refunds_add_up_in_every_currency(data: st.DataObject) -> None:
+    """Whole orders as WooCommerce writes them, and refunds of any part of them, with lines and without."""
+    currency = data.draw(st.sampled_from(["SEK", "JPY", "KWD", "EUR"]))
+    unit = Decimal(1).scaleb(-get_currency_precision(currency))
+    amount = st.integers(0, 100_000).map(lambda n: n * unit)
+    lines, net, taxes = [], Decimal(0), Decimal(0)
+    for number in range(1, data.draw(st.integers(1, 5)) + 1):
+        before, tax = data.draw(amount), data.draw(amount)
+        after = min(data.draw(amount), before)
+        net, taxes = net + after, taxes + tax
+        lines.append(
+            {
+                "id": number, "quantity": data.draw(st.integers(1, 5)), "sku": None, "product_id": number, "variation_id": 0,
+                "subtotal": str(before), "subtotal_tax": str(tax), "total": str(after), "total_tax": str(tax),
+                "price": float(after) / 3, "taxes": [{"id": 1, "total": str(tax)}], "unknown": [{"x": None}],
+            }
+        )  # fmt: skip
+    shipping, fee = data.draw(amount), data.draw(amount)
+    off = -min(data.draw(amount), net + taxes)
+    rounding = data.draw(st.integers(-1, 1)) * unit if net + taxes + off > 0 else Decimal(0)
+    total = net + taxes + shipping + fee + off + rounding
+    refunds, left = [], total
+    details = []
+    for number in range(data.draw(st.integers(0, 3))):
+        given_back = min(data.draw(amount), left) if data.draw(st.booleans()) else left
+        left -= given_back
+        refunds.append({"id": 100 + number, "total": str(-given_back), "reason": ""})
+        returned = [
+            {"id": 900, "quantity": -data.draw(st.integers(0, 2)), "total": str(-data.draw(amount)), "total_tax": "",
+             "meta_data": [{"key": "_refunded_item_id", "value": line["id"]}]}
+            for line in lines if data.draw(st.booleans())
+        ]  # fmt: skip
+        if data.draw(st.booleans()):
+            details.append(
+                {
+                    "id": 100 + number,
+                    "amount": str(given_back),
+                    "line_items": returned,
+                    "shipping_lines": [{"total": "-1"}],
+                }
+            )
+    body = WOO_ORDER | {
+        "currency": currency, "total": str(total), "line_items": lines, "tax_lines": [], "coupon_lines": [{"code": "x"}],
+        "shipping_lines": [{"id": 1, "total": str(shipping), "total_tax": "0"}] if shipping else [],
+        "fee_lines": [{"id": 1, "name": "F", "total": str(fee), "total_tax": ""}, {"id": 2, "total": str(off), "total_tax": ""}],
+        "refunds": refunds, "engage_refunds": details,
+    }  # fmt: skip
+    purchase, *back = WOOCOMMERCE.normalise(Delivery("order.updated"), json.dumps(body).encode(), NOW).events
+    assert isinstance(purchase, OrderPaid)
+    assert sum(line.gross_paid for line in purchase.lines) == purchase.total == total
+    assert all(line.gross_paid >= 0 and line.tax_percent >= 0 and line.quantity > 0 for line in purchase.lines)
+    assert [event.refund_id for event in back if isinstance(event, OrderRefunded)] == [
+        str(refund["id"]) for refund in refunds if Decimal(refund["total"])
+    ]
+    for event in back:
+        assert isinstance(event, OrderRefunded)
+        assert sum(line.gross_paid for line in event.lines) == event.total > 0
+        assert all(line.gross_paid > 0 and line.quantity > 0 for line in event.lines)
+        assert all(line.tax_amount >= 0 for line in event.lines)

@@ -5,8 +5,11 @@ import hashlib
 import hmac
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 from standardwebhooks.webhooks import Webhook
@@ -14,19 +17,26 @@ from tests_support import KnownShop
 
 from plugin.errors import ConfigurationError, VerificationError
 from plugin.platforms.base import Platform, WebhookRequest
+from plugin.platforms.saleor import SALEOR
 from plugin.platforms.shopify import SHOPIFY
 from plugin.platforms.standard import STANDARD
+from plugin.platforms.woocommerce import WOOCOMMERCE
 
 NOW = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
 
 
 class SignatureContract:
-    """What holds for every platform. A platform says how it signs and where its signature stands."""
+    """What holds for every platform. A platform says how it signs and where its signature stands.
+
+    delivery: the delivery's id, where the platform sends one. credentials: what an installation stored, where proofs need it.
+    """
 
     platform: Platform
     header: str
     secret: str
     other: str
+    delivery = "d-1"
+    credentials: Mapping[str, Any] = MappingProxyType({})
 
     def sign(self, body: bytes, secret: str, at: datetime = NOW) -> dict[str, str]:
         raise NotImplementedError
@@ -89,7 +99,7 @@ class TestShopify(SignatureContract):
             self.header: base64.b64encode(digest).decode(),
             "x-shopify-topic": "orders/paid",
             "x-shopify-shop-domain": "Kiosk.myshopify.com",
-            "x-shopify-webhook-id": "w-1",
+            "x-shopify-webhook-id": self.delivery,
             "x-shopify-event-id": "e-1",
             "x-shopify-triggered-at": at.isoformat(),
         }
@@ -103,7 +113,7 @@ class TestShopify(SignatureContract):
         delivery = SHOPIFY.verify(WebhookRequest(self.sign(b"{}", self.secret), b"{}"), KnownShop((self.secret,)), NOW)
         assert (delivery.topic, delivery.delivery_id, delivery.shop_domain) == (
             "orders/paid",
-            "w-1",
+            "d-1",
             "kiosk.myshopify.com",
         )
 
@@ -117,6 +127,20 @@ class TestShopify(SignatureContract):
         assert self.verify(headers, body, vector["client_secret"])
 
 
+class TestSaleorSecretKey(SignatureContract):
+    """The older signature, of webhooks made with a secretKey; test_saleor_signature.py has the present one."""
+
+    platform, header, secret, other = SALEOR, "saleor-signature", "one", "two"
+
+    def sign(self, body: bytes, secret: str, at: datetime = NOW) -> dict[str, str]:
+        digest = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        return {self.header: digest, "saleor-event": "order_fully_paid"}
+
+    def test_upper_case_hex_is_refused(self) -> None:
+        headers = self.sign(b"{}", self.secret)
+        self.refused({**headers, self.header: headers[self.header].upper()})
+
+
 class TestStandard(SignatureContract):
     platform, header = STANDARD, "webhook-signature"
     secret = "whsec_" + base64.b64encode(b"1" * 32).decode()
@@ -125,12 +149,12 @@ class TestStandard(SignatureContract):
     def sign(self, body: bytes, secret: str, at: datetime = NOW) -> dict[str, str]:
         """Sign with the specification's own library where it can: it takes text only."""
         try:
-            signature = Webhook(secret).sign("m-1", at, body.decode("ascii"))
+            signature = Webhook(secret).sign(self.delivery, at, body.decode("ascii"))
         except UnicodeDecodeError:
-            signed = f"m-1.{int(at.timestamp())}.".encode() + body
+            signed = f"{self.delivery}.{int(at.timestamp())}.".encode() + body
             key = base64.b64decode(secret.removeprefix("whsec_"))
             signature = "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
-        return {"webhook-id": "m-1", "webhook-timestamp": str(int(at.timestamp())), self.header: signature}
+        return {"webhook-id": self.delivery, "webhook-timestamp": str(int(at.timestamp())), self.header: signature}
 
     @pytest.mark.parametrize("seconds", [-301, 301])
     def test_a_stale_timestamp_is_refused(self, seconds: int) -> None:
@@ -150,3 +174,65 @@ class TestStandard(SignatureContract):
     def test_a_secret_of_another_form_is_a_fault_of_the_set_up(self, secret: str) -> None:
         with pytest.raises(ConfigurationError):
             STANDARD.check_secret(secret)
+
+
+class TestWooCommerce(SignatureContract):
+    platform, header = WOOCOMMERCE, "x-wc-webhook-signature"
+    secret, other = "wc-secret", "anotherSecret1"
+
+    def sign(self, body: bytes, secret: str, at: datetime = NOW) -> dict[str, str]:
+        digest = hmac.new(secret.encode(), body, hashlib.sha256).digest()
+        return {
+            self.header: base64.b64encode(digest).decode(),
+            "x-wc-webhook-topic": "order.updated",
+            "x-wc-webhook-source": "https://shop.example/",
+            "x-wc-webhook-delivery-id": "the same for a whole second",
+        }
+
+    def test_a_hex_digest_is_not_base64(self) -> None:
+        self.refused(
+            {**self.sign(b"{}", self.secret), self.header: hmac.new(b"wc-secret", b"{}", hashlib.sha256).hexdigest()}
+        )
+
+    def test_neither_delivery_id_nor_source_is_believed(self) -> None:
+        headers = self.sign(b"{}", self.secret)
+        delivery = WOOCOMMERCE.verify(WebhookRequest(headers, b"{}"), KnownShop((self.secret,)), NOW)
+        assert (delivery.topic, delivery.delivery_id, delivery.shop_domain) == ("order.updated", None, None)
+
+    def test_a_body_that_was_written_anew_is_refused(self) -> None:
+        body = b'{"a":"https:\\/\\/shop.example"}'
+        self.refused(self.sign(body, self.secret), json.dumps(json.loads(body)).encode())
+
+    def test_the_vector_of_a_real_shop_fits(self) -> None:
+        folder = os.environ.get("PAYLOADS_DIR")
+        if not folder:
+            pytest.skip("PAYLOADS_DIR is not set")
+        vector = json.loads(Path(folder, "signature-vectors.json").read_bytes())["woocommerce"]
+        body = Path(folder, vector["body_file"]).read_bytes()
+        headers = {**self.sign(body, "x"), self.header: vector["x_wc_webhook_signature"]}
+        assert self.verify(headers, body, vector["secret"])
+
+    @pytest.mark.parametrize("secret", ["", " a", "a&b", "a<b", "a>b", 'a"b', "a'b", "a\nb"])
+    def test_a_secret_that_wordpress_would_change_is_a_fault_of_the_set_up(self, secret: str) -> None:
+        with pytest.raises(ConfigurationError):
+            WOOCOMMERCE.check_secret(secret)
+
+    def test_a_new_secret_has_letters_and_digits_only(self) -> None:
+        secret = WOOCOMMERCE.new_secret()
+        assert secret.isascii()
+        assert secret.isalnum()
+        assert len(secret) >= 32
+
+    @pytest.mark.parametrize(
+        ("headers", "body", "ping"),
+        [
+            ({"content-type": "application/x-www-form-urlencoded"}, b"webhook_id=1", True),
+            ({"content-type": "application/x-www-form-urlencoded; charset=utf-8"}, b"webhook_id=123\n", True),
+            ({"content-type": "application/json"}, b"webhook_id=1", False),
+            ({"content-type": "application/x-www-form-urlencoded"}, b"webhook_id=1&x=2", False),
+            ({"content-type": "application/x-www-form-urlencoded", "x-wc-webhook-topic": "a"}, b"webhook_id=1", False),
+            ({}, b"webhook_id=1", False),
+        ],
+    )
+    def test_only_the_ping_is_a_ping(self, headers: dict[str, str], body: bytes, ping: bool) -> None:
+        assert WOOCOMMERCE.is_ping(WebhookRequest(headers, body)) is ping

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import secrets
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from tests_support import Clock
 from plugin.engage.client import EngageClient
 from plugin.engage.gate import GateRules, Gates
 from plugin.engage.transport import EngageAccount, Transport
+from plugin.sandbox.state import utc_now
 from plugin.sandbox.testing import HEADERS, RunningSandbox, running_sandbox
 from plugin.store.db import Database
 from plugin.store.inbox_desk import EventFilter, EventRow, InboxDesk
@@ -60,6 +62,10 @@ class Rig:
         self.web = app.test_client()
         self.shopify = self._shop("kiosk", "shopify", SHOPIFY_SECRET)
         self.standard = self._shop("web-se", "standard", "whsec_" + base64.b64encode(b"s" * 32).decode())
+        # both sides agree on the day, because when a promotion was redeemed tells whose work it was; Engage's own
+        # delays and limits go on in real time
+        began = time.monotonic()
+        sandbox.state.clock = lambda: clock() + timedelta(seconds=time.monotonic() - began)
         self._post("/sandbox/seed", {"stores": [{"externalId": "web-se", "name": "Web"}]})
 
     def client_of(self, shop: RegisteredShop) -> EngageClient:
@@ -197,3 +203,4 @@ def rig(database: Database, vault: Vault, clock: Clock, sandbox: RunningSandbox)
     made = Rig(database, vault, clock, sandbox)
     yield made
     made.close()
+    sandbox.state.clock = utc_now

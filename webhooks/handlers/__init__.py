@@ -6,12 +6,13 @@ from typing import Any
 
 from plugin import events
 from webhooks.context import Context
-from webhooks.handlers import consent, erasure, order_paid, profile_change, refund, signup
+from webhooks.handlers import consent, erasure, order_paid, profile_change, profile_edit, refund, signup
 
 HANDLERS: Mapping[type[Any], Callable[[Context, Any], None]] = MappingProxyType(
     {
         events.CustomerCreated: signup.handle,
         events.CustomerUpdated: profile_change.handle,
+        events.ProfileEdited: profile_edit.handle,
         events.CustomerMerged: profile_change.handle_merge,
         events.ConsentChanged: consent.handle,
         events.OrderPaid: order_paid.handle,

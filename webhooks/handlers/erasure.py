@@ -1,47 +1,85 @@
 """Deleting and forgetting a customer, requests for data, and the end of an installation."""
 
-from plugin.errors import EngageNotFoundError, ParkedError
+from collections import Counter
+from datetime import datetime
+
+from plugin.errors import EngageNotFoundError, NotForUsError, NotYetError, ParkedError
 from plugin.events import CustomerDeleted, CustomerErased, DataRequested, ShopUninstalled
+from plugin.store.keys import customer_key
 from webhooks.context import Context
 
 
 def handle_deleted(context: Context, event: CustomerDeleted) -> None:
     """Erase what is kept here of a deleted customer."""
-    _erase(context, event.customer_id, None, ())
+    _erase(context, event.customer_id, (), ())
 
 
 def handle_erased(context: Context, event: CustomerErased) -> None:
     """Erase what is kept here of a person who is to be forgotten."""
-    _erase(context, event.customer_id, event.email or event.mobile_phone, event.order_ids)
+    guest = tuple(text for text in (event.email, event.mobile_phone) if text)
+    _erase(context, event.customer_id, guest, event.order_ids)
 
 
 def handle_data_request(context: Context, event: DataRequested) -> None:  # noqa: ARG001
     """Put the request in front of a person: the law wants an answer within 30 days."""
+    number = context.claimed.id
     raise ParkedError(
-        "A shopper asks which data is stored of them: answer through the shop, then discard this event with a note.",
+        f"A shopper asks which data is stored of them. `engage-plugin data-request {number}` prints what is kept here: "
+        f"answer through the shop, then `engage-plugin events discard {number} --why answered`.",
         "data_request",
         holds=False,
     )
 
 
 def handle_uninstalled(context: Context, event: ShopUninstalled) -> None:
-    """Stop the shop's deliveries; its stored data is erased by a person or by the shop's own erasure request."""
-    wish = " and asks for its data to be erased" if event.erase else ""
-    context.stores.shops.stop(context.shop.id, f"The shop removed the plugin{wish}.")
+    """Stop the shop's deliveries and drop its dead token; erase all that is kept of its customers where it asks for that."""
+    if _installed_since(context, event):
+        if not event.erase:
+            raise NotForUsError("the plugin was installed again since")
+        raise ParkedError(
+            "The shop asks for its data to be erased, but was installed again since. If it must go: "
+            f"`engage-plugin shops erase {context.shop.name}`; then discard this event.",
+            "shop_erasure",
+            holds=False,
+        )
+    wish = " and its data was erased" if event.erase else ""
+    context.stores.shops.uninstall(context.shop.id, f"The shop removed the plugin{wish}.")
     if event.erase:
-        raise ParkedError("The shop asks for its data to be erased.", "shop_erasure", holds=False)
+        _erase_shop(context)
 
 
-def _erase(context: Context, customer_id: str | None, guest: str | None, order_ids: tuple[str, ...]) -> None:
+def _installed_since(context: Context, event: ShopUninstalled) -> bool:
+    """Tell an old message that comes late: the installation at hand is a newer one."""
+    installed_at = context.shop.credentials.get("installed_at")
+    return isinstance(installed_at, str) and datetime.fromisoformat(installed_at) > event.occurred_at
+
+
+def _erase_shop(context: Context) -> None:
+    """Erase in bounded steps, each stored with the event, so that a crash or a long shop repeats nothing."""
+    erasures, shop_id, this = context.stores.shop_erasures, context.shop.id, context.claimed.id
+    total = Counter(context.recall("erased") or {})
+    while done := erasures.erase_some(shop_id, context.now(), but=this):
+        total.update(done)
+        context.remember("erased", dict(total))
+    if erasures.under_way(shop_id, but=this):
+        raise NotYetError("Some of the shop's events are being worked on; they are erased after that.", context.lease)
+    if not context.recall("recorded"):
+        erasures.record(shop_id, this, context.now(), dict(total))
+        context.remember("recorded")
+    context.note("erase", ", ".join(f"{name}: {number}" for name, number in total.items()) or "nothing was kept")
+
+
+def _erase(context: Context, customer_id: str | None, guest: tuple[str, ...], order_ids: tuple[str, ...]) -> None:
     link = None if customer_id is None else context.stores.contacts.link(context.shop, customer_id)
     if link is not None and link.verified and context.shop.settings.erase_in_engage:
         try:
             context.client.delete_contact(link.contact_id)
         except EngageNotFoundError:
             context.note("erase", "The contact was gone in Engage already.")
-    keys = [f"customer:{customer_id}"] if customer_id is not None else []
-    if guest is not None:
-        keys.append(f"guest:{context.stores.vault.digest(guest.strip().lower())}")
+    keys = [customer_key(customer_id)] if customer_id is not None else []
+    keys += [f"guest:{context.stores.vault.digest(text.strip().lower())}" for text in guest]
+    if link is not None:
+        _forget_kept(context, link.contact_id)
     done = context.stores.erasures.erase(
         context.shop,
         customer_id=customer_id,
@@ -51,4 +89,14 @@ def _erase(context: Context, customer_id: str | None, guest: str | None, order_i
         event_id=context.claimed.id,
         now=context.now(),
     )
+    if link is not None:
+        _forget_kept(context, link.contact_id)  # a page may have been under way
     context.note("erase", ", ".join(f"{name}: {number}" for name, number in done.items()))
+
+
+def _forget_kept(context: Context, contact_id: str) -> None:
+    """Delete cached pages. Where the cache is away nothing leads to them any more, and they end by themselves."""
+    if not context.forget_kept(contact_id):
+        context.note(
+            "erase", "The cache of My Pages cannot be reached; what it holds is unreadable and ends within 24 h."
+        )

@@ -3,11 +3,13 @@
 from plugin.errors import NotForUsError
 from plugin.events import OrderPaid
 from plugin.store.orders import StoredOrder
+from plugin.store.shops import RegisteredShop
 from webhooks.consents import send_consents
 from webhooks.contact_fields import attributes_of, patch_what_is_new
 from webhooks.context import AGAIN, Context, Origin
+from webhooks.filed import stay_spooled, wait_for_file
 from webhooks.identify import make_sure_of_contact, store_of
-from webhooks.receipts import check_sum, exchange_rate, purchase_receipt, stored_lines
+from webhooks.receipts import check_sum, exchange_rate, purchase_receipt, purchase_receipt_id, stored_lines
 from webhooks.redeem import Redeemed, raise_problems, redeem_used
 
 #: A purchase may name another receiver: names go to a contact only where none is known.
@@ -22,6 +24,9 @@ def handle(context: Context, event: OrderPaid) -> None:
     if sent and not context.recall("receipt") and context.claimed.meta.get(AGAIN) is None:
         context.note("unchanged", "The receipt of this order was sent already.")
         return
+    receipt_id = purchase_receipt_id(context.shop, event.order_id)
+    if before is not None and before.receipt_sent_at is None and not context.recall("receipt"):
+        wait_for_file(context, receipt_id)
     check_sum(event.lines, event.total)
     customer, settings = event.customer, context.shop.settings
     store = store_of(context, event.channel, event.country_code, customer.address.country_code)
@@ -42,7 +47,7 @@ def handle(context: Context, event: OrderPaid) -> None:
     if found.verified and event.consents:
         send_consents(context, found.contact_id, event.consents, event.occurred_at)
     # the past used its promotions in the past: a code may be one of today's assignments by chance
-    redeemed = Redeemed() if historical else redeem_used(context, event, found.contact_id)
+    redeemed = Redeemed() if historical else redeem_used(context, event, found.contact_id, before)
     if not context.recall("receipt"):
         receipt = purchase_receipt(context.shop, event, found.contact_id, store, redeemed.promotions, redeemed.vouchers)
         context.save()  # a worker that lost its lease sends nothing
@@ -51,7 +56,9 @@ def handle(context: Context, event: OrderPaid) -> None:
         context.remember("receipt", receipt.unique_receipt_id)
     if redeemed.waiting is not None:
         raise redeemed.waiting
-    raise_problems(redeemed.problems)
+    raise_problems(context, redeemed.problems)
+    if context.recall("spooled"):
+        stay_spooled(context, receipt_id)
 
 
 def _receipt_sent(context: Context, order_id: str, contact_id: str) -> None:
@@ -61,7 +68,13 @@ def _receipt_sent(context: Context, order_id: str, contact_id: str) -> None:
 
 
 def _remember(context: Context, event: OrderPaid, contact_id: str | None, store: str) -> None:
-    order = StoredOrder(
+    order = order_of(context.shop, event, contact_id, store)
+    context.stores.orders.remember(context.shop, order, context.claimed.id)
+
+
+def order_of(shop: RegisteredShop, event: OrderPaid, contact_id: str | None, store: str) -> StoredOrder:
+    """Return what is kept of an order as it was paid."""
+    return StoredOrder(
         order_id=event.order_id,
         order_number=event.order_number,
         customer_id=event.customer.customer_id,
@@ -70,7 +83,6 @@ def _remember(context: Context, event: OrderPaid, contact_id: str | None, store:
         total=event.total,
         occurred_at=event.occurred_at,
         store_external_id=store,
-        exchange_rate=exchange_rate(event, context.shop.settings),
-        details={"lines": stored_lines(event.lines, context.shop.settings), "refunds": {}},
+        exchange_rate=exchange_rate(event, shop.settings),
+        details={"lines": stored_lines(event.lines, shop.settings), "refunds": {}},
     )
-    context.stores.orders.remember(context.shop, order, context.claimed.id)

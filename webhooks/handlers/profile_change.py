@@ -2,9 +2,9 @@
 
 from plugin.errors import NotForUsError
 from plugin.events import CustomerMerged, CustomerUpdated
-from webhooks.consents import send_consents
 from webhooks.contact_fields import attributes_of, patch_what_is_new
 from webhooks.context import Context
+from webhooks.field_consents import hold_back, send_all_consents
 from webhooks.handlers.signup import UNVERIFIED
 from webhooks.identify import make_sure_of_contact
 
@@ -13,12 +13,13 @@ def handle(context: Context, event: CustomerUpdated) -> None:
     """Patch the changed fields. A customer without a contact gets one, as at signup."""
     found = make_sure_of_contact(context, event.customer, context.shop.settings.contact_type)
     if not found.verified:
+        hold_back(context, found, event)
         raise NotForUsError(UNVERIFIED)
     changed = False
     if not found.created:
         attributes = attributes_of(context.shop, event.customer)
         changed = patch_what_is_new(context, found.contact_id, attributes, event.occurred_at)
-    told = send_consents(context, found.contact_id, event.consents, event.occurred_at)
+    told = send_all_consents(context, found, event)
     if not (changed or told or found.created):
         context.note("unchanged", "Engage knows all of this already.")
 

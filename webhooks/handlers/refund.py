@@ -1,39 +1,82 @@
-"""Refund: a return receipt for the order's contact. Cancellation: no receipt."""
+"""Refund: a return receipt for the order's contact. Cancellation: no receipt. Both may give back what the order used."""
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
 
 from plugin.errors import NotForUsError, NotYetError
 from plugin.events import OrderCancelled, OrderRefunded
-from plugin.store.orders import StoredOrder
+from plugin.store.orders import StoredOrder, write_detail, write_refund
 from webhooks.context import AGAIN, Context
-from webhooks.receipts import return_receipt
+from webhooks.filed import wait_for_file
+from webhooks.give_back import give_back, is_wholly_returned
+from webhooks.receipts import purchase_receipt_id, return_receipt
+from webhooks.redeem import raise_problems
+from webhooks.refunded import only_what_is_new
 
 
 def handle(context: Context, event: OrderRefunded) -> None:
-    """Send the return receipt after the purchase's own. An unknown order is waited for, then parked."""
+    """Send the return receipt after the purchase's own; a full return gives promotions and vouchers back.
+
+    An unknown order is waited for, then parked.
+    """
     order = _order(context, event.order_id)
-    if not event.lines or not event.total:
+    # an order that cost nothing, because a promotion paid it all, is returned without money
+    if not event.lines or not (event.total or not order.total):
         raise NotForUsError("nothing was given back")
     if order.receipt_sent_at is None:
+        wait_for_file(context, purchase_receipt_id(context.shop, event.order_id))
         raise NotYetError(f"The receipt of order {event.order_id} has not been sent yet; its return comes after it.")
-    if event.refund_id in order.details.get("refunds", {}) and context.claimed.meta.get(AGAIN) is None:
-        context.note("unchanged", "The return receipt of this refund was sent already.")
-        return
-    receipt = return_receipt(context.shop, event, order)
-    context.save()
-    context.client.create_receipt(receipt)
-    refunds = {**order.details.get("refunds", {}), event.refund_id: _returned(event)}
-    details = {**order.details, "refunds": refunds}
-    orders, contacts, shop, now = context.stores.orders, context.stores.contacts, context.shop, context.now()
-    context.later(lambda session: orders.write_change(session, shop, event.order_id, details=details))
+    details = order.details
+    sent = event.refund_id in details.get("refunds", {})
+    if sent and (context.recall("receipt") or context.claimed.meta.get(AGAIN) is None):
+        if not context.recall("receipt"):
+            context.note("unchanged", "The return receipt of this refund was sent already.")
+    else:
+        details = _send(context, event, order)
+    if is_wholly_returned(order, details):
+        _end_order(context, order, details, "wholly returned")
+
+
+def _send(context: Context, event: OrderRefunded, order: StoredOrder) -> dict[str, Any]:
+    """Send the return receipt of what was not returned yet; return the order's details with the refund in them."""
+    receipt_id = event.refund_id
+    new = only_what_is_new(event, order)
+    # one of which nothing is new is kept by its id too, so that nobody looks for its receipt
+    event = new or replace(event, total=Decimal(0), lines=())
+    if new is None:
+        context.note("unchanged", "All that was given back of this order was returned already.")
+    elif event.total:
+        receipt = return_receipt(context.shop, event, order)
+        wait_for_file(context, receipt.unique_receipt_id)
+        context.save()
+        context.client.create_receipt(receipt)
+        receipt_id = receipt.unique_receipt_id
+    else:
+        context.note("receipt", "No money was given back, so there is no return receipt.")
+    refund = returned(event)
+    contacts, shop, now = context.stores.contacts, context.shop, context.now()
+    context.later(lambda session: write_refund(session, shop, event.order_id, event.refund_id, refund))
     contact_id = order.contact_id
     if contact_id:
         context.later(lambda session: contacts.write_forget_cached(session, shop, contact_id, now))
-    context.remember("receipt", receipt.unique_receipt_id)
+    context.remember("receipt", receipt_id)
+    return {**order.details, "refunds": {**order.details.get("refunds", {}), event.refund_id: refund}}
 
 
 def handle_cancellation(context: Context, event: OrderCancelled) -> None:
-    """Note the cancellation: money that goes back comes as a refund. Promotions stay used (no way back is documented)."""
-    _order(context, event.order_id)
-    context.note("cancelled", "A cancellation makes no receipt; a refund does. Redeemed promotions stay redeemed.")
+    """Note the cancellation, and give back what the order used: money that goes back comes as a refund."""
+    order = _order(context, event.order_id)
+    context.note("cancelled", "A cancellation makes no receipt; a refund does.")
+    _end_order(context, order, order.details, "cancelled")
+
+
+def _end_order(context: Context, order: StoredOrder, details: dict[str, Any], how: str) -> None:
+    """Let nothing be redeemed for the order any more, then give back what was. Raises ParkedError, TransientError."""
+    if "ended" not in details:
+        context.later(lambda session: write_detail(session, context.shop, order.order_id, "ended", how))
+        context.save()
+    raise_problems(context, give_back(context, order))
 
 
 def _order(context: Context, order_id: str) -> StoredOrder:
@@ -45,9 +88,11 @@ def _order(context: Context, order_id: str) -> StoredOrder:
     return order
 
 
-def _returned(event: OrderRefunded) -> dict[str, object]:
+def returned(event: OrderRefunded) -> dict[str, object]:
+    """Return what is kept of a refund, as JSON with money as text."""
     return {
         "at": event.occurred_at.isoformat(),
         "total": str(event.total),
+        "currency": event.currency,
         "lines": {line.line_id: str(line.quantity) for line in event.lines},
     }

@@ -2,9 +2,9 @@
 
 from plugin.errors import NotForUsError
 from plugin.events import CustomerCreated
-from webhooks.consents import send_consents
 from webhooks.contact_fields import attributes_of, patch_what_is_new, remember_attributes
 from webhooks.context import Context
+from webhooks.field_consents import hold_back, send_all_consents
 from webhooks.identify import make_sure_of_contact
 
 UNVERIFIED = (
@@ -17,10 +17,11 @@ def handle(context: Context, event: CustomerCreated) -> None:
     member = context.shop.settings.contact_type
     found = make_sure_of_contact(context, event.customer, member)
     if not found.verified:
+        hold_back(context, found, event)
         raise NotForUsError(UNVERIFIED)
     if not found.created:
         _upgrade(context, found.contact_id, event, member)
-    send_consents(context, found.contact_id, event.consents, event.occurred_at)
+    send_all_consents(context, found, event)
 
 
 def _upgrade(context: Context, contact_id: str, event: CustomerCreated, member: str) -> None:

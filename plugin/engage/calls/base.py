@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from plugin.engage import models, schemas
 from plugin.engage.answers import Answer, items_of
-from plugin.engage.operations import OPERATIONS, Lane
+from plugin.engage.operations import OPERATIONS, Lane, Operation
 from plugin.engage.transport import CallRecord, EngageAccount, Transport
 
 PAGE_SIZE = 100
@@ -52,10 +52,19 @@ class Calls:
             on_transactions_path=self._on_transactions_path,
         )
 
+    def over(self, transport: Transport, *, lane: Lane, read_timeout_s: float) -> Self:
+        """Return a client that calls through another transport (the cached one), in a lane and with a read time-out."""
+        copy = self.with_options(lane=lane, read_timeout_s=read_timeout_s)
+        copy._transport = transport
+        return copy
+
     def _call(self, name: str, **options: Any) -> Answer:
+        return self._call_operation(OPERATIONS[name], **options)
+
+    def _call_operation(self, operation: Operation, **options: Any) -> Answer:
         return self._transport.call(
             self.account,
-            OPERATIONS[name],
+            operation,
             lane=self._lane,
             read_timeout_s=self._read_timeout_s,
             observer=self._observer,

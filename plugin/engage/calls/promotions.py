@@ -1,10 +1,12 @@
 """Promotion assignments of contacts, and the multichannel promotions that they are assigned from."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from plugin.engage import models, schemas, writes
 from plugin.engage.calls.base import Calls
+from plugin.engage.operations import OPERATIONS
 
 
 class PromotionCalls(Calls):
@@ -36,6 +38,14 @@ class PromotionCalls(Calls):
             path={"assignment_id": assignment_id},
             body={"redemptionChannel": channel.value},
         )
+
+    def reactivate_promotion(self, assignment_id: str, *, path: str) -> None:
+        """Give a redeemed assignment back, where the tenant has an operation for it at all: none is documented (facts 6.3).
+
+        path: the tenant's own, with {assignmentId} in it. Raises EngageNotFoundError, EngageConflictError.
+        """
+        operation = replace(OPERATIONS["reactivate_promotion"], path=path.replace("{assignmentId}", "{assignment_id}"))
+        self._call_operation(operation, path={"assignment_id": assignment_id})
 
     def create_promotion(self, promotion: models.PromotionWrite) -> models.Promotion:
         """Create a promotion template as a draft; a person must activate it in Engage."""

@@ -2,16 +2,28 @@
 
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from plugin.errors import ConfigurationError, PayloadError
 from plugin.events import Kind, Mapped, ShopUninstalled
-from plugin.platforms.base import Delivery, Peek, PlainPlatform, ShopAccess, WebhookRequest, parse_json
-from plugin.platforms.fields import believable, read_instant
-from plugin.platforms.people import clean_email, clean_text
-from plugin.platforms.shopify import customers, orders, refunds
+from plugin.platforms.base import (
+    Delivery,
+    InstallDesk,
+    Peek,
+    PlainPlatform,
+    ProxiedShopper,
+    ShopAccess,
+    ShopApi,
+    ShopperProof,
+    WebhookRequest,
+    parse_json,
+)
+from plugin.platforms.fields import believable, read_identifier, read_instant
+from plugin.platforms.people import clean_email, clean_text, e164
+from plugin.platforms.shopify import app_toml, customers, identity, orders, refunds
 from plugin.platforms.shopify.signature import HEADER, check_signature
 
 Mapping_ = Callable[[dict[str, Any], datetime], Mapped]
@@ -42,11 +54,24 @@ _TOPICS: Mapping[str, tuple[Kind, Mapping_]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class AppOptions:
+    """What holds for the app as a whole, whichever shops it serves. The composition root sets it from the environment.
+
+    api_version: quarterly, such as 2026-07; Shopify serves a version for a year at least. by_shop: whether the plugin
+    subscribes each shop's webhooks itself; else shopify.app.toml does for all.
+    """
+
+    api_version: str = "2026-07"
+    by_shop: bool = False
+
+
 class Shopify(PlainPlatform):
     """The Shopify adapter."""
 
     slug = "shopify"
     name = "Shopify"
+    options = AppOptions()
     topics: Mapping[str, Kind] = MappingProxyType({topic: kind for topic, (kind, _) in _TOPICS.items()})
     ignored_topics = frozenset(
         {
@@ -105,11 +130,11 @@ class Shopify(PlainPlatform):
         if resource == "orders":
             return _peek_order(found)
         if resource == "refunds":
-            order_id = _text(found.get("order_id"))
+            order_id = read_identifier(found.get("order_id"))
             return Peek(
                 order_id=order_id, occurred_at=read_instant(found.get("processed_at") or found.get("created_at"))
             )
-        return _peek_customer(found)
+        return _peek_customer(topic, found)
 
     def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
         """Map a webhook. The order's time of payment is when the webhook was triggered. Raises PayloadError."""
@@ -117,6 +142,75 @@ class Shopify(PlainPlatform):
             return Mapped(ignored="a test delivery")
         at = believable(read_instant(delivery.meta.get("triggered_at")), received_at)
         return _TOPICS[delivery.topic][1](parse_json(body), at)
+
+    def shopper_of_token(self, token: str, shop: ShopAccess, now: datetime) -> ShopperProof:
+        """Check a session token of a customer account extension. Raises VerificationError."""
+        return identity.shopper_of_session_token(token, shop, now)
+
+    def claimed_proxy_domain(self, query_string: str) -> str | None:
+        """Return the shop that a request through the app proxy names."""
+        return identity.claimed_shop(query_string)
+
+    def shopper_of_proxy(self, query_string: str, shop: ShopAccess, now: datetime) -> ProxiedShopper:
+        """Check a request through the app proxy. Raises VerificationError."""
+        return identity.proxied_shopper(query_string, shop, now)
+
+    def api(self, shop: ShopAccess, keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
+        """Return the Admin API of an installed shop."""
+        from plugin.platforms.shopify.api import ShopifyApi
+
+        if not shop.credentials.get("access_token") or shop.shop_domain is None:
+            return None
+        return ShopifyApi(
+            shop,
+            keep,
+            topics=[topic for topic in self.topics if topic not in app_toml.COMPLIANCE],
+            api_version=self.options.api_version,
+            by_shop=self.options.by_shop,
+        )
+
+    def install_routes(self, desk: InstallDesk) -> Any:
+        """Return the pages below /install/shopify."""
+        from plugin.platforms.shopify.install import blueprint
+
+        return blueprint(self, desk)
+
+    def install_steps(self, desk: InstallDesk, shop: ShopAccess) -> tuple[str, ...]:
+        """Say how the app is made and installed in a shop."""
+        public = desk.public_url
+        if shop.shop_domain is None:
+            return (
+                f"{shop.name} has no domain: register it with --shop-domain YOUR-SHOP.myshopify.com, its permanent one.",
+            )
+        steps = []
+        if not (desk.app_credential("SHOPIFY_CLIENT_ID") and desk.app_credential("SHOPIFY_CLIENT_SECRET")):
+            steps.append(
+                "In Shopify's Dev Dashboard create an app, put its client ID and secret into SHOPIFY_CLIENT_ID and "
+                "SHOPIFY_CLIENT_SECRET of the plugin's environment, and restart the plugin."
+            )
+        return (
+            *steps,
+            f"Fetch the app's configuration: curl -o shopify.app.toml {public}{app_toml.START}/shopify.app.toml",
+            "In that folder run `shopify app deploy` (Shopify CLI): addresses, scopes, webhooks and app proxy are then set.",
+            "In the Dev Dashboard ask for access to protected customer data: name, address, phone and e-mail.",
+            f"Open {public}{app_toml.START}?shop={shop.shop_domain} as the shop's owner and agree.",
+            f"Check: engage-plugin doctor {shop.name}",
+        )
+
+    def app_configuration(self, desk: InstallDesk, client_id: str) -> str:
+        """Return shopify.app.toml as it must be for this plugin."""
+        return app_toml.render(
+            desk.manifest,
+            self.topics,
+            public_url=desk.public_url,
+            client_id=client_id,
+            api_version=self.options.api_version,
+            shop_webhooks=self.options.by_shop,
+        )
+
+    def address(self, desk: InstallDesk, shop: ShopAccess) -> str:
+        """Return the webhook address of a shop."""
+        return f"{desk.public_url}{app_toml.WEBHOOKS}/{shop.name}"
 
 
 def _peek_order(found: dict[str, Any]) -> Peek:
@@ -127,38 +221,43 @@ def _peek_order(found: dict[str, Any]) -> Peek:
         email=clean_email(customer.get("email"))
         or clean_email(found.get("email"))
         or clean_email(found.get("contact_email")),
-        phone=clean_text(found.get("phone")),
-        order_id=_text(found.get("id")),
+        # as the privacy topics name it, so that a guest's events are found again
+        phone=e164(found.get("phone")) or clean_text(found.get("phone")),
+        order_id=read_identifier(found.get("id")),
         occurred_at=read_instant(found.get("cancelled_at") or found.get("processed_at") or found.get("updated_at")),
     )
 
 
-def _peek_customer(found: dict[str, Any]) -> Peek:
-    inner = found.get("customer")
-    if isinstance(inner, dict):  # the privacy topics
-        return Peek(customer_id=_id(inner), email=clean_email(inner.get("email")))
-    kept = _id({"admin_graphql_api_id": found.get("admin_graphql_api_customer_kept_id")})
-    consent = found.get("email_marketing_consent") or found.get("sms_marketing_consent")
-    consent_at = consent.get("consent_updated_at") if isinstance(consent, dict) else None
+def _peek_customer(topic: str, found: dict[str, Any]) -> Peek:
+    """Read whom a customer's topic is about, from where its mapping reads it: an id elsewhere in the body is another's."""
+    if topic in {"customers/redact", "customers/data_request"}:
+        inner = found.get("customer")
+        inner = inner if isinstance(inner, dict) else {}
+        phone = e164(inner.get("phone"))
+        return Peek(customer_id=_id(inner), email=clean_email(inner.get("email")), phone=phone)
+    if topic == "customers/merge":
+        return Peek(customer_id=_id({"admin_graphql_api_id": found.get("admin_graphql_api_customer_kept_id")}))
+    if topic == "customers_email_marketing_consent/update":
+        consent = found.get("email_marketing_consent")
+        return Peek(customer_id=read_identifier(found.get("customer_id")), occurred_at=_consent_time(consent))
+    if topic == "customers_marketing_consent/update":
+        return Peek(
+            customer_id=read_identifier(found.get("id")), occurred_at=_consent_time(found.get("sms_marketing_consent"))
+        )
     return Peek(
-        customer_id=kept or _text(found.get("customer_id")) or _id(found),
-        email=clean_email(found.get("email")),
-        occurred_at=read_instant(found.get("updated_at") or consent_at),
+        customer_id=_id(found), email=clean_email(found.get("email")), occurred_at=read_instant(found.get("updated_at"))
     )
+
+
+def _consent_time(consent: Any) -> datetime | None:
+    return read_instant(consent.get("consent_updated_at")) if isinstance(consent, dict) else None
 
 
 def _id(found: dict[str, Any]) -> str | None:
     gid = found.get("admin_graphql_api_id")
     return customers.gid_or_id(
-        {"admin_graphql_api_id": gid if isinstance(gid, str) else None, "id": _text(found.get("id"))}
+        {"admin_graphql_api_id": gid if isinstance(gid, str) else None, "id": read_identifier(found.get("id"))}
     )
-
-
-def _text(value: Any) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        return None
-    text = str(value).strip()
-    return text if text and text.isprintable() else None
 
 
 SHOPIFY = Shopify()

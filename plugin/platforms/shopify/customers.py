@@ -92,8 +92,20 @@ def redact(body: dict[str, Any], at: datetime) -> Mapped:
 def data_request(body: dict[str, Any], at: datetime) -> Mapped:
     """Map customers/data_request."""
     found = load(schemas.PrivacySchema(), body)
+    customer = found["customer"]
     request_id = (found.get("data_request") or {}).get("id")
-    return Mapped((DataRequested(at, gid_or_id(found["customer"]), str(request_id) if request_id else None),))
+    return Mapped(
+        (
+            DataRequested(
+                at,
+                gid_or_id(customer),
+                str(request_id) if request_id else None,
+                email=clean_email(customer.get("email")),
+                mobile_phone=e164(customer.get("phone")),
+                order_ids=tuple(found.get("orders_requested") or ()),
+            ),
+        )
+    )
 
 
 def read_customer(

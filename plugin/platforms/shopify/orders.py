@@ -90,15 +90,20 @@ def order_cancelled(body: dict[str, Any], at: datetime) -> Mapped:
     return Mapped((OrderCancelled(order.get("cancelled_at") or at, order["id"], reason),))
 
 
+def checked_currency(text: str) -> str:
+    """Return a currency code (ISO 4217) in capitals. Raises PayloadError."""
+    if len(text) != 3 or not text.isascii() or not text.isalpha():
+        raise PayloadError("is no currency code", "currency")
+    return text.upper()
+
+
 class Money:
     """Reads amounts in the currency the shopper paid in."""
 
     def __init__(self, order: dict[str, Any]) -> None:
         total = (order.get("total_price_set") or {}).get("presentment_money")
         self.shop_currency = order["currency"].upper()
-        self.currency = (total["currency_code"] if total else self.shop_currency).upper()
-        if len(self.currency) != 3 or not self.currency.isalpha():
-            raise PayloadError("is no currency code", "presentment_currency")
+        self.currency = checked_currency(total["currency_code"] if total else self.shop_currency)
 
     def of(self, holder: dict[str, Any], name: str) -> Decimal:
         """Return an amount by its set, else by its plain field, which is in the shop's currency."""

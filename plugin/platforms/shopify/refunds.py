@@ -1,5 +1,6 @@
 """Shopify's refunds in our words. Payments back are in the shopper's currency (platform facts 1.7)."""
 
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -10,6 +11,7 @@ from plugin.platforms.fields import load
 from plugin.platforms.money import percent_of, rounded
 from plugin.platforms.people import clean_text
 from plugin.platforms.shopify import schemas
+from plugin.platforms.shopify.orders import checked_currency
 
 
 def refund_created(body: dict[str, Any], at: datetime) -> Mapped:
@@ -23,6 +25,8 @@ def refund_created(body: dict[str, Any], at: datetime) -> Mapped:
     paid = [t for t in paid if t.get("status") in {"success", None} and t.get("amount")]
     currency = _currency(refund)
     lines = _lines(refund, currency)
+    if any(t["amount"] < 0 for t in paid) or any(min(line.gross_paid, line.tax_amount) < 0 for line in lines):
+        raise PayloadError("must not be negative", "refund_line_items or transactions")
     summed = sum((line.gross_paid for line in lines), Decimal(0))
     total = sum((t["amount"] for t in paid), Decimal(0)) if paid else summed
     if not total:
@@ -57,7 +61,7 @@ def _currency(refund: dict[str, Any]) -> str:
                 named.append(money["currency_code"])
     if not named:
         raise PayloadError("no amount names its currency", "transactions")
-    return str(named[0]).upper()
+    return checked_currency(str(named[0]))
 
 
 def _lines(refund: dict[str, Any], currency: str) -> list[Line]:
@@ -107,22 +111,30 @@ def _closed(lines: list[Line], total: Decimal, currency: str) -> tuple[Line, ...
     summed = sum((line.gross_paid for line in lines), Decimal(0))
     tax = sum((line.tax_amount for line in lines), Decimal(0))
     if tax and summed + tax == total:
-        return tuple(_with_gross(line, line.gross_paid + line.tax_amount) for line in lines)
+        return tuple(_with_gross(line, line.gross_paid + line.tax_amount, line.tax_amount) for line in lines)
     if total > summed:
         rest = Line("amount", LineKind.AMOUNT, Decimal(1), total - summed, Decimal(0), Decimal(0), name="Refund")
         return (*lines, rest)
     if total < summed:
-        shares = [rounded(line.gross_paid * total / summed, currency) for line in lines]
-        largest = max(range(len(lines)), key=lambda i: shares[i])
-        shares[largest] += total - sum(shares, Decimal(0))
-        return tuple(_with_gross(line, share) for line, share in zip(lines, shares, strict=True))
+        return _shared(lines, total, summed, currency)
     return tuple(lines)
 
 
-def _with_gross(line: Line, gross: Decimal) -> Line:
-    percent = percent_of(line.tax_amount, gross) if gross > line.tax_amount else Decimal(0)
-    tax = line.tax_amount if gross > line.tax_amount else Decimal(0)
-    return Line(line.line_id, line.kind, line.quantity, gross, tax, percent, name=line.name)
+def _shared(lines: list[Line], total: Decimal, summed: Decimal, currency: str) -> tuple[Line, ...]:
+    """Give each line its share of what was paid back, and of its tax: no share is negative, and they add up."""
+    found, before, so_far = [], Decimal(0), Decimal(0)
+    for line in lines:
+        so_far += line.gross_paid
+        until = rounded(so_far * total / summed, currency)
+        tax = rounded(line.tax_amount * total / summed, currency)
+        found.append(_with_gross(line, until - before, tax))
+        before = until
+    return tuple(found)
+
+
+def _with_gross(line: Line, gross: Decimal, tax: Decimal) -> Line:
+    tax = min(tax, gross)
+    return replace(line, gross_paid=gross, tax_amount=tax, tax_percent=percent_of(tax, gross))
 
 
 def _amount(holder: dict[str, Any], name: str, currency: str) -> Decimal:

@@ -255,6 +255,7 @@ class PrivacySchema(ShopSchema):
 
     customer = fields.Nested(CustomerSchema, required=True)
     orders_to_redact = fields.List(Identifier(), allow_none=True)
+    orders_requested = fields.List(Identifier(), allow_none=True)
     data_request = fields.Dict(allow_none=True)
 
 

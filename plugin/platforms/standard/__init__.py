@@ -7,10 +7,10 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from plugin.errors import PayloadError, VerificationError
+from plugin.errors import PayloadError
 from plugin.events import Kind, Mapped
 from plugin.platforms.base import Delivery, InstallDesk, Peek, PlainPlatform, ShopAccess, WebhookRequest, parse_json
-from plugin.platforms.fields import read_instant
+from plugin.platforms.fields import read_identifier, read_instant
 from plugin.platforms.people import clean_email, clean_text
 from plugin.platforms.standard import signature
 from plugin.platforms.standard.normalise import normalise
@@ -73,9 +73,8 @@ class Standard(PlainPlatform):
             topic = parse_json(request.body).get("type")
         except PayloadError:
             topic = None
-        if isinstance(topic, str) and len(topic) > 128:
-            raise VerificationError("The type in the body is longer than 128 characters.")
-        return Delivery(topic=topic if isinstance(topic, str) and topic else UNREADABLE, delivery_id=message_id)
+        readable = isinstance(topic, str) and 0 < len(topic) <= 128 and topic.isprintable()
+        return Delivery(topic=str(topic) if readable else UNREADABLE, delivery_id=message_id)
 
     def peek(self, _topic: str, body: bytes) -> Peek:
         """Read customer, order and time; what cannot be read is None."""
@@ -87,10 +86,10 @@ class Standard(PlainPlatform):
         order, refund = _object(data.get("order")), _object(data.get("refund"))
         customer = _object(data.get("customer")) or _object(order.get("customer"))
         return Peek(
-            customer_id=_text(customer.get("id")),
+            customer_id=read_identifier(customer.get("id")),
             email=clean_email(customer.get("email")),
             phone=clean_text(customer.get("phone")),
-            order_id=_text(order.get("id")) or _text(refund.get("order_id")),
+            order_id=read_identifier(order.get("id")) or read_identifier(refund.get("order_id")),
             occurred_at=read_instant(order.get("paid_at") or refund.get("refunded_at") or found.get("timestamp")),
         )
 
@@ -104,13 +103,6 @@ class Standard(PlainPlatform):
 
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        return None
-    text = str(value).strip()
-    return text if text and text.isprintable() else None
 
 
 STANDARD = Standard()

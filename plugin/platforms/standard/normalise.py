@@ -32,7 +32,7 @@ from plugin.events import (
     UsedPromotion,
     UsedVoucher,
 )
-from plugin.platforms.fields import believable, read_instant
+from plugin.platforms.fields import MAX_ID, believable, read_identifier, read_instant
 from plugin.platforms.money import minor_unit, percent_of
 from plugin.platforms.people import clean_country, clean_email, clean_text, e164
 
@@ -132,8 +132,8 @@ def _paid(data: dict[str, Any], at: datetime) -> Mapped:
         (
             OrderPaid(
                 occurred_at=read_instant(order.get("paid_at")) or at,
-                order_id=str(order["id"]),
-                order_number=str(order.get("number") or order["id"]),
+                order_id=_id(order, "order.id"),
+                order_number=clean_text(str(order.get("number") or "")) or _id(order, "order.id"),
                 customer=customer,
                 currency=currency,
                 total=total,
@@ -165,7 +165,7 @@ def _refunded(data: dict[str, Any], at: datetime) -> Mapped:
     refund = data["refund"]
     currency = refund["currency"].upper()
     total = _amount(refund["total"], "refund.total")
-    if total <= 0:
+    if total < 0 or not (total or refund.get("lines")):  # what cost nothing comes back by its lines alone
         return Mapped(ignored="no money was given back")
     lines = tuple(_line(line, currency, f"refund.lines.{i}") for i, line in enumerate(refund.get("lines") or ()))
     summed = sum((line.gross_paid for line in lines), Decimal(0))
@@ -180,8 +180,8 @@ def _refunded(data: dict[str, Any], at: datetime) -> Mapped:
         (
             OrderRefunded(
                 occurred_at=read_instant(refund.get("refunded_at")) or at,
-                order_id=str(refund["order_id"]),
-                refund_id=str(refund["id"]),
+                order_id=_id(refund, "refund.order_id"),
+                refund_id=_id(refund, "refund.id"),
                 currency=currency,
                 total=total,
                 lines=lines,
@@ -194,7 +194,7 @@ def _refunded(data: dict[str, Any], at: datetime) -> Mapped:
 def _cancelled(data: dict[str, Any], at: datetime) -> Mapped:
     order = data["order"]
     when = read_instant(order.get("cancelled_at")) or at
-    return Mapped((OrderCancelled(when, str(order["id"]), clean_text(order.get("reason"))),))
+    return Mapped((OrderCancelled(when, _id(order, "order.id"), clean_text(order.get("reason"))),))
 
 
 _BUILDERS: Mapping[str, Callable[[dict[str, Any], datetime], Mapped]] = {
@@ -208,9 +208,17 @@ _BUILDERS: Mapping[str, Callable[[dict[str, Any], datetime], Mapped]] = {
 }
 
 
+def _id(found: dict[str, Any], path: str) -> str:
+    """Return an id as text. Raises PayloadError when it is none, as the door takes it for none."""
+    text = read_identifier(found.get(path.rpartition(".")[2]))
+    if text is None or len(text) > MAX_ID:
+        raise PayloadError(f"is not an id of at most {MAX_ID} characters", path)
+    return text
+
+
 def _customer(found: dict[str, Any], *, need_id: bool = False) -> tuple[Customer, tuple[str, ...]]:
-    customer_id = found.get("id")
-    if need_id and customer_id in {None, ""}:
+    unknown = found.get("id") in (None, "")
+    if need_id and unknown:
         raise PayloadError("is missing", "customer.id")
     address = found.get("address") or {}
     country = clean_country(address.get("country_code"))
@@ -219,7 +227,7 @@ def _customer(found: dict[str, Any], *, need_id: bool = False) -> tuple[Customer
     checked = (("mobilePhone", "phone", phone), ("email", "email", email), ("birthDay", "birth_date", birth_day))
     dropped = tuple(name for name, key, value in checked if value is None and clean_text(found.get(key)))
     customer = Customer(
-        customer_id=None if customer_id in {None, ""} else str(customer_id)[:128],
+        customer_id=None if unknown else _id(found, "customer.id"),
         email=email,
         email_verified=bool(found.get("email_verified")),
         mobile_phone=phone,
@@ -264,7 +272,7 @@ def _line(line: dict[str, Any], currency: str, path: str) -> Line:
         raise PayloadError(f"has more decimals than {currency} has", f"{path}.gross_paid")
     percent = _amount(line["tax_percent"], f"{path}.tax_percent") if "tax_percent" in line else percent_of(tax, gross)
     return Line(
-        line_id=str(line["id"]),
+        line_id=_id(line, f"{path}.id"),
         kind=LineKind(line.get("kind") or "goods"),
         quantity=_amount(line["quantity"], f"{path}.quantity"),
         gross_paid=gross,

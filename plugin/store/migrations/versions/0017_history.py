@@ -6,7 +6,7 @@ from alembic import op
 from plugin.store.types import UtcDateTime
 
 revision = "0017"
-down_revision = "0002"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,174 @@
+"""GET /api/checkout/promotions and POST /api/checkout/validate: what a cart can use, and whether it still can.
+
+Both answer a shop's server (API token, and the shopper's customer id in a header or the body) and a shopper's browser
+(a token that the shop signed; CORS by the setting checkout_origins). Answers are personal: nobody may store them.
+"""
+
+import logging
+from collections.abc import Mapping
+from math import ceil
+from time import monotonic
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+from sqlalchemy.exc import SQLAlchemyError
+
+from plugin.api.asking import Asker, Gatekeeper
+from plugin.api.limits import Limit
+from plugin.api.reading import RequestError, choice, currency, json_object, objects, only, text
+from plugin.errors import UnverifiableError, VerificationError
+from plugin.promotions.checkout import PROMOTION, VOUCHER, Checkout, Named
+from plugin.promotions.offers import Cart
+from plugin.store.shops import Shops
+
+log = logging.getLogger(__name__)
+
+CHANNELS = ("ECOM", "POS", "OTHER")
+CUSTOMER_HEADER = "Engage-Customer-Id"
+MOST_NAMED = 20
+#: One shopper's checks before payment, and their looks at the offers, which the cache answers.
+VALIDATE_LIMIT = (10, 0.5)
+OFFERS_LIMIT = (60, 5.0)
+PREFLIGHT_S = "600"
+
+
+def blueprint(checkout: Checkout, gatekeeper: Gatekeeper, shops: Shops) -> Blueprint:
+    """Return the checkout's blueprint."""
+    routes = Blueprint("checkout_api", __name__, url_prefix="/api/checkout")
+    offers_limit, validate_limit = Limit(*OFFERS_LIMIT), Limit(*VALIDATE_LIMIT)
+
+    @routes.get("/promotions", provide_automatic_options=False)
+    def promotions() -> Response:
+        started = monotonic()
+        only(request.args, "currency", "channel", "shop")
+        cart = Cart(currency(request.args), choice(request.args, "channel", CHANNELS, "ECOM"))
+        asker, customer_id = _asker(gatekeeper, {})
+        _take(offers_limit, asker, customer_id)
+        return _personal(jsonify(checkout.offers(asker.shop, customer_id, cart, started=started)), asker)
+
+    @routes.post("/validate", provide_automatic_options=False)
+    def validate() -> Response:
+        body = json_object(request.get_data())
+        only(body, "currency", "channel", "customer_id", "order_id", "promotions", "vouchers", "shop")
+        cart = Cart(currency(body), choice(body, "channel", CHANNELS, "ECOM"), text(body, "order_id", 128))
+        named = _named(body)
+        asker, customer_id = _asker(gatekeeper, body)
+        _take(validate_limit, asker, customer_id)
+        return _personal(jsonify(checkout.validate(asker.shop, customer_id, cart, named)), asker)
+
+    @routes.route("/promotions", methods=["OPTIONS"])
+    @routes.route("/validate", methods=["OPTIONS"])
+    def preflight() -> Response:
+        return _preflight(shops)
+
+    @routes.after_request
+    def readable(answer: Response) -> Response:
+        """Let a page's script read why it was refused; nothing in a refusal is personal."""
+        if answer.status_code >= 400:
+            _allow_known_origin(answer, shops)
+        return answer
+
+    add_error_answers(routes)
+    return routes
+
+
+def add_error_answers(routes: Blueprint) -> None:
+    """Answer what goes wrong as JSON with a message and a short code; nothing that a stranger sends makes a 500."""
+
+    @routes.errorhandler(RequestError)
+    def bad_request(error: RequestError) -> Response:
+        return _error(str(error), error.code, error.status)
+
+    @routes.errorhandler(VerificationError)
+    def unverified(error: VerificationError) -> Response:
+        answer = _error(str(error), "unauthorised", 401)
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="engage-plugin"'
+        return answer
+
+    @routes.errorhandler(UnverifiableError)
+    def unverifiable(error: UnverifiableError) -> Response:
+        return _error(str(error), "unverifiable", 503)
+
+    @routes.errorhandler(SQLAlchemyError)
+    def no_database(error: SQLAlchemyError) -> Response:
+        log.error("/api could not be answered: the database did not do its part (%s)", type(error).__name__)
+        return _error("This plugin cannot answer now: let the checkout go on without offers.", "unavailable", 503)
+
+
+def _error(message: str, code: str, status: int) -> Response:
+    answer = jsonify({"message": message, "code": code})
+    answer.status_code = status
+    answer.headers["Cache-Control"] = "no-store"
+    if status == 503:
+        answer.headers["Retry-After"] = "2"
+    return answer
+
+
+def _asker(gatekeeper: Gatekeeper, body: Mapping[str, Any]) -> tuple[Asker, str]:
+    """Return who asks and the shopper that it is about. Raises VerificationError, RequestError."""
+    named = text(body, "customer_id", 128) or text(
+        {CUSTOMER_HEADER: request.headers.get(CUSTOMER_HEADER)}, CUSTOMER_HEADER, 128
+    )
+    shop = text(body, "shop", 63) or text(request.args, "shop", 63)
+    asker = gatekeeper.asker(request.headers.get("Authorization", ""), shop, named)
+    if asker.customer_id is None:
+        raise RequestError(
+            f"Say which customer it is about: the header {CUSTOMER_HEADER}, or customer_id in a POST's body."
+        )
+    if not asker.from_server and named is not None and named != asker.customer_id:
+        raise RequestError("The token is another customer's.", "another_customer", 403)
+    return asker, asker.customer_id
+
+
+def _take(limit: Limit, asker: Asker, customer_id: str) -> None:
+    """Raise RequestError 429 when one shopper is asked for too often."""
+    wait_s = limit.wait_s(f"{asker.shop.id}:{customer_id}")
+    if wait_s:
+        raise RequestError(f"Too many requests for this shopper: again in {ceil(wait_s)} s.", "too_many", 429)
+
+
+def _named(body: Mapping[str, Any]) -> list[Named]:
+    named = []
+    for entry in objects(body, "promotions", MOST_NAMED):
+        only(entry, "assignment_id", "code")
+        named.append(Named(PROMOTION, text(entry, "assignment_id", 450), text(entry, "code", 512)))
+    for entry in objects(body, "vouchers", MOST_NAMED):
+        only(entry, "id", "number")
+        named.append(Named(VOUCHER, text(entry, "id", 128), text(entry, "number", 128)))
+    if any(one.id is None and one.code is None for one in named):
+        raise RequestError("Each promotion needs assignment_id or code, each voucher id or number.")
+    return named
+
+
+def _personal(answer: Response, asker: Asker) -> Response:
+    """Add the headers of a personal answer; a browser may read it only on a page of the shop's own."""
+    answer.headers["Cache-Control"] = "no-store"
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    answer.headers["Vary"] = "Origin, Authorization"
+    origin = request.headers.get("Origin")
+    # a shop's server sends no Origin, and its token has no business in a browser
+    if origin and not asker.from_server and origin in asker.shop.settings.checkout_origins.split():
+        answer.headers["Access-Control-Allow-Origin"] = origin
+    return answer
+
+
+def _preflight(shops: Shops) -> Response:
+    """Answer a browser's question before the request.
+
+    It carries no token, so any shop's origin will do: the answer to the request itself is shown to the asker's own shop.
+    """
+    answer = Response(status=204)
+    if _allow_known_origin(answer, shops):
+        answer.headers["Access-Control-Allow-Methods"] = "GET, POST"
+        answer.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
+        answer.headers["Access-Control-Max-Age"] = PREFLIGHT_S
+    return answer
+
+
+def _allow_known_origin(answer: Response, shops: Shops) -> bool:
+    answer.headers["Vary"] = "Origin, Authorization"
+    origin = request.headers.get("Origin", "")
+    known = bool(origin) and any(origin in shop.settings.checkout_origins.split() for shop in shops.all())
+    if known:
+        answer.headers["Access-Control-Allow-Origin"] = origin
+    return known

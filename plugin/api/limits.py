@@ -1,0 +1,33 @@
+"""How often one asker may make this plugin call Engage: a bucket that fills again, per process."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+MOST_KEYS = 100_000
+
+
+@dataclass(slots=True)
+class Limit:
+    """burst: calls that may come at once; per_s: how many come back each second. Times are monotonic seconds."""
+
+    burst: float
+    per_s: float
+    clock: Callable[[], float] = time.monotonic
+    _left: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def wait_s(self, key: str) -> float:
+        """Take one call; return 0, or the seconds after which there is one again."""
+        now = self.clock()
+        with self._lock:
+            if len(self._left) >= MOST_KEYS:  # an attacker's keys must not fill the memory; everybody starts anew
+                self._left.clear()
+            left, at = self._left.get(key, (self.burst, now))
+            left = min(self.burst, left + (now - at) * self.per_s)
+            if left < 1:
+                self._left[key] = (left, now)
+                return (1 - left) / self.per_s
+            self._left[key] = (left - 1, now)
+            return 0.0

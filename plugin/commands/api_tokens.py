@@ -1,0 +1,48 @@
+"""engage-plugin api-tokens: tokens by which a shop's own servers prove themselves to /api."""
+
+from dataclasses import asdict
+
+import click
+
+from plugin.commands.common import explained, json_option, opened, show, table
+
+
+@click.group("api-tokens")
+def api_tokens() -> None:
+    """Make, list and revoke API tokens of a shop."""
+
+
+@api_tokens.command("create")
+@click.argument("shop")
+@explained
+def create_token(shop: str) -> None:
+    """Make a token beside the shop's others and show it, this once. Example: engage-plugin api-tokens create web-se"""
+    with opened() as services:
+        token = services.api_tokens.create(services.stores.shops.get(shop), services.clock())
+        show({"shop": shop, "api_token": token, "use": "Authorization: Bearer API_TOKEN, from your servers only"})
+
+
+@api_tokens.command("list")
+@click.argument("shop")
+@json_option
+@explained
+def list_tokens(shop: str, as_json: bool) -> None:
+    """List a shop's tokens by their last characters. Example: engage-plugin api-tokens list web-se"""
+    with opened() as services:
+        found = services.api_tokens.all_of(services.stores.shops.get(shop))
+        if as_json:
+            show([asdict(row) for row in found])
+            return
+        rows = [[row.id, f"…{row.hint}", row.created_at, row.revoked_at or "valid"] for row in found]
+        table("API tokens", ["id", "ends with", "made", "revoked"], rows)
+
+
+@api_tokens.command("revoke")
+@click.argument("shop")
+@click.argument("token_id", type=int)
+@explained
+def revoke_token(shop: str, token_id: int) -> None:
+    """End a token at once. Example: engage-plugin api-tokens revoke web-se 3"""
+    with opened() as services:
+        services.api_tokens.revoke(services.stores.shops.get(shop), token_id, services.clock())
+        click.echo(f"token {token_id} is not valid any more")

@@ -1,0 +1,50 @@
+"""engage-plugin data-request: what is kept here of a shopper who asks for it."""
+
+import click
+
+from plugin.app import Services
+from plugin.commands.common import explained, opened, show
+from plugin.errors import ConflictError
+from plugin.events import DataRequested
+from plugin.platforms.base import Delivery
+from plugin.platforms.registry import PLATFORMS
+from plugin.store.data_requests import DataRequests, Person
+
+
+@click.command("data-request")
+@click.argument("event_id", type=int)
+@explained
+def data_request(event_id: int) -> None:
+    """Print as JSON what this plugin keeps of the shopper whose request for data is parked. Nothing is changed.
+
+    Example: engage-plugin data-request 42 > answer.json
+    """
+    with opened() as services:
+        row, _ = services.desk.show(event_id)
+        shop = services.stores.shops.get(row.shop)
+        found = DataRequests(services.database).gather(shop, _person(services, event_id))
+        show({"request": event_id, **found})
+        click.echo(
+            f"When it is answered: engage-plugin events discard {event_id} --why answered. What Engage knows of the contacts "
+            "above is exported there.",
+            err=True,
+        )
+
+
+def _person(services: Services, event_id: int) -> Person:
+    """Read who asks from the request. Raises ConflictError when the event is none, or its body is gone."""
+    stored = services.desk.stored(event_id)
+    if stored.body:
+        delivery = Delivery(stored.topic, meta=stored.meta)
+        mapped = PLATFORMS[stored.platform].normalise(delivery, stored.body, stored.received_at)
+        for event in mapped.events:
+            if isinstance(event, DataRequested):
+                return _of(services, event)
+    raise ConflictError(f"Event {event_id} is no request for data, or its body is no longer kept.")
+
+
+def _of(services: Services, event: DataRequested) -> Person:
+    keys = [f"customer:{event.customer_id}"] if event.customer_id else []
+    guests = [text for text in (event.email, event.mobile_phone) if text]
+    keys += [f"guest:{services.vault.digest(text.strip().lower())}" for text in guests]
+    return Person(event.customer_id, keys, event.order_ids)

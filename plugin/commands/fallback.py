@@ -1,0 +1,191 @@
+"""engage-plugin fallback: the files for the time when Engage stays away."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from plugin.app import Services
+from plugin.commands.common import explained, json_option, opened, show, table
+from plugin.errors import ConflictError, NotFoundHereError, TransferError
+from plugin.store.shops import RegisteredShop
+
+shop_argument = click.argument("shop_name", metavar="[SHOP]", required=False)
+
+
+@click.group()
+def fallback() -> None:
+    """Files that take receipts to Engage while its API stays away."""
+
+
+@fallback.command("status")
+@shop_argument
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="Newest files only.")
+@json_option
+@explained
+def status_command(shop_name: str | None, limit: int, as_json: bool) -> None:
+    """Show how Engage stands and every file with the reason for its state. Example: engage-plugin fallback status"""
+    with opened() as services:
+        shops = _shops(services, shop_name)
+        standings = [_standing(services, shop) for shop in shops]
+        only = shops[0] if shop_name else None
+        files = services.fallback.files.newest(only, limit)
+        if as_json:
+            show({"shops": standings, "files": [asdict(file) for file in files]})
+            return
+        table(
+            "Shops",
+            ["shop", "fallback", "engage", "since", "files by state"],
+            [[s["shop"], s["fallback"], s["engage"], s["since"], s["files"] or ""] for s in standings],
+        )
+        table(
+            "Files",
+            ["file", "shop", "state", "rows", "lines", "bytes", "why"],
+            [[f.name, f.shop, f.state.value, f.rows, f.lines, f.size, f.reason] for f in files],
+        )
+
+
+@fallback.command("write")
+@shop_argument
+@explained
+def write_command(shop_name: str | None) -> None:
+    """Write files of what waits now, without waiting for FALLBACK_AFTER_S; only while Engage is away.
+
+    Example: engage-plugin fallback write web-se
+    """
+    with opened() as services:
+        for shop in _shops(services, shop_name):
+            outage = services.outage_of(shop)
+            if outage.since is None:
+                raise ConflictError(
+                    f"Engage is not known to be away for shop {shop.name} (it is {outage.standing.value}): what waits goes "
+                    "by the API, and a file would be taken back at once."
+                )
+            with _turn(services, shop) as work:
+                services.fallback.mend(work)
+                click.echo(f"{shop.name}: {services.fallback.write(work)} events are in files now")
+
+
+@fallback.command("send")
+@shop_argument
+@explained
+def send_command(shop_name: str | None) -> None:
+    """Send files now that wait for their next try, and look for those that were sent.
+
+    Example: engage-plugin fallback send web-se
+    """
+    with opened() as services:
+        for shop in _shops(services, shop_name):
+            services.fallback.files.send_now(shop, services.clock())
+            with _turn(services, shop) as work:
+                services.fallback.do_what_is_due(work)
+            counts = services.fallback.files.counts(shop)
+            click.echo(f"{shop.name}: {', '.join(f'{state} {n}' for state, n in sorted(counts.items())) or 'no files'}")
+
+
+@fallback.command("recall")
+@click.argument("names", nargs=-1, required=True, metavar="FILE...")
+@explained
+def recall_command(names: tuple[str, ...]) -> None:
+    """Take files back that were not sent: their events go by the API, or into a new file while fallback=yes.
+
+    Example: engage-plugin fallback recall 20260305093000_000471_transactions.xml
+    """
+    with opened() as services:
+        for name in names:
+            file = services.fallback.files.get(name)
+            with _turn(services, services.stores.shops.get(file.shop)) as work:
+                services.fallback.recall(work, services.fallback.files.get(name), "a person took it back")
+            click.echo(f"{name}: taken back")
+
+
+@fallback.command("check")
+@click.argument("shop_name", metavar="SHOP")
+@explained
+def check_command(shop_name: str) -> None:
+    """Connect to the shop's SFTP server: show the host key to pin, log in, look for the folders. Sends nothing.
+
+    Example: engage-plugin fallback check web-se
+    """
+    with opened() as services:
+        shop = services.stores.shops.get(shop_name)
+        if shop.settings.fallback_transfer == "folder":
+            _report(_checked_folder(services, shop))
+            return
+        from plugin.fallback.sftp import shown_host_key
+
+        key = shown_host_key(shop.settings.fallback_host, shop.settings.fallback_port)
+        click.echo(f"host key of {shop.settings.fallback_host}: {key.line}")
+        click.echo(f"fingerprint: {key.fingerprint}")
+        if not shop.settings.fallback_host_key:
+            click.echo(
+                "No key is pinned. Compare the fingerprint with what Voyado says, then:\n"
+                f"engage-plugin shops set {shop.name} 'fallback_host_key={key.line}'"
+            )
+            sys.exit(1)
+        _report(_checked_server(services, shop))
+
+
+def _checked_server(services: Services, shop: RegisteredShop) -> Iterator[tuple[str, str]]:
+    """Yield what was looked at and what is wrong with it, "" for nothing. Raises TransferError without a login."""
+    from plugin.fallback.sftp import SftpTransfer
+
+    transfer = services.transfer_of(shop)
+    assert isinstance(transfer, SftpTransfer), "the setting says so"
+    with transfer:
+        yield f"login as {shop.settings.fallback_user}", ""
+        for setting in ("fallback_receipts_folder", "fallback_contacts_folder", "fallback_redemptions_folder"):
+            folder = getattr(shop.settings, setting)
+            if not folder:
+                continue
+            try:
+                transfer.check_folder(folder)
+            except TransferError as error:
+                yield f"{setting}={folder}", str(error)
+            else:
+                yield f"{setting}={folder}", ""
+
+
+def _checked_folder(services: Services, shop: RegisteredShop) -> Iterator[tuple[str, str]]:
+    with services.transfer_of(shop) as transfer:
+        transfer.look(shop.settings.fallback_receipts_folder, "", None)
+    yield "folder", ""
+
+
+def _report(checks: Iterator[tuple[str, str]]) -> None:
+    faults = 0
+    for what, fault in checks:
+        faults += bool(fault)
+        click.echo(f"{what}: {fault or 'ok'}")
+    if faults:
+        sys.exit(1)
+
+
+def _shops(services: Services, name: str | None) -> list[RegisteredShop]:
+    shops = [services.stores.shops.get(name)] if name else list(services.stores.shops.all())
+    if not shops:
+        raise NotFoundHereError("No shop is registered: engage-plugin shops add.")
+    return shops
+
+
+def _standing(services: Services, shop: RegisteredShop) -> dict[str, Any]:
+    outage = services.outage_of(shop)
+    counts = services.fallback.files.counts(shop)
+    return {
+        "shop": shop.name,
+        "fallback": "yes" if shop.settings.fallback else "no",
+        "engage": outage.standing.value,
+        "since": outage.since,
+        "files": ", ".join(f"{state} {number}" for state, number in sorted(counts.items())),
+    }
+
+
+@contextmanager
+def _turn(services: Services, shop: RegisteredShop) -> Iterator[Any]:
+    with services.fallback.turn(shop) as work:
+        if work is None:
+            raise ConflictError(f"Another process is at the files of shop {shop.name} just now: try again in a minute.")
+        yield work

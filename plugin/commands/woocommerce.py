@@ -1,0 +1,161 @@
+"""engage-plugin woocommerce: keys that were made by hand, webhooks, and taking the plugin out of a shop."""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from plugin.app import Services
+from plugin.commands.common import explained, opened
+from plugin.errors import ConfigurationError, NotFoundHereError, ShopApiError
+from plugin.platforms.woocommerce import __file__ as platform_folder
+from plugin.platforms.woocommerce.api import WooApi, api_of, prove
+from plugin.platforms.woocommerce.rest import check_keys
+from plugin.store.shops import RegisteredShop
+
+SLUG = "woocommerce"
+COMPANION = "engage-crm"
+
+
+@click.group()
+def woocommerce() -> None:
+    """Connect a WooCommerce shop by hand, or take the plugin out of it."""
+
+
+@woocommerce.command()
+@click.argument("name")
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with the consumer key on one line and the secret on the next.",
+)
+@click.option("--key", envvar="WOOCOMMERCE_KEY", hidden=True, expose_value=True)
+@click.option("--secret", envvar="WOOCOMMERCE_SECRET", hidden=True, expose_value=True)
+@explained
+def keys(name: str, path: Path | None, key: str | None, secret: str | None) -> None:
+    """Prove and store a shop's REST keys, and make its webhooks.
+
+    The keys are asked for, so that they stay out of the shell's history, or read from --file, or from the environment:
+    WOOCOMMERCE_KEY and WOOCOMMERCE_SECRET.
+
+    Example: engage-plugin woocommerce keys web-se
+    """
+    with opened() as services:
+        shop = _shop(services, name)
+        key, secret = _given(path, key, secret)
+        faults = check_keys(key, secret)
+        if faults:
+            raise ConfigurationError(faults)
+        credentials = prove(shop, key, secret)
+        services.install_desk.keep(name, credentials)
+        click.echo(f"{name}: the keys work and are stored.")
+        _show(_api(services, name).repair(_address(services, shop)))
+
+
+@woocommerce.command()
+@click.argument("name")
+@explained
+def hooks(name: str) -> None:
+    """Make, correct or switch on the shop's webhooks. Example: engage-plugin woocommerce hooks web-se"""
+    with opened() as services:
+        shop = _shop(services, name)
+        _show(_api(services, name).repair(_address(services, shop)))
+
+
+@woocommerce.command()
+@click.argument("name")
+@click.option("--forget", is_flag=True, help="Forget the keys even though the shop cannot be reached any more.")
+@explained
+def uninstall(name: str, forget: bool) -> None:
+    """Delete our webhooks in the shop and forget its keys; contacts, receipts and links stay.
+
+    Example: engage-plugin woocommerce uninstall web-se
+    """
+    with opened() as services:
+        _shop(services, name)
+        try:
+            _show(_api(services, name).remove())
+        except ShopApiError as error:
+            if not forget:
+                raise
+            click.echo(f"The webhooks in the shop could not be removed: {error}")
+        services.stores.shops.keep_credentials(name, {})
+        click.echo(
+            f"{name}: the keys are forgotten here; revoke them under WooCommerce > Settings > Advanced > REST API. Links to "
+            "contacts, orders and consents are kept, for a new installation and for refunds."
+        )
+
+
+@woocommerce.command()
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path(f"{COMPANION}.zip"),
+    show_default=True,
+    help="Where to write it.",
+)
+@explained
+def companion(out: Path) -> None:
+    """Write the companion plugin as the file that WordPress uploads. Example: engage-plugin woocommerce companion"""
+    folder = Path(platform_folder).parent / "companion" / COMPANION
+    try:
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(folder.rglob("*")):
+                if path.suffix in {".php", ".txt"}:
+                    archive.write(path, f"{COMPANION}/{path.relative_to(folder).as_posix()}")
+    except OSError as error:
+        raise ConfigurationError([f"{out} cannot be written: {error.strerror}."]) from error
+    click.echo(f"{out}: upload it in WordPress under Plugins > Add New > Upload Plugin.")
+
+
+def _shop(services: Services, name: str) -> RegisteredShop:
+    shop = services.stores.shops.get(name)
+    if shop.platform != SLUG:
+        raise NotFoundHereError(f"The shop {name!r} is on {shop.platform}, not on WooCommerce.")
+    return shop
+
+
+def _api(services: Services, name: str) -> WooApi:
+    def keep(credentials: Mapping[str, Any]) -> None:
+        services.stores.shops.keep_credentials(name, credentials)
+
+    api = api_of(services.stores.shops.get(name), keep)
+    if api is None:
+        raise NotFoundHereError(
+            f"No keys of {name} are stored: `engage-plugin shops install {name}` says how to get some."
+        )
+    return api
+
+
+def _address(services: Services, shop: RegisteredShop) -> str:
+    return f"{services.settings.public_url}/webhooks/{SLUG}/{shop.name}"
+
+
+def _given(path: Path | None, key: str | None, secret: str | None) -> tuple[str, str]:
+    if path is not None:
+        return _in_file(path)
+    return (
+        (key or click.prompt("Consumer key (ck_...)", hide_input=True)).strip(),
+        (secret or click.prompt("Consumer secret (cs_...)", hide_input=True)).strip(),
+    )
+
+
+def _in_file(path: Path) -> tuple[str, str]:
+    """Return key and secret of two lines, or of the JSON that WooCommerce sends; whatever else is there is checked later."""
+    text = path.read_bytes().decode("utf-8", "replace").strip()
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        first, _, second = text.partition("\n")
+        return first.strip(), second.strip()
+    found = found if isinstance(found, dict) else {}
+    return str(found.get("consumer_key", "")), str(found.get("consumer_secret", ""))
+
+
+def _show(done: tuple[str, ...]) -> None:
+    for line in done or ("Every webhook is as it should be.",):
+        click.echo(line)

@@ -1,0 +1,77 @@
+"""The plugin's own events: what a shopper changes on My Pages goes through the inbox as a shop's webhooks do.
+
+They lie in the inbox under the shop's own platform, with a topic that no shop can send: the door knows only the
+topics of the platform and keeps nothing else.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+
+from plugin.errors import PayloadError
+from plugin.events import Channel, ConsentChange, Kind, Mapped, ProfileEdited
+from plugin.platforms.base import Delivery, parse_json
+from plugin.platforms.fields import read_instant
+
+PROFILE_EDITED = "my-pages.profile-edited"
+OWN_TOPICS: Mapping[str, Kind] = MappingProxyType({PROFILE_EDITED: Kind.PROFILE_EDIT})
+#: Engage's preferences and what each is a consent for.
+PREFERENCES: Mapping[str, Channel] = MappingProxyType(
+    {"acceptsEmail": Channel.EMAIL, "acceptsSms": Channel.SMS, "acceptsPostal": Channel.POSTAL}
+)
+SOURCE = "my-pages"
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileEdit:
+    """What a shopper changed: attributes by Engage's names, none empty; preferences by Engage's names."""
+
+    customer_id: str
+    attributes: Mapping[str, str]
+    preferences: Mapping[str, bool]
+
+
+def body_of(edit: ProfileEdit, at: datetime) -> bytes:
+    """Return the body under which an edit lies in the inbox. at: when the shopper made it, aware UTC."""
+    words = {
+        "customer_id": edit.customer_id,
+        "at": at.isoformat(),
+        "attributes": dict(edit.attributes),
+        "preferences": dict(edit.preferences),
+    }
+    return json.dumps(words).encode()
+
+
+def read_edit(body: bytes) -> ProfileEdit:
+    """Read a body that `body_of` made. Raises PayloadError that names the field."""
+    found = parse_json(body)
+    attributes, preferences = _mapping(found, "attributes", str), _mapping(found, "preferences", bool)
+    customer_id = found.get("customer_id")
+    if not isinstance(customer_id, str) or not customer_id:
+        raise PayloadError("is missing", "customer_id")
+    if not (attributes or preferences) or not all(attributes.values()):
+        raise PayloadError("holds no change, or an empty one", "attributes")
+    if not preferences.keys() <= PREFERENCES.keys():
+        raise PayloadError("names no preference of Engage", "preferences")
+    return ProfileEdit(customer_id, attributes, preferences)
+
+
+def normalise(_delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
+    """Map an event of the plugin itself. Raises PayloadError that names the field."""
+    edit = read_edit(body)
+    at = read_instant(parse_json(body).get("at")) or received_at
+    at = min(at, received_at).astimezone(UTC)
+    consents = tuple(
+        ConsentChange(PREFERENCES[name], value, at, SOURCE) for name, value in sorted(edit.preferences.items())
+    )
+    return Mapped((ProfileEdited(at, edit.customer_id, tuple(sorted(edit.attributes.items())), consents),))
+
+
+def _mapping(found: Mapping[str, Any], name: str, kind: type) -> dict[str, Any]:
+    value = found.get(name)
+    if not isinstance(value, dict) or not all(isinstance(entry, kind) for entry in value.values()):
+        raise PayloadError("is missing, or holds something else than expected", name)
+    return value

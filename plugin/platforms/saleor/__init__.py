@@ -1,0 +1,233 @@
+"""Saleor: headers, topics and what they become (platform facts 3)."""
+
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from plugin.errors import ConfigurationError, PayloadError
+from plugin.events import Kind, Mapped, ShopUninstalled
+from plugin.platforms.base import (
+    Delivery,
+    InstallDesk,
+    Peek,
+    PlainPlatform,
+    ShopAccess,
+    ShopApi,
+    ShopperProof,
+    WebhookRequest,
+    parse_json,
+)
+from plugin.platforms.fields import load, read_instant
+from plugin.platforms.people import clean_email
+from plugin.platforms.saleor import customers, identity, orders, refunds, schemas
+from plugin.platforms.saleor.addresses import domain_of
+from plugin.platforms.saleor.api import SaleorApi
+from plugin.platforms.saleor.keys import KeyRing
+from plugin.platforms.saleor.signature import HEADER, check_signature
+
+Mapping_ = Callable[[dict[str, Any], datetime], Mapped]
+#: What the body of a topic holds.
+SUBJECTS = ("order", "user", "app")
+
+_TOPICS: Mapping[str, tuple[Kind, Mapping_]] = {
+    "customer_created": (Kind.SIGNUP, customers.customer_created),
+    "customer_updated": (Kind.PROFILE_CHANGE, customers.customer_updated),
+    "customer_metadata_updated": (Kind.PROFILE_CHANGE, customers.customer_updated),
+    "account_confirmed": (Kind.PROFILE_CHANGE, customers.customer_updated),
+    "account_email_changed": (Kind.PROFILE_CHANGE, customers.customer_updated),
+    "customer_deleted": (Kind.ERASURE, customers.customer_deleted),
+    "account_deleted": (Kind.ERASURE, customers.customer_deleted),
+    "order_fully_paid": (Kind.ORDER_PAID, orders.order_fully_paid),
+    "order_confirmed": (Kind.ORDER_PAID, orders.order_confirmed),
+    "order_cancelled": (Kind.CANCELLATION, orders.order_cancelled),
+    "order_refunded": (Kind.REFUND, refunds.order_refunded),
+    "order_fully_refunded": (Kind.REFUND, refunds.order_refunded),
+}
+APP_DELETED = "app_deleted"
+
+
+class Saleor(PlainPlatform):
+    """The Saleor adapter."""
+
+    slug = "saleor"
+    name = "Saleor"
+    topics: Mapping[str, Kind] = MappingProxyType(
+        {**{topic: kind for topic, (kind, _) in _TOPICS.items()}, APP_DELETED: Kind.SHOP}
+    )
+    ignored_topics = frozenset(
+        {
+            "account_change_email_requested",
+            "account_confirmation_requested",
+            "account_delete_requested",
+            "account_set_password_requested",
+            "address_created",
+            "address_deleted",
+            "address_updated",
+            "app_installed",
+            "app_status_changed",
+            "app_updated",
+            "draft_order_created",
+            "draft_order_deleted",
+            "draft_order_updated",
+            "fulfillment_approved",
+            "fulfillment_canceled",
+            "fulfillment_created",
+            "notify_user",
+            "order_bulk_created",
+            "order_created",
+            "order_expired",
+            "order_fulfilled",
+            "order_metadata_updated",
+            "order_paid",  # every charge, a part of the price too: order_fully_paid is the one that counts
+            "order_updated",
+        }
+    )
+
+    def __init__(self, keys: KeyRing | None = None) -> None:
+        self._keys = keys or KeyRing()
+
+    def new_secret(self) -> str:
+        """Make a secret for webhooks with a secretKey, which are few; all others are signed with the shop's own key."""
+        return secrets.token_hex(32)
+
+    def check_secret(self, secret: str) -> None:
+        """Refuse a secret that cannot be a webhook's secretKey."""
+        if not secret.strip():
+            raise ConfigurationError(["The webhook secret is empty; leave it out, or give the webhook's secretKey."])
+
+    def claimed_domain(self, request: WebhookRequest) -> str | None:
+        """Return host[:port] of the API address in the headers, else the domain header."""
+        api_url = _header(request, "saleor-api-url")
+        if api_url:
+            return domain_of(api_url)
+        return _header(request, "saleor-domain").lower() or None
+
+    def verify(self, request: WebhookRequest, shop: ShopAccess, now: datetime) -> Delivery:
+        """Check the signature of the raw body; the headers count only after that.
+
+        There is no delivery id: retries have the same bytes, so the inbox' hash of topic and body knows them again.
+        Raises VerificationError, UnverifiableError.
+        """
+        signature = _header(request, HEADER) or request.header(HEADER)
+        check_signature(request.body, signature, shop, self._keys, now)
+        topic = (_header(request, "saleor-event") or request.header("saleor-event")).lower()
+        own_app = shop.credentials.get("app_id")
+        return Delivery(
+            topic=topic,
+            shop_domain=self.claimed_domain(request),
+            meta={"app_id": str(own_app)[:64]} if own_app else {},
+        )
+
+    def peek(self, topic: str, body: bytes) -> Peek:  # noqa: ARG002
+        """Read customer, order and time; what cannot be read is None."""
+        try:
+            found = event_in(parse_json(body))
+        except PayloadError:
+            return Peek()
+        order = found.get("order")
+        issued_at = read_instant(found.get("issuedAt"))
+        if isinstance(order, dict):
+            user = order.get("user") if isinstance(order.get("user"), dict) else {}
+            assert isinstance(user, dict)
+            return Peek(
+                customer_id=_text(user.get("id")),
+                email=clean_email(user.get("email")) or clean_email(order.get("userEmail")),
+                order_id=_text(order.get("id")),
+                occurred_at=issued_at,
+            )
+        user = found.get("user")
+        if isinstance(user, dict):
+            return Peek(
+                customer_id=_text(user.get("id")),
+                email=clean_email(user.get("email")),
+                occurred_at=read_instant(user.get("updatedAt")) or issued_at,
+            )
+        return Peek(occurred_at=issued_at)
+
+    def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
+        """Map a webhook. Raises PayloadError that names the field."""
+        found = event_in(parse_json(body))
+        self._check_addressee(found, delivery)
+        at = min(read_instant(found.get("issuedAt")) or received_at, received_at)
+        if delivery.topic == APP_DELETED:
+            event = load(schemas.AppEventSchema(), found)
+            own = delivery.meta.get("app_id") or (event.get("recipient") or {}).get("id")
+            if event["app"]["id"] != own:
+                return Mapped(ignored="another app was deleted")
+            return Mapped((ShopUninstalled(at),))
+        return _TOPICS[delivery.topic][1](found, at)
+
+    def _check_addressee(self, found: dict[str, Any], delivery: Delivery) -> None:
+        """Raise PayloadError for a body that was meant for another app, or tells of something else than its header.
+
+        The shop signs the bodies of all its apps with one key, and the topic is not signed: whoever gets such a body could
+        send it on to us. Bodies of older queries name no recipient.
+        """
+        recipient, own = found.get("recipient"), delivery.meta.get("app_id")
+        if own and isinstance(recipient, dict) and recipient.get("id") not in (None, own):
+            raise PayloadError("names another app of the shop", "recipient.id")
+        kind = found.get("__typename")
+        expected = "".join(word.capitalize() for word in delivery.topic.split("_"))
+        if self.topics[delivery.topic] in {Kind.ERASURE, Kind.SHOP} and kind not in (None, expected):
+            raise PayloadError(f"is not {expected}, which the header says", "__typename")
+
+    def shopper_of_token(self, token: str, shop: ShopAccess, now: datetime) -> ShopperProof:
+        """Check a shopper's access token. Raises VerificationError, UnverifiableError."""
+        return identity.shopper_of(token, shop, self._keys, now)
+
+    def check_app_page_token(self, token: str, shop: ShopAccess, now: datetime) -> None:
+        """Check the token that the Dashboard gives to our page. Raises VerificationError, UnverifiableError."""
+        identity.staff_of_app_page(token, shop, self._keys, now)
+
+    def api(self, shop: ShopAccess, _keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
+        """Return the calls to a shop; None before the installation brought a token. Tokens of apps do not expire."""
+        return SaleorApi(shop) if shop.credentials.get("token") else None
+
+    def install_routes(self, desk: InstallDesk) -> Any:
+        """Return the blueprint below /install/saleor."""
+        from plugin.platforms.saleor.install import blueprint
+
+        return blueprint(desk, self)
+
+    def install_steps(self, desk: InstallDesk, shop: ShopAccess) -> tuple[str, ...]:
+        """Say how staff installs the app."""
+        if not shop.shop_domain:
+            return (
+                "This shop has no domain, and the installation is for registered ones only: add it again with --shop-domain, "
+                "which is host[:port] of its API address (for https://acme.saleor.cloud/graphql/: acme.saleor.cloud).",
+            )
+        again = " It is installed; installing again gives a new token." if shop.credentials.get("token") else ""
+        return (
+            f"In the Saleor Dashboard of {shop.shop_domain} (staff with MANAGE_APPS) open Extensions, install from a manifest, "
+            f"and give the address {desk.public_url}/manifest.json{again}",
+            "Grant MANAGE_USERS and MANAGE_ORDERS. Saleor then posts the app's token here, and it is proved by a call.",
+            f"See that it works: engage-plugin doctor {shop.name}",
+        )
+
+
+def event_in(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the event of a body: at top level, or wrapped as {"data": {"orderFullyPaid": {...}}} (platform facts 3.3)."""
+    data = body.get("data")
+    if isinstance(data, dict) and not any(isinstance(body.get(name), dict) for name in SUBJECTS):
+        inner = [value for value in (data, *data.values()) if isinstance(value, dict)]
+        for one in inner:
+            if any(isinstance(one.get(name), dict) for name in SUBJECTS):
+                return one
+    return body
+
+
+def _header(request: WebhookRequest, name: str) -> str:
+    """Return a header with or without X- before its name, which falls away in Saleor 4.0; empty when it is missing."""
+    return (request.headers.get(name) or request.headers.get(f"x-{name}") or "").strip()
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return None
+    text = str(value).strip()
+    return text if text and text.isprintable() else None
+
+
+SALEOR = Saleor()

@@ -1,0 +1,152 @@
+"""WooCommerce: headers, topics and what they become (platform facts 2)."""
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from plugin.errors import PayloadError
+from plugin.events import Kind, Mapped
+from plugin.platforms.base import (
+    Delivery,
+    InstallDesk,
+    Peek,
+    PlainPlatform,
+    ShopAccess,
+    ShopApi,
+    WebhookRequest,
+    parse_json,
+)
+from plugin.platforms.people import clean_email, clean_text
+from plugin.platforms.woocommerce import customers, orders, refunds, signature
+from plugin.platforms.woocommerce.schemas import read_gmt
+
+Mapping_ = Callable[[dict[str, Any], datetime, Mapping[str, str]], Mapped]
+FORM = "application/x-www-form-urlencoded"
+
+
+def _plain(mapping: Callable[[dict[str, Any], datetime], Mapped]) -> Mapping_:
+    return lambda body, at, _meta: mapping(body, at)
+
+
+#: Topics that we subscribe.
+SUBSCRIBED: Mapping[str, tuple[Kind, Mapping_]] = {
+    "customer.created": (Kind.SIGNUP, _plain(customers.customer_created)),
+    "customer.updated": (Kind.PROFILE_CHANGE, _plain(customers.customer_updated)),
+    "customer.deleted": (Kind.ERASURE, _plain(customers.customer_deleted)),
+    "order.created": (Kind.ORDER_PAID, orders.order_changed),
+    "order.updated": (Kind.ORDER_PAID, orders.order_changed),
+}
+#: Our own topic, which no shop sends: one refund that was read from the shop.
+REFUNDED = "order.refunded"
+_TOPICS = {**SUBSCRIBED, REFUNDED: (Kind.REFUND, orders.order_refunded)}
+
+
+class WooCommerce(PlainPlatform):
+    """The WooCommerce adapter."""
+
+    slug = "woocommerce"
+    name = "WooCommerce"
+    vouches = False
+    topics: Mapping[str, Kind] = MappingProxyType({topic: kind for topic, (kind, _) in _TOPICS.items()})
+    ignored_topics = frozenset(
+        {
+            "action.woocommerce_payment_complete",
+            "order.deleted",
+            "order.restored",
+            *(f"{resource}.{event}" for resource in ("coupon", "product") for event in ("created", "deleted", "restored", "updated")),
+        }
+    )  # fmt: skip
+
+    def new_secret(self) -> str:
+        """Make a secret that WordPress does not change."""
+        return signature.new_secret()
+
+    def check_secret(self, secret: str) -> None:
+        """Raise ConfigurationError for a secret that WordPress would change."""
+        signature.check_secret(secret)
+
+    def is_ping(self, request: WebhookRequest) -> bool:
+        """Tell the unsigned form that WooCommerce posts when a webhook is made; it has none of its headers."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        unsigned = signature.HEADER not in request.headers and "x-wc-webhook-topic" not in request.headers
+        return unsigned and kind == FORM and signature.PING.fullmatch(request.body.strip()) is not None
+
+    def verify(self, request: WebhookRequest, shop: ShopAccess, now: datetime) -> Delivery:  # noqa: ARG002
+        """Check the HMAC of the raw body. Raises VerificationError.
+
+        The delivery id is left alone: two deliveries of one second share it. So is the source, which is not signed and
+        changes with the language or address of a site; the secret, which is this shop's alone, says who sends.
+        """
+        signature.check_signature(request.body, request.header(signature.HEADER), shop.webhook_secrets)
+        return Delivery(topic=request.header("x-wc-webhook-topic"))
+
+    def peek(self, topic: str, body: bytes) -> Peek:
+        """Read customer, order and time; what cannot be read is None."""
+        try:
+            found = parse_json(body)
+        except PayloadError:
+            return Peek()
+        changed = read_gmt(found.get("date_modified_gmt")) or read_gmt(found.get("date_created_gmt"))
+        billing = found.get("billing") if isinstance(found.get("billing"), dict) else {}
+        assert isinstance(billing, dict)
+        if topic.startswith("order."):
+            customer_id = _text(found.get("customer_id"))
+            return Peek(
+                customer_id=None if customer_id in orders.GUEST else customer_id,
+                email=clean_email(billing.get("email")),
+                phone=clean_text(billing.get("phone")),
+                order_id=_text(found.get("id")),
+                occurred_at=changed,
+            )
+        return Peek(customer_id=_text(found.get("id")), email=clean_email(found.get("email")), occurred_at=changed)
+
+    def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
+        """Map a webhook. Raises PayloadError."""
+        return _TOPICS[delivery.topic][1](parse_json(body), received_at, delivery.meta)
+
+    def unread_refunds(self, delivery: Delivery, body: bytes) -> tuple[str, ...]:
+        """Return the refunds that a paid order's body names without their lines."""
+        if not delivery.topic.startswith("order."):
+            return ()
+        try:
+            found = parse_json(body)
+        except PayloadError:
+            return ()
+        return refunds.without_lines(found) if orders.is_paid(found) else ()
+
+    def read_refunds(self, shop: ShopAccess, order_id: str, wanted: Collection[str]) -> Mapping[str, str]:  # noqa: ARG002
+        """Read an order's refunds from the shop; nothing where no keys are stored. Raises ShopApiError."""
+        from plugin.platforms.woocommerce.api import api_of
+
+        api = api_of(shop)
+        # all of them: what is left for the last one depends on those before
+        return {} if api is None else refunds.kept_with_event(api.refunds(order_id))
+
+    def api(self, shop: ShopAccess, keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
+        """Return the calls to a shop; None before its keys are stored."""
+        from plugin.platforms.woocommerce.api import api_of
+
+        return api_of(shop, keep)
+
+    def install_routes(self, desk: InstallDesk) -> Any:
+        """Return the pages that a shop's authorisation comes back to."""
+        from plugin.platforms.woocommerce.install import blueprint
+
+        return blueprint(desk)
+
+    def install_steps(self, desk: InstallDesk, shop: ShopAccess) -> tuple[str, ...]:
+        """Return the address at which the merchant approves, and what to do without it."""
+        from plugin.platforms.woocommerce.install import steps
+
+        return steps(desk, shop)
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return None
+    text = str(value).strip()
+    return text if text and text.isprintable() else None
+
+
+WOOCOMMERCE = WooCommerce()

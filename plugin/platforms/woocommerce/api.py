@@ -1,0 +1,248 @@
+"""Calls to a WooCommerce shop (platform facts 2.1, 2.4): check, webhooks, and what changed since a time."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from plugin.errors import ShopApiError
+from plugin.events import Kind
+from plugin.platforms.base import FoundResource, ShopAccess, Subscription
+from plugin.platforms.http import host_of, shop_http
+from plugin.platforms.woocommerce import REFUNDED, SUBSCRIBED, orders, refunds
+from plugin.platforms.woocommerce.hooks import Hooks
+from plugin.platforms.woocommerce.rest import Rest, Way, base_of, find_way, name_of
+from plugin.platforms.woocommerce.schemas import read_gmt
+
+PER_PAGE = 100
+MAX_REFUND_PAGES = 20
+SAME_PAGE = "The shop gives the same page of its list again and again; does a cache stand before its REST API?"
+SECOND = timedelta(seconds=1)
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+Keep = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class WooApi:
+    """`plugin.platforms.base.ShopApi` of one shop. credentials: as `credentials_of` makes them."""
+
+    shop: ShopAccess
+    base: str
+    keep: Keep
+
+    def check(self) -> str:
+        """Prove the keys, keep the way in which the shop takes them, and return the shop's own name."""
+        known = self.shop.credentials
+        rest = find_way(self.base, str(known["key"]), str(known["secret"]))
+        if rest.way != self._rest().way:
+            self.keep({**known, **way_kept(rest.way)})
+        return name_of(rest) or host_of(self.base)
+
+    def subscriptions(self, address: str) -> tuple[Subscription, ...]:
+        """Return each needed webhook with what is wrong with it."""
+        return self._hooks().check(address)
+
+    def repair(self, address: str) -> tuple[str, ...]:
+        """Make, correct and switch on webhooks; return a line for each."""
+        return self._hooks().repair(address)
+
+    def remove(self) -> tuple[str, ...]:
+        """Delete the webhooks that we made; return a line for each."""
+        return self._hooks().remove()
+
+    def customers(
+        self, since: datetime | None, until: datetime | None, cursor: str | None = None
+    ) -> Iterator[FoundResource]:
+        """Yield customers changed in [since, until), oldest change first; cursor: go on after it.
+
+        WooCommerce neither filters nor sorts customers by change, so ids and times of all of them are read first (two
+        small fields), and then those that are wanted.
+        """
+        after = _cursor(cursor)
+        listing = {"role": "all", "orderby": "id", "order": "asc", "_fields": "id,date_modified_gmt,date_created_gmt"}
+        wanted = sorted(
+            (changed, _number(row))
+            for row in self._pages("/customers", listing)
+            if (changed := _changed(row)) is not None
+            and (since is None or changed >= since)
+            and (until is None or changed < until)
+        )
+        wanted = [one for one in wanted if after is None or one > after]
+        for start in range(0, len(wanted), PER_PAGE):
+            part = wanted[start : start + PER_PAGE]
+            ids = ",".join(str(number) for _, number in part)
+            rows = self._list("/customers", {"role": "all", "include": ids, "per_page": str(PER_PAGE)})
+            by_id = {_number(row): row for row in rows}
+            for place in part:
+                row = by_id.get(place[1])
+                if row is not None:  # else it was deleted meanwhile
+                    changed_at = _changed(row) or place[0]
+                    yield _resource("customer.updated", Kind.PROFILE_CHANGE, place[1], row, changed_at, place)
+
+    def orders(
+        self, since: datetime | None, until: datetime | None, cursor: str | None = None
+    ) -> Iterator[FoundResource]:
+        """Yield paid orders changed in [since, until), oldest change first, each followed by its refunds."""
+        for changed, number, row in self._orders_by_change(since, until, _cursor(cursor)):
+            if not orders.is_paid(row) or orders.status_of(row["status"]) == orders.FAILED:
+                continue
+            named = sorted(_number(refund) for refund in row.get("refunds") or ())
+            body = row
+            if named:
+                body = {**row, "engage_refunds": [refunds.pruned(refund) for refund in self.refunds(str(number))]}
+            # whoever stops between an order and its last refund begins with that order again
+            again, done = (changed, number - 1), (changed, number)
+            yield _resource("order.updated", Kind.ORDER_PAID, number, body, changed, again if named else done)
+            for refund in named:
+                place = done if refund == named[-1] else again
+                yield _resource(REFUNDED, Kind.REFUND, refund, {**body, "engage_refund": refund}, changed, place)
+
+    def refunds(self, order_id: str) -> list[dict[str, Any]]:
+        """Return an order's refunds with their lines. Raises ShopApiError, ShopAwayError."""
+        if not (order_id.isascii() and order_id.isdigit()):
+            raise ShopApiError("An order's id must be a number.")
+        return list(
+            self._pages(f"/orders/{order_id}/refunds", {"orderby": "id", "order": "asc"}, most=MAX_REFUND_PAGES)
+        )
+
+    def _orders_by_change(
+        self, since: datetime | None, until: datetime | None, after: tuple[datetime, int] | None
+    ) -> Iterator[tuple[datetime, int, dict[str, Any]]]:
+        """Read orders by time of change. Orders move while we read, so each page begins where the last one ended.
+
+        The filter leaves its own second out, and many orders may change in one second: a second counts as read only once
+        an order of a later one, or the end, was seen.
+        """
+        begin = max(filter(None, (since, after[0] if after else None)), default=EARLIEST) - SECOND
+        rows: dict[int, tuple[datetime, dict[str, Any]]] = {}
+        page = 1
+        while True:
+            batch = self._changed_after(begin, until, page)
+            known = len(rows)
+            rows |= {_number(row): (changed, row) for changed, row in batch}
+            if batch and len(rows) == known:
+                raise ShopApiError(SAME_PAGE)
+            last = batch[-1][0] if len(batch) == PER_PAGE else None
+            ready = sorted((c, n, r) for n, (c, r) in rows.items() if last is None or c < last) if rows else []
+            for changed, number, row in ready:
+                fits = (since is None or changed >= since) and (until is None or changed < until)
+                if fits and (after is None or (changed, number) > after):
+                    yield changed, number, row
+            if last is None:
+                return
+            if ready:
+                begin, rows, page = last - SECOND, {}, 1
+            else:
+                page += 1
+
+    def _changed_after(
+        self, begin: datetime, until: datetime | None, page: int
+    ) -> list[tuple[datetime, dict[str, Any]]]:
+        query = {
+            "modified_after": _gmt(begin),
+            "dates_are_gmt": "true",
+            "orderby": "modified",
+            "order": "asc",
+            "per_page": str(PER_PAGE),
+            "page": str(page),
+            "status": "any",
+        }
+        if until is not None:
+            query["modified_before"] = _gmt(until + SECOND)
+        found = [(changed, row) for row in self._list("/orders", query) if (changed := _changed(row)) is not None]
+        if any(changed <= begin for changed, _ in found):
+            raise ShopApiError("This WooCommerce cannot list orders by their change: version 5.8 or newer is needed.")
+        return found
+
+    def _pages(self, path: str, query: Mapping[str, str], *, most: int = 100_000) -> Iterator[dict[str, Any]]:
+        before: list[dict[str, Any]] = []
+        for page in range(1, most + 1):
+            rows = self._list(path, {**query, "per_page": str(PER_PAGE), "page": str(page)})
+            if rows and rows == before:
+                raise ShopApiError(SAME_PAGE)
+            yield from rows
+            if len(rows) < PER_PAGE:
+                return
+            before = rows
+
+    def _list(self, path: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        rows = self._rest().call("GET", path, query)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ShopApiError(f"WooCommerce answered GET {path} with something else than a list.")
+        return rows
+
+    def _rest(self) -> Rest:
+        known = self.shop.credentials
+        way = Way(plain=bool(known.get("plain")), in_query=bool(known.get("in_query")))
+        return Rest(self.base, str(known["key"]), str(known["secret"]), way, shop_http(typed=True))
+
+    def _hooks(self) -> Hooks:
+        known = self.shop.credentials
+
+        def remember(kept: Mapping[str, str], signed_with: str) -> None:
+            self.keep({**known, "webhooks": dict(kept), "signed_with": signed_with})
+
+        return Hooks(
+            rest=self._rest(),
+            shop=self.shop.name,
+            secret=self.shop.webhook_secrets[0],
+            topics=tuple(SUBSCRIBED),
+            kept=dict(known.get("webhooks") or {}),
+            signed_with=str(known.get("signed_with") or ""),
+            remember=remember,
+        )
+
+
+def api_of(shop: ShopAccess, keep: Keep = lambda _credentials: None) -> WooApi | None:
+    """Return the calls to a shop; None before its keys are stored. Raises ShopApiError for an address that is none."""
+    if not shop.credentials.get("key") or not shop.credentials.get("secret"):
+        return None
+    return WooApi(shop, base_of(shop), keep)
+
+
+def prove(shop: ShopAccess, key: str, secret: str) -> dict[str, Any]:
+    """Prove keys with a call to the shop and return the credentials to keep; ids of webhooks made before stay.
+
+    Raises ShopApiError, ShopAwayError.
+    """
+    rest = find_way(base_of(shop), key, secret)
+    return {**shop.credentials, "key": key, "secret": secret, **way_kept(rest.way)}
+
+
+def way_kept(way: Way) -> dict[str, bool]:
+    """Return how a way is kept with the keys."""
+    return {"plain": way.plain, "in_query": way.in_query}
+
+
+def _resource(
+    topic: str, kind: Kind, number: int, body: Mapping[str, Any], changed: datetime, place: tuple[datetime, int]
+) -> FoundResource:
+    raw = json.dumps(body, default=str, ensure_ascii=False).encode("utf-8", "replace")
+    return FoundResource(topic, kind, str(number), raw, changed, f"{place[0].isoformat()}|{place[1]}")
+
+
+def _cursor(text: str | None) -> tuple[datetime, int] | None:
+    """Read a cursor of ours. Raises ShopApiError."""
+    if text is None:
+        return None
+    at, _, number = text.partition("|")
+    when = read_gmt(at)
+    if when is None or not (number.isascii() and number.isdigit()):
+        raise ShopApiError("The place to go on from is none of this platform's.")
+    return when, int(number)
+
+
+def _changed(row: Mapping[str, Any]) -> datetime | None:
+    return read_gmt(row.get("date_modified_gmt")) or read_gmt(row.get("date_created_gmt"))
+
+
+def _number(row: Mapping[str, Any]) -> int:
+    number = row.get("id")
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise ShopApiError("WooCommerce answered with a resource that has no id.")
+    return number
+
+
+def _gmt(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")

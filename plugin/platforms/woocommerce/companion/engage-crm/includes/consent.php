@@ -1,0 +1,216 @@
+<?php
+/**
+ * Consents: what the shopper ticked, when and where, as meta data of the customer and of the order. WooCommerce's webhooks
+ * carry it.
+ *
+ * A tick is a yes. A box that is not ticked at checkout or registration is no answer, because it was empty from the start;
+ * in the account the box shows how things stand, and there taking the tick away is a no.
+ */
+
+if (!defined('ABSPATH')) {
+    exit;
+}
+
+const ENGAGE_CRM_CHANNELS = array('email', 'sms');
+const ENGAGE_CRM_NONCE = 'engage_crm_consent_nonce';
+const ENGAGE_CRM_NONCE_ACTION = 'engage_crm_consent';
+
+function engage_crm_consent_key($channel)
+{
+    return 'engage_consent_' . $channel;
+}
+
+/**
+ * Return what is to be kept of an answer; nothing when there is none, or when it is the one that is known.
+ *
+ * @param string $before  yes, no, or empty when the shopper was never asked.
+ * @param bool   $ticked  Whether the box is ticked now.
+ * @param bool   $shown   Whether the box showed what was known, so that no tick is an answer too.
+ * @param int    $now     Seconds since 1970.
+ * @param string $source  Where it was said: checkout, registration or account.
+ *
+ * @return array<string, string> Endings of the meta key, and values.
+ */
+function engage_crm_answer($before, $ticked, $shown, $now, $source)
+{
+    if ($ticked) {
+        $answer = 'yes';
+    } elseif ($shown && $before === 'yes') {
+        $answer = 'no';
+    } else {
+        return array();
+    }
+    if ($answer === $before) {
+        return array();
+    }
+
+    return array('' => $answer, '_at' => gmdate('Y-m-d\TH:i:s\Z', $now), '_source' => $source);
+}
+
+/** Write an answer to an order or customer, anything that keeps WooCommerce meta data. It is saved by the caller. */
+function engage_crm_keep($holder, $channel, $answer)
+{
+    foreach ($answer as $ending => $value) {
+        $holder->update_meta_data(engage_crm_consent_key($channel) . $ending, $value);
+    }
+}
+
+function engage_crm_text_of($channel)
+{
+    $settings = engage_crm_settings();
+
+    return $settings[$channel . '_text'];
+}
+
+/** Return how a logged-in customer answered before: yes, no or empty. */
+function engage_crm_known_answer($user_id, $channel)
+{
+    return $user_id > 0 ? (string) get_user_meta($user_id, engage_crm_consent_key($channel), true) : '';
+}
+
+/** Print the boxes. With $state they show what is known, without they are for those who have not said yes. */
+function engage_crm_boxes($state)
+{
+    $user_id = get_current_user_id();
+    $any = false;
+    foreach (ENGAGE_CRM_CHANNELS as $channel) {
+        $before = engage_crm_known_answer($user_id, $channel);
+        if (engage_crm_text_of($channel) === '' || (!$state && $before === 'yes')) {
+            continue;
+        }
+        $any = true;
+        printf(
+            '<p class="form-row"><label class="woocommerce-form__label woocommerce-form__label-for-checkbox checkbox"><input type="checkbox" class="woocommerce-form__input woocommerce-form__input-checkbox input-checkbox" name="%1$s" value="1"%2$s> <span>%3$s</span></label></p>',
+            esc_attr(engage_crm_consent_key($channel)),
+            $state && $before === 'yes' ? ' checked' : '',
+            esc_html(engage_crm_text_of($channel))
+        );
+    }
+    if ($any) {
+        wp_nonce_field(ENGAGE_CRM_NONCE_ACTION, ENGAGE_CRM_NONCE, false);
+    }
+}
+
+function engage_crm_boxes_without_state()
+{
+    engage_crm_boxes(false);
+}
+
+function engage_crm_boxes_with_state()
+{
+    engage_crm_boxes(true);
+}
+
+/** Tell whether the form that was sent is one that we printed for this visitor. */
+function engage_crm_form_is_ours()
+{
+    $nonce = isset($_POST[ENGAGE_CRM_NONCE]) ? sanitize_text_field(wp_unslash($_POST[ENGAGE_CRM_NONCE])) : '';
+
+    return $nonce !== '' && wp_verify_nonce($nonce, ENGAGE_CRM_NONCE_ACTION) !== false;
+}
+
+/** Return the answers of the form that was sent. $state: whether its boxes showed what is known. */
+function engage_crm_answers($user_id, $state, $source)
+{
+    $answers = array();
+    foreach (ENGAGE_CRM_CHANNELS as $channel) {
+        if (engage_crm_text_of($channel) === '') {
+            continue;
+        }
+        // phpcs:ignore WordPress.Security.NonceVerification.Missing -- the callers look at the form's nonce
+        $ticked = !empty($_POST[engage_crm_consent_key($channel)]);
+        $answer = engage_crm_answer(engage_crm_known_answer($user_id, $channel), $ticked, $state, time(), $source);
+        if ($answer !== array()) {
+            $answers[$channel] = $answer;
+        }
+    }
+
+    return $answers;
+}
+
+/** Write what a form said to a customer, whose change WooCommerce then tells its webhooks. */
+function engage_crm_save_to_customer($user_id, $state, $source)
+{
+    if ($user_id < 1) {
+        return;
+    }
+    $answers = engage_crm_answers($user_id, $state, $source);
+    if ($answers === array()) {
+        return;
+    }
+    $customer = new WC_Customer($user_id);
+    foreach ($answers as $channel => $answer) {
+        engage_crm_keep($customer, $channel, $answer);
+    }
+    $customer->save();
+}
+
+/** Registration: the nonce of a visitor who was nobody a moment ago belongs to nobody, so WooCommerce's own guards it. */
+function engage_crm_registered($user_id)
+{
+    if (isset($_POST['woocommerce-register-nonce'])) { // phpcs:ignore WordPress.Security.NonceVerification.Missing -- checked by WooCommerce
+        engage_crm_save_to_customer($user_id, false, 'registration');
+    }
+}
+
+function engage_crm_account_saved($user_id)
+{
+    if (engage_crm_form_is_ours()) {
+        engage_crm_save_to_customer($user_id, true, 'account');
+    }
+}
+
+/** Checkout: WooCommerce has looked at its own nonce before it makes an order. */
+function engage_crm_checkout_order($order)
+{
+    foreach (engage_crm_answers($order->get_customer_id(), false, 'checkout') as $channel => $answer) {
+        engage_crm_keep($order, $channel, $answer);
+    }
+}
+
+function engage_crm_checkout_customer($customer)
+{
+    foreach (engage_crm_answers($customer->get_id(), false, 'checkout') as $channel => $answer) {
+        engage_crm_keep($customer, $channel, $answer);
+    }
+}
+
+/** The block checkout has fields of its own (WooCommerce 8.9 and newer). */
+function engage_crm_register_block_fields()
+{
+    if (!function_exists('woocommerce_register_additional_checkout_field')) {
+        return;
+    }
+    foreach (ENGAGE_CRM_CHANNELS as $channel) {
+        if (engage_crm_text_of($channel) !== '') {
+            woocommerce_register_additional_checkout_field(
+                array(
+                    'id' => 'engage-crm/consent-' . $channel,
+                    'label' => engage_crm_text_of($channel),
+                    'location' => 'order',
+                    'type' => 'checkbox',
+                    'required' => false,
+                )
+            );
+        }
+    }
+}
+
+function engage_crm_block_field_set($key, $value, $group, $holder)
+{
+    foreach (ENGAGE_CRM_CHANNELS as $channel) {
+        if ($key === 'engage-crm/consent-' . $channel && $value && is_object($holder) && method_exists($holder, 'update_meta_data')) {
+            engage_crm_keep($holder, $channel, engage_crm_answer('', true, false, time(), 'checkout'));
+        }
+    }
+}
+
+add_action('woocommerce_register_form', 'engage_crm_boxes_without_state');
+add_action('woocommerce_created_customer', 'engage_crm_registered', 20);
+add_action('woocommerce_edit_account_form', 'engage_crm_boxes_with_state');
+add_action('woocommerce_save_account_details', 'engage_crm_account_saved', 20);
+add_action('woocommerce_checkout_before_terms_and_conditions', 'engage_crm_boxes_without_state');
+add_action('woocommerce_checkout_create_order', 'engage_crm_checkout_order', 20);
+add_action('woocommerce_checkout_update_customer', 'engage_crm_checkout_customer', 20);
+add_action('woocommerce_init', 'engage_crm_register_block_fields');
+add_action('woocommerce_set_additional_field_value', 'engage_crm_block_field_set', 10, 4);

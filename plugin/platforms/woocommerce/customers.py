@@ -1,0 +1,112 @@
+"""WooCommerce's customers in our words (platform facts 2.5). WooCommerce vouches for no e-mail and no phone."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from plugin.errors import PayloadError
+from plugin.events import Address, Customer, CustomerCreated, CustomerDeleted, CustomerUpdated, Mapped
+from plugin.platforms.fields import load
+from plugin.platforms.people import clean_country, clean_email, clean_text, e164
+from plugin.platforms.woocommerce import schemas
+from plugin.platforms.woocommerce.meta import consents_of, extra_of
+
+#: WordPress roles of people who work on the site. Any other role may be a shopper's: themes and plugins add their own.
+STAFF = frozenset({"administrator", "shop_manager", "editor", "author", "contributor"})
+#: REST errors that say that the resource was gone before the webhook left; any other one is a fault of the set-up.
+GONE = frozenset({404, 410})
+
+
+def customer_created(body: dict[str, Any], at: datetime) -> Mapped:
+    """Map customer.created."""
+    return _customer(CustomerCreated, body, at)
+
+
+def customer_updated(body: dict[str, Any], at: datetime) -> Mapped:
+    """Map customer.updated; it comes after a signup and after an order too, with nothing new in it."""
+    return _customer(CustomerUpdated, body, at)
+
+
+def customer_deleted(body: dict[str, Any], at: datetime) -> Mapped:
+    """Map customer.deleted, whose body is the id alone."""
+    return Mapped((CustomerDeleted(at, load(schemas.DeletedSchema(), body)["id"]),))
+
+
+def vanished(body: dict[str, Any]) -> Mapped | None:
+    """Return what to do with a REST error that was sent, signed, in place of the resource; None for a resource.
+
+    Bodies are built when a webhook leaves, by the user who made it (facts 2.4). Raises PayloadError when that user
+    may not read any more.
+    """
+    if "id" in body or not isinstance(body.get("code"), str):
+        return None
+    code, data = clean_text(body["code"]) or "", body.get("data")
+    status = data.get("status") if isinstance(data, dict) else None
+    if (isinstance(status, int) and status in GONE) or code.endswith("_invalid_id"):
+        return Mapped(ignored=f"gone in the shop before its webhook left ({code})")
+    raise PayloadError(
+        f"WooCommerce could not build the body ({code}): the user who made the webhook may no longer read it; give that user "
+        "the right manage_woocommerce again, or make keys as another user and install anew",
+        "body",
+    )
+
+
+def read_people(
+    places: Iterable[dict[str, Any] | None], *, customer_id: str | None, email: Any = None, names: dict[str, Any]
+) -> tuple[Customer, tuple[str, ...]]:
+    """Return a customer and remarks. places: addresses, the most telling first; names: what goes before their names."""
+    known = [place for place in places if place and any(clean_text(value) for value in place.values())]
+    countries = [clean_country(place.get("country")) for place in known]
+    raw_phones = [place.get("phone") for place in known]
+    # free text such as 070-123 45 67: its own address says in which country
+    tried = zip(raw_phones, countries, strict=True)
+    phone = next((number for raw, own in tried if (number := e164(raw, [own, *countries]))), None)
+    raw_emails = [email, *(place.get("email") for place in known)]
+    address = next((found for raw in raw_emails if (found := clean_email(raw))), None)
+    dropped = ("mobilePhone",) if phone is None and any(clean_text(raw) for raw in raw_phones) else ()
+    if address is None and any(clean_text(raw) for raw in raw_emails):
+        dropped = (*dropped, "email")
+    holders = [names, *known]
+    customer = Customer(
+        customer_id=customer_id,
+        email=address,
+        mobile_phone=phone,
+        first_name=next((text for h in holders if (text := clean_text(h.get("first_name")))), None),
+        last_name=next((text for h in holders if (text := clean_text(h.get("last_name")))), None),
+        address=_address(known),
+        extra=extra_of(names.get("meta_data")),
+        dropped=dropped,
+    )
+    return customer, tuple(f"{name} is not valid and was left out." for name in dropped)
+
+
+def _customer(kind: type[CustomerCreated | CustomerUpdated], body: dict[str, Any], at: datetime) -> Mapped:
+    gone = vanished(body)
+    if gone is not None:
+        return gone
+    found = load(schemas.CustomerSchema(), body)
+    role = (found.get("role") or "").lower()
+    if role in STAFF:
+        return Mapped(ignored=f"a user with the role {role}: somebody who works on the site, no shopper")
+    customer, notes = read_people(
+        (found.get("billing"), found.get("shipping")),
+        customer_id=found["id"],
+        email=found.get("email"),
+        names=found,
+    )
+    when = min(found.get("date_modified_gmt") or found.get("date_created_gmt") or at, at)
+    return Mapped((kind(when, customer, consents_of(found.get("meta_data"), at)),), notes=notes)
+
+
+def _address(places: list[dict[str, Any]]) -> Address:
+    """Return the first address that has a street, town or postcode; one of only a name and country is none."""
+    for place in places:
+        lines = [text for name in ("address_1", "address_2") if (text := clean_text(place.get(name)))]
+        if lines or clean_text(place.get("city")) or clean_text(place.get("postcode")):
+            return Address(
+                street=", ".join(lines) or None,
+                zip_code=clean_text(place.get("postcode")),
+                city=clean_text(place.get("city")),
+                country_code=clean_country(place.get("country")),
+            )
+    return Address(country_code=next((code for p in places if (code := clean_country(p.get("country")))), None))

@@ -1,0 +1,148 @@
+"""The shop's webhooks for us: made, looked after and removed through its REST API (platform facts 2.1, 2.4).
+
+Each has one topic. The shop never shows a secret again, so the secret that a webhook was made with is remembered as a
+digest: after a rotation it is seen to sign with the former one.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from plugin.errors import ShopApiError
+from plugin.platforms.base import Subscription
+from plugin.platforms.woocommerce.rest import Rest
+
+PER_PAGE = 100
+MAX_PAGES = 50
+ACTIVE = "active"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A webhook as it stands at the shop."""
+
+    id: str
+    topic: str
+    address: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The webhooks of one shop. kept: topic -> id of those that we made. signed_with: digest of their secret.
+
+    remember: stores kept and signed_with.
+    """
+
+    rest: Rest
+    shop: str
+    secret: str
+    topics: tuple[str, ...]
+    kept: Mapping[str, str]
+    signed_with: str
+    remember: Callable[[Mapping[str, str], str], None]
+
+    def check(self, address: str) -> tuple[Subscription, ...]:
+        """Return each topic's webhook with what is wrong with it. Raises ShopApiError."""
+        there = self._ours(address)
+        return tuple(self._judged(topic, there.get(topic), address) for topic in self.topics)
+
+    def repair(self, address: str) -> tuple[str, ...]:
+        """Make, correct and switch on what is wrong; return a line for each. Raises ShopApiError."""
+        there = self._ours(address)
+        kept = {topic: hook.id for topic, hook in there.items()}
+        done = []
+        try:
+            for topic in self.topics:
+                hook = there.get(topic)
+                problem = self._judged(topic, hook, address).problem
+                if not problem:
+                    continue
+                wanted = {"status": ACTIVE, "delivery_url": address, "secret": self.secret}
+                if hook is None:
+                    made = self.rest.call(
+                        "POST", "/webhooks", body={"name": self._name(topic), "topic": topic, **wanted}
+                    )
+                    kept[topic] = _found(made).id
+                    done.append(f"{topic}: made")
+                else:
+                    self.rest.call("PUT", f"/webhooks/{hook.id}", body=wanted)
+                    done.append(f"{topic}: {problem}; mended")
+        finally:
+            # what was made is known even when the next call fails, so that nothing is made twice
+            complete = all(topic in kept for topic in self.topics)
+            self.remember(kept, digest_of(self.secret) if complete else self.signed_with)
+        return tuple(done)
+
+    def remove(self) -> tuple[str, ...]:
+        """Delete the webhooks that we made; return a line for each. Raises ShopApiError."""
+        done = []
+        for topic, hook_id in self.kept.items():
+            answer = self.rest.send("DELETE", f"/webhooks/{hook_id}", {"force": "true"})
+            if answer.status not in {200, 404, 410}:
+                raise ShopApiError(
+                    f"WooCommerce answered {answer.status} when the webhook {hook_id} was to be deleted.",
+                    status=answer.status,
+                )
+            done.append(f"{topic}: webhook {hook_id} {'removed' if answer.status == 200 else 'was gone already'}")
+        self.remember({}, "")
+        return tuple(done)
+
+    def _name(self, topic: str) -> str:
+        return f"Engage {self.shop}: {topic}"
+
+    def _ours(self, address: str) -> dict[str, Found]:
+        """Return our webhook of each topic: by the id that was kept, else by its address. Others' are left alone."""
+        every = self._all()
+        by_id = {hook.id: hook for hook in every}
+        ours: dict[str, Found] = {}
+        for hook in every:
+            if hook.topic in self.topics and hook.address.rstrip("/") == address.rstrip("/"):
+                best = ours.get(hook.topic)
+                if best is None or (best.status != ACTIVE and hook.status == ACTIVE):
+                    ours[hook.topic] = hook
+        for topic, hook_id in self.kept.items():
+            known = by_id.get(hook_id)
+            if known is not None and known.topic == topic and topic in self.topics:
+                ours[topic] = known
+        return ours
+
+    def _all(self) -> list[Found]:
+        found: list[Found] = []
+        for page in range(1, MAX_PAGES + 1):
+            rows = self.rest.call(
+                "GET", "/webhooks", {"per_page": str(PER_PAGE), "page": str(page), "orderby": "id", "order": "asc"}
+            )
+            if not isinstance(rows, list):
+                raise ShopApiError("WooCommerce answered the list of webhooks with something else.")
+            found += [_found(row) for row in rows]
+            if len(rows) < PER_PAGE:
+                return found
+        return found
+
+    def _judged(self, topic: str, hook: Found | None, address: str) -> Subscription:
+        if hook is None:
+            return Subscription(topic, address, active=False, problem="missing")
+        problem = ""
+        if hook.address.rstrip("/") != address.rstrip("/"):
+            problem = "delivers to another address"
+        elif hook.status != ACTIVE:
+            # after some failures in a row the shop switches it off and tells nobody
+            problem = f"switched off ({hook.status})"
+        elif self.signed_with != digest_of(self.secret):
+            problem = "may sign with another secret"
+        return Subscription(topic, hook.address, hook.status == ACTIVE, problem)
+
+
+def digest_of(secret: str) -> str:
+    """Return what tells one secret from another without telling either."""
+    return hashlib.sha256(b"woocommerce webhook secret\0" + secret.encode()).hexdigest()[:32]
+
+
+def _found(row: Any) -> Found:
+    if not isinstance(row, dict) or isinstance(row.get("id"), bool) or not isinstance(row.get("id"), (int, str)):
+        raise ShopApiError("WooCommerce answered with a webhook that has no id.")
+    return Found(
+        str(row["id"]), str(row.get("topic", "")), str(row.get("delivery_url", "")), str(row.get("status", ""))
+    )

@@ -1,0 +1,161 @@
+"""Installation: the merchant approves in the shop, the shop posts keys to us, we prove them (platform facts 2.1).
+
+The callback is not signed and names no shop. What holds it together: only shops that an operator registered can be
+installed; the state that the shop echoes was made for one of them and works once; and the keys count only after a call to
+that shop's own address, never to one that the callback names.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from flask import Blueprint, Response, render_template_string, request
+
+from plugin.errors import ShopApiError, ShopAwayError
+from plugin.platforms.base import InstallDesk, ShopAccess
+from plugin.platforms.woocommerce.api import api_of, prove
+from plugin.platforms.woocommerce.rest import base_of, check_keys
+
+SLUG = "woocommerce"
+PLACE = f"/install/{SLUG}"
+APP_NAME = "Voyado Engage plugin"
+MAX_CALLBACK_BYTES = 8192
+#: What WooCommerce calls the rights that webhooks need.
+RIGHTS = "read_write"
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{{ heading }}</title>
+<body style="font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem">
+<h1>{{ heading }}</h1>
+{% for line in lines %}<p>{{ line }}</p>
+{% endfor %}</body></html>
+"""
+
+
+def blueprint(desk: InstallDesk) -> Blueprint:
+    """Return the two addresses that an authorisation comes back to: the shop's server, and the merchant's browser."""
+    routes = Blueprint("install_woocommerce", __name__, url_prefix=PLACE)
+
+    @routes.post("/callback")
+    def callback() -> Response:
+        return _callback(desk)
+
+    @routes.get("/return/<state>")
+    def came_back(state: str) -> Response:
+        return _came_back(desk, state)
+
+    return routes
+
+
+def steps(desk: InstallDesk, shop: ShopAccess) -> tuple[str, ...]:
+    """Return what the merchant does next. Raises ShopApiError when the shop's address is none."""
+    base = base_of(shop)
+    by_hand = (
+        f"By hand: make keys with read and write rights under WooCommerce > Settings > Advanced > REST API, then "
+        f"`engage-plugin woocommerce keys {shop.name}` asks for them, proves them and makes the webhooks."
+    )
+    if urlsplit(desk.public_url).scheme != "https":
+        return (
+            f"WooCommerce sends keys to https addresses alone, and PUBLIC_URL is {desk.public_url}: set PUBLIC_URL to "
+            "the https address of this plugin and run this command again, or go on by hand.",
+            by_hand,
+        )
+    back = desk.begin(shop.name, {"step": "return"})
+    query = urlencode(
+        {
+            "app_name": APP_NAME,
+            "scope": RIGHTS,
+            "user_id": desk.begin(shop.name, {"step": "callback"}),
+            "return_url": f"{desk.public_url}{PLACE}/return/{back}",
+            "callback_url": f"{desk.public_url}{PLACE}/callback",
+        }
+    )
+    return (
+        f"Within an hour, open this address as a user who manages the shop, and approve: {base}/wc-auth/v1/authorize?{query}",
+        "The page that follows says whether the keys work and the webhooks are made.",
+        "For My Pages and consent at checkout, install the companion plugin: see docs/woocommerce.md.",
+        by_hand,
+    )
+
+
+def _callback(desk: InstallDesk) -> Response:
+    """Take the keys. WooCommerce wants exactly 200; anything else makes it delete them and tell the merchant."""
+    length = request.content_length
+    if length is None or length > MAX_CALLBACK_BYTES:
+        return _say(413, "An authorisation is a short JSON object with its length.")
+    try:
+        found = json.loads(request.get_data(cache=False))
+    except (ValueError, RecursionError):
+        found = None
+    names = ("user_id", "consumer_key", "consumer_secret", "key_permissions")
+    given = [found.get(name) for name in names] if isinstance(found, dict) else []
+    texts = [value for value in given if isinstance(value, str) and len(value) <= 512]
+    if len(texts) != len(names):
+        return _say(400, "This is no authorisation of WooCommerce: user_id, keys and rights are missing.")
+    state, key, secret, rights = texts
+    faults = check_keys(key, secret)
+    if rights != RIGHTS:
+        faults.append(f"The keys must have the rights {RIGHTS}.")
+    if faults:
+        return _say(400, " ".join(faults))
+    begun = desk.finish(SLUG, state)
+    if begun is None or begun[1].get("step") != "callback":
+        return _say(
+            403,
+            "This installation was not begun here, is over or was finished: run `engage-plugin shops install` again.",
+        )
+    shop = begun[0]
+    try:
+        credentials = prove(shop, key, secret)
+    except ShopAwayError as error:
+        return _say(503, f"The shop could not be asked whether these keys are its own: {error}")
+    except ShopApiError as error:
+        return _say(403, f"The shop does not take these keys: {error}")
+    desk.keep(shop.name, credentials)
+    return _say(200, "The keys work and are stored.")
+
+
+def _came_back(desk: InstallDesk, state: str) -> Response:
+    """Tell the merchant how it went, and make the webhooks: the shop is not waiting for us any more, as in the callback."""
+    begun = desk.finish(SLUG, state)
+    if begun is None or begun[1].get("step") != "return":
+        return _page(410, "This page was for one time", "`engage-plugin doctor` says how the shop stands.")
+    shop = next((one for one in desk.shops(SLUG) if one.name == begun[0].name), begun[0])
+    if request.args.get("success") != "1":
+        return _page(200, "Not approved", "Nothing was stored. `engage-plugin shops install` gives a new address.")
+
+    def keep(credentials: Mapping[str, Any]) -> None:
+        desk.keep(shop.name, credentials)
+
+    try:
+        api = api_of(shop, keep)
+        if api is None:
+            return _page(
+                502,
+                "The shop sent no keys",
+                "Its server could not reach this plugin, or its keys did not work: see the shop's log.",
+            )
+        done = api.repair(f"{desk.public_url}/webhooks/{SLUG}/{shop.name}")
+    except ShopApiError as error:
+        return _page(
+            502,
+            "The keys work, the webhooks are not made yet",
+            str(error),
+            "They are made when the plugin next checks the shop.",
+        )
+    return _page(200, "Installed", *(done or ("Every webhook was there already.",)))
+
+
+def _say(status: int, message: str) -> Response:
+    return Response(json.dumps({"message": message}), status, mimetype="application/json")
+
+
+def _page(status: int, heading: str, *lines: str) -> Response:
+    answer = Response(render_template_string(PAGE, heading=heading, lines=lines), status, mimetype="text/html")
+    answer.headers["Cache-Control"] = "no-store"
+    answer.headers["Referrer-Policy"] = "no-referrer"
+    answer.headers["X-Frame-Options"] = "DENY"
+    answer.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    return answer

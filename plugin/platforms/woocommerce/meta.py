@@ -1,0 +1,68 @@
+"""Meta data: what a shop and its plugins keep with customers and orders, and the keys that the companion plugin writes."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from plugin.events import Channel, ConsentChange, UsedPromotion, UsedVoucher
+from plugin.platforms.people import clean_text
+from plugin.platforms.woocommerce.schemas import read_gmt
+
+#: Keys by which a shop hands over Engage's ids on an order or a line; the companion writes them too. A key may repeat.
+ASSIGNMENT_KEY = "engage_promotion_assignment_id"
+VOUCHER_KEY = "engage_voucher_number"
+#: Keys of the companion's checkboxes: engage_consent_email (yes or no), engage_consent_email_at (UTC), ..._source.
+CONSENT_KEY = "engage_consent_"
+CONSENT_CHANNELS = (Channel.EMAIL, Channel.SMS)
+WORDS = {"yes": True, "no": False}
+MAX_EXTRA = 100
+
+Meta = Iterable[dict[str, Any]] | None
+
+
+def pairs(meta: Meta) -> list[tuple[str, str]]:
+    """Return names and values that are plain: lists and objects of other plugins mean nothing here."""
+    found = []
+    for entry in meta or ():
+        key, value = clean_text(entry.get("key")), entry.get("value")
+        if isinstance(value, bool):
+            value = "yes" if value else "no"
+        elif isinstance(value, (int, Decimal)):
+            value = str(value)
+        text = clean_text(value)
+        if key and text:
+            found.append((key, text))
+    return found
+
+
+def extra_of(meta: Meta) -> tuple[tuple[str, str], ...]:
+    """Return meta data for the settings that name shop fields; of a key that repeats the last one counts."""
+    return tuple(dict(pairs(meta)).items())[:MAX_EXTRA]
+
+
+def consents_of(meta: Meta, latest: datetime) -> tuple[ConsentChange, ...]:
+    """Return the answers that the companion's checkboxes kept. One without its time is none: it proves nothing.
+
+    latest: a time after it is not believed, because no later no could outdo such a yes.
+    """
+    kept = dict(pairs(meta))
+    changes = []
+    for channel in CONSENT_CHANNELS:
+        name = f"{CONSENT_KEY}{channel.value}"
+        value, at = WORDS.get(kept.get(name, "").lower()), read_gmt(kept.get(f"{name}_at"))
+        if value is not None and at is not None:
+            changes.append(ConsentChange(channel, value, min(at, latest), kept.get(f"{name}_source") or "woocommerce"))
+    return tuple(changes)
+
+
+def used_of(
+    order_meta: Meta, line_metas: Iterable[Meta], coupons: Iterable[dict[str, Any]]
+) -> tuple[tuple[UsedPromotion, ...], tuple[UsedVoucher, ...]]:
+    """Return promotions (exact ids first, then the codes of coupons) and vouchers that an order names."""
+    named = [*pairs(order_meta), *(pair for meta in line_metas for pair in pairs(meta))]
+    exact = [UsedPromotion(assignment_id=value) for key, value in named if key == ASSIGNMENT_KEY]
+    codes = [UsedPromotion(code=code) for coupon in coupons if (code := clean_text(coupon.get("code")))]
+    numbers = [value for key, value in named if key == VOUCHER_KEY]
+    vouchers = tuple(UsedVoucher(voucher_number=number) for number in dict.fromkeys(numbers))
+    return tuple(dict.fromkeys([*exact, *codes])), vouchers

@@ -1,0 +1,124 @@
+"""WooCommerce's orders in our words (platform facts 2.2, 2.4, 2.5).
+
+There is no webhook for a payment, refund or cancellation: every body of an order says how the order stands when the
+webhook leaves, and several changes become one delivery. So a body is read as the order's whole story, which always comes
+out the same, however many of its bodies arrive and in whatever state: paid, then each refund, then called off. What was
+told before is known by order and refund id, and goes to Engage once.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from plugin.errors import PayloadError
+from plugin.events import Event, Mapped, OrderCancelled, OrderPaid, Payment
+from plugin.platforms.fields import load
+from plugin.platforms.money import minor_unit, rounded
+from plugin.platforms.people import clean_country, clean_text
+from plugin.platforms.woocommerce import schemas
+from plugin.platforms.woocommerce.customers import read_people, vanished
+from plugin.platforms.woocommerce.lines import gross_sum, order_lines
+from plugin.platforms.woocommerce.meta import consents_of, extra_of, used_of
+from plugin.platforms.woocommerce.refunds import read_details, refunds_of
+
+#: States of an order that is not, or not now, paid. Other plugins add states of their own (shipped, packed): with a paid
+#: date those are paid orders.
+NOT_PAID = frozenset({"auto-draft", "checkout-draft", "draft", "new", "on-hold", "pending", "trash"})
+#: The payment did not hold: no purchase is told, but one that was told is called off.
+FAILED = "failed"
+CALLED_OFF = frozenset({"cancelled", FAILED})
+GUEST = frozenset({None, "", "0"})
+
+
+def order_changed(body: dict[str, Any], at: datetime, meta: Mapping[str, str]) -> Mapped:
+    """Map order.created and order.updated. meta: may hold the refunds' lines, as `read_details` wants them."""
+    gone = vanished(body)
+    if gone is not None:
+        return gone
+    order = load(schemas.OrderSchema(), body)
+    status = status_of(order["status"])
+    paid_at = order.get("date_paid_gmt")
+    if paid_at is None or status in NOT_PAID:
+        before = f"{status} before it was paid"
+        return Mapped(ignored=before if status in CALLED_OFF else f"the order is {status!r}: it is not paid")
+    paid, notes = _paid(order, paid_at, at)
+    refunds, more_notes = refunds_of(order, paid.lines, read_details(order, meta), at)
+    events: list[Event] = [] if status == FAILED else [paid]
+    events += refunds
+    if status in CALLED_OFF:
+        events.append(OrderCancelled(order.get("date_modified_gmt") or at, order["id"], status))
+    return Mapped(tuple(events), notes=(*notes, *more_notes))
+
+
+def order_refunded(body: dict[str, Any], at: datetime, meta: Mapping[str, str]) -> Mapped:
+    """Map our own topic for one refund that was read from the shop: the order's body, with `engage_refund` naming it."""
+    order = load(schemas.OrderSchema(), body)
+    if order.get("engage_refund") is None or order.get("date_paid_gmt") is None:
+        raise PayloadError("is missing", "engage_refund or date_paid_gmt")
+    paid, _ = _paid(order, order["date_paid_gmt"], at)
+    refunds, notes = refunds_of(order, paid.lines, read_details(order, meta), at)
+    wanted = tuple(refund for refund in refunds if refund.refund_id == order["engage_refund"])
+    return Mapped(wanted, None if wanted else "the order has no such refund any more", notes)
+
+
+def is_paid(body: Mapping[str, Any]) -> bool:
+    """Tell from a raw body whether its order was paid."""
+    status = body.get("status")
+    return bool(body.get("date_paid_gmt")) and isinstance(status, str) and status_of(status) not in NOT_PAID
+
+
+def status_of(status: str) -> str:
+    """Return a status without the prefix that some plugins leave on it."""
+    return status.lower().removeprefix("wc-")
+
+
+def _paid(order: dict[str, Any], paid_at: datetime, at: datetime) -> tuple[OrderPaid, tuple[str, ...]]:
+    currency = order["currency"].upper()
+    if len(currency) != 3 or not currency.isalpha() or not currency.isascii():
+        raise PayloadError("is no currency code", "currency")
+    meta = order.get("meta_data")
+    addresses = (order.get("billing"), order.get("shipping"))
+    customer_id = order.get("customer_id")
+    customer, notes = read_people(addresses, customer_id=None if customer_id in GUEST else customer_id, names={})
+    payments = _payments(order, currency)
+    total = sum((payment.amount for payment in payments), Decimal(0))
+    promotions, vouchers = used_of(
+        meta, [line.get("meta_data") for line in order["line_items"]], order.get("coupon_lines") or ()
+    )
+    paid = OrderPaid(
+        occurred_at=paid_at,
+        order_id=order["id"],
+        order_number=order.get("number") or order["id"],
+        customer=customer,
+        currency=currency,
+        total=total,
+        lines=order_lines(order, currency, total),
+        payments=payments,
+        promotions=promotions,
+        vouchers=vouchers,
+        consents=consents_of(meta, at),
+        channel=clean_text(order.get("created_via")),
+        country_code=next((c for a in reversed(addresses) if a and (c := clean_country(a.get("country")))), None),
+        extra=extra_of(meta),
+    )
+    return paid, notes
+
+
+def _payments(order: dict[str, Any], currency: str) -> tuple[Payment, ...]:
+    """Return what was paid through the shop's payment method, and with gift cards.
+
+    Gift cards count only where the total was lowered by exactly what they paid (inferred: an extension's own field).
+    """
+    total = rounded(order["total"], currency)
+    if total < 0:
+        raise PayloadError("is negative", "total")
+    method = Payment(
+        clean_text(order.get("payment_method")) or "other", total, clean_text(order.get("payment_method_title"))
+    )
+    cards = [rounded(card.get("amount") or Decimal(0), currency) for card in order.get("gift_cards") or ()]
+    by_card = sum(cards, Decimal(0))
+    if by_card > 0 and abs(gross_sum(order, currency) - total - by_card) <= minor_unit(currency):
+        paid = [Payment("gift_card", card) for card in cards if card > 0]
+        return (method, *paid) if total else tuple(paid)
+    return (method,)

@@ -1,0 +1,204 @@
+"""Refunds of an order (platform facts 2.2).
+
+An order's body names its refunds with id and amount alone. Their lines come from GET /orders/{id}/refunds: read at
+delivery and kept with the event, added to the body by the companion plugin, or read by the reconciliation. Without them
+a refund that gives back all that was left of the order is its remaining lines; any other is an amount.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from plugin.events import Line, LineKind, OrderRefunded, Payment
+from plugin.platforms.base import parse_json
+from plugin.platforms.fields import load
+from plugin.platforms.money import percent_of, rounded
+from plugin.platforms.people import clean_text
+from plugin.platforms.woocommerce import schemas
+from plugin.platforms.woocommerce.lines import gross_of, shares
+from plugin.platforms.woocommerce.meta import pairs
+
+#: Where the courier keeps, with an event, what it read of the order's refunds.
+META = "refunds"
+#: Meta data of a refund's line that names the order's line (documented in an example of the REST API).
+REFUNDED_LINE = "_refunded_item_id"
+ZERO = Decimal(0)
+KEPT = {
+    "line_items": ("id", "quantity", "total", "total_tax"),
+    "shipping_lines": ("id", "total", "total_tax"),
+    "fee_lines": ("id", "total", "total_tax"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What is left of an order's line after refunds."""
+
+    line: Line
+    quantity: Decimal
+    gross: Decimal
+    tax: Decimal
+
+
+def refunds_of(
+    order: dict[str, Any], bought: Sequence[Line], details: Mapping[str, dict[str, Any]], at: datetime
+) -> tuple[tuple[OrderRefunded, ...], tuple[str, ...]]:
+    """Return the refunds of an order, oldest first, and remarks. bought: the order's lines."""
+    currency = order["currency"].upper()
+    left: dict[str, _Left] | None = {
+        line.line_id: _Left(line, line.quantity, line.gross_paid, line.tax_amount) for line in bought
+    }
+    found, notes = [], []
+    for refund in sorted(order.get("refunds") or (), key=lambda r: _age(r["id"])):
+        detail = details.get(refund["id"])
+        total = rounded(abs(refund["total"]), currency)
+        if not total:
+            continue
+        lines = _lines(detail, currency) if detail else []
+        if not lines and left is not None:
+            lines = _all_that_is_left(left, total)
+        if detail is None and not lines:
+            notes.append(f"The lines of refund {refund['id']} could not be read; its amount is sent.")
+        left = _after(left, lines) if lines else None
+        found.append(
+            OrderRefunded(
+                occurred_at=(detail or {}).get("date_created_gmt") or order.get("date_modified_gmt") or at,
+                order_id=order["id"],
+                refund_id=refund["id"],
+                currency=currency,
+                total=total,
+                lines=_closed(lines, total, currency),
+                payments=(Payment(clean_text(order.get("payment_method")) or "other", total),),
+            )
+        )
+    return tuple(found), tuple(notes)
+
+
+def without_lines(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the ids of refunds that a raw body names without their lines."""
+    named, detailed = _ids(body.get("refunds")), set(_ids(body.get("engage_refunds")))
+    return tuple(refund_id for refund_id in named if refund_id not in detailed)
+
+
+def read_details(order: dict[str, Any], meta: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return refunds with their lines by id: from the body, and from what was kept with the event."""
+    details = list(order.get("engage_refunds") or ())
+    if meta.get(META):
+        kept = parse_json(b'{"refunds": ' + meta[META].encode() + b"}")["refunds"]
+        details += [load(schemas.RefundSchema(), entry) for entry in kept]
+    return {detail["id"]: detail for detail in details}
+
+
+def pruned(refund: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is needed of a refund as the REST API gives it: no reason and no names, which may tell of people."""
+    kept: dict[str, Any] = {name: refund.get(name) for name in ("id", "date_created_gmt", "amount")}
+    for group, names in KEPT.items():
+        kept[group] = [
+            {name: line.get(name) for name in names}
+            | {"meta_data": [m for m in _objects(line.get("meta_data")) if m.get("key") == REFUNDED_LINE]}
+            for line in _objects(refund.get(group))
+        ]
+    return kept
+
+
+def kept_with_event(refunds: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what the courier keeps with an event: names and texts."""
+    return {META: json.dumps([pruned(refund) for refund in refunds], default=str)}
+
+
+def _age(refund_id: str) -> tuple[int, str]:
+    return (int(refund_id) if refund_id.isascii() and refund_id.isdigit() else 0, refund_id)
+
+
+def _ids(entries: Any) -> list[str]:
+    return [str(entry["id"]) for entry in _objects(entries) if isinstance(entry.get("id"), (int, str))]
+
+
+def _objects(entries: Any) -> list[dict[str, Any]]:
+    """Return the objects of a raw list; other plugins may leave anything there."""
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def _lines(detail: dict[str, Any], currency: str) -> list[Line]:
+    """Return what came back. A line whose quantity is 0 is money for it and no article: it is left to the amount."""
+    goods = [
+        _line(e, LineKind.GOODS, -e["quantity"], currency) for e in detail.get("line_items") or () if e["quantity"]
+    ]
+    charges = [
+        _line(entry, kind, Decimal(1), currency)
+        for group, kind in (("shipping_lines", LineKind.SHIPPING), ("fee_lines", LineKind.FEE))
+        for entry in detail.get(group) or ()
+    ]
+    merged: dict[str, Line] = {}
+    for line in (*goods, *charges):
+        if line.quantity > 0 and line.gross_paid > 0:
+            before = merged.get(line.line_id)
+            merged[line.line_id] = line if before is None else _sum(before, line)
+    return list(merged.values())
+
+
+def _line(entry: dict[str, Any], kind: LineKind, quantity: Decimal, currency: str) -> Line:
+    """Turn the signs: amounts and quantities of refunds are negative."""
+    number = dict(pairs(entry.get("meta_data"))).get(REFUNDED_LINE) or entry.get("id") or "line"
+    gross = rounded(-gross_of(entry), currency)
+    tax = max(-(entry.get("total_tax") or ZERO), ZERO)
+    line_id = number if kind is LineKind.GOODS else f"{kind.value}-{number}"
+    return Line(line_id, kind, quantity, gross, tax, percent_of(tax, gross))
+
+
+def _sum(one: Line, other: Line) -> Line:
+    return replace(
+        one,
+        quantity=one.quantity + other.quantity if one.kind is LineKind.GOODS else one.quantity,
+        gross_paid=one.gross_paid + other.gross_paid,
+        tax_amount=one.tax_amount + other.tax_amount,
+    )
+
+
+def _all_that_is_left(left: Mapping[str, _Left], total: Decimal) -> list[Line]:
+    """Return the order's remaining lines when the refund is exactly what they come to, else none.
+
+    Setting an order to refunded makes a refund of the rest without naming a line.
+    """
+    rest = [entry for entry in left.values() if entry.gross]
+    if sum((entry.gross for entry in rest), ZERO) != total or any(entry.quantity <= 0 for entry in rest):
+        return []
+    return [replace(e.line, quantity=e.quantity, gross_paid=e.gross, tax_amount=e.tax, discounts=()) for e in rest]
+
+
+def _after(left: Mapping[str, _Left] | None, lines: Sequence[Line]) -> dict[str, _Left] | None:
+    """Return what is left after a refund; None when that is not known any more."""
+    if left is None:
+        return None
+    after = dict(left)
+    for line in lines:
+        before = after.get(line.line_id)
+        if before is None or line.gross_paid > before.gross:
+            return None
+        taken = line.quantity if line.kind is LineKind.GOODS or line.gross_paid == before.gross else ZERO
+        after[line.line_id] = _Left(
+            before.line,
+            before.quantity - taken,
+            before.gross - line.gross_paid,
+            max(before.tax - line.tax_amount, ZERO),
+        )
+    return after
+
+
+def _closed(lines: Sequence[Line], total: Decimal, currency: str) -> tuple[Line, ...]:
+    """Make lines add up to what was given back: the amount goes before the lines (REST API, `amount`)."""
+    summed = sum((line.gross_paid for line in lines), ZERO)
+    if total > summed:
+        amount = Line("amount", LineKind.AMOUNT, Decimal(1), total - summed, ZERO, ZERO, name="Refund")
+        return (*lines, amount)
+    if total < summed:
+        parts = shares([line.gross_paid for line in lines], total, currency)
+        return tuple(_with_gross(line, part, currency) for line, part in zip(lines, parts, strict=True) if part)
+    return tuple(lines)
+
+
+def _with_gross(line: Line, gross: Decimal, currency: str) -> Line:
+    return replace(line, gross_paid=gross, tax_amount=rounded(line.tax_amount * gross / line.gross_paid, currency))

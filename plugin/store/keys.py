@@ -1,0 +1,15 @@
+"""Keys of the inbox: bounded as their columns are."""
+
+import hashlib
+
+MAX_KEY_LENGTH = 128
+
+
+def bounded(text: str) -> str:
+    """Return a text that fits its column: itself, or its hash when it is too long."""
+    return text if len(text) <= MAX_KEY_LENGTH else hashlib.sha256(text.encode()).hexdigest()
+
+
+def customer_key(customer_id: str) -> str:
+    """Return the ordering key of a customer: their events go one after the other."""
+    return f"customer:{bounded(customer_id)}"

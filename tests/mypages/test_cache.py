@@ -1,0 +1,366 @@
+"""Fresh, stale, away: what is kept, for whom, for how long, and what makes it go."""
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from shopper_pages import Pages
+from tests_support import service_url
+
+from mypages.memory import Memory
+from plugin.engage.answers import Answer
+from plugin.engage.cached import Owner
+from plugin.engage.client import EngageClient
+from plugin.engage.flights import Flights
+from plugin.engage.kept import NAMESPACE, KeptAnswers
+from plugin.engage.operations import OPERATIONS
+from plugin.engage.transport import EngageAccount
+from plugin.errors import ContractError
+from plugin.platforms.standard import STANDARD
+from plugin.sandbox.testing import RunningSandbox
+
+
+def test_with_engage_away_and_nothing_cached_the_page_is_calm_and_quick(pages: Any) -> None:
+    shop = pages.add_shop("web")
+    pages.contact(shop)
+    pages.order(shop, "9001")
+    pages.fault(latency_s=9)
+    browser = pages.logged_in(shop)
+    for part in ("", "profile", "transactions", "promotions", "points", "vouchers", "transactions/R1"):
+        started = time.monotonic()
+        answer = browser.get(f"/mypages/web/{part}")
+        assert (
+            time.monotonic() - started < 8.5
+        )  # 2.8 s by themselves; a busy machine takes longer, but not as long as Engage
+        assert answer.status_code == 200
+        assert "Try again" in answer.text
+    assert "N9001" in browser.get("/mypages/web/transactions").text
+    pages.no_faults()
+
+
+@pytest.mark.parametrize(
+    "fault", [{"outage": True}, {"outage": True, "outage_mode": "drop"}, {"rate_429": 1}, {"error_rate": 1}]
+)
+def test_with_engage_away_older_data_is_shown_with_its_age(pages: Any, fault: dict[str, Any]) -> None:
+    shop = pages.add_shop("web")
+    pages.contact(shop, firstName="Ada")
+    browser = pages.logged_in(shop)
+    assert "Ada" in browser.get("/mypages/web/profile").text
+    pages.age_the_cache(90)
+    pages.fault(**fault)
+    text = browser.get("/mypages/web/profile").text
+    assert "Ada" in text
+    assert "2 hours" in text
+    called = len(pages.calls())
+    pages.forget_built()
+    assert "Ada" in browser.get("/mypages/web/profile").text
+    assert len(pages.calls()) == called  # what failed just now is not tried again at once
+    pages.no_faults()
+
+
+@pytest.mark.parametrize("status", [404, 401, 403])
+def test_after_404_401_and_403_nothing_that_was_cached_is_shown(pages: Any, status: int) -> None:
+    shop = pages.add_shop("web")
+    pages.contact(shop, firstName="Ada")
+    browser = pages.logged_in(shop)
+    assert "Ada" in browser.get("/mypages/web/profile").text
+    pages.age_the_cache(90)
+    pages.fault(error_rate=1, error_statuses=[status])
+    assert "Ada" not in browser.get("/mypages/web/profile").text
+    pages.fault(error_rate=0, outage=True)
+    assert "Ada" not in browser.get("/mypages/web/profile").text
+    pages.no_faults()
+
+
+def test_data_older_than_a_day_is_not_shown_at_all(pages: Any) -> None:
+    shop = pages.add_shop("web")
+    pages.contact(shop, firstName="Ada")
+    browser = pages.logged_in(shop)
+    browser.get("/mypages/web/profile")
+    pages.age_the_cache(25 * 60)
+    pages.fault(outage=True)
+    assert "Ada" not in browser.get("/mypages/web/profile").text
+    pages.no_faults()
+
+
+def test_what_is_no_json_is_not_kept(pages: Any, tmp_path: Path) -> None:
+    """A proxy on the way may answer 200 with a page of its own: it must not take the place of data."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        body = b'{"id": "1"}'
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        account = EngageAccount(f"http://127.0.0.1:{server.server_port}", "k", "web", "standard")
+        client, owner = EngageClient(account, pages.plain), Owner("web", "t", "1", 0)
+        assert pages.cached.read(client, owner, lambda c: c.get_contact("1")).value.id == "1"
+        pages.age_the_cache(10)
+        Proxy.body = b"<html>Please log in to the guest network</html>"
+        with pytest.raises(ContractError):
+            pages.cached.read(client, owner, lambda c: c.get_contact("1"))
+        (entry,) = [pages.kept.get(key) for key in list(pages.kept.cache.responses)]
+        assert entry.content == b'{"id": "1"}'
+        server.shutdown()
+    with pytest.raises(ValueError, match="cache"):
+        pages.transport.call(account, OPERATIONS["get_contact"], path={"contact_id": "1"})
+
+
+def test_a_change_of_the_contact_makes_the_page_fresh_at_once(pages: Any) -> None:
+    shop = pages.add_shop("web")
+    contact_id = pages.contact(shop, firstName="Ada")
+    browser = pages.logged_in(shop)
+    browser.get("/mypages/web/profile")
+    pages.post_to_engage(f"/api/v3/contacts/{contact_id}", {"firstName": "Adele"}, "PATCH")
+    assert "Adele" not in browser.get("/mypages/web/profile").text
+    pages.contacts.forget_cached(shop, contact_id, datetime.now(UTC))
+    assert "Adele" in browser.get("/mypages/web/profile").text
+
+
+def test_reload_brings_newer_data_at_most_once_a_minute(pages: Any) -> None:
+    shop = pages.add_shop("web")
+    contact_id = pages.contact(shop, firstName="Ada")
+    browser = pages.logged_in(shop)
+    token = pages.csrf(browser, shop)
+
+    def reload() -> str:
+        answer = browser.post("/mypages/web/reload?back=profile", data={"csrf": token})
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/mypages/web/profile")
+        return str(browser.get("/mypages/web/profile").text)
+
+    pages.post_to_engage(f"/api/v3/contacts/{contact_id}", {"firstName": "Bea"}, "PATCH")
+    assert "Bea" in reload()
+    pages.post_to_engage(f"/api/v3/contacts/{contact_id}", {"firstName": "Cleo"}, "PATCH")
+    assert "Cleo" not in reload()
+    assert browser.post("/mypages/web/reload", data={"csrf": "x"}).status_code == 403
+    pages.clock.ahead = timedelta(seconds=61)
+    assert "Cleo" in reload()
+
+
+def test_the_browsers_own_reload_counts_as_one(pages: Any) -> None:
+    shop = pages.add_shop("web")
+    pages.contact(shop)
+    browser = pages.logged_in(shop)
+    browser.get("/mypages/web/profile")
+    for _ in range(3):
+        browser.get("/mypages/web/profile", headers={"Cache-Control": "max-age=0"})
+    assert pages.calls().count("getContact") == 2
+
+
+def test_a_reload_while_engage_is_away_keeps_what_there_is(pages: Any) -> None:
+    shop = pages.add_shop("web")
+    pages.contact(shop, firstName="Ada")
+    browser = pages.logged_in(shop)
+    browser.get("/mypages/web/profile")
+    pages.fault(outage=True)
+    text = browser.get("/mypages/web/profile", headers={"Cache-Control": "no-cache"}).text
+    assert "Ada" in text
+    assert "1 minute" in text
+    pages.no_faults()
+
+
+def test_an_erased_person_is_gone_from_the_cache_itself(pages: Any) -> None:
+    shop = pages.add_shop("web", bulk_from="0")
+    for customer in ("1", "2"):
+        pages.contact(shop, customer, firstName=f"Person{customer}")
+        pages.logged_in(shop, customer).get("/mypages/web/")
+    browser, other = pages.logged_in(shop), pages.logged_in(shop, "2")
+    before = set(pages.kept.cache.responses.keys())
+    pages.event(STANDARD, shop, "customer.deleted", customer={"id": "1"})
+    assert pages.work() == ["delivered"]
+    left = set(pages.kept.cache.responses.keys())
+    assert len(left) == len(before) / 2
+    assert "Person1" not in browser.get("/mypages/web/profile").text
+    calls = pages.calls()
+    pages.forget_built()
+    assert "Person2" in other.get("/mypages/web/profile").text
+    assert pages.calls() == calls
+
+
+def test_one_slow_shop_does_not_make_another_wait(pages: Any, tmp_path: Path) -> None:
+    """Keys that wait for one call are apart, however many wait for it."""
+    flights: Flights[Answer] = Flights()
+    slow, done = threading.Event(), []
+    threads = [
+        threading.Thread(
+            target=lambda: done.append(
+                flights.fetch("slow", lambda: slow.wait(10) and Answer(200, 1, {}), lambda: None, 10)
+            )
+        )
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for number in range(200):
+        assert flights.fetch(f"other {number}", lambda: Answer(200, 2, {}), lambda: None, 1).data == 2
+    with pytest.raises(TimeoutError):
+        flights.fetch("slow", lambda: Answer(200, 3, {}), lambda: None, 0.01)
+    slow.set()
+    for thread in threads:
+        thread.join()
+    assert [answer.data for answer in done] == [1] * 8
+
+
+def test_an_error_reaches_everybody_who_waits_for_the_call_and_nobody_after(pages: Any) -> None:
+    flights: Flights[int] = Flights()
+
+    def fail() -> int:
+        raise KeyError("no")
+
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            flights.fetch("key", fail, lambda: None, 1)
+    assert flights.fetch("key", lambda: 1, lambda: None, 1) == 1
+
+
+@pytest.mark.redis
+def test_processes_share_one_call_through_redis(pages: Any) -> None:
+    redis = Redis.from_url(service_url("TEST_REDIS_URL"))
+    redis.flushdb()
+    calls: list[int] = []
+    found: dict[str, int] = {}
+
+    def fetch() -> int:
+        calls.append(1)
+        time.sleep(0.2)
+        found["answer"] = 7
+        return 7
+
+    answers: list[int] = []
+    processes = [Flights[int](redis) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda f=f: answers.append(f.fetch("key", fetch, lambda: found.get("answer"), 5)))
+        for f in processes
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (answers, len(calls)) == ([7] * 4, 1)
+    assert redis.keys("engage-plugin:my-pages-flight:*") == []
+    gone = Flights[int](Redis(port=1, retry=Retry(NoBackoff(), 0)))
+    assert gone.fetch("key", lambda: 8, lambda: None, 1) == 8
+
+
+@pytest.mark.redis
+def test_the_cache_in_redis_is_encrypted_ends_by_itself_and_forgets(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    redis = Redis.from_url(service_url("TEST_REDIS_URL"))
+    redis.flushdb()
+    pages = Pages(tmp_path, sandbox, kept=KeptAnswers.in_redis(redis, b"k" * 32))
+    shop = pages.add_shop("web")
+    ids = [pages.contact(shop, customer, firstName=f"Person{customer}") for customer in ("1", "2")]
+    for customer in ("1", "2"):
+        assert f"Person{customer}" in pages.logged_in(shop, customer).get("/mypages/web/").text
+    keys = redis.keys(f"{NAMESPACE}:*")
+    assert len(keys) == 10
+    for key in keys:
+        stored = redis.get(key)
+        assert 0 < redis.ttl(key) <= 24 * 3600
+        assert not any(word in key + stored for word in (b"Person", b"example.com", *(i.encode() for i in ids)))
+    assert pages.transport.forget_contact("web", shop.tenant, ids[0])
+    assert len(redis.keys(f"{NAMESPACE}:*")) == 5
+    pages.close()
+
+
+def test_a_cache_that_cannot_be_reached_harms_nobody(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    pages = Pages(tmp_path, sandbox, kept=KeptAnswers.in_redis(Redis(port=1, retry=Retry(NoBackoff(), 0)), b"k" * 32))
+    shop = pages.add_shop("web")
+    contact_id = pages.contact(shop, firstName="Ada")
+    assert "Ada" in pages.logged_in(shop).get("/mypages/web/profile").text
+    assert not pages.transport.forget_contact("web", shop.tenant, contact_id)
+    pages.close()
+
+
+def test_what_another_key_wrote_is_nothing(tmp_path: Path) -> None:
+    for key, seen in ((b"a" * 32, None), (b"b" * 32, None)):
+        kept = KeptAnswers.in_file(tmp_path / "cache.sqlite", key)
+        found = kept.get("p:k")
+        assert (None if found is None else found.content) == seen
+        kept.put("p:k", b"{}")
+        assert kept.get("p:k").content == b"{}"
+        kept.close()
+
+
+def test_old_answers_are_pruned(tmp_path: Path, pages: Any) -> None:
+    shop = pages.add_shop("web")
+    pages.contact(shop)
+    pages.logged_in(shop).get("/mypages/web/profile")
+    (key,) = pages.kept.cache.responses.keys()
+    entry = pages.kept.cache.responses[key]
+    pages.kept.prune()
+    assert len(pages.kept.cache.responses) == 1
+    entry.expires = datetime.now(UTC) - timedelta(seconds=1)
+    pages.kept.cache.responses[key] = entry
+    pages.kept.prune()
+    assert len(pages.kept.cache.responses) == 0
+
+
+def test_built_pages_are_bounded_in_size_and_time() -> None:
+    memory, now = Memory(most_bytes=1600), datetime.now(UTC)
+    later = now + timedelta(hours=1)
+    for number in range(40):
+        memory.put(number, b"x" * 100, later, now)
+    assert sum(memory.get(number, now) is not None for number in range(40)) == 16
+    assert memory.get(39, now + timedelta(seconds=60)) is None
+    memory.put("big", b"x" * 1000, later, now)
+    memory.put("over", b"x", now, now)
+    assert memory.get("big", now) is memory.get("over", now) is None
+
+
+def test_a_thousand_requests_at_once_make_one_call_for_each_contact_and_part(pages: Any) -> None:
+    shop = pages.add_shop("web")
+    browsers = []
+    for customer in range(25):
+        pages.contact(shop, str(customer))
+        browsers += [pages.logged_in(shop, str(customer))]
+    pages.fault(latency_s=0.05)
+    threads = [
+        threading.Thread(target=browser.get, args=("/mypages/web/profile",)) for browser in browsers for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert pages.calls().count("getContact") == 25
+    pages.no_faults()
+
+
+def test_a_change_of_settings_counts_at_once(pages: Any) -> None:
+    shop = pages.add_shop("web")
+    pages.contact(shop)
+    browser = pages.logged_in(shop)
+    assert "The Hat Shop" not in browser.get("/mypages/web/").text
+    pages.shops.change("web", {"page_title": "The Hat Shop"})
+    assert "The Hat Shop" in browser.get("/mypages/web/").text
+
+
+def test_without_a_database_the_page_is_calm(pages: Any) -> None:
+    shop = pages.add_shop("web")
+    pages.contact(shop)
+    browser = pages.logged_in(shop)
+    with pages.database.transaction() as session:
+        session.connection().exec_driver_sql("DROP TABLE shop_orders")
+    answer = browser.get("/mypages/web/")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert "short break" in answer.text
+
+
+def test_the_sandbox_and_its_outage_are_real(pages: Any) -> None:
+    pages.fault(outage=True)
+    assert requests.get(f"{pages.sandbox.url}/api/v3/stores", headers={"apikey": "k"}, timeout=5).status_code == 503
+    pages.no_faults()

@@ -1,0 +1,142 @@
+"""An outage for tests: Engage away or back on a test's own clock, a server for files that is a folder, and its importer."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from plugin.errors import TransferError
+from plugin.fallback.folder import FolderTransfer
+from plugin.fallback.transfer import Alive, Seen
+from plugin.sandbox.file_import import take_files
+from plugin.sandbox.state import SandboxState
+from plugin.store.fallback_files import FallbackFiles, StoredFile
+from plugin.store.models import FileState
+from plugin.store.shops import RegisteredShop
+from webhooks.fallback import Fallback, Outage, Standing
+
+RECEIPTS_FOLDER = "integration/transactionImport"
+FALLBACK_AFTER = timedelta(seconds=1800)
+
+
+@dataclass
+class FileServer:
+    """A server that files are sent to, with what may go wrong there. away: no connection; refuse: rename refused."""
+
+    base: Path
+    away: bool = False
+    refuse_rename: bool = False
+    answer_lost: bool = False
+    sent: int = 0
+
+    def __enter__(self) -> Self:
+        self._folder = FolderTransfer(self.base)
+        self._reach()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        pass
+
+    def put(self, local: Path, folder: str, temporary: str, alive: Alive) -> None:
+        self._reach()
+        self._folder.put(local, folder, temporary, alive)
+
+    def publish(self, folder: str, temporary: str, name: str) -> None:
+        self._reach()
+        if self.refuse_rename:
+            raise TransferError("rename refused")
+        self._folder.publish(folder, temporary, name)
+        self.sent += 1
+        if self.answer_lost:
+            self.away = True
+            raise TransferError("cut")
+
+    def look(self, folder: str, name: str, temporary: str | None) -> Seen:
+        self._reach()
+        return self._folder.look(folder, name, temporary)
+
+    def discard(self, folder: str, temporary: str) -> None:
+        self._reach()
+        self._folder.discard(folder, temporary)
+
+    def names(self, folder: str = RECEIPTS_FOLDER) -> list[str]:
+        """Return the names of the files in a folder."""
+        there = self.base / folder
+        return sorted(path.name for path in there.iterdir()) if there.exists() else []
+
+    def take(self, state: SandboxState, now: datetime, folder: str = RECEIPTS_FOLDER) -> dict[str, int]:
+        """Import what lies there, as Engage's job does."""
+        there = self.base / folder
+        if not there.exists():
+            return {}
+        with state.lock:
+            return take_files(state, there, now)
+
+    def _reach(self) -> None:
+        if self.away:
+            raise TransferError("the server cannot be reached")
+
+
+@dataclass
+class Outages:
+    """Whether Engage is away, on a test's clock."""
+
+    clock: Any
+    since: datetime | None = None
+    unknown: bool = False
+    probes: int = 0
+
+    def begin(self) -> None:
+        self.since = self.clock()
+
+    def end(self) -> None:
+        self.since = None
+
+    def of(self, _shop: RegisteredShop) -> Outage:
+        if self.unknown:
+            return Outage(Standing.UNKNOWN)
+        return Outage(Standing.ANSWERS) if self.since is None else Outage(Standing.AWAY, self.since)
+
+    def probe(self, _shop: RegisteredShop) -> None:
+        self.probes += 1
+
+
+@dataclass
+class Files:
+    """The fallback of a rig, with its server and its outages."""
+
+    fallback: Fallback
+    server: FileServer
+    outages: Outages
+    shop: RegisteredShop
+    folder: Path
+    names: list[str] = field(default_factory=list)
+
+    def files(self, *states: FileState) -> list[StoredFile]:
+        return self.fallback.files.live(self.shop, *(states or tuple(FileState)))
+
+    def contents(self) -> str:
+        """Return what all files that lie here hold."""
+        return "".join(path.read_text() for path in sorted(self.folder.glob("*.xml")))
+
+
+def files_of(rig: Any, shop: RegisteredShop, base: Path, **settings: str) -> Files:
+    """Give a rig a fallback for one of its shops."""
+    server, outages = FileServer(base / "server"), Outages(rig.clock)
+    shop = rig.stores.shops.change(shop.name, {"fallback": "yes", "fallback_user": "u", **settings})
+    folder = base / "files" / shop.name
+    fallback = Fallback(
+        stores=rig.stores,
+        files=FallbackFiles(rig.database),
+        transfer_of=lambda _shop: server,
+        folder_of=lambda one: base / "files" / one.name,
+        outage_of=outages.of,
+        probe=outages.probe,
+        fallback_after=FALLBACK_AFTER,
+        retry_base_s=10,
+        lease=timedelta(seconds=60),
+        clock=rig.clock,
+        digest=rig.stores.vault.digest_of,
+    )
+    return Files(fallback, server, outages, shop, folder)

@@ -1,0 +1,219 @@
+"""Calls to a Saleor shop: the token's proof, the watch over webhooks, and reading what changed."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from saleor_shop import AT, Shop, money, order, refunded_order, running_saleor, transaction, user
+from tests_support import KnownShop
+
+from plugin.errors import ShopApiError, ShopAwayError
+from plugin.events import CustomerUpdated, Kind, OrderPaid, OrderRefunded
+from plugin.platforms.base import Delivery, ShopApi
+from plugin.platforms.saleor import SALEOR, api
+from plugin.platforms.saleor.manifest import webhooks
+
+PUBLIC = "https://plugin.example"
+ADDRESS = f"{PUBLIC}/webhooks/saleor/kiosk"
+NOW = datetime(2026, 3, 6, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Shop]:
+    with running_saleor() as shop:
+        yield shop
+
+
+@pytest.fixture
+def saleor(running: Shop) -> Shop:
+    fresh = Shop()
+    running.users, running.orders, running.app, running.broken, running.token = [], [], fresh.app, 0, fresh.token
+    running.make_webhooks(webhooks(PUBLIC))
+    running.asked.clear()
+    return running
+
+
+@pytest.fixture
+def calls(saleor: Shop) -> ShopApi:
+    shop = KnownShop(
+        (), {"api_url": saleor.api_url, "token": saleor.token}, platform="saleor", shop_domain=saleor.domain
+    )
+    made = SALEOR.api(shop, lambda _: None)
+    assert made is not None
+    return made
+
+
+def test_before_the_installation_there_is_nothing_to_call() -> None:
+    assert SALEOR.api(KnownShop(()), lambda _: None) is None
+
+
+def test_the_check_gives_the_shops_name(calls: ShopApi) -> None:
+    assert calls.check() == "Kiosk"
+
+
+def test_the_check_says_what_is_wrong(saleor: Shop, calls: ShopApi) -> None:
+    saleor.app["permissions"] = [{"code": "MANAGE_USERS", "name": ""}]
+    with pytest.raises(ShopApiError, match="MANAGE_ORDERS"):
+        calls.check()
+    saleor.app["permissions"] = Shop().app["permissions"]
+    saleor.app["isActive"] = False
+    with pytest.raises(ShopApiError, match="activate"):
+        calls.check()
+    saleor.token = "another"
+    for call in (calls.check, lambda: calls.subscriptions(ADDRESS)):
+        with pytest.raises(ShopApiError, match="install the app again"):
+            call()
+    saleor.broken = 401
+    with pytest.raises(ShopApiError, match="install the app again"):
+        calls.check()
+    saleor.broken = 503
+    with pytest.raises(ShopAwayError):
+        calls.check()
+    saleor.broken = 404
+    with pytest.raises(ShopApiError, match="404"):
+        calls.check()
+
+
+def test_a_refused_query_is_an_error_though_the_answer_is_200(saleor: Shop) -> None:
+    shop = KnownShop((), {}, shop_domain=saleor.domain)
+    with pytest.raises(ShopApiError, match="Cannot query field 'nonsense'"):
+        api.call(shop, saleor.api_url, saleor.token, "query X { nonsense }")
+
+
+def test_webhooks_as_the_manifest_made_them_are_right(calls: ShopApi) -> None:
+    found = calls.subscriptions(ADDRESS)
+    assert {one.topic for one in found} == set(SALEOR.topics)
+    assert all(one.active and not one.problem for one in found)
+    assert calls.repair(ADDRESS) == ()
+
+
+def _no_such(webhook: dict[str, Any]) -> None:
+    webhook["name"] = "somebody else's"
+
+
+@pytest.mark.parametrize(
+    ("harm", "problem"),
+    [
+        (_no_such, "no webhook"),
+        (lambda w: w.update(isActive=False), "switched off"),
+        (lambda w: w.update(targetUrl="https://old.example/webhooks/saleor"), "another address"),
+        (lambda w: w.update(targetUrl=PUBLIC), "another address"),
+        (lambda w: w.update(subscriptionQuery="subscription { event { issuedAt } }"), "another version"),
+        (lambda w: w.update(subscriptionQuery=None), "another version"),
+        (lambda w: w["asyncEvents"].clear(), "does not tell"),
+    ],
+)
+def test_a_wrong_webhook_is_found_and_mended(saleor: Shop, calls: ShopApi, harm: Any, problem: str) -> None:
+    harm(saleor.app["webhooks"][1])
+    before = len(saleor.app["webhooks"])
+    wrong = [one for one in calls.subscriptions(ADDRESS) if one.problem]
+    assert {one.topic for one in wrong} == {topic for topic in SALEOR.topics if topic.startswith("order")}
+    assert all(problem in one.problem for one in wrong)
+    (done,) = calls.repair(ADDRESS)
+    assert done.startswith("Engage: orders: ")
+    assert not any(one.problem for one in calls.subscriptions(ADDRESS))
+    assert calls.repair(ADDRESS) == ()
+    assert len(saleor.app["webhooks"]) == before + (harm is _no_such)
+
+
+def test_whitespace_in_a_query_is_no_difference_and_a_webhook_of_one_shop_alone_is_right(
+    saleor: Shop, calls: ShopApi
+) -> None:
+    for webhook in saleor.app["webhooks"]:
+        webhook["subscriptionQuery"] = "  ".join(webhook["subscriptionQuery"].split())
+        webhook["targetUrl"] = ADDRESS
+    assert calls.repair(ADDRESS) == ()
+
+
+def test_what_the_shop_refuses_is_said(saleor: Shop, calls: ShopApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api.queries, "WEBHOOKS", {"Engage: orders": (("order_paid",), "subscription { nonsense }")})
+    saleor.app["webhooks"].clear()
+    with pytest.raises(ShopApiError, match="INVALID: query: not valid"):
+        calls.repair(ADDRESS)
+
+
+# --- reading ---
+
+
+def changed(minutes: int) -> str:
+    return (AT + timedelta(minutes=minutes)).isoformat()
+
+
+def test_customers_come_oldest_change_first_page_by_page_and_go_on_after_any_cursor(
+    saleor: Shop, calls: ShopApi
+) -> None:
+    total = api.CUSTOMERS_A_PAGE * 2 + 7
+    saleor.users = [user(id=f"U{n:04}", updatedAt=changed(n // 3)) for n in range(total)][::-1]
+    found = list(calls.customers(None, None))
+    assert [one.resource_id for one in found] == [f"U{n:04}" for n in range(total)]
+    assert saleor.asked == ["EngageCustomerPage($first:"] * 3
+    for stopped_at in (0, api.CUSTOMERS_A_PAGE - 1, api.CUSTOMERS_A_PAGE, total - 1):
+        rest = list(calls.customers(None, None, found[stopped_at].cursor))
+        assert [one.resource_id for one in rest] == [one.resource_id for one in found[stopped_at + 1 :]]
+
+
+def test_a_customer_read_there_is_mapped_as_its_webhook_is(saleor: Shop, calls: ShopApi) -> None:
+    saleor.users = [user()]
+    (one,) = calls.customers(None, None)
+    (event,) = SALEOR.normalise(Delivery(one.topic), one.body, NOW).events
+    assert isinstance(event, CustomerUpdated)
+    assert (event.customer.email, event.occurred_at, one.kind) == ("ada@example.com", AT, Kind.PROFILE_CHANGE)
+    assert SALEOR.topics[one.topic] is one.kind
+
+
+def test_the_time_since_is_in_and_the_time_until_is_out(saleor: Shop, calls: ShopApi) -> None:
+    saleor.users = [user(id=str(n), updatedAt=changed(n)) for n in range(5)]
+    found = calls.customers(AT + timedelta(minutes=1), AT + timedelta(minutes=3))
+    assert [one.resource_id for one in found] == ["1", "2"]
+
+
+def test_orders_paid_in_full_are_each_followed_by_their_refunds(saleor: Shop, calls: ShopApi) -> None:
+    saleor.orders = [
+        order(id="O1", updatedAt=changed(1)),
+        order(id="O2", updatedAt=changed(2), isPaid=False, chargeStatus="PARTIAL", totalCharged=money(1.0),
+              transactions=[transaction(1.0)]),
+        order(id="O3", updatedAt=changed(3), status="UNCONFIRMED"),
+        refunded_order(("E1", 10.0), ("E2", 20.0), id="O4", updatedAt=changed(4)),
+    ]  # fmt: skip
+    found = list(calls.orders(None, None))
+    assert [(one.topic, one.resource_id) for one in found] == [
+        ("order_fully_paid", "O1"), ("order_fully_paid", "O4"), ("order_refunded", "E2"),
+    ]  # fmt: skip
+    (paid,) = SALEOR.normalise(Delivery("order_fully_paid"), found[1].body, NOW).events
+    assert isinstance(paid, OrderPaid)
+    assert paid.occurred_at == AT, "the time of the charge, because nobody told of it"
+    back = SALEOR.normalise(Delivery("order_refunded"), found[2].body, NOW).events
+    assert [event.refund_id for event in back if isinstance(event, OrderRefunded)] == ["E1", "E2"]
+    peek = SALEOR.peek("order_refunded", found[2].body)
+    assert (peek.order_id, peek.customer_id) == ("O4", "VXNlcjoxMDAx")
+
+
+def test_who_stops_between_an_order_and_its_refund_finds_the_refund_again(saleor: Shop, calls: ShopApi) -> None:
+    saleor.orders = [
+        order(id="O1", updatedAt=changed(1)),
+        refunded_order(("E1", 10.0), id="O2", updatedAt=changed(2)),
+        order(id="O3", updatedAt=changed(3)),
+    ]
+    found = list(calls.orders(None, None))
+    ids = [one.resource_id for one in found]
+    assert ids == ["O1", "O2", "E1", "O3"]
+    for stopped_at, one in enumerate(found):
+        rest = [other.resource_id for other in calls.orders(None, None, one.cursor)]
+        assert rest[-len(ids[stopped_at + 1 :]) :] == ids[stopped_at + 1 :] or not rest
+    saleor.orders = saleor.orders[1:]
+    (first, *_) = calls.orders(None, None)
+    assert [one.resource_id for one in calls.orders(None, None, first.cursor)] == ["O2", "E1", "O3"]
+
+
+def test_amounts_stay_exact_on_their_way(saleor: Shop, calls: ShopApi) -> None:
+    saleor.orders = [order(metadata=[{"key": "amount", "value": "å\ud83d"}])]
+    (one,) = calls.orders(None, None)
+    assert json.loads(one.body)["order"]["total"]["gross"]["amount"] == 300.0
+
+
+def test_without_permission_the_page_is_an_error_and_not_the_end(saleor: Shop, calls: ShopApi) -> None:
+    saleor.broken = 500
+    with pytest.raises(ShopAwayError):
+        list(calls.orders(None, None))

@@ -1,0 +1,270 @@
+"""Shopify's Admin API: tokens, subscriptions, and reading what changed, against a stand-in over real HTTP."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import pytest
+from shopify_stand_in import CLIENT_ID, CLIENT_SECRET, DOMAIN, ShopifyShop
+from tests_support import Clock, KnownShop
+
+from plugin.demo.bodies import paid_order
+from plugin.errors import PluginError, ShopApiError, ShopAwayError
+from plugin.events import CustomerUpdated, Kind, OrderCancelled, OrderPaid, OrderRefunded
+from plugin.platforms.base import Delivery, FoundResource
+from plugin.platforms.shopify import SHOPIFY
+from plugin.platforms.shopify.api import ShopifyApi
+
+ADDRESS = "https://plugin.example/webhooks/shopify/kiosk"
+START = datetime(2026, 3, 5, 8, 0, tzinfo=UTC)
+TOPICS = ["customers/create", "orders/paid", "app/uninstalled"]
+
+
+class House:
+    """An API of the stand-in and what it stored."""
+
+    def __init__(self, clock: Clock, *, by_shop: bool = True, **credentials: Any) -> None:
+        self.kept: list[Mapping[str, Any]] = []
+        known = {"access_token": "shpat_first", "client_id": CLIENT_ID, **credentials}
+        shop = KnownShop((CLIENT_SECRET,), known, name="kiosk", platform="shopify", shop_domain=DOMAIN)
+        self.api = ShopifyApi(
+            shop, self.kept.append, topics=TOPICS, api_version="2026-07", by_shop=by_shop, clock=clock
+        )
+
+
+@pytest.fixture
+def house(clock: Clock, shopify_server: ShopifyShop) -> House:
+    return House(clock)
+
+
+def at(minutes: int) -> str:
+    """Return a time with the shop's own offset, as Shopify writes it."""
+    return (START + timedelta(minutes=minutes)).isoformat().replace("+00:00", "") + "+00:00"
+
+
+def order(number: int, minutes: int, **changes: Any) -> dict[str, Any]:
+    return {**paid_order(START), "id": number, "updated_at": at(minutes), "processed_at": at(minutes), **changes}
+
+
+def refund(number: int) -> dict[str, Any]:
+    money = {"amount": "10.00", "currency_code": "SEK"}
+    line = {"line_item_id": 1, "quantity": 1, "subtotal_set": {"shop_money": money, "presentment_money": money}}
+    return {"id": number, "created_at": at(number), "refund_line_items": [line]}
+
+
+def marks(found: list[FoundResource]) -> list[tuple[str, str]]:
+    return [(one.topic, one.resource_id) for one in found]
+
+
+# --- token and scopes ---
+
+
+def test_the_check_returns_the_shops_name(house: House, shopify_server: ShopifyShop) -> None:
+    assert house.api.check() == "Kiosk"
+    assert shopify_server.asked[0][1] == "/admin/api/2026-07/shop.json"
+
+
+def test_a_scope_that_was_not_granted_is_named(house: House, shopify_server: ShopifyShop) -> None:
+    shopify_server.scopes = "read_orders"
+    with pytest.raises(ShopApiError, match="read_customers"):
+        house.api.check()
+    problems = {one.topic: one.problem for one in house.api.subscriptions(ADDRESS)}
+    assert "read_customers" in problems["customers/create"]
+    assert "read_orders" not in problems["orders/paid"]
+
+
+def test_a_dead_token_says_what_to_do(house: House, shopify_server: ShopifyShop) -> None:
+    shopify_server.tokens = set()
+    with pytest.raises(ShopApiError, match="shops install kiosk") as caught:
+        house.api.check()
+    assert caught.value.status == 401
+    assert "shpat_" not in str(caught.value)
+
+
+def test_a_token_is_refreshed_before_it_ends_and_the_new_pair_is_kept(
+    clock: Clock, shopify_server: ShopifyShop
+) -> None:
+    soon = (clock() + timedelta(minutes=4)).isoformat()
+    house = House(clock, refresh_token="shprt_1", expires_at=soon)
+    assert house.api.check() == "Kiosk"
+    (kept,) = house.kept
+    assert (kept["access_token"], kept["refresh_token"]) == ("shpat_1", "shprt_2")
+    assert kept["client_id"] == CLIENT_ID
+    assert house.api.check() == "Kiosk"  # with the new token, without another refresh
+    assert len(shopify_server.exchanged) == 1
+
+
+def test_a_token_with_time_left_is_not_refreshed(clock: Clock, shopify_server: ShopifyShop) -> None:
+    later = (clock() + timedelta(minutes=50)).isoformat()
+    House(clock, refresh_token="shprt_1", expires_at=later).api.check()
+    assert shopify_server.exchanged == []
+
+
+def test_a_token_that_died_early_is_refreshed_once(clock: Clock, shopify_server: ShopifyShop) -> None:
+    later = (clock() + timedelta(minutes=50)).isoformat()
+    house = House(clock, refresh_token="shprt_1", expires_at=later, access_token="shpat_revoked")
+    assert house.api.check() == "Kiosk"
+    assert len(shopify_server.exchanged) == 1
+
+
+def test_a_refresh_that_is_refused_says_what_to_do(clock: Clock, shopify_server: ShopifyShop) -> None:
+    house = House(clock, refresh_token="another", expires_at=clock().isoformat())
+    with pytest.raises(ShopApiError, match="installation address") as caught:
+        house.api.check()
+    assert "another" not in str(caught.value)
+
+
+def test_a_busy_shop_tells_how_long_to_wait(house: House, shopify_server: ShopifyShop) -> None:
+    shopify_server.fail = [(429, {"Retry-After": "2.0"})]
+    with pytest.raises(ShopAwayError) as caught:
+        house.api.check()
+    assert caught.value.retry_after == timedelta(seconds=2)
+    shopify_server.fail = [(503, {})]
+    with pytest.raises(ShopAwayError):
+        house.api.check()
+
+
+@pytest.mark.parametrize(("status", "words"), [(403, "protected customer data"), (402, "frozen"), (404, "API_VERSION")])
+def test_other_refusals_say_what_to_look_at(house: House, shopify_server: ShopifyShop, status: int, words: str) -> None:
+    shopify_server.fail = [(status, {})]
+    with pytest.raises(ShopApiError, match=words):
+        house.api.check()
+
+
+def test_an_api_needs_an_installation() -> None:
+    assert SHOPIFY.api(KnownShop((CLIENT_SECRET,), {}, shop_domain=DOMAIN), lambda _: None) is None
+
+
+# --- subscriptions ---
+
+
+def test_missing_and_misled_subscriptions_are_found_and_repaired(house: House, shopify_server: ShopifyShop) -> None:
+    shopify_server.webhooks = [
+        {"id": 1, "topic": "customers/create", "address": ADDRESS, "format": "json"},
+        {"id": 2, "topic": "orders/paid", "address": "https://old.example/x", "format": "json"},
+        {"id": 3, "topic": "products/create", "address": "https://old.example/x", "format": "json"},
+    ]
+    found = {one.topic: (one.active, one.problem) for one in house.api.subscriptions(ADDRESS)}
+    assert found["customers/create"] == (True, "")
+    assert found["orders/paid"] == (False, "goes to another address")
+    assert found["app/uninstalled"] == (False, "is missing")
+    assert house.api.repair(ADDRESS) == ("orders/paid: corrected the address", "app/uninstalled: subscribed")
+    assert all(one.active for one in house.api.subscriptions(ADDRESS))
+    assert house.api.repair(ADDRESS) == ()
+    assert shopify_server.webhooks[2]["address"] == "https://old.example/x"  # another topic is not ours
+
+
+def test_where_the_app_subscribes_only_doubles_are_wrong(clock: Clock, shopify_server: ShopifyShop) -> None:
+    house = House(clock, by_shop=False)
+    assert all(one.active for one in house.api.subscriptions(ADDRESS))
+    shopify_server.webhooks = [{"id": 1, "topic": "orders/paid", "address": ADDRESS, "format": "json"}]
+    wrong = [one for one in house.api.subscriptions(ADDRESS) if one.problem]
+    assert [one.topic for one in wrong] == ["orders/paid"]
+    assert house.api.repair(ADDRESS) == ("orders/paid: removed a subscription that doubled the app's own",)
+    assert shopify_server.webhooks == []
+
+
+# --- reading what changed ---
+
+
+def test_paid_orders_come_by_change_each_with_its_refunds_and_cancellation(
+    house: House, shopify_server: ShopifyShop
+) -> None:
+    shopify_server.page = 2
+    shopify_server.orders = [
+        order(3, 30, financial_status="refunded", refunds=[refund(8), refund(7)], cancelled_at=at(29)),
+        order(1, 10),
+        order(2, 20, financial_status="pending"),
+        order(4, 40, financial_status="partially_refunded", refunds=[refund(9)]),
+        order(5, 60),
+    ]
+    found = list(house.api.orders(START, START + timedelta(minutes=60)))
+    assert marks(found) == [
+        ("orders/paid", "1"),
+        ("orders/paid", "3"), ("refunds/create", "7"), ("refunds/create", "8"), ("orders/cancelled", "3"),
+        ("orders/paid", "4"), ("refunds/create", "9"),
+    ]  # fmt: skip
+    kinds = [type(mapped(one)) for one in found]
+    assert kinds == [OrderPaid, OrderPaid, OrderRefunded, OrderRefunded, OrderCancelled, OrderPaid, OrderRefunded]
+    assert {one.kind for one in found} == {Kind.ORDER_PAID, Kind.REFUND, Kind.CANCELLATION}
+    paid = mapped(found[0])
+    assert isinstance(paid, OrderPaid)
+    assert paid.occurred_at == START + timedelta(minutes=10)  # when it was bought, not when it was read
+    assert mapped(found[2]).order_id == "3"  # type: ignore[union-attr]
+    assert {query.get("status", ["any"])[0] for _, path, query, _ in shopify_server.asked} == {"any"}
+
+
+def mapped(found: FoundResource) -> Any:
+    """Map a resource as the webhook that it is in the form of."""
+    (event,) = SHOPIFY.normalise(
+        Delivery(found.topic, meta=found.meta), found.body, datetime(2026, 4, 1, tzinfo=UTC)
+    ).events
+    return event
+
+
+def test_reading_goes_on_after_any_cursor_and_misses_nothing(house: House, shopify_server: ShopifyShop) -> None:
+    shopify_server.page = 2
+    shopify_server.orders = [
+        order(1, 10, refunds=[refund(7), refund(8)]), order(2, 20), order(3, 20), order(4, 30, refunds=[refund(9)]),
+    ]  # fmt: skip
+    whole = list(house.api.orders(START, None))
+    for position, one in enumerate(whole):
+        rest = list(house.api.orders(START, None, one.cursor))
+        assert set(marks(whole[position + 1 :])) <= set(marks(rest))
+        assert (one.topic, one.resource_id) not in marks(rest)
+    assert list(house.api.orders(START, None, whole[-1].cursor)) == []
+
+
+def test_a_reading_that_was_interrupted_can_go_on(house: House, shopify_server: ShopifyShop) -> None:
+    shopify_server.page = 2
+    shopify_server.customers = [{"id": n, "updated_at": at(n), "first_name": "Åsa"} for n in range(1, 8)]
+    reading = house.api.customers(None, None)
+    first = list(islice(reading, 2))
+    shopify_server.fail = [(429, {"Retry-After": "1"})]
+    with pytest.raises(ShopAwayError):
+        next(reading)
+    rest = list(house.api.customers(None, None, first[-1].cursor))
+    assert [one.resource_id for one in [*first, *rest]] == ["1", "2", "3", "4", "5", "6", "7"]
+    event = mapped(rest[0])
+    assert isinstance(event, CustomerUpdated)
+    assert (event.customer.first_name, event.consents) == ("Åsa", ())
+    assert rest[0].changed_at == START + timedelta(minutes=3)
+
+
+def test_no_consent_is_raised_by_reading(house: House, shopify_server: ShopifyShop) -> None:
+    consent = {"state": "subscribed", "consent_updated_at": at(0)}
+    shopify_server.customers = [
+        {"id": 1, "updated_at": at(1), "email_marketing_consent": consent, "accepts_marketing": True}
+    ]
+    (found,) = house.api.customers(None, None)
+    assert mapped(found).consents == ()
+
+
+def test_the_end_of_the_time_is_not_part_of_it(house: House, shopify_server: ShopifyShop) -> None:
+    shopify_server.customers = [{"id": n, "updated_at": at(n)} for n in (1, 2, 3)]
+    found = house.api.customers(START + timedelta(minutes=1), START + timedelta(minutes=3))
+    assert [one.resource_id for one in found] == ["1", "2"]
+
+
+def test_a_list_that_is_not_sorted_is_refused_rather_than_misread(house: House, shopify_server: ShopifyShop) -> None:
+    shopify_server.sorted = False
+    shopify_server.customers = [{"id": 1, "updated_at": at(2)}, {"id": 2, "updated_at": at(1)}]
+    with pytest.raises(ShopApiError, match="did not sort"):
+        list(house.api.customers(None, None))
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "|", "2026-03-05|1", "\x00"])
+def test_a_cursor_of_somebody_else_is_refused(house: House, cursor: str) -> None:
+    with pytest.raises(PluginError, match="cursor"):
+        list(house.api.customers(None, None, cursor))
+
+
+def test_the_token_goes_to_the_shop_alone(house: House, shopify_server: ShopifyShop) -> None:
+    """The next page's address names another host; only its page_info is used."""
+    shopify_server.page = 1
+    shopify_server.customers = [{"id": n, "updated_at": at(n)} for n in (1, 2)]
+    assert len(list(house.api.customers(None, None))) == 2
+    assert [path for _, path, _, _ in shopify_server.asked] == ["/admin/api/2026-07/customers.json"] * 2
+    assert json.dumps(shopify_server.asked[1][2]) == json.dumps({"limit": ["250"], "page_info": ["page-0"]})

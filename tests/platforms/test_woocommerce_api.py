@@ -1,0 +1,482 @@
+"""Calls to a shop, its webhooks and the installation, over real HTTP to a stand-in with the real one's habits."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from tests_support import Clock, KnownShop
+from woo_shop import KEY, SECRET, WooShop, running_shop
+
+from plugin.errors import ShopApiError, ShopAwayError
+from plugin.events import Kind
+from plugin.installation import Desk
+from plugin.platforms.base import FoundResource
+from plugin.platforms.woocommerce import REFUNDED, SUBSCRIBED, WOOCOMMERCE
+from plugin.platforms.woocommerce.api import WooApi, api_of, prove
+from plugin.platforms.woocommerce.install import blueprint, steps
+from plugin.platforms.woocommerce.rest import base_of
+from plugin.store.db import Database
+from plugin.store.installations import PendingInstallations
+from plugin.store.shops import NewShop, RegisteredShop, Shops
+from plugin.store.vault import Vault
+
+FIXTURES = Path(__file__).parent.parent / "fixtures/woocommerce"
+ADDRESS = "https://plugin.example/webhooks/woocommerce/web-se"
+T0 = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
+
+
+class Keeper:
+    """A registered shop whose credentials can be kept."""
+
+    def __init__(self, url: str, **credentials: Any) -> None:
+        self.credentials: Mapping[str, Any] = {"key": KEY, "secret": SECRET, **credentials}
+        self.url, self.webhook_secret = url, "aSecret1"
+
+    def api(self) -> WooApi:
+        shop = KnownShop((self.webhook_secret,), self.credentials, platform="woocommerce", shop_domain=self.url)
+        api = api_of(shop, self._keep)
+        assert api is not None
+        return api
+
+    def _keep(self, credentials: Mapping[str, Any]) -> None:
+        self.credentials = json.loads(json.dumps(dict(credentials)))
+
+
+@pytest.fixture
+def woo() -> Iterator[WooShop]:
+    with running_shop(WooShop()) as shop:
+        yield shop
+
+
+@pytest.fixture
+def keeper(woo: WooShop) -> Keeper:
+    return Keeper(woo.url)
+
+
+# --- the way to the shop ---
+
+
+@pytest.mark.parametrize(
+    ("drops", "plain", "came"),
+    [(False, False, "basic"), (True, False, "query"), (False, True, "basic"), (True, True, "query")],
+)
+def test_the_way_that_a_shop_takes_keys_is_found_and_kept(
+    woo: WooShop, keeper: Keeper, drops: bool, plain: bool, came: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    woo.drops_authorization, woo.plain_permalinks = drops, plain
+    with caplog.at_level(logging.INFO):
+        assert keeper.api().check() == "Butiken & Co"
+        woo.asked.clear()
+        keeper.api().subscriptions(ADDRESS)
+    assert [asked[3] for asked in woo.asked] == [came]
+    assert SECRET not in caplog.text
+
+
+def test_keys_never_stand_in_the_request_for_the_sites_name(woo: WooShop, keeper: Keeper) -> None:
+    keeper.api().check()
+    assert [asked[3] for asked in woo.asked if asked[1] == "/"] == [""]
+
+
+@pytest.mark.parametrize(("name", "value"), [("secret", "cs_" + "x" * 40), ("key", "ck_" + "x" * 40)])
+def test_wrong_keys_are_said_to_be_wrong(woo: WooShop, name: str, value: str) -> None:
+    with pytest.raises(ShopApiError, match="keys are wrong") as caught:
+        Keeper(woo.url, **{name: value}).api().check()
+    assert caught.value.status == 401
+    assert value not in str(caught.value)
+
+
+def test_a_shop_that_moved_names_its_new_address(woo: WooShop, keeper: Keeper) -> None:
+    woo.moved_to = "https://www.shop.example"
+    with pytest.raises(ShopApiError, match=r"www\.shop\.example.*--shop-domain"):
+        keeper.api().check()
+
+
+def test_a_shop_in_maintenance_is_away(woo: WooShop, keeper: Keeper) -> None:
+    woo.away = 1
+    with pytest.raises(ShopAwayError):
+        keeper.api().check()
+    assert keeper.api().check()
+
+
+def test_a_site_without_woocommerce_is_told_apart(woo: WooShop, keeper: Keeper) -> None:
+    woo.plain_permalinks = True
+    keeper.credentials = {**keeper.credentials, "plain": False}
+    with pytest.raises(ShopApiError, match="WooCommerce active"):
+        keeper.api().subscriptions(ADDRESS)
+
+
+@pytest.mark.parametrize(
+    ("typed", "base"),
+    [
+        ("shop.example", "https://shop.example"),
+        ("shop.example/shop/", "https://shop.example/shop"),
+        ("https://shop.example/", "https://shop.example"),
+        ("127.0.0.1:8700", "https://127.0.0.1:8700"),
+        ("http://127.0.0.1:8700", "http://127.0.0.1:8700"),
+        ("http://10.0.0.5", "http://10.0.0.5"),
+        ("http://wordpress:8080", "http://wordpress:8080"),
+    ],
+)
+def test_the_address_of_a_shop_is_what_the_operator_typed(typed: str, base: str) -> None:
+    assert base_of(KnownShop(shop_domain=typed)) == base
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "http://shop.example",
+        "http://8.8.8.8",
+        "ftp://shop.example",
+        "https://u:p@shop.example",
+        "",
+        None,
+        "https://",
+        "https://[::1",
+    ],
+)
+def test_an_address_to_which_keys_may_not_go_is_refused(typed: str | None) -> None:
+    with pytest.raises(ShopApiError):
+        base_of(KnownShop(shop_domain=typed))
+
+
+def test_there_are_no_calls_before_keys_are_stored() -> None:
+    assert WOOCOMMERCE.api(KnownShop(shop_domain="shop.example"), lambda _: None) is None
+    assert WOOCOMMERCE.read_refunds(KnownShop(shop_domain="shop.example"), "16", ["17"]) == {}
+
+
+# --- webhooks ---
+
+
+def test_webhooks_are_made_one_a_topic_with_our_secret(woo: WooShop, keeper: Keeper) -> None:
+    assert {s.problem for s in keeper.api().subscriptions(ADDRESS)} == {"missing"}
+    assert len(keeper.api().repair(ADDRESS)) == len(SUBSCRIBED)
+    assert sorted(hook["topic"] for hook in woo.webhooks.values()) == sorted(SUBSCRIBED)
+    assert {hook["delivery_url"] for hook in woo.webhooks.values()} == {ADDRESS}
+    assert set(woo.secrets.values()) == {"aSecret1"}
+    assert all(s.active and not s.problem for s in keeper.api().subscriptions(ADDRESS))
+    assert keeper.credentials["webhooks"] == {hook["topic"]: str(number) for number, hook in woo.webhooks.items()}
+    assert keeper.api().repair(ADDRESS) == ()
+
+
+def test_webhooks_that_were_switched_off_moved_or_removed_are_mended(woo: WooShop, keeper: Keeper) -> None:
+    keeper.api().repair(ADDRESS)
+    woo.webhooks[1]["status"] = "disabled"  # what the shop does after its seventh failure in a row
+    woo.webhooks[2]["delivery_url"] = "https://old.example/hook"
+    gone = woo.webhooks.pop(3)["topic"]
+    problems = {s.topic: s.problem for s in keeper.api().subscriptions(ADDRESS) if s.problem}
+    assert sorted(problems.values()) == ["delivers to another address", "missing", "switched off (disabled)"]
+    assert problems[gone] == "missing"
+    assert len(keeper.api().repair(ADDRESS)) == 3
+    assert all(not s.problem for s in keeper.api().subscriptions(ADDRESS))
+    assert len(woo.webhooks) == len(SUBSCRIBED)
+
+
+def test_after_a_rotation_webhooks_get_the_new_secret(woo: WooShop, keeper: Keeper) -> None:
+    keeper.api().repair(ADDRESS)
+    keeper.webhook_secret = "aNewSecret2"
+    assert {s.problem for s in keeper.api().subscriptions(ADDRESS)} == {"may sign with another secret"}
+    keeper.api().repair(ADDRESS)
+    assert set(woo.secrets.values()) == {"aNewSecret2"}
+    assert all(not s.problem for s in keeper.api().subscriptions(ADDRESS))
+
+
+def test_webhooks_of_others_are_left_alone(woo: WooShop, keeper: Keeper) -> None:
+    for _ in range(120):  # more than one page of them
+        woo.add_hook("order.updated", "https://other.example/hook", "disabled")
+    keeper.api().repair(ADDRESS)
+    keeper.api().remove()
+    assert len(woo.webhooks) == 120
+    assert {hook["status"] for hook in woo.webhooks.values()} == {"disabled"}
+    assert keeper.credentials["webhooks"] == {}
+
+
+def test_webhooks_that_were_made_by_hand_are_taken_over(woo: WooShop, keeper: Keeper) -> None:
+    number = woo.add_hook("order.updated", ADDRESS, "paused")
+    keeper.api().repair(ADDRESS)
+    assert woo.webhooks[number]["status"] == "active"
+    assert woo.secrets[number] == "aSecret1"
+    assert len(woo.webhooks) == len(SUBSCRIBED)
+
+
+def test_what_was_made_before_a_failure_is_not_made_twice(woo: WooShop, keeper: Keeper) -> None:
+    woo.rights = "read"
+    with pytest.raises(ShopApiError, match="read and write"):
+        keeper.api().repair(ADDRESS)
+    woo.rights = "read_write"
+    keeper.api().repair(ADDRESS)
+    assert len(woo.webhooks) == len(SUBSCRIBED)
+
+
+def test_removing_what_is_gone_already_is_no_fault(woo: WooShop, keeper: Keeper) -> None:
+    keeper.api().repair(ADDRESS)
+    del woo.webhooks[1]
+    assert sum("gone already" in line for line in keeper.api().remove()) == 1
+    assert woo.webhooks == {}
+
+
+# --- what changed ---
+
+
+def at(seconds: int) -> str:
+    return (T0 + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def order(number: int, changed: int, **more: Any) -> dict[str, Any]:
+    whole = json.loads((FIXTURES / "order-updated-1-paid.json").read_bytes())
+    return {**whole, "id": number, "date_modified_gmt": at(changed), **more}
+
+
+def places(found: Iterator[FoundResource]) -> list[tuple[str, str]]:
+    return [(one.topic, one.resource_id) for one in found]
+
+
+def test_orders_come_by_their_change_and_unpaid_ones_stay_out(woo: WooShop, keeper: Keeper) -> None:
+    woo.orders = [
+        order(3, 10),
+        order(1, 20),
+        order(2, 5),
+        order(4, 1, date_paid_gmt=None),
+        order(5, 2, status="on-hold"),
+        order(6, 3, status="failed"),
+    ]
+    found = list(keeper.api().orders(None, None))
+    assert [one.resource_id for one in found] == ["2", "3", "1"]
+    assert [one.changed_at for one in found] == [T0 + timedelta(seconds=s) for s in (5, 10, 20)]
+    assert all(one.kind is Kind.ORDER_PAID for one in found)
+
+
+def test_orders_from_the_beginning_of_a_time_to_before_its_end(woo: WooShop, keeper: Keeper) -> None:
+    woo.orders = [order(number, number) for number in range(10)]
+    found = keeper.api().orders(T0 + timedelta(seconds=3), T0 + timedelta(seconds=6))
+    assert [one.resource_id for one in found] == ["3", "4", "5"]
+
+
+def test_more_orders_of_one_second_than_a_page_holds_are_each_read_once(woo: WooShop, keeper: Keeper) -> None:
+    woo.orders = [order(n, 7 if 20 <= n < 270 else n) for n in range(1, 420)]
+    found = [one.resource_id for one in keeper.api().orders(None, None)]
+    assert len(found) == len(set(found)) == 419
+
+
+def test_orders_that_move_while_they_are_read_are_not_lost(woo: WooShop, keeper: Keeper) -> None:
+    woo.orders = [order(n, n) for n in range(1, 301)]
+    reader = keeper.api().orders(None, None)
+    found = [next(reader).resource_id for _ in range(50)]
+    for moved in woo.orders[:40]:  # they were read already, and now stand at the end
+        moved["date_modified_gmt"] = at(1000 + moved["id"])
+    found += [one.resource_id for one in reader]
+    assert set(found) == {str(n) for n in range(1, 301)}
+
+
+@pytest.mark.parametrize("stop", [1, 99, 100, 101, 249])
+def test_reading_goes_on_where_it_stopped(woo: WooShop, keeper: Keeper, stop: int) -> None:
+    woo.orders = [order(n, n // 3) for n in range(1, 251)]
+    first = []
+    for one in keeper.api().orders(None, None):
+        first.append(one)
+        if len(first) == stop:
+            break
+    rest = list(keeper.api().orders(None, None, first[-1].cursor))
+    assert sorted(int(one.resource_id) for one in (*first, *rest)) == list(range(1, 251))
+
+
+def test_refunds_follow_their_order_with_their_lines(woo: WooShop, keeper: Keeper) -> None:
+    named = [{"id": 18, "total": "-1.00"}, {"id": 17, "total": "-179.55"}]
+    woo.orders = [order(16, 10, refunds=named), order(20, 11)]
+    back = {"id": 99, "quantity": -1, "total": "-143.64", "total_tax": "-35.91", "name": "Cap",
+            "meta_data": [{"id": 1, "key": "_refunded_item_id", "value": "10"}]}  # fmt: skip
+    woo.refunds[16] = [
+        {"id": 17, "date_created_gmt": at(9), "amount": "179.55", "reason": "Bea is ill", "line_items": [back]}
+    ]
+    found = list(keeper.api().orders(None, None))
+    assert places(iter(found)) == [("order.updated", "16"), (REFUNDED, "17"), (REFUNDED, "18"), ("order.updated", "20")]
+    assert [one.kind for one in found[1:3]] == [Kind.REFUND, Kind.REFUND]
+    assert b"Bea is ill" not in found[1].body
+    # whoever stops within an order begins with it again, and goes on after its last refund
+    assert places(keeper.api().orders(None, None, found[1].cursor)) == places(iter(found))
+    assert places(keeper.api().orders(None, None, found[2].cursor)) == [("order.updated", "20")]
+
+
+def test_a_shop_too_old_for_the_filter_says_so(woo: WooShop, keeper: Keeper) -> None:
+    woo.knows_modified_after, woo.orders = False, [order(1, 1)]
+    with pytest.raises(ShopApiError, match=r"5\.8"):
+        list(keeper.api().orders(T0 + timedelta(seconds=60), None))
+
+
+def test_a_shop_that_gives_the_same_page_for_ever_is_told_so(woo: WooShop, keeper: Keeper) -> None:
+    woo.cached, woo.orders = True, [order(n, 7) for n in range(1, 150)]
+    woo.customers = [customer(n, n) for n in range(1, 150)]
+    for found in (keeper.api().orders(None, None), keeper.api().customers(None, None)):
+        with pytest.raises(ShopApiError, match="same page"):
+            list(found)
+
+
+def customer(number: int, changed: int, role: str = "customer") -> dict[str, Any]:
+    whole = json.loads((FIXTURES / "customer-created-1.json").read_bytes())
+    return {**whole, "id": number, "date_modified_gmt": at(changed), "role": role}
+
+
+def test_customers_come_by_their_change_though_the_shop_cannot_sort_them(woo: WooShop, keeper: Keeper) -> None:
+    woo.customers = [customer(n, 1000 - n) for n in range(1, 251)] + [customer(900, 5, "subscriber")]
+    found = list(keeper.api().customers(None, None))
+    assert [one.resource_id for one in found] == ["900", *(str(n) for n in range(250, 0, -1))]
+    assert json.loads(found[0].body)["email"] == "bea@example.se"
+    rest = list(keeper.api().customers(None, None, found[100].cursor))
+    assert [one.resource_id for one in rest] == [one.resource_id for one in found[101:]]
+    some = keeper.api().customers(T0 + timedelta(seconds=990), T0 + timedelta(seconds=995))
+    assert [one.resource_id for one in some] == ["10", "9", "8", "7", "6"]
+
+
+def test_a_cursor_of_somebody_else_is_refused(keeper: Keeper) -> None:
+    for cursor in ("x", "2026-03-01T08:00:00|x", "|1"):
+        with pytest.raises(ShopApiError):
+            list(keeper.api().customers(None, None, cursor))
+
+
+# --- installation ---
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """One kind of database is enough here: the store's own tests take both."""
+    made = Database(f"sqlite:///{tmp_path / 'plugin.sqlite'}")
+    made.migrate()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def shops(database: Database, vault: Vault) -> Shops:
+    return Shops(database, vault)
+
+
+@pytest.fixture
+def registered(shops: Shops, woo: WooShop, clock: Clock) -> RegisteredShop:
+    new = NewShop("web-se", "woocommerce", "http://127.0.0.1:9", "k", "aSecret1", {"store": "web-se"}, woo.url)
+    return shops.add(new, clock())
+
+
+@pytest.fixture
+def desk(shops: Shops, database: Database, vault: Vault, clock: Clock) -> Desk:
+    return Desk("https://plugin.example", shops, PendingInstallations(database, vault), {}, clock)
+
+
+@pytest.fixture
+def web(desk: Desk) -> FlaskClient:
+    app = Flask("install")
+    app.register_blueprint(blueprint(desk))
+    return app.test_client()
+
+
+def approval(desk: Desk, shop: RegisteredShop) -> dict[str, str]:
+    """Return what the address that the merchant opens asks WooCommerce for."""
+    address = steps(desk, shop)[0].split()[-1]
+    assert urlsplit(address).path == "/wc-auth/v1/authorize"
+    return {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
+
+
+def granted(asked: dict[str, str], **changes: Any) -> dict[str, Any]:
+    """Return what the shop's server posts after the merchant approved."""
+    return {"key_id": 1, "user_id": asked["user_id"], "consumer_key": KEY, "consumer_secret": SECRET,
+            "key_permissions": "read_write", **changes}  # fmt: skip
+
+
+def test_an_installation_from_approval_to_webhooks(
+    desk: Desk, registered: RegisteredShop, web: FlaskClient, woo: WooShop, shops: Shops
+) -> None:
+    asked = approval(desk, registered)
+    assert (asked["scope"], asked["callback_url"]) == (
+        "read_write",
+        "https://plugin.example/install/woocommerce/callback",
+    )
+    answer = web.post("/install/woocommerce/callback", json=granted(asked))
+    assert answer.status_code == 200
+    assert shops.get("web-se").credentials["key"] == KEY
+    page = web.get(urlsplit(asked["return_url"]).path + f"?success=1&user_id={asked['user_id']}")
+    assert (page.status_code, "Installed" in page.text) == (200, True)
+    assert len(woo.webhooks) == len(SUBSCRIBED)
+    assert {hook["delivery_url"] for hook in woo.webhooks.values()} == {ADDRESS}
+    assert set(woo.secrets.values()) == {"aSecret1"}
+    assert SECRET not in page.text
+
+
+def test_an_authorisation_works_once(desk: Desk, registered: RegisteredShop, web: FlaskClient) -> None:
+    asked = approval(desk, registered)
+    assert web.post("/install/woocommerce/callback", json=granted(asked)).status_code == 200
+    assert web.post("/install/woocommerce/callback", json=granted(asked)).status_code == 403
+    back = urlsplit(asked["return_url"]).path + "?success=1"
+    assert web.get(back).status_code == 200
+    assert web.get(back).status_code == 410
+
+
+def test_nobody_installs_what_was_not_begun_here(
+    desk: Desk, registered: RegisteredShop, web: FlaskClient, shops: Shops, clock: Clock, woo: WooShop
+) -> None:
+    asked = approval(desk, registered)
+    for forged in ("x", "", urlsplit(asked["return_url"]).path.rpartition("/")[2]):
+        assert web.post("/install/woocommerce/callback", json=granted(asked, user_id=forged)).status_code in {400, 403}
+    clock.forward(3601)
+    assert web.post("/install/woocommerce/callback", json=granted(asked)).status_code == 403
+    assert shops.get("web-se").credentials == {}
+    assert woo.asked == []  # nothing was asked on behalf of a stranger
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"consumer_secret": "cs_" + "x" * 40}, 403),  # keys of another shop
+        ({"consumer_key": "nonsense"}, 400),
+        ({"key_permissions": "read"}, 400),
+        ({"consumer_key": None}, 400),
+        ({"user_id": 7}, 400),
+    ],
+)
+def test_keys_that_do_not_work_are_not_stored(
+    desk: Desk, registered: RegisteredShop, web: FlaskClient, shops: Shops, change: dict[str, Any], status: int
+) -> None:
+    answer = web.post("/install/woocommerce/callback", json=granted(approval(desk, registered), **change))
+    assert answer.status_code == status
+    assert shops.get("web-se").credentials == {}
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b"{" * 5000, b'{"user_id": ' + b"1" * 5000 + b"}", b"x" * 9000])
+def test_any_other_body_is_refused(web: FlaskClient, body: bytes) -> None:
+    assert web.post("/install/woocommerce/callback", data=body).status_code in {400, 413}
+
+
+def test_a_shop_that_is_away_gets_no_200(
+    desk: Desk, registered: RegisteredShop, web: FlaskClient, woo: WooShop
+) -> None:
+    asked = approval(desk, registered)
+    woo.away = 1
+    assert web.post("/install/woocommerce/callback", json=granted(asked)).status_code == 503
+
+
+def test_a_merchant_who_refused_sees_that_nothing_happened(
+    desk: Desk, registered: RegisteredShop, web: FlaskClient, woo: WooShop
+) -> None:
+    page = web.get(urlsplit(approval(desk, registered)["return_url"]).path + "?success=0")
+    assert "Not approved" in page.text
+    assert woo.webhooks == {}
+
+
+def test_without_https_the_steps_lead_to_keys_by_hand(
+    shops: Shops, database: Database, vault: Vault, clock: Clock, registered: RegisteredShop
+) -> None:
+    plain = Desk("http://127.0.0.1:8000", shops, PendingInstallations(database, vault), {}, clock)
+    first, by_hand = steps(plain, registered)
+    assert "PUBLIC_URL" in first
+    assert "engage-plugin woocommerce keys web-se" in by_hand
+
+
+def test_keys_by_hand_are_proved_and_former_webhooks_remembered(woo: WooShop) -> None:
+    shop = KnownShop(credentials={"webhooks": {"order.updated": "7"}}, shop_domain=woo.url)
+    assert prove(shop, KEY, SECRET) == {
+        "webhooks": {"order.updated": "7"}, "key": KEY, "secret": SECRET, "plain": False, "in_query": False,
+    }  # fmt: skip

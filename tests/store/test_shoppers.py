@@ -1,0 +1,90 @@
+"""Where a shopper stands, on both databases: what changes it, and that nothing of another shopper does."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+from tests_support import Clock
+
+from plugin.events import Kind
+from plugin.store.contacts import Contacts, Link
+from plugin.store.db import Database
+from plugin.store.edits import Edits
+from plugin.store.inbox import NewEvent
+from plugin.store.inbox_desk import EventFilter, InboxDesk
+from plugin.store.keys import customer_key
+from plugin.store.models import State
+from plugin.store.orders import Orders, StoredOrder
+from plugin.store.shoppers import Shoppers, Standing
+from plugin.store.shops import RegisteredShop
+
+MINUTE = timedelta(minutes=1)
+
+
+def _edit(shop: RegisteredShop, clock: Clock, customer: str, key: str) -> NewEvent:
+    return NewEvent(
+        shop_id=shop.id, platform=shop.platform, topic="my-pages.profile-edited", kind=Kind.PROFILE_EDIT, dedupe_key=key,
+        ordering_key=customer_key(customer), occurred_at=clock(), received_at=clock(), body=b"{}",
+    )  # fmt: skip
+
+
+def test_each_thing_that_changes_a_page_changes_where_the_shopper_stands(
+    database: Database, shop: RegisteredShop, clock: Clock
+) -> None:
+    shoppers, contacts = Shoppers(database), Contacts(database)
+    orders, edits = Orders(database), Edits(database)
+
+    def stand(customer: str = "1") -> Standing:
+        return shoppers.standing(shop, customer, customer_key(customer))
+
+    seen = [stand()]
+    assert seen[0] == Standing(None, 0, None, "0-0", "")
+    contacts.remember_link(shop, "1", Link("c1", False, "test"), clock())
+    assert stand() == seen[0]  # over an unverified link nothing is shown
+    contacts.remember_link(shop, "1", Link("c1", True, "test"), clock())
+    contacts.remember_link(shop, "2", Link("c2", True, "test"), clock())
+    seen.append(stand())
+    assert seen[-1].contact_id == "c1"
+    contacts.forget_cached(shop, "c1", clock())
+    seen.append(stand())
+    assert contacts.ask_fresh(shop, "c1", clock(), MINUTE)
+    seen.append(stand())
+    order = StoredOrder("9", "9", "1", "c1", "SEK", Decimal(1), clock(), "web", None, {})
+    orders.remember(shop, order, 1)
+    seen.append(stand())
+    edits.accept(_edit(shop, clock, "1", "a"))
+    seen.append(stand())
+    assert len(set(seen)) == len(seen)
+    assert stand("2") == Standing("c2", 0, None, "0-0", "")
+
+
+def test_newer_data_is_asked_for_at_most_once_a_pause(database: Database, shop: RegisteredShop, clock: Clock) -> None:
+    contacts = Contacts(database)
+    contacts.remember_link(shop, "1", Link("c1", True, "test"), clock())
+    assert contacts.ask_fresh(shop, "c1", clock(), MINUTE)
+    assert contacts.generation(shop, "c1") == 0  # what is kept stays, to be shown while Engage is away
+    clock.forward(59)
+    assert not contacts.ask_fresh(shop, "c1", clock(), MINUTE)
+    clock.forward(1)
+    assert contacts.ask_fresh(shop, "c1", clock(), MINUTE)
+
+
+def test_a_parked_edit_gives_way_to_a_newer_one_and_a_finished_one_is_gone(
+    database: Database, shop: RegisteredShop, clock: Clock
+) -> None:
+    edits, desk = Edits(database), InboxDesk(database)
+    inbox = edits._inbox
+    first = edits.accept(_edit(shop, clock, "1", "a"))
+    assert edits.accept(_edit(shop, clock, "1", "a")).duplicate
+    (claimed,) = inbox.claim_many(clock(), MINUTE, 1)
+    inbox.finish(claimed, State.PARKED, clock(), error="refused")
+    (open_edit,) = edits.open_of(shop, "1")
+    assert (open_edit.event_id, open_edit.parked) == (first.event_id, True)
+    edits.accept(_edit(shop, clock, "1", "b"), instead_of=[first.event_id])
+    (open_edit,) = edits.open_of(shop, "1")
+    assert not open_edit.parked
+    assert [event.id for event in desk.find(EventFilter(state="discarded"))] == [first.event_id]
+    (claimed,) = inbox.claim_many(clock(), MINUTE, 1)
+    edits.accept(_edit(shop, clock, "1", "c"), instead_of=[claimed.id])  # it is being worked on: it stays
+    inbox.finish(claimed, State.DELIVERED, clock())
+    assert len(edits.open_of(shop, "1")) == 1
+    assert edits.open_of(shop, "2") == []

@@ -1,0 +1,115 @@
+"""Shopify's traps through inbox and sandbox: order, repeats, merges, guests, and what only its own topics say."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from plugin.demo.bodies import paid_order, profile_change, signup
+from plugin.demo.people import ADA
+
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+def person(rig: Any, number: int, email: str, *, at: int = 0, **changes: Any) -> dict[str, Any]:
+    body = {**signup(rig.clock() + timedelta(seconds=at)), "phone": None, **changes}
+    return {**body, "id": number, "admin_graphql_api_id": f"gid://shopify/Customer/{number}", "email": email}
+
+
+def merge(kept: int, merged: int) -> dict[str, Any]:
+    return {
+        "admin_graphql_api_customer_kept_id": f"gid://shopify/Customer/{kept}",
+        "admin_graphql_api_customer_deleted_id": f"gid://shopify/Customer/{merged}",
+        "status": "completed",
+    }
+
+
+def link(rig: Any, number: int) -> Any:
+    return rig.stores.contacts.link(rig.shopify, str(number))
+
+
+def test_an_order_that_is_paid_twice_before_its_customer_is_known_is_one_receipt(rig: Any) -> None:
+    rig.send_shopify("orders/paid", paid_order(rig.clock()))
+    rig.work()
+    rig.send_shopify("customers/create", signup(rig.clock()))
+    rig.send_shopify("orders/paid", paid_order(rig.clock()))
+    rig.work()
+    (receipt,) = rig.receipts().values()
+    assert receipt["times_received"] == 1
+    assert list(rig.contacts()) == [ADA["email"]]
+    assert rig.parked() == []
+
+
+def test_an_old_retry_does_not_undo_a_newer_change(rig: Any) -> None:
+    rig.send_shopify("customers/create", signup(rig.clock()))
+    rig.work()
+    old = {**signup(rig.clock() + timedelta(seconds=10)), "last_name": "Old"}
+    rig.send_shopify("customers/update", profile_change(rig.clock() + timedelta(seconds=60)))
+    rig.work()
+    rig.send_shopify("customers/update", old)
+    rig.work()
+    assert rig.contacts()[ADA["email"]]["attributes"]["lastName"] == "Lind"
+
+
+def test_a_changed_email_stays_one_contact(rig: Any) -> None:
+    rig.send_shopify("customers/create", person(rig, 7, "before@example.com"))
+    rig.work()
+    contact = link(rig, 7).contact_id
+    rig.send_shopify("customers/update", person(rig, 7, "after@example.com", at=60))
+    rig.work()
+    assert {email: c["id"] for email, c in rig.contacts().items()} == {"after@example.com": contact}
+    assert rig.parked() == []
+
+
+def test_merged_customers_are_one_and_an_unknown_survivor_takes_the_contact_over(rig: Any) -> None:
+    rig.send_shopify("customers/create", person(rig, 7, "one@example.com"))
+    rig.work()
+    contact = link(rig, 7).contact_id
+    rig.send_shopify("customers/merge", merge(8, 7))
+    rig.work()
+    assert link(rig, 7) is None
+    assert link(rig, 8).contact_id == contact
+
+
+def test_two_contacts_of_merged_customers_are_said_and_left(rig: Any) -> None:
+    for number, email in ((7, "one@example.com"), (8, "two@example.com")):
+        rig.send_shopify("customers/create", person(rig, number, email))
+    rig.work()
+    event = rig.send_shopify("customers/merge", merge(8, 7))
+    rig.work()
+    assert "two contacts" in rig.steps(event)
+    assert len(rig.contacts()) == 2
+    assert link(rig, 7) is None
+
+
+def test_a_consent_is_what_its_own_topic_says_and_nothing_else(rig: Any) -> None:
+    bought = {
+        **paid_order(rig.clock()),
+        "buyer_accepts_marketing": True,
+        "email_marketing_consent": {"state": "subscribed"},
+    }
+    rig.send_shopify("customers/create", {**signup(rig.clock()), "accepts_marketing": True})
+    rig.send_shopify("orders/paid", bought)
+    rig.work()
+    preferences = lambda: rig.contacts()[ADA["email"]]["preferences"]  # noqa: E731
+    assert not preferences().get("acceptsEmail")
+    says = {"customer_id": ADA["id"], "email_address": ADA["email"]}
+    for state, minutes, wanted in (
+        ("pending", 1, False),
+        ("subscribed", 5, True),
+        ("unsubscribed", 9, False),
+        ("subscribed", 7, False),
+    ):
+        at = (rig.clock() + timedelta(minutes=minutes)).isoformat()
+        consent = {"state": state, "opt_in_level": "single_opt_in", "consent_updated_at": at}
+        rig.send_shopify("customers_email_marketing_consent/update", {**says, "email_marketing_consent": consent})
+        rig.work()
+        assert bool(preferences().get("acceptsEmail")) is wanted, state
+
+
+def test_an_order_of_nobody_is_ignored_with_the_reason(rig: Any) -> None:
+    nobody = {**paid_order(rig.clock()), "customer": None, "email": "", "contact_email": None, "phone": None}
+    event = rig.send_shopify("orders/paid", nobody)
+    rig.work()
+    assert rig.event(event).state == "ignored"
+    assert rig.receipts() == {}

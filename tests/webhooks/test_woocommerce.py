@@ -1,0 +1,354 @@
+"""WooCommerce from its webhooks to contacts and receipts: the door, the inbox, the handlers and a sandbox Engage."""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bodies import PROMOTION, promotion
+from woo_shop import KEY, SECRET, WooShop, running_shop
+
+from plugin.platforms.base import Delivery
+from plugin.platforms.woocommerce import WOOCOMMERCE
+from plugin.store.shops import NewShop, RegisteredShop
+from webhooks.receive import new_event
+
+FIXTURES = Path(__file__).parent.parent / "fixtures/woocommerce"
+WEBHOOK_SECRET = "lettersAndDigits1"
+PATH = "/webhooks/woocommerce/butik"
+#: The rest of the way is the same on both databases, and told on both by a few of these tests.
+one_database = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+class WooRig:
+    """A rig with a WooCommerce shop, whose REST API answers."""
+
+    def __init__(self, rig: Any, woo: WooShop) -> None:
+        rig.clock.time = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+        self.rig, self.woo = rig, woo
+        new = NewShop(
+            "butik", "woocommerce", rig.sandbox.url, "key-butik", WEBHOOK_SECRET, {"store": "web-se"}, woo.url
+        )
+        self.shop: RegisteredShop = rig.stores.shops.add(new, rig.clock())
+        rig.stores.shops.keep_credentials("butik", {"key": KEY, "secret": SECRET})
+
+    def post(self, topic: str, body: dict[str, Any], *, delivery: str = "of this second") -> Any:
+        raw = json.dumps(body).encode()
+        headers = {
+            "X-WC-Webhook-Topic": topic,
+            "X-WC-Webhook-Source": "https://butik.example/",
+            "X-WC-Webhook-Delivery-ID": delivery,
+            "X-WC-Webhook-Signature": base64.b64encode(
+                hmac.new(WEBHOOK_SECRET.encode(), raw, hashlib.sha256).digest()
+            ).decode(),
+        }
+        answer = self.rig.web.post(PATH, data=raw, headers=headers, content_type="application/json")
+        assert answer.status_code == 200, answer.text
+        return answer.json
+
+    def send(self, topic: str, body: dict[str, Any]) -> int:
+        return int(self.post(topic, body)["event_id"])
+
+    def receipt_ids(self) -> list[str]:
+        return sorted(self.rig.receipts())
+
+    def items(self, receipt_id: str) -> list[tuple[str, str, float]]:
+        return [(i["type"], i["sku"], i["quantity"]) for i in self.rig.receipts()[receipt_id]["items"]]
+
+
+@pytest.fixture
+def woo(rig: Any) -> Iterator[WooRig]:
+    with running_shop(WooShop()) as shop:
+        yield WooRig(rig, shop)
+
+
+def fixture(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((FIXTURES / f"{name}.json").read_bytes())
+    return found
+
+
+PAID, REFUNDED = fixture("order-updated-1-paid"), fixture("order-updated-2-refunded")
+OF_CAP = [{"id": 1, "key": "_refunded_item_id", "value": "10"}]
+CAP_BACK = {
+    "id": 17, "date_created_gmt": "2026-11-23T05:41:08", "amount": "179.55", "reason": "damaged",
+    "line_items": [{"id": 99, "quantity": -1, "total": "-143.64", "total_tax": "-35.91", "meta_data": OF_CAP}],
+}  # fmt: skip
+THE_REST = {"id": 18, "date_created_gmt": "2026-11-23T06:00:00", "amount": "1487.20", "line_items": []}
+
+
+@one_database
+def test_the_unsigned_ping_is_answered_200_and_kept_nowhere(woo: WooRig) -> None:
+    raw = (FIXTURES / "ping-1.txt").read_bytes()
+    answer = woo.rig.web.post(PATH, data=raw, content_type="application/x-www-form-urlencoded")
+    assert (answer.status_code, answer.json["message"]) == (200, "pong")
+    assert woo.rig.desk.status()["accepted"] == 0
+    assert woo.rig.web.post(PATH, data=raw, content_type="application/json").status_code == 401
+
+
+def test_the_story_of_an_order_as_a_real_shop_told_it(woo: WooRig) -> None:
+    """Signup, unpaid, paid, refunded, completed: each body as it was delivered, in the same second, with one delivery id."""
+    woo.woo.orders, woo.woo.refunds[16] = [REFUNDED], [CAP_BACK]
+    for topic, name in (
+        ("customer.created", "customer-created-1"),
+        ("customer.updated", "customer-updated-1"),
+        ("order.created", "order-created-1"),
+        ("order.updated", "order-updated-1-paid"),
+        ("order.updated", "order-updated-2-refunded"),
+        ("order.updated", "order-updated-3-completed"),
+    ):
+        assert woo.post(topic, fixture(name))["message"] == "stored"
+    woo.rig.work_for(60)
+    contact = woo.rig.contacts()["bea@example.se"]
+    assert (contact["attributes"]["lastName"], contact["attributes"]["mobilePhone"]) == ("Berg-Ek", "+46701234568")
+    assert woo.receipt_ids() == ["butik-16", "butik-16-R17"]
+    assert woo.items("butik-16") == [("PURCHASE", "SWE-M", 2), ("PURCHASE", "CAP-1", 1), ("PURCHASE", "SHIPPING", 1)]
+    assert woo.items("butik-16-R17") == [("RETURN", "CAP-1", -1)]
+    assert {row["times_received"] for row in woo.rig.receipts().values()} == {1}
+    assert woo.woo.paths() == ["GET /wc/v3/orders/16/refunds"]  # read once, however often the order is told
+    assert woo.rig.parked() == []
+
+
+@one_database
+def test_two_deliveries_that_share_an_id_are_two_and_one_body_twice_is_one(woo: WooRig) -> None:
+    first = woo.post("order.updated", PAID)
+    second = woo.post("order.updated", {**PAID, "id": 20, "number": "20"})
+    assert first["event_id"] != second["event_id"]
+    assert woo.post("order.updated", PAID, delivery="another")["message"] == "duplicate"
+    woo.rig.work()
+    assert woo.receipt_ids() == ["butik-16", "butik-20"]
+
+
+def test_an_order_that_is_first_heard_of_when_all_is_over(woo: WooRig) -> None:
+    """Several changes collapse into one delivery: paid, partly refunded, then refunded in whole, then called off."""
+    woo.woo.orders, woo.woo.refunds[16] = [PAID], [CAP_BACK, THE_REST]
+    named = [{"id": 18, "reason": "", "total": "-1487.20"}, {"id": 17, "reason": "", "total": "-179.55"}]
+    event = woo.send("order.created", {**PAID, "status": "cancelled", "refunds": named})
+    assert woo.rig.work() == ["delivered"]
+    assert woo.receipt_ids() == ["butik-16", "butik-16-R17", "butik-16-R18"]
+    assert woo.items("butik-16-R17") == [("RETURN", "CAP-1", -1)]
+    assert woo.items("butik-16-R18") == [("RETURN", "SWE-M", -2), ("RETURN", "SHIPPING", -1)]
+    receipts = woo.rig.receipts()
+    assert sum(row["totalGrossPrice"] for row in receipts.values()) == pytest.approx(0)
+    assert "cancelled" in woo.rig.steps(event)
+
+
+@one_database
+def test_an_order_that_was_cancelled_before_its_payment_is_nothing(woo: WooRig) -> None:
+    event = woo.send("order.created", {**PAID, "status": "cancelled", "date_paid_gmt": None})
+    assert woo.rig.work() == ["ignored"]
+    assert "before it was paid" in (woo.rig.event(event).last_error or "")
+
+
+@one_database
+def test_a_refund_waits_for_its_lines_while_the_shop_is_away(woo: WooRig) -> None:
+    woo.send("order.updated", PAID)
+    woo.rig.work()
+    woo.woo.orders, woo.woo.refunds[16], woo.woo.away = [REFUNDED], [CAP_BACK], 2
+    event = woo.send("order.updated", REFUNDED)
+    assert woo.rig.work() == ["retry"]
+    assert "shop" in (woo.rig.event(event).last_error or "")
+    woo.rig.work_for(600)
+    assert woo.items("butik-16-R17") == [("RETURN", "CAP-1", -1)]
+
+
+@one_database
+def test_a_refund_goes_as_an_amount_when_the_shop_stays_away(woo: WooRig) -> None:
+    woo.send("order.updated", PAID)
+    woo.rig.work()
+    woo.woo.away = 10_000
+    event = woo.send("order.updated", REFUNDED)
+    woo.rig.work_for(2400, step=120)
+    assert woo.rig.event(event).state == "delivered"
+    assert woo.items("butik-16-R17") == [("RETURN", "REFUND", -1)]
+    assert woo.rig.receipts()["butik-16-R17"]["totalGrossPrice"] == pytest.approx(-179.55)
+
+
+@one_database
+@pytest.mark.parametrize("keys", [{}, {"key": KEY, "secret": "cs_revoked00"}])
+def test_a_refund_without_working_keys_is_an_amount_that_says_why(woo: WooRig, keys: dict[str, str]) -> None:
+    woo.rig.stores.shops.keep_credentials("butik", keys)
+    event = woo.send("order.updated", REFUNDED)
+    assert woo.rig.work() == ["delivered"]
+    assert woo.items("butik-16-R17") == [("RETURN", "REFUND", -1)]
+    notes = [entry.outcome for entry in woo.rig.desk.show(event)[1]]
+    assert any("could not be read" in note for note in notes)
+
+
+@one_database
+def test_the_companion_brings_the_lines_and_nobody_is_asked(woo: WooRig) -> None:
+    woo.send("order.updated", {**REFUNDED, "engage_refunds": [CAP_BACK]})
+    assert woo.rig.work() == ["delivered"]
+    assert woo.items("butik-16-R17") == [("RETURN", "CAP-1", -1)]
+    assert woo.woo.asked == []
+
+
+def test_what_was_read_for_a_refund_is_kept_over_a_crash(woo: WooRig) -> None:
+    woo.woo.orders, woo.woo.refunds[16] = [REFUNDED], [CAP_BACK]
+    woo.rig.fault(error_rate=1.0, error_statuses=[503], operations=["createReceipt"], next=1)
+    woo.send("order.updated", REFUNDED)
+    woo.rig.work_for(120)
+    assert woo.receipt_ids() == ["butik-16", "butik-16-R17"]
+    assert len(woo.woo.asked) == 1
+
+
+def test_reconciliation_and_webhooks_say_everything_once(woo: WooRig) -> None:
+    """What polling finds goes through the same mapping as the webhooks, in any order, without a second receipt."""
+    woo.woo.orders, woo.woo.refunds[16] = [REFUNDED], [CAP_BACK]
+    woo.woo.customers = [fixture("customer-created-1")]
+    api = WOOCOMMERCE.api(woo.rig.stores.shops.get("butik"), lambda _: None)
+    assert api is not None
+    found = [*api.customers(None, None), *api.orders(None, None)]
+    for one in found:
+        delivery = Delivery(one.topic, meta=one.meta)
+        new = new_event(
+            woo.rig.stores.inbox, woo.rig.stores.vault, woo.shop, WOOCOMMERCE, delivery, one.body, woo.rig.clock()
+        )
+        woo.rig.stores.inbox.accept(new)
+    woo.rig.work_for(60)
+    assert woo.receipt_ids() == ["butik-16", "butik-16-R17"]
+    woo.send("order.updated", PAID)
+    woo.send("order.updated", REFUNDED)
+    woo.rig.work_for(60)
+    assert {row["times_received"] for row in woo.rig.receipts().values()} == {1}
+    assert woo.items("butik-16-R17") == [("RETURN", "CAP-1", -1)]
+    assert woo.rig.parked() == []
+
+
+@one_database
+def test_an_order_of_a_guest(woo: WooRig) -> None:
+    woo.send("order.updated", {**PAID, "customer_id": 0})
+    woo.rig.work()
+    contact = woo.rig.contacts()["bea@example.se"]
+    assert contact["attributes"]["contactType"] == "Contact"
+    assert woo.rig.receipts()["butik-16"]["contact"]["matchKey"] == contact["id"]
+
+
+@one_database
+def test_an_email_that_nobody_vouches_for_shows_and_changes_nothing(woo: WooRig) -> None:
+    (contact_id,) = woo.rig.seed(contacts=[{"contactType": "Member", "email": "bea@example.se", "firstName": "Real"}])[
+        "contacts"
+    ]
+    event = woo.send("customer.created", fixture("customer-created-1"))
+    woo.send("order.updated", PAID)
+    assert sorted(woo.rig.work()) == ["delivered", "ignored"]
+    assert "vouch" in (woo.rig.event(event).last_error or "")
+    assert woo.rig.contacts()["bea@example.se"]["attributes"]["firstName"] == "Real"
+    assert woo.rig.receipts()["butik-16"]["contact"]["matchKey"] == contact_id
+
+
+@one_database
+def test_a_deleted_customer_is_erased_and_later_bodies_with_customer_0_add_nothing(woo: WooRig) -> None:
+    woo.send("customer.created", fixture("customer-created-1"))
+    woo.send("order.updated", PAID)
+    woo.rig.work()
+    woo.send("customer.deleted", {"id": 3})
+    woo.rig.work()
+    assert woo.rig.stores.contacts.link(woo.shop, "3") is None
+    woo.send("order.updated", {**PAID, "customer_id": 0, "status": "completed"})
+    woo.rig.work()
+    assert {row["times_received"] for row in woo.rig.receipts().values()} == {1}
+
+
+def consents(woo: WooRig) -> dict[str, Any]:
+    found: dict[str, Any] = woo.rig.contacts()["bea@example.se"]["preferences"]
+    return found
+
+
+@one_database
+def test_a_field_of_the_shop_is_a_consent_by_setting_and_counts_when_it_changes(woo: WooRig) -> None:
+    woo.rig.stores.shops.change("butik", {"consent_fields": "accepts_email:email"})
+    signup = fixture("customer-created-1")
+    woo.send("customer.created", signup)
+    woo.rig.work()
+    assert consents(woo)["acceptsEmail"] is True
+    no = [{"id": 62, "key": "accepts_email", "value": "no"}]
+    woo.send("customer.updated", {**signup, "meta_data": no, "date_modified_gmt": "2026-11-23T07:00:00"})
+    woo.rig.work()
+    assert consents(woo)["acceptsEmail"] is False
+    woo.send("customer.updated", {**signup, "date_modified_gmt": "2026-11-23T08:00:00"})
+    woo.rig.work()
+    assert consents(woo)["acceptsEmail"] is True, "the shopper ticked it again"
+
+
+@one_database
+def test_a_field_that_repeats_its_yes_does_not_undo_a_no_from_elsewhere(woo: WooRig) -> None:
+    woo.rig.stores.shops.change("butik", {"consent_fields": "accepts_email:email"})
+    signup = fixture("customer-created-1")
+    woo.send("customer.created", signup)
+    woo.rig.work()
+    no = [
+        {"key": "engage_consent_email", "value": "no"},
+        {"key": "engage_consent_email_at", "value": "2026-11-23T06:00:00Z"},
+    ]
+    meta = [*signup["meta_data"], *no]
+    woo.send("customer.updated", {**signup, "meta_data": meta, "date_modified_gmt": "2026-11-23T07:00:00"})
+    woo.rig.work()
+    assert consents(woo)["acceptsEmail"] is False
+    woo.send("customer.updated", {**signup, "first_name": "B", "date_modified_gmt": "2026-11-23T08:00:00"})
+    woo.rig.work()
+    assert consents(woo)["acceptsEmail"] is False
+
+
+@one_database
+def test_a_field_with_its_time_can_raise_a_consent_later(woo: WooRig) -> None:
+    woo.rig.stores.shops.change("butik", {"consent_fields": "accepts_email:email@accepted_at"})
+    signup = {**fixture("customer-created-1"), "meta_data": []}
+    woo.send("customer.created", signup)
+    woo.rig.work()
+    assert consents(woo).get("acceptsEmail") in {None, False}
+    meta = [{"key": "accepts_email", "value": "1"}, {"key": "accepted_at", "value": "2026-11-23 07:00:00"}]
+    woo.send("customer.updated", {**signup, "meta_data": meta})
+    woo.rig.work()
+    assert consents(woo)["acceptsEmail"] is True
+
+
+@one_database
+def test_a_consent_at_the_checkout_counts_once_and_a_newer_no_wins(woo: WooRig) -> None:
+    def meta(value: str, at: str) -> list[dict[str, str]]:
+        return [
+            {"key": "engage_consent_email", "value": value},
+            {"key": "engage_consent_email_at", "value": at},
+            {"key": "engage_consent_email_source", "value": "checkout"},
+        ]
+
+    woo.send("order.updated", {**PAID, "meta_data": meta("yes", "2026-11-23T05:41:00Z")})
+    woo.rig.work()
+    assert consents(woo)["acceptsEmail"] is True
+    woo.send("customer.updated", {**fixture("customer-created-1"), "meta_data": meta("no", "2026-11-23T06:00:00Z")})
+    woo.rig.work()
+    # the next order of the same customer still carries the older yes
+    woo.send("order.updated", {**PAID, "id": 30, "number": "30", "meta_data": meta("yes", "2026-11-23T05:41:00Z")})
+    woo.rig.work()
+    assert consents(woo)["acceptsEmail"] is False
+
+
+@one_database
+def test_a_shops_error_of_rights_is_put_before_a_person(woo: WooRig) -> None:
+    woo.send("order.updated", {"code": "woocommerce_rest_cannot_view", "message": "No.", "data": {"status": 401}})
+    assert woo.rig.work() == ["parked"]
+    assert "manage_woocommerce" in (woo.rig.parked()[0].last_error or "")
+
+
+@one_database
+@pytest.mark.parametrize("named", ["by its code", "by its id"])
+def test_a_promotion_that_the_order_used_is_redeemed(woo: WooRig, named: str) -> None:
+    woo.send("customer.created", fixture("customer-created-1"))
+    woo.rig.work()
+    contact_id = woo.rig.contacts()["bea@example.se"]["id"]
+    channels = [{"type": "ECOM", "valueType": "EXTERNALOFFER", "value": "WELCOME10"}]
+    woo.rig.seed(promotions=[{**promotion(), "redemptionChannels": channels}])
+    (assignment,) = woo.rig.seed(assignments=[{"contactId": contact_id, "promotionId": PROMOTION}])["assignments"]
+    body = PAID
+    if named == "by its id":
+        meta = [{"key": "engage_promotion_assignment_id", "value": assignment}]
+        body = {**PAID, "coupon_lines": [], "meta_data": meta}
+    woo.send("order.updated", body)
+    assert woo.rig.work() == ["delivered"]
+    assert [row["id"] for row in woo.rig.redemptions()] == [assignment]
+    used = woo.rig.receipts()["butik-16"]["usedPromotions"]
+    assert [entry["promotionId"] for entry in used] == [PROMOTION]
