@@ -17,6 +17,7 @@ from redis import Redis, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.app import Services
+from plugin.memory import keep_small
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ PR_SET_PDEATHSIG = 1
 
 def run_worker(services: Services) -> None:
     """Run RQ jobs until SIGTERM, without a fork per job, so that connections to Engage stay open."""
+    keep_small()
     worker = services.worker()
     _wait_for_redis(worker.connection)
     try:

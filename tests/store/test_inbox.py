@@ -392,3 +392,26 @@ def test_an_event_that_kills_its_worker_again_and_again_is_parked_and_others_go_
     assert box.deliver_next() == other
     box.desk.retry([killer], clock())
     assert box.deliver_next() == killer
+
+
+def test_what_a_clock_that_ran_far_ahead_put_off_is_not_waited_for(box: Box, clock: Clock) -> None:
+    first, second = box.accept("a", customer="1"), box.accept("b", customer="2")
+    right = clock.time
+    clock.forward(86400)  # a worker with such a clock takes one event and puts the other off, then dies
+    one, other = box.claim(), box.claim()
+    assert one is not None
+    assert other is not None
+    box.inbox.retry_later(other, clock.forward(60), error="away", error_code="away")
+    clock.time = right
+    assert box.claimed_id() is None
+    swept = box.sweep.run(clock())
+    assert (swept.lost_leases, set(swept.due)) == (1, {first, second})
+    assert {box.deliver_next(), box.deliver_next()} == {first, second}
+
+
+def test_what_waits_as_long_as_the_rules_allow_is_waited_for(box: Box, clock: Clock) -> None:
+    box.accept("a")
+    claimed = box.claim()
+    assert claimed is not None
+    box.inbox.retry_later(claimed, clock() + timedelta(hours=6), error="away", error_code="away")
+    assert box.sweep.run(clock()).due == ()

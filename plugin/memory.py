@@ -1,0 +1,22 @@
+"""How a long-lived process with many threads keeps its memory small."""
+
+import ctypes
+import gc
+
+#: mallopt(3): how many arenas there may be.
+M_ARENA_MAX = -8
+ARENAS = 2
+
+
+def keep_small() -> None:
+    """Let all threads allocate from few arenas; to be called before they start.
+
+    glibc gives each thread one of its own, up to eight a core, and none gives back what it once needed: a worker with
+    16 threads held 20 MB more. Where the C library is another one, nothing happens. What is imported by now stays for
+    good, so the collector need not look at it again.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_ARENA_MAX, ARENAS)
+    gc.collect()
+    gc.freeze()
