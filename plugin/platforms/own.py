@@ -7,14 +7,14 @@ topics of the platform and keeps nothing else.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from plugin.errors import PayloadError
 from plugin.events import Channel, ConsentChange, Kind, Mapped, ProfileEdited
 from plugin.platforms.base import Delivery, parse_json
-from plugin.platforms.fields import read_instant
+from plugin.platforms.fields import believable, read_instant
 
 PROFILE_EDITED = "my-pages.profile-edited"
 OWN_TOPICS: Mapping[str, Kind] = MappingProxyType({PROFILE_EDITED: Kind.PROFILE_EDIT})
@@ -62,8 +62,7 @@ def read_edit(body: bytes) -> ProfileEdit:
 def normalise(_delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
     """Map an event of the plugin itself. Raises PayloadError that names the field."""
     edit = read_edit(body)
-    at = read_instant(parse_json(body).get("at")) or received_at
-    at = min(at, received_at).astimezone(UTC)
+    at = believable(read_instant(parse_json(body).get("at")), received_at)
     consents = tuple(
         ConsentChange(PREFERENCES[name], value, at, SOURCE) for name, value in sorted(edit.preferences.items())
     )

@@ -19,7 +19,7 @@ from plugin.platforms.base import (
     WebhookRequest,
     parse_json,
 )
-from plugin.platforms.fields import load, read_instant
+from plugin.platforms.fields import believable, load, read_instant
 from plugin.platforms.people import clean_email
 from plugin.platforms.saleor import customers, identity, orders, refunds, schemas
 from plugin.platforms.saleor.addresses import domain_of
@@ -150,7 +150,7 @@ class Saleor(PlainPlatform):
         """Map a webhook. Raises PayloadError that names the field."""
         found = event_in(parse_json(body))
         self._check_addressee(found, delivery)
-        at = min(read_instant(found.get("issuedAt")) or received_at, received_at)
+        at = believable(read_instant(found.get("issuedAt")), received_at)
         if delivery.topic == APP_DELETED:
             event = load(schemas.AppEventSchema(), found)
             own = delivery.meta.get("app_id") or (event.get("recipient") or {}).get("id")

@@ -6,7 +6,7 @@ from typing import Any
 
 from plugin.errors import PayloadError
 from plugin.events import Address, Customer, CustomerCreated, CustomerDeleted, CustomerUpdated, Mapped
-from plugin.platforms.fields import load
+from plugin.platforms.fields import believable, load
 from plugin.platforms.people import clean_country, clean_email, clean_text, e164
 from plugin.platforms.woocommerce import schemas
 from plugin.platforms.woocommerce.meta import consents_of, extra_of
@@ -94,7 +94,7 @@ def _customer(kind: type[CustomerCreated | CustomerUpdated], body: dict[str, Any
         email=found.get("email"),
         names=found,
     )
-    when = min(found.get("date_modified_gmt") or found.get("date_created_gmt") or at, at)
+    when = believable(found.get("date_modified_gmt") or found.get("date_created_gmt"), at)
     return Mapped((kind(when, customer, consents_of(found.get("meta_data"), at)),), notes=notes)
 
 
