@@ -10,7 +10,7 @@ from crashes import Bomb, Crash, plant
 from outage import Files, files_of
 
 #: Every how manyth step is tried; `make outage` tries each.
-STRIDE = int(os.environ.get("CRASH_STRIDE", "8"))
+STRIDE = int(os.environ.get("CRASH_STRIDE", "16"))
 
 
 def turn(rig: Any, files: Files, bomb: Bomb) -> None:
