@@ -114,15 +114,26 @@ def check(
 
 
 def accept(
-    edits: Edits, shop: RegisteredShop, customer_id: str, checked: Checked, form_token: str, now: datetime
+    edits: Edits,
+    shop: RegisteredShop,
+    customer_id: str,
+    checked: Checked,
+    form_token: str,
+    now: datetime,
+    *,
+    stands: str,
 ) -> int | None:
-    """Store a change in the inbox and return its event's id; None when the same form was sent before.
+    """Store a change in the inbox and return its event's id; None when the same form was sent twice at once.
 
-    form_token: tells one form from another, so that a double click changes once.
+    form_token and stands (how the shopper stood before) tell a double click, which changes once, from the same change
+    made anew after another one: no, yes and no again are three, also where a script sends them with one token or none.
     """
     edit = ProfileEdit(customer_id, checked.attributes, checked.preferences)
     body = body_of(edit, now)
-    words = repr((form_token, customer_id, sorted(edit.attributes.items()), sorted(edit.preferences.items())))
+    minute = int(now.timestamp()) // 60  # a change that an operator discarded leaves no trace in how the shopper stands
+    words = repr(
+        (form_token, stands, minute, customer_id, sorted(edit.attributes.items()), sorted(edit.preferences.items()))
+    )
     new = NewEvent(
         shop_id=shop.id,
         platform=shop.platform,

@@ -31,7 +31,7 @@ class FormTokens:
     def holds(self, token: str, shop: str, customer_id: str, now: datetime) -> bool:
         """Tell whether a token was made for this shopper at this shop, within the last hour."""
         when, _, signature = token[:MAX_LENGTH].rpartition(".")
-        if not hmac.compare_digest(signature.encode(), self._sign(shop, customer_id, when).encode()):
+        if not hmac.compare_digest(signature.encode("utf-8", "replace"), self._sign(shop, customer_id, when).encode()):
             return False
         made = int(when.partition(".")[0], 16)
         return -_CLOCK_S <= now.timestamp() - made <= LIFE_S

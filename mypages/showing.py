@@ -117,7 +117,7 @@ class Showing:
 
     def act(self, action: str) -> Shown:
         """Carry out what was posted."""
-        given = request.get_json(silent=True) if request.mimetype == "application/json" else None
+        given = _posted_json() if request.mimetype == "application/json" else None
         token = given.pop("csrf", "") if isinstance(given, dict) else request.form.get("csrf", "")
         if self._visit.via is not Via.BEARER and not (
             isinstance(token, str) and self._tokens.holds(token, self._shop.name, self._customer_id, self._now)
@@ -267,7 +267,10 @@ class Showing:
             content = builder.profile_of(found, posted.values, checked.problems, posted.was)
             return Shown(self._render("profile", content, builder), 422)
         if checked:
-            event_id = editing.accept(self._parts.edits, self._shop, self._customer_id, checked, token, self._now)
+            stands = f"{self._standing.generation} {self._standing.edits}"
+            event_id = editing.accept(
+                self._parts.edits, self._shop, self._customer_id, checked, token, self._now, stands=stands
+            )
             if event_id is not None:
                 self._parts.wake(event_id)
             self._standing = self._stand()
@@ -278,6 +281,14 @@ class Showing:
     def _on_to(self, part: str) -> Shown:
         """Lead on to a page; behind a proxy, which may follow by itself and unsigned, show it at once."""
         return self.page(part) if self._visit.via is Via.PROXY else Shown(location=self._visit.link(part))
+
+
+def _posted_json() -> Any:
+    """Return what was posted as JSON, None where it is none that can be read."""
+    try:
+        return request.get_json(silent=True)
+    except RecursionError:  # silent is about what is no JSON, not about JSON that is nested too deeply
+        return None
 
 
 def _mimetype(mode: Mode) -> str:

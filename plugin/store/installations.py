@@ -53,4 +53,4 @@ class PendingInstallations:
 
 
 def _hash(state: str) -> str:
-    return hashlib.sha256(state.encode()).hexdigest()
+    return hashlib.sha256(state.encode("utf-8", "surrogatepass")).hexdigest()  # a JSON body may hold half a pair

@@ -127,6 +127,8 @@ class Shops:
         known = None if fresh else self._recently((platform, name))
         if known is not None:
             return known
+        if not _NAME.match(name):  # PostgreSQL takes no statement with a NUL, which addresses may hold
+            return None
         with self._database.reading() as session:
             row = session.scalar(select(Shop).where(Shop.name == name, Shop.platform == platform))
         return None if row is None else self._keep((platform, name), self._opened(row))
@@ -136,6 +138,8 @@ class Shops:
         known = self._recently(("", name))
         if known is not None:
             return known
+        if not _NAME.match(name):
+            return None
         with self._database.reading() as session:
             row = session.scalar(select(Shop).where(Shop.name == name))
         return None if row is None else self._keep(("", name), self._opened(row))

@@ -7,6 +7,7 @@ import pytest
 
 from plugin.platforms.own import PROFILE_EDITED
 from plugin.platforms.standard import STANDARD
+from plugin.store.inbox_desk import InboxDesk
 
 PROFILE = "/mypages/web/profile"
 
@@ -268,3 +269,41 @@ def test_an_erased_person_leaves_no_edit_behind(pages: Any) -> None:
     text = browser.get(PROFILE).text
     assert "Ada" not in text
     assert "Adele" not in text
+
+
+@pytest.mark.parametrize("by", ["bearer", "cookie"])
+def test_a_change_back_and_forth_by_one_token_ends_as_the_shopper_said_last(pages: Any, by: str) -> None:
+    shop = pages.add_shop("web")
+    contact_id = pages.contact(shop, preferences={"acceptsEmail": False})
+    browser, headers = pages.logged_in(shop), {"Accept": "application/json"}
+    body = {"csrf": pages.csrf(browser, shop)}
+    if by == "bearer":
+        handed = {"token": pages.token(shop)}
+        session = pages.browser().post("/mypages/web/session", data=handed, headers=headers).json["session"]
+        browser, body, headers = pages.browser(), {}, {**headers, "Authorization": f"Bearer {session}"}
+    for wish in (True, False, True, False):
+        answer = browser.post(PROFILE, json={**body, "preferences": {"acceptsEmail": wish}}, headers=headers)
+        assert (answer.status_code, answer.json) == (202, {"saving": True})
+        assert pages.work() == ["delivered"]
+        assert pages.engage(contact_id)["preferences"]["acceptsEmail"] is wish
+
+
+def test_the_same_change_after_a_discarded_one_is_taken(pages: Any) -> None:
+    shop = pages.add_shop("web")
+    contact_id = pages.contact(shop, firstName="Ada")
+    browser = pages.logged_in(shop)
+    form = {"csrf": pages.csrf(browser, shop), "firstName": "Adele"}
+    browser.post(PROFILE, data=form)
+    InboxDesk(pages.database).discard(pages.woken[0], "by mistake", pages.clock())
+    pages.clock.ahead = timedelta(minutes=2)
+    browser.post(PROFILE, data=form)
+    assert pages.work() == ["delivered"]
+    assert pages.engage(contact_id)["attributes"]["firstName"] == "Adele"
+
+
+@pytest.mark.parametrize("body", [b"[" * 5000, b'{"a":' * 5000, b'{"csrf": "\\ud800.\\ud800"}', b'{"csrf": "\\u0000"}'])
+def test_json_that_nobody_can_read_is_refused(pages: Any, body: bytes) -> None:
+    shop = pages.add_shop("web")
+    pages.contact(shop, firstName="Ada")
+    answer = pages.logged_in(shop).post(PROFILE, data=body, content_type="application/json")
+    assert answer.status_code == 403

@@ -294,3 +294,9 @@ def test_a_page_without_a_right_token_is_refused(web: FlaskClient, saleor: Shop,
     for token in ("", "x", "a.b.c", forged):
         assert status(web, token).status_code == 401
     assert status(web, staff_token(saleor, clock)).status_code == 401, "before the installation"
+
+
+@pytest.mark.parametrize("body", [b"[" * 4000, b'{"auth_token": "\\ud800"}', b"9" * 4000, b"\xff"])
+def test_a_body_that_nobody_can_read_holds_no_token(web: FlaskClient, saleor: Shop, body: bytes) -> None:
+    answer = register(web, saleor.api_url, data=body, content_type="application/json")
+    assert answer.status_code == 403

@@ -68,3 +68,8 @@ def test_what_an_installation_brought_is_there_and_deliveries_go_on(
     assert now.stopped_reason is None
     assert now.webhook_secrets == ("whsec_" + "B" * 44, *shop.webhook_secrets)
     assert "shpat_one" not in repr(now)
+
+
+@pytest.mark.parametrize("state", ["\ud800", "\x00", ""])
+def test_a_state_that_cannot_be_one_is_none(desk: Desk, state: str) -> None:
+    assert desk.finish("woocommerce", state) is None

@@ -102,7 +102,10 @@ def _shop_of(desk: InstallDesk, api_url: str) -> ShopAccess | None:
 def _token_in_body() -> str:
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise VerificationError("The body is too large for a token.")
-    body = request.get_json(silent=True)
+    try:
+        body = request.get_json(silent=True)
+    except RecursionError:  # silent is about what is no JSON, not about JSON that is nested too deeply
+        body = None
     token = body.get("auth_token") if isinstance(body, dict) else None
     if not isinstance(token, str) or not 0 < len(token) <= MAX_TOKEN or not token.isascii() or not token.isprintable():
         raise VerificationError("The body holds no auth_token.")

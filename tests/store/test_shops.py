@@ -1,0 +1,15 @@
+"""Shops by the names that addresses hold."""
+
+import pytest
+
+from plugin.store.shops import RegisteredShop, Shops
+
+
+@pytest.mark.parametrize("name", ["", "\x00", "web\x00", "WEB", "@kiosk.example", "x" * 300, "\udcff"])
+def test_what_is_no_name_is_no_shop_on_either_database(shops: Shops, shop: RegisteredShop, name: str) -> None:
+    assert shops.find(shop.platform, name) is None
+    assert shops.find(shop.platform, name, fresh=True) is None
+    assert shops.named(name) is None
+    found = shops.named(shop.name)
+    assert found is not None
+    assert found.id == shop.id
