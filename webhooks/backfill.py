@@ -167,6 +167,8 @@ class Backfill:
         for row in some:
             if isinstance(row, Unreadable):
                 page.refuse(row.resource_id, "unreadable", row.reason)
+            elif row.kind is Kind.CANCELLATION:
+                page.counts["cancellations"] += 1  # the past redeemed nothing that could be given back
             elif row.kind not in {Kind.ORDER_PAID, Kind.REFUND}:
                 page.refuse(row.resource_id, "not_for_us", "it is no order")
             elif self._happened_at(shop, row) < oldest:

@@ -19,7 +19,7 @@ from plugin.store.history import Refusal
 from plugin.store.shops import RegisteredShop
 from webhooks.batches import refused_rows, wait_for_batch
 from webhooks.collected import with_collected_consents
-from webhooks.contact_fields import attributes_of
+from webhooks.contact_fields import attributes_of, edited_after
 from webhooks.field_consents import says_no
 from webhooks.history_files import Unreadable
 
@@ -153,6 +153,7 @@ class CustomersInBulk:
             name: value
             for name, value in attributes.items()
             if self._is_new(contact.sent.get(name), value, event.occurred_at)
+            and not edited_after(contact.sent, name, event.occurred_at)
         }
         if settings.key_attribute in new and settings.key_attribute in contact.sent:
             return None  # a changed key goes singly

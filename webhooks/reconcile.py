@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from plugin.engage.client import EngageClient
 from plugin.engage.operations import Lane
 from plugin.errors import EngageError, EngageNotFoundError, ShopApiError
@@ -125,8 +127,20 @@ class Reconciler:
             last = self.history.last_reconciliation(shop)
             now = self.clock()
             if shop.settings.reconcile_daily and (last is None or now - last[0] >= DAY):
-                reports.append(self.compare(shop, now - DAY - IMPORTED_AFTER, now - IMPORTED_AFTER))
+                reports.append(self._compare_safely(shop, now - DAY - IMPORTED_AFTER, now - IMPORTED_AFTER))
         return reports
+
+    def _compare_safely(self, shop: RegisteredShop, since: datetime, until: datetime) -> Report:
+        """Compare a shop; an answer that nobody thought of is told, and holds up no other shop until tomorrow."""
+        try:
+            return self.compare(shop, since, until)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one shop's odd answer must not end the comparison of all
+            log.error("shop=%s the reconciliation met an unexpected %s", shop.name, type(error).__name__)
+            report = Report(since, until, error=f"unexpected {type(error).__name__}; this is a fault of the plugin")
+            self.history.keep_reconciliation(shop, since, until, report.counts, self.clock())
+            return report
 
     # --- shop and inbox ---
 
@@ -142,11 +156,13 @@ class Reconciler:
         orders = [(resource, order_id_of(shop, resource) or resource.resource_id) for resource in page]
         known = self.history.known_orders(shop, sorted({order_id for _, order_id in orders}))
         for resource, order_id in orders:
+            if resource.kind not in {Kind.ORDER_PAID, Kind.REFUND}:
+                continue  # a cancellation makes no receipt
             what = "refund" if resource.kind is Kind.REFUND else "order"
             report.counts[f"{what}s"] += 1
             one = known.get(order_id)
             if one is not None and _is_sent(resource, one):
-                if one.contact_id is not None:
+                if one.contact_id is not None and resource.resource_id not in _without_receipt(resource, one):
                     sold.setdefault(one.contact_id, []).append(_Sold(resource, order_id, one.contact_id))
             elif one is not None and State.PARKED in _states(resource, one):
                 report.differ(Difference.PARKED, what, resource.resource_id)
@@ -238,6 +254,11 @@ def _is_sent(resource: FoundResource, known: KnownOrder) -> bool:
     if resource.kind is Kind.REFUND:
         return resource.resource_id in known.refunds_sent
     return known.receipt_sent
+
+
+def _without_receipt(resource: FoundResource, known: KnownOrder) -> frozenset[str]:
+    """Return the ids of what was dealt with and made no receipt, so that Engage cannot have one."""
+    return known.refunds_empty if resource.kind is Kind.REFUND else frozenset()
 
 
 def _is_settled(resource: FoundResource, known: KnownOrder) -> bool:

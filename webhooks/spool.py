@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 RECEIPT_KINDS = (Kind.ORDER_PAID, Kind.REFUND)
 #: Kinds that a receipt may pass: they change the contact, not who it is.
-_PASSED = frozenset({Kind.PROFILE_CHANGE, Kind.CONSENT, Kind.DATA_REQUEST, Kind.CANCELLATION})
+_PASSED = frozenset({Kind.PROFILE_CHANGE, Kind.PROFILE_EDIT, Kind.CONSENT, Kind.DATA_REQUEST, Kind.CANCELLATION})
 #: How long an event that no file takes is left alone before it is looked at again.
 LOOK_AGAIN = timedelta(minutes=10)
 
@@ -68,7 +68,6 @@ class Planner:
         #: receipts that are planned, by the ordering key that they are planned with, and the orders among them
         self._planned: dict[str, str] = {}
         self._orders: dict[str, StoredOrder] = {}
-        self._use_something: set[str] = set()
         self.look_again: dict[int, datetime] = {}
 
     def receipts(self, ordering_key: str, events: Sequence[Waiting]) -> Iterator[Planned]:
@@ -158,8 +157,6 @@ class Planner:
         receipt = purchase_receipt(shop, event, contact_id, store, promotions, vouchers)
         order, orders = order_of(shop, event, contact_id, store), self._stores.orders
         self._orders[event.order_id] = order
-        if event.promotions or event.vouchers:
-            self._use_something.add(event.order_id)
 
         def write(session: Session) -> None:
             orders.write_first(session, shop, order, waiting.id)
@@ -274,8 +271,8 @@ class Planner:
             "refund_id": event.refund_id,
             "refund": returned(event),
         }
-        # a whole return gives back what the order used, which the API does
-        rest = event.order_id in self._use_something or bool(self._stores.redemptions.of_order(shop, event.order_id))
+        # a whole return gives back what the order used, or lets it not be redeemed any more: the API does that
+        rest = bool(order.details.get("uses") or self._stores.redemptions.of_order(shop, event.order_id))
         return Spooled(waiting.id, ordering_key, (self._receipt(receipt, details),), rest=rest, steps={"spooled": True})
 
     # --- contacts ---

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from plugin.errors import ShopApiError
 from plugin.events import Kind
 from plugin.platforms.base import FoundResource, ShopApi, Subscription
@@ -60,11 +62,29 @@ class Watchdog:
             checked_at = self.history.watched(shop).checked_at
             if shop.settings.watch and (checked_at is None or self.clock() - checked_at >= interval):
                 due.append(shop)
-        return [self.look_at(shop) for shop in due]
+        return [self._look_safely(shop) for shop in due]
+
+    def _look_safely(self, shop: RegisteredShop) -> Look:
+        """Look at a shop; an answer of its that nobody thought of is told, and holds up no other shop."""
+        try:
+            return self.look_at(shop)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one shop's odd answer must not end the watch over all
+            return self._could_not_look(shop, f"unexpected {type(error).__name__}; this is a fault of the plugin")
+
+    def _could_not_look(self, shop: RegisteredShop, why: str) -> Look:
+        self.history.watch(shop, replace(self.history.watched(shop), checked_at=self.clock(), error=why))
+        look = Look(shop.name, error=why)
+        self._tell(look)
+        return look
 
     def look_at(self, shop: RegisteredShop) -> Look:
         """Check and mend a shop's subscriptions, then fetch what was missed. One look at a shop at a time."""
-        api = self.api_of(shop)
+        try:
+            api = self.api_of(shop)
+        except ShopApiError as error:  # an address that is none
+            return self._could_not_look(shop, str(error))
         if api is None:
             return Look(shop.name, skipped="its platform has no API, or nothing is installed yet")
         name = f"watch:{shop.id}"

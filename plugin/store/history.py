@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -72,12 +73,16 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class KnownOrder:
-    """What is known here of one order. states: of its paid and refund events, by inbox state, newest last."""
+    """What is known here of one order. states: of its paid and refund events, by inbox state, newest last.
+
+    refunds_empty: those of refunds_sent that made no receipt, because nothing of them was new.
+    """
 
     receipt_sent: bool = False
     for_nobody: bool = False
     contact_id: str | None = None
     refunds_sent: frozenset[str] = frozenset()
+    refunds_empty: frozenset[str] = frozenset()
     paid_states: tuple[str, ...] = ()
     refund_states: tuple[str, ...] = ()
 
@@ -302,11 +307,13 @@ class History:
         known = {}
         for order_id in {*stored, *(order_ref for order_ref, _ in states)}:
             row = stored.get(order_id)
+            refunds = {} if row is None else row.details.get("refunds", {})
             known[order_id] = KnownOrder(
                 receipt_sent=row is not None and row.receipt_sent_at is not None,
                 for_nobody=row is not None and row.contact_id is None,
                 contact_id=None if row is None else row.contact_id,
-                refunds_sent=frozenset(() if row is None else row.details.get("refunds", {})),
+                refunds_sent=frozenset(refunds),
+                refunds_empty=frozenset(name for name, refund in refunds.items() if not Decimal(refund["total"])),
                 paid_states=tuple(states.get((order_id, Kind.ORDER_PAID), ())),
                 refund_states=tuple(states.get((order_id, Kind.REFUND), ())),
             )

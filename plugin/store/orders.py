@@ -19,7 +19,7 @@ class StoredOrder:
     """An order as it was sent, or is about to be.
 
     details: JSON; `lines` (id, sku, name, quantity, gross, tax, percent as texts), `refunds` (refund id -> line id ->
-    quantity), `promotions` (assignment ids). Money is Decimal in `currency`.
+    quantity), `uses` (it named promotions or vouchers), `ended` (how it was called off). Money is Decimal in `currency`.
     """
 
     order_id: str

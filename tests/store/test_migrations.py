@@ -1,10 +1,20 @@
 """Migrations make exactly the tables that the models describe."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from conftest import postgresql_database
+from sqlalchemy import text
 
-from plugin.store.db import Database
+from plugin.store.db import Database, _alembic_config
 from plugin.store.models import Base
+
+NOW = "2026-01-02 03:04:05.000000+00:00"
 
 
 def test_migrations_and_models_agree(database: Database) -> None:
@@ -16,3 +26,44 @@ def test_migrations_and_models_agree(database: Database) -> None:
 def test_migrating_twice_changes_nothing(database: Database) -> None:
     database.migrate()
     database.check_schema()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def first_version(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database of the first version, in use."""
+    with ExitStack() as stack:
+        url = f"sqlite:///{tmp_path}/old.sqlite"
+        if request.param == "postgresql":
+            url = stack.enter_context(postgresql_database())
+        database = Database(url)
+        stack.callback(database.close)
+        with database.engine.connect() as connection:
+            config = _alembic_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0001")
+            connection.commit()
+        yield database
+
+
+def test_a_database_of_the_first_version_keeps_its_rows(first_version: Database) -> None:
+    yes = "1" if first_version.sqlite else "true"
+    with first_version.transaction() as session:
+        for statement in (
+            f"""INSERT INTO shops (id, name, platform, engage_url, engage_key_encrypted, webhook_secrets_encrypted,
+                shopper_secret_encrypted, settings, created_at)
+                VALUES (1, 'web-se', 'standard', 'http://e', 'a', 'b', 'c', '{{}}', '{NOW}')""",
+            f"""INSERT INTO contact_links (id, shop_id, tenant, customer_id, contact_id, verified, reason, created_at)
+                VALUES (1, 1, 't', '1001', 'c-1', {yes}, 'r', '{NOW}')""",
+            f"""INSERT INTO redemptions (id, shop_id, tenant, kind, assignment_id, order_id, event_id, state, intended_at)
+                VALUES (1, 1, 't', 'promotion', 'a-1', '9001', 1, 'intended', '{NOW}')""",
+        ):
+            session.execute(text(statement))
+    first_version.migrate()
+    first_version.check_schema()
+    with first_version.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+        assert connection.execute(text("SELECT name, credentials_encrypted FROM shops")).one() == ("web-se", None)
+        assert connection.execute(text("SELECT contact_id FROM contact_links")).scalar_one() == "c-1"
+        row = connection.execute(text("SELECT called_at = intended_at, reactivations FROM redemptions")).one()
+        assert (bool(row[0]), row[1]) == (True, 0)

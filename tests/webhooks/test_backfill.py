@@ -11,7 +11,10 @@ from bodies import customer
 from history_rig import HistoryRig
 
 from plugin.errors import ConfigurationError, ConflictError, ShopAwayError
+from plugin.events import Kind
+from plugin.store.contacts import Sent
 from plugin.store.history import Run, RunState
+from webhooks.contact_fields import EDITED
 
 
 @pytest.fixture
@@ -103,6 +106,33 @@ def test_what_is_known_causes_no_call_and_what_is_older_changes_nothing(history:
     work(history, run)
     assert history.rig.contacts()["c1@example.com"]["attributes"]["lastName"] == "New"
     assert counts(history, run)["unchanged"] == 1
+
+
+def test_history_does_not_undo_what_the_shopper_wrote_on_my_pages(history: HistoryRig) -> None:
+    assert history.listed is not None
+    rig = history.rig
+    changed = history.customer(1, at=rig.clock() + timedelta(seconds=10), last_name="Shop")
+    rig.send("customer.created", customer=customer(id="C1", email="c1@example.com", first_name="Ada", last_name="Old"))
+    rig.work()
+    contact = rig.contacts()["c1@example.com"]["id"]
+    rig.clock.forward(60)
+    edited = {EDITED + "lastName": Sent(rig.stores.vault.digest_of("Mine"), rig.clock())}
+    with rig.database.transaction() as session:
+        rig.stores.contacts.write_sent(session, history.shop, contact, edited, rig.clock())
+    history.listed.found = [changed]
+    run = start(history)
+    work(history, run)
+    assert rig.contacts()["c1@example.com"]["attributes"]["lastName"] == "Old"
+    assert counts(history, run)["unchanged"] == 1
+
+
+def test_a_cancellation_in_the_history_is_no_refused_row(history: HistoryRig) -> None:
+    data = {"order": {"id": "O1"}}
+    gone = history.resource("order.cancelled", Kind.CANCELLATION, "O1", data, history.rig.clock())
+    run = start(history, "orders")
+    assert history.backfill.work(history.shop, run, iter([history.order(1), gone])) is RunState.FINISHED
+    found = counts(history, run)
+    assert (found["singly"], found["cancellations"], found["refused"]) == (1, 1, 0)
 
 
 def test_a_row_that_cannot_be_mapped_is_told_and_stops_nothing(history: HistoryRig) -> None:

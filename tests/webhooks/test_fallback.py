@@ -8,6 +8,10 @@ import pytest
 from bodies import PROMOTION, customer, order, promotion, refund
 from outage import RECEIPTS_FOLDER, Files, files_of
 
+from plugin.events import Kind
+from plugin.platforms.own import PROFILE_EDITED, ProfileEdit, body_of
+from plugin.store.inbox import NewEvent
+from plugin.store.keys import customer_key
 from plugin.store.models import FileState
 from webhooks.receipts import purchase_receipt
 
@@ -145,6 +149,61 @@ def test_a_signup_in_front_holds_a_receipt_and_a_profile_change_does_not(rig: An
     goes = rig.send("order.paid", order=order("2", customer=GRACE))
     files.fallback.run()
     assert states(rig, held, changed, goes) == ["pending", "pending", "spooled"]
+
+
+def test_a_shoppers_own_edit_in_front_of_a_receipt_does_not_hold_it(rig: Any, files: Files) -> None:
+    away(rig, files)
+    edit = ProfileEdit("1001", {"firstName": "Adele"}, {})
+    edited = rig.stores.inbox.accept(
+        NewEvent(
+            shop_id=rig.standard.id,
+            platform="standard",
+            topic=PROFILE_EDITED,
+            kind=Kind.PROFILE_EDIT,
+            dedupe_key="my-pages:1",
+            ordering_key=customer_key("1001"),
+            occurred_at=rig.clock(),
+            received_at=rig.clock(),
+            body=body_of(edit, rig.clock()),
+        )
+    ).event_id
+    rig.clock.forward(5)
+    paid = rig.send("order.paid", order=order("1"))
+    files.fallback.run()
+    assert states(rig, edited, paid) == ["pending", "spooled"]
+    back(rig, files)
+    import_files(rig, files)
+    rig.clock.forward(100)
+    files.fallback.run()
+    rig.work_for(60)
+    assert states(rig, edited, paid) == ["delivered"] * 2
+    assert rig.contacts()["ada@example.com"]["attributes"]["firstName"] == "Adele"
+
+
+def test_an_order_that_went_by_file_and_was_wholly_returned_by_file_keeps_no_voucher_redeemed(
+    rig: Any, files: Files
+) -> None:
+    contact_id = rig.contacts()["ada@example.com"]["id"]
+    voucher = {"contactId": contact_id, "voucherNumber": "V-1", "value": {"amount": 50, "currency": "SEK"}}
+    rig.seed(vouchers=[voucher])
+    away(rig, files)
+    paid = rig.send("order.paid", order=order("1", vouchers=[{"number": "V-1"}]))
+    rig.clock.forward(3700)
+    files.fallback.run()  # only Engage could tell which voucher this is
+    assert states(rig, paid) == ["spooled"]
+    given_back = rig.send("order.refunded", refund=refund("1"))
+    files.fallback.run()
+    assert states(rig, given_back) == ["spooled"]
+    import_files(rig, files)
+    rig.clock.forward(100)
+    files.fallback.run()
+    assert states(rig, given_back) == ["spooled"]  # what it gives back is the API's
+    back(rig, files)
+    files.fallback.run()
+    rig.work_for(600)
+    assert states(rig, paid, given_back) == ["delivered"] * 2
+    assert [r["outcome"] for r in rig.redemptions()] in ([], ["Redeemed", "Reactivated"])
+    assert {r["times_received"] for r in rig.receipts().values()} == {1}
 
 
 def test_what_was_not_sent_is_recalled_and_goes_by_the_api_alone(rig: Any, files: Files) -> None:

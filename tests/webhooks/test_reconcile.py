@@ -1,11 +1,14 @@
 """Reconciliation: what is missing here or in Engage is found, told, and on demand put through."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from history_rig import HistoryRig
 
+from plugin.events import Kind
+from plugin.store.orders import write_refund
 from webhooks.context import Origin
 from webhooks.reconcile import Difference, Report
 
@@ -49,6 +52,23 @@ def test_a_receipt_that_engage_lost_is_found_and_sent_again_under_its_id(books: 
     contact = books.rig.contacts()["c1@example.com"]["id"]
     books.rig.delete_contact(contact)
     assert differences(compare(books)) == [("NO_CONTACT", "order", "O1")]
+
+
+def test_a_refund_that_made_no_receipt_is_not_missed_in_engage(books: HistoryRig) -> None:
+    assert books.listed is not None
+    books.listed.found = books.listed.found[:3]
+    rig, at = books.rig, books.rig.clock() - timedelta(hours=3)
+    empty = {"at": at.isoformat(), "total": "0", "currency": "SEK", "lines": {}}
+    with rig.database.transaction() as session:
+        write_refund(session, books.shop, "O2", "R9", empty)
+    again = replace(books.refund(2, at=at), resource_id="R9")
+    called_off = books.resource("order.cancelled", Kind.CANCELLATION, "O2", {"order": {"id": "O2"}}, at)
+    books.listed.found += [again]
+    monkey = books.listed.orders
+    books.listed.orders = lambda *args: iter([*monkey(*args), called_off])  # type: ignore[method-assign,assignment]
+    report = compare(books)
+    assert differences(report) == []
+    assert (report.counts["orders"], report.counts["refunds"]) == (2, 2)
 
 
 def test_a_parked_event_is_told(books: HistoryRig) -> None:

@@ -1,15 +1,21 @@
 """The watchdog: subscriptions are mended, and what no webhook told of comes in all the same, once."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from history_rig import HistoryRig
 
+from plugin.errors import ShopApiError
+from plugin.platforms.base import ShopApi
+from plugin.platforms.registry import PLATFORMS
 from plugin.store.inbox_desk import EventFilter
+from plugin.store.shops import NewShop, RegisteredShop
 from webhooks.context import Origin
 
 HOUR = timedelta(hours=1)
+SECRET = PLATFORMS["standard"].new_secret()
 
 
 @pytest.fixture
@@ -127,3 +133,31 @@ def test_only_shops_that_are_due_are_looked_at_and_one_process_does_it(watched: 
 def test_a_shop_without_an_api_is_left_alone(watched: HistoryRig) -> None:
     watched.listed = None
     assert watched.watchdog.look_at(watched.shop).skipped is not None
+
+
+def test_a_shop_with_an_odd_answer_holds_up_no_other(watched: HistoryRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert watched.listed is not None
+    good = watched.api_of(watched.shop)
+
+    def api_of(shop: RegisteredShop) -> ShopApi | None:
+        if shop.name == "kiosk":
+            raise ShopApiError("The address is none.")
+        if shop.name == "web-se":
+            raise KeyError("edges")
+        return good
+
+    new = NewShop("web-zz", "standard", watched.rig.sandbox.url, "key-zz", SECRET, {"store": "web-se"}, None)
+    watched.rig.stores.shops.add(new, watched.rig.clock())
+    looks = {look.shop: look for look in replace(watched.watchdog, api_of=api_of).look_at_all(HOUR)}
+    assert looks["kiosk"].error == "The address is none."
+    assert "KeyError" in (looks["web-se"].error or "")
+    assert looks["web-zz"].error is None
+    assert watched.history.watched(watched.shop).error == looks["web-se"].error
+
+    for name in looks:
+        watched.rig.stores.shops.change(name, {"reconcile_daily": "yes"})
+    monkeypatch.setattr(watched.listed, "orders", list)  # not called as it is declared
+    errors = [report.error for report in watched.reconciler.daily()]
+    assert len(errors) == 3
+    assert all("unexpected TypeError" in (error or "") for error in errors)
+    assert watched.reconciler.daily() == []

@@ -73,7 +73,11 @@ def _remember(context: Context, event: OrderPaid, contact_id: str | None, store:
 
 
 def order_of(shop: RegisteredShop, event: OrderPaid, contact_id: str | None, store: str) -> StoredOrder:
-    """Return what is kept of an order as it was paid."""
+    """Return what is kept of an order as it was paid.
+
+    uses: that it named promotions or vouchers, some of them by codes that only Engage can tell.
+    """
+    uses = {"uses": True} if event.promotions or event.vouchers else {}
     return StoredOrder(
         order_id=event.order_id,
         order_number=event.order_number,
@@ -84,5 +88,5 @@ def order_of(shop: RegisteredShop, event: OrderPaid, contact_id: str | None, sto
         occurred_at=event.occurred_at,
         store_external_id=store,
         exchange_rate=exchange_rate(event, shop.settings),
-        details={"lines": stored_lines(event.lines, shop.settings), "refunds": {}},
+        details={"lines": stored_lines(event.lines, shop.settings), "refunds": {}, **uses},
     )
