@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import simplejson
@@ -11,10 +12,12 @@ from plugin.errors import ShopApiError, ShopAwayError
 from plugin.events import Kind
 from plugin.platforms.base import FoundResource, ShopApi, Subscription
 from plugin.store.bulk_inbox import BulkInbox
+from plugin.store.fallback_files import FallbackFiles
 from plugin.store.history import History
 from plugin.store.shops import RegisteredShop
 from webhooks.backfill import Backfill
 from webhooks.backfill_customers import CustomersInBulk
+from webhooks.backfill_files import OrdersInFiles
 from webhooks.found import Intake
 from webhooks.reconcile import Reconciler
 from webhooks.watch import Watchdog
@@ -75,8 +78,8 @@ class ListedShop:
 class HistoryRig:
     """Watchdog, backfill and reconciliation of the rig's Standard shop."""
 
-    def __init__(self, rig: Any) -> None:
-        self.rig = rig
+    def __init__(self, rig: Any, folder: Path = Path()) -> None:
+        self.rig, self.folder = rig, folder
         self.listed: ListedShop | None = ListedShop()
         self.history = History(rig.database)
         self.intake = Intake(rig.stores, lambda _id: None)
@@ -98,6 +101,9 @@ class HistoryRig:
                 clock=rig.clock,
                 digest=rig.stores.vault.digest_of,
                 pause=self.pause,
+            ),
+            in_files=OrdersInFiles(
+                rig.stores, FallbackFiles(rig.database), lambda shop: self.folder / shop.name, rig.clock
             ),
             api_of=self.api_of,
             clock=rig.clock,

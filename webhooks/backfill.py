@@ -22,6 +22,7 @@ from plugin.platforms.registry import PLATFORMS
 from plugin.store.history import History, Refusal, Run, RunState
 from plugin.store.shops import RegisteredShop
 from webhooks.backfill_customers import CustomersInBulk, Page, Row
+from webhooks.backfill_files import OrdersInFiles
 from webhooks.batches import MOST
 from webhooks.context import Origin, Stores
 from webhooks.found import Fate, Intake, is_known, order_id_of
@@ -41,12 +42,14 @@ CONFIRMED = ("in_bulk", "created_in_bulk", "unchanged")
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """Works runs off. customers: sends pages of customers. pause: as there."""
+    """Works runs off. customers, in_files: send pages of customers, write orders into files. pause: as
+    in `customers`."""
 
     stores: Stores
     history: History
     intake: Intake
     customers: CustomersInBulk
+    in_files: OrdersInFiles
     api_of: Callable[[RegisteredShop], ShopApi | None]
     clock: Callable[[], datetime]
     pause: Callable[[float], bool]
@@ -95,10 +98,10 @@ class Backfill:
         Raises what reading the rows raises, and UnauthorisedError.
         """
         counts: Counter[str] = Counter(run.counts)
-        size = MOST if run.what == "customers" else ORDER_PAGE
+        size = MOST if run.what == "customers" or run.options.get("files") else ORDER_PAGE
         self.history.turn_to(run, RunState.RUNNING, self.clock())
         for some in _pages(rows, size):
-            page = self.customers.send(shop, some) if run.what == "customers" else self._orders(shop, some)
+            page = self.customers.send(shop, some) if run.what == "customers" else self._orders(shop, run, some)
             if page is None or not self._hand_over(shop, run, page, partial(tell, counts)):
                 return self._stopped(run)
             page.counts["read"] += len(some)
@@ -155,9 +158,13 @@ class Backfill:
 
     # --- orders ---
 
-    def _orders(self, shop: RegisteredShop, some: Sequence[Row]) -> Page:
+    def _orders(self, shop: RegisteredShop, run: Run, some: Sequence[Row]) -> Page:
         page = Page()
-        page.singly = self._new_orders(shop, page, some)
+        new = self._new_orders(shop, page, some)
+        if run.options.get("files"):
+            self.in_files.write(shop, page, new)
+        else:
+            page.singly = new
         return page
 
     def _new_orders(self, shop: RegisteredShop, page: Page, some: Sequence[Row]) -> list[FoundResource]:

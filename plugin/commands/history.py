@@ -41,6 +41,7 @@ def _begin(what: str) -> click.Command:
     @click.option("--api", "from_api", is_flag=True, help="Read from the shop's own API.")
     @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Read a CSV file (see docs/history.md).")
     @click.option("--jsonl", "jsonl_path", type=click.Path(path_type=Path), help="Read a file of JSON Lines.")
+    @click.option("--files", is_flag=True, help="Orders only: as files, for large amounts (see docs/fallback.md).")
     @click.option("--dry-run", is_flag=True, help="Only count, and show a sample; nothing is sent or stored.")
     @json_option
     @explained
@@ -51,12 +52,15 @@ def _begin(what: str) -> click.Command:
         from_api: bool,
         csv_path: Path | None,
         jsonl_path: Path | None,
+        files: bool,
         dry_run: bool,
         as_json: bool,
     ) -> None:
         given = [source for source in (from_api and "api", csv_path, jsonl_path) if source]
         if len(given) != 1:
             raise ConfigurationError(["Give exactly one of --api, --csv FILE and --jsonl FILE."])
+        if files and what != "orders":
+            raise ConfigurationError(["--files is for orders; customers go through the bulk API."])
         form = "api" if from_api else "csv" if csv_path else "jsonl"
         source = "api" if from_api else str(Path(str(given[0])).resolve())
         with opened() as services:
@@ -65,7 +69,10 @@ def _begin(what: str) -> click.Command:
             if dry_run:
                 _dry_run(services, shop, what, form, source, between, as_json=as_json)
                 return
-            run = services.history.start(shop, what, source, *between, {"form": form}, services.clock())
+            if files:
+                services.backfill.in_files.check(shop)
+            options = {"form": form, "files": files}
+            run = services.history.start(shop, what, source, *between, options, services.clock())
             _work(services, shop, run, as_json=as_json)
 
     command.help = (
@@ -316,6 +323,7 @@ def _card(services: Services, shop: RegisteredShop, run: Run) -> dict[str, Any]:
         "parked": states.get("parked", 0),
         "ignored": states.get("ignored", 0),
         "refused": counts["refused"],
+        "in_files": counts["in_files"],
         "counts": dict(counts),
     }
 
@@ -323,7 +331,8 @@ def _card(services: Services, shop: RegisteredShop, run: Run) -> dict[str, Any]:
 def _line(card: dict[str, Any]) -> str:
     return (
         f"run {card['run']} ({card['what']}) is {card['state']}: {card['read']} read, {card['confirmed']} confirmed by Engage, "
-        f"{card['under_way']} under way, {card['parked']} parked, {card['ignored']} ignored, {card['refused']} refused"
+        f"{card['in_files']} in files, {card['under_way']} under way, {card['parked']} parked, {card['ignored']} ignored, "
+        f"{card['refused']} refused"
     )
 
 

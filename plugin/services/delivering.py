@@ -172,8 +172,10 @@ class Delivering(Ground):
     def backfill(self) -> Backfill:
         """Takes a shop's history to Engage."""
         from plugin.store.bulk_inbox import BulkInbox
+        from plugin.store.fallback_files import FallbackFiles
         from webhooks.backfill import Backfill
         from webhooks.backfill_customers import CustomersInBulk
+        from webhooks.backfill_files import OrdersInFiles
 
         return Backfill(
             stores=self.stores,
@@ -186,6 +188,7 @@ class Delivering(Ground):
                 digest=self.vault.digest_of,
                 pause=self.stopping.wait,
             ),
+            in_files=OrdersInFiles(self.stores, FallbackFiles(self.database), self.file_folder_of, self.clock),
             api_of=self.shop_api_of,
             clock=self.clock,
             pause=self.stopping.wait,

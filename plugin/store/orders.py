@@ -1,6 +1,7 @@
 """What this plugin keeps of a shop's orders: refunds find their customer and lines here, My Pages the newest ones."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -52,7 +53,11 @@ class Orders:
         with self._database.transaction() as session:
             self.write_first(session, shop, order, event_id)
 
-    def write_first(self, session: Session, shop: RegisteredShop, order: StoredOrder, event_id: int) -> None:
+    def transaction(self) -> AbstractContextManager[Session]:
+        """Begin a transaction for several orders; it is stored when its block ends without an error."""
+        return self._database.transaction()
+
+    def write_first(self, session: Session, shop: RegisteredShop, order: StoredOrder, event_id: int | None) -> None:
         """Do what `remember` does within a transaction."""
         session.execute(
             self._database.insert(ShopOrder)
