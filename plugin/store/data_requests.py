@@ -45,7 +45,8 @@ class DataRequests:
             orders = _orders(session, shop, person)
             contacts = sorted({row["contact_id"] for row in [*links, *orders] if row["contact_id"]})
             # who bought as a guest may share a contact with somebody else: only the customer's own contact counts here
-            own = [row["contact_id"] for row in links]
+            # and that over a link that somebody vouches for: else who registers with another's e-mail would be told of them
+            own = [row["contact_id"] for row in links if row["verified"]]
             events = _events(session, shop, person, [row["order_id"] for row in orders])
             return {
                 "shop": shop.name,

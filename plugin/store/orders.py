@@ -83,6 +83,12 @@ class Orders:
         this = update(ShopOrder).where(ShopOrder.shop_id == shop.id, ShopOrder.order_id == order_id)
         run(session, this.values(**values))
 
+    def take_over(self, shop: RegisteredShop, kept_id: str, merged_id: str) -> None:
+        """Give a customer the orders of one that the shop merged into them: shown to them, and erased with them."""
+        merged = (ShopOrder.shop_id == shop.id, ShopOrder.customer_id == merged_id)
+        with self._database.transaction() as session:
+            session.execute(update(ShopOrder).where(*merged).values(customer_id=kept_id))
+
     def newest_of(self, shop: RegisteredShop, customer_id: str, limit: int = 10) -> Sequence[StoredOrder]:
         """Return a customer's newest orders, newest first."""
         with self._database.reading() as session:

@@ -158,8 +158,14 @@ def _currency(text: str) -> str:
 
 
 def _address(text: str) -> str:
-    if text and (urlsplit(text).scheme not in {"http", "https"} or not urlsplit(text).hostname):
-        raise ValueError("must be an address that begins with https://, or empty")
+    # a line break would end as a fault of every answer that leads there
+    if text and (
+        urlsplit(text).scheme not in {"http", "https"}
+        or not urlsplit(text).hostname
+        or not text.isprintable()
+        or " " in text
+    ):
+        raise ValueError("must be an address that begins with https:// and has no spaces, or empty")
     return text
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from plugin.errors import ConfigurationError
 from plugin.store.shops import RegisteredShop, Shops
 
 
@@ -13,3 +14,12 @@ def test_what_is_no_name_is_no_shop_on_either_database(shops: Shops, shop: Regis
     found = shops.named(shop.name)
     assert found is not None
     assert found.id == shop.id
+
+
+@pytest.mark.parametrize("name", ["login_url", "signup_url", "theme_help_url"])
+@pytest.mark.parametrize("text", ["https://x.example/\r\nSet-Cookie: a=b", "https://x.example/\n", "https://x.example/a b"])
+def test_an_address_of_several_lines_or_words_is_refused(
+    shops: Shops, shop: RegisteredShop, name: str, text: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        shops.change(shop.name, {name: text})

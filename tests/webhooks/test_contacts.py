@@ -4,7 +4,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from bodies import customer, order
+from bodies import customer, order, refund
+from sqlalchemy import select
+
+from plugin.store.data_requests import DataRequests, Person
+from plugin.store.history import History, Refusal
+from plugin.store.models import BackfillRefusal, InboxEvent
 
 MEMBER = {"first_name": "Ada", "last_name": "Berg"}
 
@@ -219,8 +224,6 @@ def test_a_deleted_customer_is_erased_here_and_kept_in_engage(rig: Any, database
     assert rig.work() == ["delivered"]
     assert rig.stores.contacts.link(rig.standard, "1001") is None
     assert len(rig.contacts()) == 1
-    from plugin.store.models import InboxEvent
-
     with database.reading() as session:
         bodies = [session.get(InboxEvent, event_id).body for event_id in (first, erasure)]
     assert bodies == [None, b""]
@@ -256,3 +259,63 @@ def test_an_unexpected_fault_of_ours_is_tried_again_and_tells_no_values(
     assert rig.work() == ["retry"]
     assert "ada@example.com" not in rig.event(event).last_error
     assert "ada@example.com" not in caplog.text
+
+
+def test_who_registers_with_anothers_email_erases_and_learns_nothing_of_them(rig: Any, database: Any) -> None:
+    rig.send("customer.created", customer=customer(), consents=[{"channel": "email", "value": False}])
+    rig.send("customer.created", customer=customer(id="666", email_verified=False))
+    rig.work()
+    owner, other = (rig.stores.contacts.link(rig.standard, number) for number in ("1001", "666"))
+    assert (other.contact_id, other.verified) == (owner.contact_id, False)
+    before = rig.stores.contacts.state(rig.standard, owner.contact_id)
+    told = DataRequests(database).gather(rig.standard, Person("666", ["customer:666"], []))
+    assert (told["consents"], told["told_to_engage"]) == ([], [])
+    rig.send("customer.deleted", customer={"id": "666"})
+    rig.work()
+    assert rig.stores.contacts.link(rig.standard, "666") is None
+    assert rig.stores.contacts.last_consents(rig.standard, owner.contact_id)["email"][0] is False
+    assert rig.stores.contacts.state(rig.standard, owner.contact_id) == before
+
+
+def test_a_no_stays_while_another_account_of_the_same_person_does(rig: Any) -> None:
+    rig.send("customer.created", customer=customer(), consents=[{"channel": "email", "value": False}])
+    rig.send("customer.created", customer=customer(id="1002"))
+    rig.work()
+    link = rig.stores.contacts.link(rig.standard, "1001")
+    for number, left in (("1002", {"email": False}), ("1001", {})):
+        rig.send("customer.deleted", customer={"id": number})
+        rig.work()
+        consents = rig.stores.contacts.last_consents(rig.standard, link.contact_id)
+        assert {subject: value for subject, (value, _) in consents.items()} == left
+
+
+def test_an_erasure_reaches_what_stands_under_the_order_alone(rig: Any, database: Any) -> None:
+    """A refund came before its order, an order was a guest's, and the history refused a row of each."""
+    early = rig.send("order.refunded", refund=refund())
+    rig.work()
+    rig.send("order.paid", order=order())
+    by_guest = rig.send("order.paid", order=order("9002", customer={"email": "ada@example.com"}))
+    rig.work_for(30)
+    history = History(database)
+    for what, ids in (("customers", ("1001", "7")), ("orders", ("9001", "9002", "8"))):
+        run = history.start(rig.standard, what, "api", None, None, {}, rig.clock())
+        history.advance(run, None, {}, [Refusal(one, "unreadable", "it is bad") for one in ids], rig.clock())
+    gone = rig.send("customer.deleted", customer={"id": "1001"})
+    rig.work()
+    guest = [rig.event(by_guest).ordering_key]
+    rig.stores.erasures.erase(
+        rig.standard,
+        customer_id=None,
+        contact_id=None,
+        ordering_keys=guest,
+        order_ids=[],
+        event_id=gone,
+        now=rig.clock(),
+    )
+    with database.reading() as session:
+        assert session.get(InboxEvent, early).body is None
+        left = session.scalars(select(BackfillRefusal.resource_id)).all()
+    assert sorted(left) == ["7", "8"]
+    for number in ("9001", "9002"):
+        kept = rig.stores.orders.get(rig.standard, number)
+        assert (kept.customer_id, kept.details) == (None, {})

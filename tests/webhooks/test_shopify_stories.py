@@ -7,6 +7,7 @@ import pytest
 
 from plugin.demo.bodies import paid_order, profile_change, signup
 from plugin.demo.people import ADA
+from plugin.store.models import InboxEvent
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
@@ -69,6 +70,23 @@ def test_merged_customers_are_one_and_an_unknown_survivor_takes_the_contact_over
     rig.work()
     assert link(rig, 7) is None
     assert link(rig, 8).contact_id == contact
+
+
+def test_orders_go_with_a_merge_and_are_erased_with_the_customer_who_is_left(rig: Any) -> None:
+    bought = rig.send_shopify("orders/paid", paid_order(rig.clock()))
+    rig.work()
+    (receipt,) = rig.receipts()
+    order_id = receipt.removeprefix("kiosk-")
+    buyer = rig.stores.orders.get(rig.shopify, order_id).customer_id
+    rig.send_shopify("customers/merge", merge(8, int(buyer)))
+    rig.work()
+    assert [order.order_id for order in rig.stores.orders.newest_of(rig.shopify, "8")] == [order_id]
+    rig.send_shopify("customers/delete", {"id": 8})
+    rig.work()
+    left = rig.stores.orders.get(rig.shopify, order_id)
+    assert (left.customer_id, left.details) == (None, {})
+    with rig.database.reading() as session:
+        assert session.get(InboxEvent, bought).body is None
 
 
 def test_two_contacts_of_merged_customers_are_said_and_left(rig: Any) -> None:

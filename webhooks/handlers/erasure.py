@@ -71,26 +71,28 @@ def _erase_shop(context: Context) -> None:
 
 def _erase(context: Context, customer_id: str | None, guest: tuple[str, ...], order_ids: tuple[str, ...]) -> None:
     link = None if customer_id is None else context.stores.contacts.link(context.shop, customer_id)
-    if link is not None and link.verified and context.shop.settings.erase_in_engage:
+    # over a link that nobody vouches for the contact may be somebody else's, which this person must not get at
+    contact_id = link.contact_id if link is not None and link.verified else None
+    if contact_id is not None and context.shop.settings.erase_in_engage:
         try:
-            context.client.delete_contact(link.contact_id)
+            context.client.delete_contact(contact_id)
         except EngageNotFoundError:
             context.note("erase", "The contact was gone in Engage already.")
     keys = [customer_key(customer_id)] if customer_id is not None else []
     keys += [f"guest:{context.stores.vault.digest(text.strip().lower())}" for text in guest]
-    if link is not None:
-        _forget_kept(context, link.contact_id)
+    if contact_id is not None:
+        _forget_kept(context, contact_id)
     done = context.stores.erasures.erase(
         context.shop,
         customer_id=customer_id,
-        contact_id=None if link is None else link.contact_id,
+        contact_id=contact_id,
         ordering_keys=keys,
         order_ids=order_ids,
         event_id=context.claimed.id,
         now=context.now(),
     )
-    if link is not None:
-        _forget_kept(context, link.contact_id)  # a page may have been under way
+    if contact_id is not None:
+        _forget_kept(context, contact_id)  # a page may have been under way
     context.note("erase", ", ".join(f"{name}: {number}" for name, number in done.items()))
 
 

@@ -27,6 +27,7 @@ def handle(context: Context, event: CustomerUpdated) -> None:
 def handle_merge(context: Context, event: CustomerMerged) -> None:
     """Give the kept customer the merged one's contact where it has none; two contacts stay two in Engage."""
     contacts = context.stores.contacts
+    context.stores.orders.take_over(context.shop, event.kept_id, event.merged_id)
     merged = contacts.link(context.shop, event.merged_id)
     if merged is None:
         raise NotForUsError("the merged customer has no contact")
