@@ -1,5 +1,6 @@
 """Reconciliation: what is missing here or in Engage is found, told, and on demand put through."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from history_rig import HistoryRig
 
 from plugin.events import Kind
+from plugin.platforms.base import FoundResource
 from plugin.store.orders import write_refund
 from webhooks.context import Origin
 from webhooks.reconcile import Difference, Report
@@ -111,6 +113,20 @@ def test_a_missing_customer_is_put_through(books: HistoryRig) -> None:
     books.rig.work()
     assert "c9@example.com" in books.rig.contacts()
     assert differences(compare(books)) == []
+
+
+def test_whoever_works_at_the_shop_is_no_missing_customer(books: HistoryRig) -> None:
+    assert books.listed is not None
+    body = json.dumps({"id": 5, "role": "administrator", "email": "staff@example.com"}).encode()
+    at = books.rig.clock()
+    staff = FoundResource("customer.updated", Kind.PROFILE_CHANGE, "5", body, at, "", platform="woocommerce")
+    shopper = FoundResource(
+        "customer.updated", Kind.PROFILE_CHANGE, "6", body.replace(b"administrator", b"customer"), at, "",
+        platform="woocommerce",
+    )  # fmt: skip
+    books.listed.found = [staff, shopper]
+    books.rig.clock.forward(60)
+    assert differences(compare(books)) == [("NOT_HERE", "customer", "6")]
 
 
 def test_a_shop_that_is_away_makes_no_false_differences(books: HistoryRig) -> None:
