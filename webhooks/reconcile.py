@@ -167,7 +167,7 @@ class Reconciler:
                     sold.setdefault(one.contact_id, []).append(_Sold(resource, order_id, one.contact_id))
             elif one is not None and State.PARKED in _states(resource, one):
                 report.differ(Difference.PARKED, what, resource.resource_id)
-            elif one is None or not _is_settled(resource, one):
+            elif (one is None or not _is_settled(resource, one)) and not self._is_not_for_us(shop, resource):
                 repaired = repair and self._put_through(shop, resource)
                 report.differ(Difference.NOT_HERE, what, resource.resource_id, repaired=repaired)
 
@@ -181,12 +181,12 @@ class Reconciler:
             if self.history.knows_customer(shop, resource.resource_id):
                 continue  # parked or under way
             if self._is_not_for_us(shop, resource):
-                continue  # staff of the shop, for example
+                continue
             repaired = repair and self._put_through(shop, resource)
             report.differ(Difference.NOT_HERE, "customer", resource.resource_id, repaired=repaired)
 
     def _is_not_for_us(self, shop: RegisteredShop, resource: FoundResource) -> bool:
-        """Tell that the platform's own mapping makes nothing of a customer."""
+        """Tell that the platform's own mapping makes nothing of it: staff, a test order, a refund of no money."""
         platform = PLATFORMS[resource.platform or shop.platform]
         delivery = Delivery(resource.topic, meta=resource.meta)
         try:
