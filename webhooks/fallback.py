@@ -6,12 +6,15 @@ FileState), and the same end is reached.
 """
 
 import logging
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.errors import ConflictError, LeaseLostError
 from plugin.fallback import disk
@@ -96,14 +99,23 @@ class Fallback:
     def run(self) -> None:
         """Do what is due for every shop; a shop that another process is at is left to it."""
         for shop in self.stores.shops.all():
-            if not self._has_work(shop):
-                continue
             try:
-                with self.turn(shop) as work:
-                    if work is not None:
-                        self.do_what_is_due(work)
+                self._run(shop)
             except LeaseLostError as error:
                 log.warning("shop=%s %s", shop.name, error)
+            except SQLAlchemyError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a fault with one shop's files must not hold up the others'
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                place = f"{where.filename.rpartition('/')[2]}:{where.lineno}"
+                log.error("shop=%s its files met an unexpected %s at %s", shop.name, type(error).__name__, place)
+
+    def _run(self, shop: RegisteredShop) -> None:
+        if not self._has_work(shop):
+            return
+        with self.turn(shop) as work:
+            if work is not None:
+                self.do_what_is_due(work)
 
     def do_what_is_due(self, work: Work) -> None:
         """Write, send, look, take back and end, as Engage stands."""

@@ -15,9 +15,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.engage.client import EngageClient
 from plugin.engage.operations import Lane
-from plugin.errors import EngageError, EngageNotFoundError, ShopApiError
+from plugin.errors import EngageError, EngageNotFoundError, PayloadError, ShopApiError
 from plugin.events import Kind
-from plugin.platforms.base import FoundResource, ShopApi
+from plugin.platforms.base import Delivery, FoundResource, ShopApi
+from plugin.platforms.registry import PLATFORMS
 from plugin.store.history import History, KnownOrder
 from plugin.store.models import State
 from plugin.store.shops import RegisteredShop
@@ -166,7 +167,7 @@ class Reconciler:
                     sold.setdefault(one.contact_id, []).append(_Sold(resource, order_id, one.contact_id))
             elif one is not None and State.PARKED in _states(resource, one):
                 report.differ(Difference.PARKED, what, resource.resource_id)
-            elif one is None or not _is_settled(resource, one):
+            elif (one is None or not _is_settled(resource, one)) and not self._is_not_for_us(shop, resource):
                 repaired = repair and self._put_through(shop, resource)
                 report.differ(Difference.NOT_HERE, what, resource.resource_id, repaired=repaired)
 
@@ -178,9 +179,20 @@ class Reconciler:
             if self.stores.contacts.link(shop, resource.resource_id) is not None:
                 continue
             if self.history.knows_customer(shop, resource.resource_id):
-                continue  # ignored for a reason, parked or under way
+                continue  # parked or under way
+            if self._is_not_for_us(shop, resource):
+                continue
             repaired = repair and self._put_through(shop, resource)
             report.differ(Difference.NOT_HERE, "customer", resource.resource_id, repaired=repaired)
+
+    def _is_not_for_us(self, shop: RegisteredShop, resource: FoundResource) -> bool:
+        """Tell that the platform's own mapping makes nothing of it: staff, a test order, a refund of no money."""
+        platform = PLATFORMS[resource.platform or shop.platform]
+        delivery = Delivery(resource.topic, meta=resource.meta)
+        try:
+            return not platform.normalise(delivery, resource.body, self.clock()).events
+        except PayloadError:
+            return False  # it is to be parked, where a person sees it
 
     def _put_through(self, shop: RegisteredShop, resource: FoundResource, *, again: bool = False) -> bool:
         fates = self.intake.take(

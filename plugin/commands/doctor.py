@@ -214,15 +214,13 @@ class ShopChecks:
     def _watched(self) -> Iterator[Check]:
         """Tell what the watchdog saw of the shop itself, where its platform has an API."""
         shop, services = self._shop, self._services
-        api = services.shop_api_of(shop)
-        if api is None:
-            steps = PLATFORMS[shop.platform].install_steps(services.install_desk, shop)
-            if steps:
-                yield self._line(
-                    "installation", "warning", f"Nothing is installed yet: engage-plugin shops install {shop.name}"
-                )
-            return
         try:
+            api = services.shop_api_of(shop)
+            if api is None:
+                if PLATFORMS[shop.platform].install_steps(services.install_desk, shop):
+                    todo = f"Nothing is installed yet: engage-plugin shops install {shop.name}"
+                    yield self._line("installation", "warning", todo)
+                return
             api.check()
             found = [one for one in api.subscriptions(services.watchdog.webhook_url(shop)) if one.problem]
         except ShopApiError as error:
@@ -230,7 +228,9 @@ class ShopChecks:
             return
         yield self._line("the shop's own API", "ok")
         for one in found:
-            yield self._line(f"webhook {one.topic}", "fault", f"{one.problem} Mend it: engage-plugin watch {shop.name}")
+            yield self._line(
+                f"webhook {one.topic}", "fault", f"{one.problem}. Mend it: engage-plugin watch {shop.name}"
+            )
         if not found:
             yield self._line("webhook subscriptions", "ok")
 

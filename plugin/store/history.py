@@ -349,7 +349,7 @@ class History:
         return [SentOrder(*row) for row in rows]
 
     def knows_customer(self, shop: RegisteredShop, customer_id: str) -> bool:
-        """Tell whether an event of a customer without a contact is unfinished here, or ended for a reason."""
+        """Tell whether an event of a customer is unfinished here: under way, or in front of a person."""
         unfinished = select(InboxEvent.id).where(
             is_unfinished(), InboxEvent.shop_id == shop.id, InboxEvent.ordering_key == f"customer:{customer_id}"
         )

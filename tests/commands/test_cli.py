@@ -168,6 +168,15 @@ def test_the_doctor_says_what_to_mend(run) -> None:  # type: ignore[no-untyped-d
         assert checks["balance, 0 events accepted"]["result"] == "ok"
 
 
+def test_the_doctor_tells_of_a_shop_without_an_address_and_goes_on(run) -> None:  # type: ignore[no-untyped-def]
+    run(*[{"standard": "woocommerce", "web-se": "butik"}.get(word, word) for word in ADD])
+    run(*ADD)
+    checks = {check["what"]: check for check in json.loads(run("doctor", "--json").stdout)}
+    assert checks["butik: the shop's own API"]["result"] == "fault"
+    assert "--shop-domain" in checks["butik: the shop's own API"]["todo"]
+    assert "web-se: key and stores" in checks
+
+
 def test_the_doctor_checks_types_clock_and_time_to_answer(run) -> None:  # type: ignore[no-untyped-def]
     with running_sandbox() as sandbox:
         seeds = {"stores": [{"externalId": "s", "name": "S"}]}

@@ -415,6 +415,23 @@ def one_fault(work: Any) -> Any:
     return faulty
 
 
+def test_a_fault_with_one_shops_files_holds_up_no_other_shop(rig: Any, files: Files) -> None:
+    away(rig, files)
+    paid = rig.send("order.paid", order=order("1"))
+    folder_of = files.fallback.folder_of
+
+    def unreadable(shop: Any) -> Path:
+        if shop.name == "kiosk":
+            raise PermissionError("kiosk")
+        return folder_of(shop)
+
+    names = [shop.name for shop in rig.stores.shops.all()]
+    assert names.index("kiosk") < names.index("web-se")
+    files.fallback.folder_of = unreadable
+    files.fallback.run()
+    assert states(rig, paid) == ["spooled"]
+
+
 def test_files_are_sent_in_their_order_and_a_refused_rename_stops_the_later_ones(rig: Any, files: Files) -> None:
     files.server.refuse_rename = True
     away(rig, files)

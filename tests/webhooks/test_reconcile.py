@@ -1,5 +1,6 @@
 """Reconciliation: what is missing here or in Engage is found, told, and on demand put through."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from history_rig import HistoryRig
 
 from plugin.events import Kind
+from plugin.platforms.base import FoundResource
 from plugin.store.orders import write_refund
 from webhooks.context import Origin
 from webhooks.reconcile import Difference, Report
@@ -63,12 +65,14 @@ def test_a_refund_that_made_no_receipt_is_not_missed_in_engage(books: HistoryRig
         write_refund(session, books.shop, "O2", "R9", empty)
     again = replace(books.refund(2, at=at), resource_id="R9")
     called_off = books.resource("order.cancelled", Kind.CANCELLATION, "O2", {"order": {"id": "O2"}}, at)
-    books.listed.found += [again]
+    nothing = {"id": "R8", "order_id": "O2", "currency": "SEK", "total": "0"}
+    restock = books.resource("order.refunded", Kind.REFUND, "R8", {"refund": nothing}, at)
+    books.listed.found += [again, restock]
     monkey = books.listed.orders
     books.listed.orders = lambda *args: iter([*monkey(*args), called_off])  # type: ignore[method-assign,assignment]
     report = compare(books)
     assert differences(report) == []
-    assert (report.counts["orders"], report.counts["refunds"]) == (2, 2)
+    assert (report.counts["orders"], report.counts["refunds"]) == (2, 3)
 
 
 def test_a_parked_event_is_told(books: HistoryRig) -> None:
@@ -111,6 +115,20 @@ def test_a_missing_customer_is_put_through(books: HistoryRig) -> None:
     books.rig.work()
     assert "c9@example.com" in books.rig.contacts()
     assert differences(compare(books)) == []
+
+
+def test_whoever_works_at_the_shop_is_no_missing_customer(books: HistoryRig) -> None:
+    assert books.listed is not None
+    body = json.dumps({"id": 5, "role": "administrator", "email": "staff@example.com"}).encode()
+    at = books.rig.clock()
+    staff = FoundResource("customer.updated", Kind.PROFILE_CHANGE, "5", body, at, "", platform="woocommerce")
+    shopper = FoundResource(
+        "customer.updated", Kind.PROFILE_CHANGE, "6", body.replace(b"administrator", b"customer"), at, "",
+        platform="woocommerce",
+    )  # fmt: skip
+    books.listed.found = [staff, shopper]
+    books.rig.clock.forward(60)
+    assert differences(compare(books)) == [("NOT_HERE", "customer", "6")]
 
 
 def test_a_shop_that_is_away_makes_no_false_differences(books: HistoryRig) -> None:
