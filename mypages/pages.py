@@ -165,6 +165,9 @@ class _Desk:
             shop, sealed = self.door.hand_over(name, request.form.get("token", ""))
         except TurnedAwayError as error:
             return self._turned_away(error, Mode.PAGE, None)
+        except SQLAlchemyError as error:
+            log.error("No session could begin without the database (%s); answered 503", type(error).__name__)
+            return self._turned_away(TurnedAwayError(MessageKind.BUSY, 503, None), Mode.PAGE, None)
         if wants_json():
             answered = as_json({"session": sealed, "expires_in": SESSION_S})
             return guarded(open_to_scripts(Response(answered.body, mimetype=answered.mimetype)), shop)

@@ -8,6 +8,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from shopper_pages import Pages
+from sqlalchemy import text
 
 from plugin.sandbox.testing import RunningSandbox
 
@@ -128,3 +129,15 @@ def test_without_a_session_the_page_leads_to_the_login(pages: Any) -> None:
     assert answer.status_code == 401
     assert "https://shop.example/login" in answer.text
     assert pages.browser().get("/mypages/nobody/").status_code == 404
+
+
+def test_without_the_database_no_session_begins_and_the_shopper_is_told(pages: Any) -> None:
+    shop = pages.add_shop("web")
+    token = pages.token(shop)
+    with pages.database.transaction() as session:
+        session.execute(text("ALTER TABLE used_tokens RENAME TO elsewhere"))
+    answer = pages.browser().post("/mypages/web/session", data={"token": token})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    with pages.database.transaction() as session:
+        session.execute(text("ALTER TABLE elsewhere RENAME TO used_tokens"))
+    assert pages.browser().post("/mypages/web/session", data={"token": token}).status_code == 303

@@ -17,7 +17,9 @@ def test_what_is_no_name_is_no_shop_on_either_database(shops: Shops, shop: Regis
 
 
 @pytest.mark.parametrize("name", ["login_url", "signup_url", "theme_help_url"])
-@pytest.mark.parametrize("text", ["https://x.example/\r\nSet-Cookie: a=b", "https://x.example/\n", "https://x.example/a b"])
+@pytest.mark.parametrize(
+    "text", ["https://x.example/\r\nSet-Cookie: a=b", "https://x.example/\n", "https://x.example/a b"]
+)
 def test_an_address_of_several_lines_or_words_is_refused(
     shops: Shops, shop: RegisteredShop, name: str, text: str
 ) -> None:
