@@ -118,8 +118,15 @@ class Drain:
         with self._change:
             self._change.wait_for(lambda: self._running == 0)
         bulk.join()
-        if not self._stopping.is_set() and self._courier.more_is_due():
+        if not self._stopping.is_set() and self._more_is_due():
             self._wake_ups.wake(event_id)
+
+    def _more_is_due(self) -> bool:
+        try:
+            return self._courier.more_is_due()
+        except SQLAlchemyError as error:  # RQ would log the whole error; the sweep wakes a worker when it is back
+            log.error("The database failed a worker (%s); the sweep goes on with what is due", type(error).__name__)
+            return False
 
     def stop(self) -> None:
         """Take no further event; events at hand are finished."""

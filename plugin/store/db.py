@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_S = 10
+#: A server that is gone without a word (libpq, seconds; tcp_user_timeout in milliseconds) must hold no thread for ever.
+ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
 CONNECT_TIMEOUT_S = 3
 TURN_POLL_S = 0.0005
 #: What each connection to SQLite keeps of the file, in KiB. Its own 2000, times the threads, is a third of a worker's memory;
@@ -141,7 +143,11 @@ class Database:
 
     def _sqlite_engine(self, pool_size: int) -> Engine:
         engine = create_engine(
-            self.url, pool_size=pool_size, max_overflow=pool_size, connect_args={"timeout": BUSY_TIMEOUT_S}
+            self.url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            connect_args={"timeout": BUSY_TIMEOUT_S},
+            hide_parameters=True,  # the text of an error may be logged, and parameters hold people's data
         )
 
         @event.listens_for(engine, "connect")
@@ -175,7 +181,8 @@ class Database:
             url,
             pool_size=pool_size,
             max_overflow=pool_size,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": options},
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": options, **ALIVE},
+            hide_parameters=True,  # the text of an error may be logged, and parameters hold people's data
         )
         _ping_after_rest(engine)
         return engine

@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 
 from plugin.sandbox.options import SandboxOptions
 from plugin.sandbox.testing import running_sandbox
+from plugin.store.db import Database
 
 EVENTS, PEOPLE = 60, 6
 
@@ -105,6 +106,7 @@ def test_the_database_is_cut_off_and_comes_back(tmp_path: Path, postgresql_url_o
         "LEASE_S": "5",
     }
     plugin = RunningPlugin(tmp_path / "plugin", environment, free_port())
+    plugin.database = Database(postgresql_url_of_a_plugin)  # this test looks past the cable
     try:
         plugin.wait_until_ready()
         before = processes(plugin)
@@ -122,6 +124,7 @@ def test_the_database_is_cut_off_and_comes_back(tmp_path: Path, postgresql_url_o
         assert processes(plugin) == before, plugin.log_path.read_text()[-3000:]
     finally:
         plugin.stop()
+        plugin.database.close()
         cable.cut()
 
 

@@ -57,8 +57,11 @@ def send_all(inbox: SlowInbox, events: list[NewEvent]) -> list[Accepted | Except
             return error
 
     with ThreadPoolExecutor(len(events)) as pool:
-        sent = [pool.submit(send, event) for event in events]
-        while not inbox.batches or len(group._queue) < len(events) - inbox.batches[0]:
+        sent = [pool.submit(send, events[0])]
+        while not inbox.batches:  # the first one writes; only then do the others come
+            threading.Event().wait(0.005)
+        sent += [pool.submit(send, event) for event in events[1:]]
+        while len(group._queue) < len(events) - 1:
             threading.Event().wait(0.005)
         inbox.go.set()
         return [one.result(10) for one in sent]
