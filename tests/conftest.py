@@ -64,9 +64,9 @@ def _migrate(url: str) -> None:
     database.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def postgresql_url_of_a_plugin() -> Iterator[str]:
-    """A database for a running plugin, whose workers would take up other tests' events."""
+    """A database for a running plugin of one module, whose workers would take up other tests' events."""
     with postgresql_database() as url:
         yield url
 

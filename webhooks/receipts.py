@@ -17,6 +17,8 @@ from plugin.store.shop_settings import ShopSettings
 from plugin.store.shops import RegisteredShop
 
 RATE_PLACES = Decimal("0.00000001")
+#: No two currencies are further apart; a rate beyond it is a fault of the shop's totals and is left out.
+MAX_RATE = Decimal(10) ** 9
 NAMES = {
     LineKind.SHIPPING: "Shipping",
     LineKind.FEE: "Fee",
@@ -92,7 +94,8 @@ def exchange_rate(order: OrderPaid, settings: ShopSettings) -> Decimal | None:
     if order.currency == settings.group_currency:
         return Decimal(1)
     if order.shop_currency == settings.group_currency and order.shop_total and order.total:
-        return (order.shop_total / order.total).quantize(RATE_PLACES, ROUND_HALF_UP).normalize()
+        rate = order.shop_total / order.total
+        return rate.quantize(RATE_PLACES, ROUND_HALF_UP).normalize() if 0 < rate < MAX_RATE else None
     return None
 
 

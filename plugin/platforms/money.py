@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
 from babel.numbers import get_currency_precision
 
@@ -16,8 +16,11 @@ def minor_unit(currency: str) -> Decimal:
 
 
 def rounded(amount: Decimal, currency: str) -> Decimal:
-    """Round an amount half up to the currency's minor unit."""
-    return amount.quantize(minor_unit(currency), ROUND_HALF_UP)
+    """Round an amount half up to the currency's minor unit. Raises PayloadError for one that no price ever was."""
+    try:
+        return amount.quantize(minor_unit(currency), ROUND_HALF_UP)
+    except InvalidOperation:
+        raise PayloadError("is larger than any amount of money", "amount") from None
 
 
 def close_gap(
@@ -68,8 +71,11 @@ def fit_refund(lines: Sequence[Line], total: Decimal, currency: str) -> tuple[Li
 
 
 def percent_of(tax: Decimal, gross: Decimal) -> Decimal:
-    """Return the tax rate in percent that a tax within a gross amount means, rounded to a hundredth."""
+    """Return the tax rate in percent that a tax within a gross amount means, rounded to a hundredth. Raises PayloadError."""
     net = gross - tax
     if net <= 0 or tax <= 0:
         return Decimal(0)
-    return (tax * 100 / net).quantize(Decimal("0.01"), ROUND_HALF_UP).normalize() + Decimal(0)
+    try:
+        return (tax * 100 / net).quantize(Decimal("0.01"), ROUND_HALF_UP).normalize() + Decimal(0)
+    except InvalidOperation:
+        raise PayloadError("makes a rate that no tax ever had", "tax") from None

@@ -12,7 +12,7 @@ from plugin.sandbox.testing import RunningSandbox, running_sandbox
 KINDS = ["embedded", pytest.param("servers", marks=[pytest.mark.postgresql, pytest.mark.redis])]
 
 
-@pytest.fixture(scope="session", params=KINDS)
+@pytest.fixture(scope="module", params=KINDS)
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlugin]:
     environment: dict[str, str] = {}
     if request.param == "servers":

@@ -17,6 +17,7 @@ from plugin.demo.bodies import paid_order, signup
 from plugin.errors import PayloadError
 from plugin.events import OrderPaid, OrderRefunded
 from plugin.platforms.base import Delivery, Platform
+from plugin.platforms.money import percent_of, rounded
 from plugin.platforms.shopify import SHOPIFY
 from plugin.platforms.standard import STANDARD
 from plugin.platforms.woocommerce import REFUNDED, WOOCOMMERCE
@@ -184,3 +185,11 @@ def test_woocommerce_orders_and_their_refunds_add_up_in_every_currency(data: st.
         assert sum(line.gross_paid for line in event.lines) == event.total > 0
         assert all(line.gross_paid > 0 and line.quantity > 0 for line in event.lines)
         assert all(line.tax_amount >= 0 for line in event.lines)
+
+
+def test_amounts_that_no_price_ever_was_are_refused_and_not_a_fault_of_ours() -> None:
+    """Found by damaged webhooks: a unit price of 14 digits times a quantity of as many."""
+    with pytest.raises(PayloadError, match="larger than any amount"):
+        rounded(Decimal("5.1E+31"), "SEK")
+    with pytest.raises(PayloadError, match="no tax ever had"):
+        percent_of(Decimal("1E+26"), Decimal("1E+26") + Decimal("0.1"))
