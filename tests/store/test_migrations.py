@@ -8,10 +8,12 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from conftest import postgresql_database
 from sqlalchemy import text
 
-from plugin.store.db import Database, _alembic_config
+from plugin.errors import ConfigurationError
+from plugin.store.db import REVISION, Database, _alembic_config
 from plugin.store.models import Base
 
 NOW = "2026-01-02 03:04:05.000000+00:00"
@@ -26,6 +28,27 @@ def test_migrations_and_models_agree(database: Database) -> None:
 def test_migrating_twice_changes_nothing(database: Database) -> None:
     database.migrate()
     database.check_schema()
+
+
+def test_the_revision_that_processes_look_for_is_the_newest() -> None:
+    assert ScriptDirectory.from_config(_alembic_config()).get_current_head() == REVISION
+
+
+def test_a_database_without_tables_is_told_what_to_do(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/empty.sqlite")
+    with pytest.raises(ConfigurationError) as refused:
+        database.check_schema()
+    assert refused.value.faults == (
+        f"The database schema is at nothing, this version needs {REVISION}: run `engage-plugin migrate`.",
+    )
+    database.close()
+
+
+def test_an_older_database_is_refused_and_brought_up_to_date(first_version: Database) -> None:
+    with pytest.raises(ConfigurationError, match=f"schema is at 0001, this version needs {REVISION}"):
+        first_version.check_schema()
+    first_version.migrate()
+    first_version.check_schema()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
