@@ -10,6 +10,13 @@ from plugin.errors import PayloadError
 from plugin.events import Line, LineKind
 
 
+def checked_currency(code: str, field: str = "currency") -> str:
+    """Return a currency code (ISO 4217) in capitals. Raises PayloadError, which names the field."""
+    if len(code) != 3 or not code.isascii() or not code.isalpha():
+        raise PayloadError("is no currency code", field)
+    return code.upper()
+
+
 def minor_unit(currency: str) -> Decimal:
     """Return the smallest amount of a currency (ISO 4217): 0.01 for SEK, 1 for JPY, 0.001 for KWD."""
     return Decimal(1).scaleb(-get_currency_precision(currency))

@@ -35,6 +35,8 @@ TEXT = st.text(max_size=60) | st.sampled_from(
     ["", "=", "a=b&a=c", "shop=x&shop=y", "%", "%FF", "a.b.c", "\ud800", "9" * 9000]
 )
 
+CURRENCY_FIELDS = ("currency", "currency_code", "currencyCode", "shop_currency", "presentment_currency")
+
 every_platform = pytest.mark.parametrize("platform", PLATFORMS.values(), ids=list(PLATFORMS))
 every_sample = pytest.mark.parametrize(
     ("platform", "topic", "body"),
@@ -130,6 +132,24 @@ def test_unknown_fields_are_harmless(platform: Platform, topic: str, body: bytes
     changed = with_news(json.loads(body, parse_float=str))
     before = platform.normalise(Delivery(topic), body, NOW)
     assert platform.normalise(Delivery(topic), json.dumps(changed).encode(), NOW).ignored == before.ignored
+
+
+@pytest.mark.parametrize("code", ["", "SE", "SEK\n", "kronor", "\uff33\uff25\uff2b"])
+@every_sample
+def test_what_is_no_currency_never_gets_into_an_event(platform: Platform, topic: str, body: bytes, code: str) -> None:
+    def spoilt(value: Any, names: frozenset[str]) -> Any:
+        if isinstance(value, dict):
+            return {
+                name: code if name in names and isinstance(inner, str) else spoilt(inner, names)
+                for name, inner in value.items()
+            }
+        return [spoilt(inner, names) for inner in value] if isinstance(value, list) else value
+
+    for names in ({"currency"}, {"currency_code"}, {"currencyCode"}, {"shop_currency"}, set(CURRENCY_FIELDS)):
+        changed = spoilt(json.loads(body, parse_float=str), frozenset(names))
+        with contextlib.suppress(PayloadError):
+            for event in platform.normalise(Delivery(topic), json.dumps(changed).encode(), NOW).events:
+                check_event(event)
 
 
 @every_sample

@@ -19,7 +19,7 @@ from plugin.events import (
     UsedVoucher,
 )
 from plugin.platforms.fields import load
-from plugin.platforms.money import close_gap, minor_unit, percent_of, rounded
+from plugin.platforms.money import checked_currency, close_gap, minor_unit, percent_of, rounded
 from plugin.platforms.people import clean_text
 from plugin.platforms.saleor import schemas
 from plugin.platforms.saleor.customers import country_of, language_tag, metadata_of, read_customer
@@ -82,10 +82,7 @@ def amount_of(holder: dict[str, Any], name: str) -> Decimal:
 def currency_of(order: dict[str, Any]) -> str:
     """Return the currency that the order was paid in. Raises PayloadError."""
     total = order["total"]
-    code = str(total.get("currency") or total["gross"].get("currency") or "").upper()
-    if len(code) != 3 or not code.isascii() or not code.isalpha():
-        raise PayloadError("is no currency code", "order.total.currency")
-    return code
+    return checked_currency(total.get("currency") or total["gross"].get("currency") or "", "order.total.currency")
 
 
 def lines_of(order: dict[str, Any], currency: str) -> tuple[list[Line], Decimal]:

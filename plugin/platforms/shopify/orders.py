@@ -17,7 +17,7 @@ from plugin.events import (
     UsedVoucher,
 )
 from plugin.platforms.fields import load
-from plugin.platforms.money import close_gap, percent_of, rounded
+from plugin.platforms.money import checked_currency, close_gap, percent_of, rounded
 from plugin.platforms.people import clean_country, clean_email, clean_text
 from plugin.platforms.shopify import schemas
 from plugin.platforms.shopify.customers import read_customer
@@ -64,7 +64,7 @@ def order_paid(body: dict[str, Any], at: datetime) -> Mapped:
                 total=total,
                 lines=close_gap(lines, total, money.currency),
                 payments=payments,
-                shop_currency=order["currency"].upper(),
+                shop_currency=money.shop_currency,
                 shop_total=order["total_price"],
                 promotions=_promotions(order),
                 vouchers=_vouchers(order),
@@ -90,20 +90,13 @@ def order_cancelled(body: dict[str, Any], at: datetime) -> Mapped:
     return Mapped((OrderCancelled(order.get("cancelled_at") or at, order["id"], reason),))
 
 
-def checked_currency(text: str) -> str:
-    """Return a currency code (ISO 4217) in capitals. Raises PayloadError."""
-    if len(text) != 3 or not text.isascii() or not text.isalpha():
-        raise PayloadError("is no currency code", "currency")
-    return text.upper()
-
-
 class Money:
     """Reads amounts in the currency the shopper paid in."""
 
     def __init__(self, order: dict[str, Any]) -> None:
         total = (order.get("total_price_set") or {}).get("presentment_money")
-        self.shop_currency = order["currency"].upper()
-        self.currency = checked_currency(total["currency_code"] if total else self.shop_currency)
+        self.shop_currency = checked_currency(order["currency"])
+        self.currency = checked_currency(total["currency_code"], "total_price_set") if total else self.shop_currency
 
     def of(self, holder: dict[str, Any], name: str) -> Decimal:
         """Return an amount by its set, else by its plain field, which is in the shop's currency."""

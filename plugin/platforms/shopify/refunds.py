@@ -8,10 +8,9 @@ from typing import Any
 from plugin.errors import PayloadError
 from plugin.events import Line, LineKind, Mapped, OrderRefunded, Payment
 from plugin.platforms.fields import load
-from plugin.platforms.money import percent_of, rounded
+from plugin.platforms.money import checked_currency, percent_of, rounded
 from plugin.platforms.people import clean_text
 from plugin.platforms.shopify import schemas
-from plugin.platforms.shopify.orders import checked_currency
 
 
 def refund_created(body: dict[str, Any], at: datetime) -> Mapped:

@@ -33,7 +33,7 @@ from plugin.events import (
     UsedVoucher,
 )
 from plugin.platforms.fields import MAX_ID, believable, read_identifier, read_instant
-from plugin.platforms.money import minor_unit, percent_of
+from plugin.platforms.money import checked_currency, minor_unit, percent_of
 from plugin.platforms.people import clean_country, clean_email, clean_text, e164
 
 MAX_DIGITS = 18
@@ -121,7 +121,7 @@ def _paid(data: dict[str, Any], at: datetime) -> Mapped:
     if order.get("test"):
         return Mapped(ignored="a test order")
     customer, notes = _customer(order.get("customer") or {})
-    currency = order["currency"].upper()
+    currency = checked_currency(order["currency"], "order.currency")
     total = _amount(order["total"], "order.total")
     lines = tuple(_line(line, currency, f"order.lines.{i}") for i, line in enumerate(order["lines"]))
     summed = sum((line.gross_paid for line in lines), Decimal(0))
@@ -139,7 +139,7 @@ def _paid(data: dict[str, Any], at: datetime) -> Mapped:
                 total=total,
                 lines=lines,
                 payments=_payments(order, total),
-                shop_currency=(order.get("shop_currency") or currency).upper(),
+                shop_currency=checked_currency(order.get("shop_currency") or currency, "order.shop_currency"),
                 shop_total=_amount(shop_total, "order.shop_total") if shop_total is not None else None,
                 promotions=tuple(
                     UsedPromotion(clean_text(p.get("assignment_id")), clean_text(p.get("code")))
@@ -163,7 +163,7 @@ def _paid(data: dict[str, Any], at: datetime) -> Mapped:
 
 def _refunded(data: dict[str, Any], at: datetime) -> Mapped:
     refund = data["refund"]
-    currency = refund["currency"].upper()
+    currency = checked_currency(refund["currency"], "refund.currency")
     total = _amount(refund["total"], "refund.total")
     if total < 0 or not (total or refund.get("lines")):  # what cost nothing comes back by its lines alone
         return Mapped(ignored="no money was given back")

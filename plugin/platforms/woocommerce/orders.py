@@ -14,7 +14,7 @@ from typing import Any
 from plugin.errors import PayloadError
 from plugin.events import Event, Mapped, OrderCancelled, OrderPaid, Payment
 from plugin.platforms.fields import load
-from plugin.platforms.money import minor_unit, rounded
+from plugin.platforms.money import checked_currency, minor_unit, rounded
 from plugin.platforms.people import clean_country, clean_text
 from plugin.platforms.woocommerce import schemas
 from plugin.platforms.woocommerce.customers import read_people, vanished
@@ -74,9 +74,7 @@ def status_of(status: str) -> str:
 
 
 def _paid(order: dict[str, Any], paid_at: datetime, at: datetime) -> tuple[OrderPaid, tuple[str, ...]]:
-    currency = order["currency"].upper()
-    if len(currency) != 3 or not currency.isalpha() or not currency.isascii():
-        raise PayloadError("is no currency code", "currency")
+    currency = checked_currency(order["currency"])
     meta = order.get("meta_data")
     addresses = (order.get("billing"), order.get("shipping"))
     customer_id = order.get("customer_id")

@@ -15,7 +15,7 @@ from typing import Any
 from plugin.events import Line, LineKind, OrderRefunded, Payment
 from plugin.platforms.base import parse_json
 from plugin.platforms.fields import load
-from plugin.platforms.money import percent_of, rounded
+from plugin.platforms.money import checked_currency, percent_of, rounded
 from plugin.platforms.people import clean_text
 from plugin.platforms.woocommerce import schemas
 from plugin.platforms.woocommerce.lines import gross_of, shares
@@ -47,7 +47,7 @@ def refunds_of(
     order: dict[str, Any], bought: Sequence[Line], details: Mapping[str, dict[str, Any]], at: datetime
 ) -> tuple[tuple[OrderRefunded, ...], tuple[str, ...]]:
     """Return the refunds of an order, oldest first, and remarks. bought: the order's lines."""
-    currency = order["currency"].upper()
+    currency = checked_currency(order["currency"])
     left: dict[str, _Left] | None = {
         line.line_id: _Left(line, line.quantity, line.gross_paid, line.tax_amount) for line in bought
     }
