@@ -1,19 +1,57 @@
 """Every platform, one line each."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from types import MappingProxyType
+from importlib import import_module
+from typing import Any
 
 from plugin.events import Mapped
 from plugin.platforms import own
 from plugin.platforms.base import Delivery, Platform
-from plugin.platforms.saleor import SALEOR
-from plugin.platforms.shopify import SHOPIFY
-from plugin.platforms.standard import STANDARD
-from plugin.platforms.woocommerce import WOOCOMMERCE
 
-PLATFORMS: Mapping[str, Platform] = MappingProxyType(
-    {platform.slug: platform for platform in (SALEOR, SHOPIFY, STANDARD, WOOCOMMERCE)}
+
+class _Platforms(Mapping[str, Platform]):
+    """Loads a platform when it is first asked for: a worker holds in memory what the platforms of its shops need.
+
+    adapters: by slug, which is the folder's name, what the adapter is called there.
+    """
+
+    def __init__(self, adapters: Mapping[str, str]) -> None:
+        self._adapters = adapters
+        self._set_up: dict[str, Callable[[Any], None]] = {}
+        self._lock = threading.Lock()
+
+    def set_up(self, slug: str, set_up: Callable[[Any], None]) -> None:
+        """Let a platform be told what this installation wants, before it is used next."""
+        self._adapters[slug]
+        with self._lock:
+            self._set_up[slug] = set_up
+
+    def __getitem__(self, slug: str) -> Platform:
+        name = self._adapters[slug]
+        adapter: Platform = getattr(import_module(f"plugin.platforms.{slug}"), name)
+        if slug in self._set_up:
+            with self._lock:
+                if set_up := self._set_up.get(slug):
+                    set_up(adapter)
+                    del self._set_up[slug]
+        return adapter
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._adapters)
+
+    def __len__(self) -> int:
+        return len(self._adapters)
+
+
+PLATFORMS = _Platforms(
+    {
+        "saleor": "SALEOR",
+        "shopify": "SHOPIFY",
+        "standard": "STANDARD",
+        "woocommerce": "WOOCOMMERCE",
+    }
 )
 
 

@@ -15,6 +15,7 @@ from redis.retry import Retry
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.platforms.http import allow_private_shops
+from plugin.platforms.registry import PLATFORMS
 from plugin.settings import Settings
 from plugin.store.db import Database
 from plugin.store.inbox_desk import InboxDesk
@@ -30,6 +31,7 @@ if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a wor
     from plugin.manifest import Manifest
     from plugin.metrics import Metrics, ShopHealth
     from plugin.platforms.base import ShopApi
+    from plugin.platforms.shopify import Shopify
     from plugin.store.history import History
     from webhooks import jobs
     from webhooks.context import Stores
@@ -48,15 +50,17 @@ class Ground:
     def __post_init__(self) -> None:
         """Tell the way to shops and the app-wide platform what this installation wants."""
         allow_private_shops(self.settings.allow_private_shops)
-        from plugin.platforms.shopify import SHOPIFY, AppOptions
+        PLATFORMS.set_up("shopify", self._set_up_shopify)
 
-        SHOPIFY.options = AppOptions(self.settings.shopify_api_version, self.settings.shopify_webhooks == "shop")
+    def _set_up_shopify(self, shopify: Shopify) -> None:
+        from plugin.platforms.shopify import AppOptions
+
+        shopify.options = AppOptions(self.settings.shopify_api_version, self.settings.shopify_webhooks == "shop")
 
     @cached_property
     def manifest(self) -> Manifest:
         """The checked manifest."""
         from plugin.manifest import load_manifest
-        from plugin.platforms.registry import PLATFORMS
 
         return load_manifest(PLATFORMS)
 
@@ -179,7 +183,6 @@ class Ground:
 
     def shop_api_of(self, shop: RegisteredShop) -> ShopApi | None:
         """Return the calls to a shop itself; None where its platform has none or nothing is installed yet."""
-        from plugin.platforms.registry import PLATFORMS
 
         def keep(credentials: Mapping[str, Any]) -> None:
             self.stores.shops.keep_credentials(shop.name, credentials)

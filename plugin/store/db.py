@@ -38,6 +38,8 @@ TURN_POLL_S = 0.0005
 #: What each connection to SQLite keeps of the file, in KiB. Its own 2000, times the threads, is a third of a worker's memory;
 #: what it does not keep, the kernel does.
 CACHE_KIB = 100
+#: So many connections to SQLite stay open, the last used first: each prepares the statements it runs for itself, 25 KB each.
+KEPT_OPEN = 4
 #: A pooled connection that rested this long, in seconds, is asked whether it still lives.
 PING_AFTER_S = 1.0
 
@@ -145,9 +147,9 @@ class Database:
     def _sqlite_engine(self, pool_size: int) -> Engine:
         engine = create_engine(
             self.url,
-            pool_size=pool_size,
-            max_overflow=pool_size,
-            pool_use_lifo=True,  # the same few connections are used again, with what they have prepared
+            pool_size=KEPT_OPEN,
+            max_overflow=2 * pool_size - KEPT_OPEN,
+            pool_use_lifo=True,
             connect_args={"timeout": BUSY_TIMEOUT_S},
             hide_parameters=True,  # the text of an error may be logged, and parameters hold people's data
         )

@@ -6,10 +6,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
-from typing import Any
-
-from jsonschema import Draft202012Validator
-from jsonschema.protocols import Validator
+from typing import TYPE_CHECKING, Any
 
 from plugin.errors import PayloadError
 from plugin.events import (
@@ -36,6 +33,9 @@ from plugin.platforms.fields import MAX_ID, believable, read_identifier, read_in
 from plugin.platforms.money import checked_currency, minor_unit, percent_of
 from plugin.platforms.people import clean_country, clean_email, clean_text, e164
 
+if TYPE_CHECKING:  # loaded with the first event of a Standard shop: who has none, and the web, need not hold it
+    from jsonschema.protocols import Validator
+
 MAX_DIGITS = 18
 
 
@@ -54,7 +54,9 @@ def normalise(topic: str, body: dict[str, Any], received_at: datetime) -> Mapped
 
 
 @cache
-def _validator(topic: str) -> Validator:
+def _validator(topic: str) -> "Validator":
+    from jsonschema import Draft202012Validator
+
     whole = schema()
     one = next(branch for branch in whole["oneOf"] if branch["title"] == topic)
     return Draft202012Validator(_inlined(one, whole["$defs"]))
