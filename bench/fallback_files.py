@@ -22,6 +22,7 @@ from plugin.fallback.names import FileKind
 from plugin.store.db import Database
 from plugin.store.fallback_files import FallbackFiles
 from plugin.store.models import Base, FileState
+from plugin.store.partial_indexes import INDEXES
 from plugin.store.shops import NewShop, Shops
 from plugin.store.vault import Vault
 from webhooks.file_history import HistoryFiles
@@ -71,6 +72,7 @@ def main() -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as name:
         database = Database(f"sqlite:///{name}/bench.sqlite")
+        assert INDEXES, "loaded, so that they are made with their tables"
         Base.metadata.create_all(database.engine)  # without the tool of migrations, which would count as memory
         new = NewShop("bench", "standard", "http://127.0.0.1:9", "key", "whsec_" + "A" * 32, {"store": "web-se"})
         shop = Shops(database, Vault("k" * 40)).add(new, FIRST)

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Engine, Update, create_engine, event, inspect, text
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.dialects.postgresql import Insert
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import CursorResult, Result, make_url
 from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -26,6 +25,7 @@ from plugin.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from alembic.config import Config
+    from sqlalchemy.dialects.postgresql import Insert
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: The newest of the migrations. Said here too, because Alembic, which could tell, takes 8 MB of each process that asks it.
@@ -88,13 +88,15 @@ class Database:
             finally:
                 outer.rollback()
 
-    def insert(self, table: type[DeclarativeBase]) -> Insert:
+    def insert(self, table: type[DeclarativeBase]) -> "Insert":
         """Return an INSERT that knows ON CONFLICT, which both databases spell alike under their own dialect.
 
         Typed as PostgreSQL's, whose methods SQLite's has too.
         """
         if self.sqlite:
             return cast("Insert", sqlite.insert(table))
+        from sqlalchemy.dialects import postgresql
+
         return postgresql.insert(table)
 
     def read_in_order_of_index(self, session: Session) -> None:

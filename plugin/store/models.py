@@ -1,4 +1,7 @@
-"""The tables. Migrations in `migrations/` make them; a test holds both to each other."""
+"""The tables. Migrations in `migrations/` make them; a test holds both to each other.
+
+Indexes of a part of a table stand in `partial_indexes`.
+"""
 
 from datetime import datetime
 from enum import StrEnum
@@ -16,7 +19,6 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     literal_column,
-    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -67,17 +69,6 @@ class Shop(Base):
     stopped_reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column()
 
-    __table_args__ = (
-        Index(
-            "ix_shops_domain",
-            "platform",
-            "shop_domain",
-            unique=True,
-            postgresql_where=text("shop_domain IS NOT NULL"),
-            sqlite_where=text("shop_domain IS NOT NULL"),
-        ),
-    )
-
 
 class PendingInstallation(Base):
     """An installation that was begun: its one-time state, as a hash, and what must be known when it comes back."""
@@ -88,15 +79,6 @@ class PendingInstallation(Base):
     shop_id: Mapped[int] = mapped_column(ForeignKey("shops.id"))
     data_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
     expires_at: Mapped[datetime] = mapped_column(index=True)
-
-
-_UNFINISHED = text("state IN ('pending', 'leased', 'parked')")
-_PENDING = text("state = 'pending'")
-_PARKED = text("state = 'parked'")
-_LEASED = text("state = 'leased'")
-_SPOOLED = text("state = 'spooled'")
-_DUE_ONCE = text("state = 'pending' AND next_attempt_at IS NOT NULL")
-_WAITING = text("state = 'pending' AND next_attempt_at IS NULL")
 
 
 class InboxEvent(Base):
@@ -140,39 +122,8 @@ class InboxEvent(Base):
 
     __table_args__ = (
         UniqueConstraint("shop_id", "dedupe_key", name="uq_inbox_dedupe"),
-        Index("ix_inbox_due", "next_attempt_at", "id", postgresql_where=_PENDING, sqlite_where=_PENDING),
-        Index(
-            "ix_inbox_key",
-            "shop_id",
-            "ordering_key",
-            "occurred_at",
-            "id",
-            postgresql_where=_UNFINISHED,
-            sqlite_where=_UNFINISHED,
-        ),
-        # one lease a customer: two workers can never hold two events of one ordering key
-        Index(
-            "uq_inbox_lease",
-            "shop_id",
-            "ordering_key",
-            unique=True,
-            postgresql_where=_LEASED,
-            sqlite_where=_LEASED,
-        ),
-        Index("ix_inbox_lease_end", "lease_expires_at", postgresql_where=_LEASED, sqlite_where=_LEASED),
-        Index(
-            "ix_inbox_order",
-            "shop_id",
-            "order_ref",
-            postgresql_where=text("order_ref IS NOT NULL"),
-            sqlite_where=text("order_ref IS NOT NULL"),
-        ),
-        Index("ix_inbox_live", "received_at", "id", postgresql_where=_DUE_ONCE, sqlite_where=_DUE_ONCE),
         # for counting only: one that began with the state would be taken for claims, which then read every pending row
         Index("ix_inbox_state", "id", "state"),
-        Index("ix_inbox_parked", "id", postgresql_where=_PARKED, sqlite_where=_PARKED),
-        Index("ix_inbox_waiting", "shop_id", "ordering_key", postgresql_where=_WAITING, sqlite_where=_WAITING),
-        Index("ix_inbox_spooled", "shop_id", "id", postgresql_where=_SPOOLED, sqlite_where=_SPOOLED),
     )
 
 
@@ -521,9 +472,6 @@ class FileState(StrEnum):
     FAILED = "failed"
 
 
-_LIVE_FILE = text("state NOT IN ('taken', 'recalled', 'failed')")
-
-
 class FallbackFile(Base):
     """A file for the time when Engage stays away, or of a shop's history. A row goes with its whole shop only.
 
@@ -556,10 +504,7 @@ class FallbackFile(Base):
     ended_at: Mapped[datetime | None] = mapped_column()
     deleted_at: Mapped[datetime | None] = mapped_column()
 
-    __table_args__ = (
-        Index("ix_fallback_live", "shop_id", "id", postgresql_where=_LIVE_FILE, sqlite_where=_LIVE_FILE),
-        {"sqlite_autoincrement": True},  # a number is never used again, not even after a shop was erased
-    )
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - a number is never used again, not even of an erased shop
 
 
 class FallbackRow(Base):

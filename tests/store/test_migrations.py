@@ -10,11 +10,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from conftest import postgresql_database
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from plugin.errors import ConfigurationError
 from plugin.store.db import REVISION, Database, _alembic_config
 from plugin.store.models import Base
+from plugin.store.partial_indexes import INDEXES
 
 NOW = "2026-01-02 03:04:05.000000+00:00"
 
@@ -23,6 +24,8 @@ def test_migrations_and_models_agree(database: Database) -> None:
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
+        made = {index["name"] for table in Base.metadata.tables for index in inspect(connection).get_indexes(table)}
+    assert {index.name for index in INDEXES} <= made
 
 
 def test_migrating_twice_changes_nothing(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import plugin.store.partial_indexes  # noqa: F401 - belong to the tables
 from plugin.store.models import Base
 
 connection = context.config.attributes["connection"]
