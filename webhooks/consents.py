@@ -44,5 +44,5 @@ def send_consents(context: Context, contact_id: str, changes: Iterable[ConsentCh
     if preferences or consents:
         context.client.patch_contact(contact_id, ContactWrite({}, preferences, tuple(consents)))
     context.later(lambda session: contacts.write_consents(session, shop, contact_id, ledger, event_id, now))
-    context.later(lambda session: contacts.write_forget_cached(session, shop, contact_id, now))
+    context.later(contacts.cached_forgotten(shop, contact_id, now))
     return True

@@ -134,11 +134,7 @@ def remember_attributes(
     """Store what Engage now knows. shown: whether it can be seen on My Pages, whose cache is then forgotten."""
     sent = {name: Sent(context.digest(value), at) for name, value in attributes.items()}
     contacts, shop, now = context.stores.contacts, context.shop, context.now()
-    context.later(
-        lambda session: contacts.write_sent(
-            session, shop, contact_id, sent, now, contact_type=contact_type, forget_cached=shown
-        )
-    )
+    context.later(contacts.sent(shop, contact_id, sent, now, contact_type=contact_type, forget_cached=shown))
 
 
 def write_leaving_out_refused(

@@ -83,6 +83,4 @@ def _undated(settings: ShopSettings) -> dict[str, str]:
 def _remember(context: Context, found: Found, seen: dict[str, Sent]) -> None:
     contacts, shop, now = context.stores.contacts, context.shop, context.now()
     if seen:
-        context.later(
-            lambda session: contacts.write_sent(session, shop, found.contact_id, seen, now, forget_cached=False)
-        )
+        context.later(contacts.sent(shop, found.contact_id, seen, now, forget_cached=False))

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from plugin.engage import repeat
 from plugin.engage.client import EngageClient
 from plugin.engage.models import PromotionAssignment, RewardVoucher, UsedPromotion
@@ -245,12 +243,10 @@ def look(
 def end(context: Context, kind: str, assignment_id: str, contact_id: str, **values: Any) -> None:
     """Write a redemption with the next step that is stored, and let cached lists of the contact be forgotten with it."""
     stores, shop, now = context.stores, context.shop, context.now()
-
-    def write(session: Session) -> None:
-        stores.redemptions.write(session, shop, kind, assignment_id, finished_at=now, **values)
-        stores.contacts.write_forget_cached(session, shop, contact_id, now)
-
-    context.later(write)
+    context.later(
+        lambda session: stores.redemptions.write(session, shop, kind, assignment_id, finished_at=now, **values)
+    )
+    context.later(stores.contacts.cached_forgotten(shop, contact_id, now))
 
 
 def _may_be_ours(row: StoredRedemption, redeemed_on: datetime | None, until: datetime | None = None) -> bool:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, func, insert, or_, s
 from sqlalchemy.orm import Session, aliased
 
 from plugin.events import Kind
-from plugin.store.contacts import Sent
+from plugin.store.contacts import Sent, state_row, state_upsert
 from plugin.store.db import Database, run
 from plugin.store.models import ContactLink, ContactState, DeliveryAttempt, InboxEvent, State, is_in, is_unfinished
 from plugin.store.shops import RegisteredShop
@@ -61,6 +61,7 @@ class BulkInbox:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._put_state = state_upsert(database)
 
     def waiting(self, shop: RegisteredShop, now: datetime, most: int) -> int:
         """Count due profile changes that came a while ago, up to `most`."""
@@ -196,41 +197,9 @@ class BulkInbox:
     def _write_sent(
         self, session: Session, shop: RegisteredShop, sent: Mapping[str, Mapping[str, Sent]], now: datetime
     ) -> None:
-        base = {"shop_id": shop.id, "tenant": shop.tenant}
-        for chunk in _chunks(list(sent)):
-            mine = [ContactState.shop_id == shop.id, ContactState.tenant == shop.tenant]
-            before = {
-                row.contact_id: row
-                for row in session.execute(
-                    select(ContactState.contact_id, ContactState.sent, ContactState.generation).where(
-                        *mine, ContactState.contact_id.in_(chunk)
-                    )
-                )
-            }
-            rows = []
-            for contact_id in chunk:
-                known = before.get(contact_id)
-                fields = {name: [field.digest, field.at.isoformat()] for name, field in sent[contact_id].items()}
-                rows.append(
-                    {
-                        **base,
-                        "contact_id": contact_id,
-                        "sent": {**(known.sent if known else {}), **fields},
-                        "generation": (known.generation if known else 1) + 1,
-                        "updated_at": now,
-                        "contact_type": None,
-                    }
-                )
-            statement = self._database.insert(ContactState)
-            upsert = statement.on_conflict_do_update(
-                index_elements=["shop_id", "tenant", "contact_id"],
-                set_={
-                    "sent": statement.excluded.sent,
-                    "generation": statement.excluded.generation,
-                    "updated_at": statement.excluded.updated_at,
-                },
-            )
-            session.connection().execute(upsert, rows)
+        rows = [state_row(shop, contact_id, sent[contact_id], now) for contact_id in sorted(sent)]
+        if rows:
+            session.connection().execute(self._put_state, rows)
 
 
 def _is_backlog(shop: RegisteredShop, now: datetime) -> ColumnElement[bool]:

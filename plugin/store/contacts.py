@@ -7,14 +7,20 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from plugin.store.db import Database, changed_rows
+from plugin.store.db import Database, RowWrite, changed_rows
 from plugin.store.models import ConsentEntry, ContactLink, ContactState, NamedLease
 from plugin.store.shops import RegisteredShop
-from plugin.store.types import UtcDateTime
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects.postgresql import Insert
+
+#: The generation of a contact of whom nothing was cached before.
+FIRST_GENERATION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +45,7 @@ class Contacts:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._make_state = database.insert(ContactState).on_conflict_do_nothing(
-            index_elements=["shop_id", "tenant", "contact_id"]
-        )
+        self._put_state = state_upsert(database)
 
     def link(self, shop: RegisteredShop, customer_id: str) -> Link | None:
         """Return the contact of a customer, or None."""
@@ -128,9 +132,8 @@ class Contacts:
             name: Sent(digest, datetime.fromisoformat(at)) for name, (digest, at) in row.sent.items()
         }
 
-    def write_sent(
+    def sent(
         self,
-        session: Session,
         shop: RegisteredShop,
         contact_id: str,
         fields: Mapping[str, Sent],
@@ -138,35 +141,19 @@ class Contacts:
         *,
         contact_type: str | None = None,
         forget_cached: bool = True,
-    ) -> None:
-        """Add fields to what was sent, note the contact type, and let cached pages of the contact be forgotten."""
-        connection = session.connection()
-        place = _place(shop, contact_id)
-        new = {name: [sent.digest, sent.at.isoformat()] for name, sent in fields.items()}
-        step = 1 if forget_cached else 0
-        row = connection.execute(_STATE_LOCKED, place).one_or_none()
-        if row is None:
-            made = {**place, "contact_type": contact_type, "sent": new, "generation": 1 + step, "updated_at": now}
-            if changed_rows(connection.execute(self._make_state, made)):
-                return
-            row = connection.execute(_STATE_LOCKED, place).one()
-        values = {
-            "row_id": row.id,
-            "all_sent": {**row.sent, **new},
-            "type": contact_type or row.contact_type,
-            "next": row.generation + step,
-            "now": now,
-        }
-        connection.execute(_CHANGE_STATE, values)
+    ) -> RowWrite:
+        """Return the write that adds fields to what was sent, notes the contact type and forgets cached pages."""
+        row = state_row(shop, contact_id, fields, now, contact_type=contact_type, forget_cached=forget_cached)
+        return RowWrite(self._put_state, row, contact_id)
 
-    def write_forget_cached(self, session: Session, shop: RegisteredShop, contact_id: str, now: datetime) -> None:
-        """Make every cached page of the contact unreachable, on every machine, in the commit of what changed it."""
-        self.write_sent(session, shop, contact_id, {}, now)
+    def cached_forgotten(self, shop: RegisteredShop, contact_id: str, now: datetime) -> RowWrite:
+        """Return the write that makes cached pages of the contact unreachable everywhere, for the commit of what changed it."""
+        return self.sent(shop, contact_id, {}, now)
 
     def forget_cached(self, shop: RegisteredShop, contact_id: str, now: datetime) -> None:
         """Make every cached page of the contact unreachable, for who has nothing else to commit with it."""
         with self._database.transaction() as session:
-            self.write_forget_cached(session, shop, contact_id, now)
+            self.cached_forgotten(shop, contact_id, now)(session)
 
     def ask_fresh(self, shop: RegisteredShop, contact_id: str, now: datetime, pause: timedelta) -> bool:
         """Let what was fetched of the contact before now count as stale; False within a pause after the last time."""
@@ -250,6 +237,40 @@ class Contacts:
             session.execute(delete(NamedLease).where(NamedLease.name == name, NamedLease.token == token))
 
 
+def state_upsert(database: Database) -> "Insert":
+    """Return the statement that stores rows of `state_row`: fields are added to those there, the generation counts up."""
+    statement = database.insert(ContactState)
+    new = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=["shop_id", "tenant", "contact_id"],
+        set_={
+            "sent": database.merged_json(ContactState.sent, new.sent),
+            "contact_type": func.coalesce(new.contact_type, ContactState.contact_type),
+            "generation": ContactState.generation + new.generation - FIRST_GENERATION,
+            "updated_at": new.updated_at,
+        },
+    )
+
+
+def state_row(
+    shop: RegisteredShop,
+    contact_id: str,
+    fields: Mapping[str, Sent],
+    now: datetime,
+    *,
+    contact_type: str | None = None,
+    forget_cached: bool = True,
+) -> dict[str, object]:
+    """Return what `state_upsert` needs of one contact. forget_cached: whether cached pages of it are forgotten."""
+    return {
+        **_place(shop, contact_id),
+        "contact_type": contact_type,
+        "sent": {name: [sent.digest, sent.at.isoformat()] for name, sent in fields.items()},
+        "generation": FIRST_GENERATION + forget_cached,
+        "updated_at": now,
+    }
+
+
 def _place(shop: RegisteredShop, contact_id: str) -> dict[str, object]:
     return {"shop_id": shop.id, "tenant": shop.tenant, "contact_id": contact_id}
 
@@ -264,15 +285,4 @@ _STATE = select(ContactState.id, ContactState.contact_type, ContactState.sent, C
     ContactState.shop_id == bindparam("shop_id"),
     ContactState.tenant == bindparam("tenant"),
     ContactState.contact_id == bindparam("contact_id"),
-)
-_STATE_LOCKED = _STATE.with_for_update()
-_CHANGE_STATE = (
-    update(ContactState)
-    .where(ContactState.id == bindparam("row_id"))
-    .values(
-        sent=bindparam("all_sent"),
-        contact_type=bindparam("type"),
-        generation=bindparam("next"),
-        updated_at=bindparam("now", type_=UtcDateTime()),
-    )
 )

@@ -11,10 +11,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Connection, Engine, Update, create_engine, event, inspect, text
+from sqlalchemy import JSON, ColumnElement, Connection, Engine, Update, create_engine, event, func, inspect, text
+from sqlalchemy import cast as cast_sql
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import CursorResult, Result, make_url
 from sqlalchemy.exc import DisconnectionError, OperationalError
@@ -98,6 +100,14 @@ class Database:
         from sqlalchemy.dialects import postgresql
 
         return postgresql.insert(table)
+
+    def merged_json(self, first: Any, second: Any) -> ColumnElement[Any]:
+        """Return the JSON object that has the names of two, the second's value where both have one (never null)."""
+        if self.sqlite:
+            return func.json_patch(first, second)
+        from sqlalchemy.dialects.postgresql import JSONB
+
+        return cast_sql(cast_sql(first, JSONB).concat(cast_sql(second, JSONB)), JSON)
 
     def read_in_order_of_index(self, session: Session) -> None:
         """Make the session's next queries with ORDER BY and LIMIT walk an index from its start.
@@ -285,6 +295,22 @@ def _ping_after_rest(engine: Engine) -> None:
             engine.dialect.do_ping(connection)
         except engine.dialect.loaded_dbapi.Error as error:
             raise DisconnectionError from error
+
+
+@dataclass(frozen=True, slots=True)
+class RowWrite:
+    """A write of one row; those of one statement that go into one commit are sent to the database together.
+
+    place: they are sent in its order, so that two commits which write the same rows never wait for each other.
+    """
+
+    statement: "Insert | Update"
+    row: Mapping[str, Any]
+    place: str
+
+    def __call__(self, session: Session) -> None:
+        """Write the row alone."""
+        session.connection().execute(self.statement, self.row)
 
 
 def run(session: Session, statement: Update, parameters: Mapping[str, Any] | None = None) -> int:

@@ -2,7 +2,7 @@
 two workers one goes on and the other stops.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,9 +11,10 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from plugin.errors import NotFoundHereError
+from plugin.store.contacts import state_row, state_upsert
 from plugin.store.db import Database, run
 from plugin.store.fallback_rows import NameOf, deliver, new_file
-from plugin.store.models import ContactState, FallbackFile, FallbackRow, FileState, Shop, ShopOrder
+from plugin.store.models import FallbackFile, FallbackRow, FileState, Shop, ShopOrder
 from plugin.store.orders import write_refund
 from plugin.store.shops import RegisteredShop
 
@@ -251,16 +252,10 @@ def _receipts_taken(session: Session, database: Database, shop: RegisteredShop, 
 def _forget_cached(
     session: Session, database: Database, shop: RegisteredShop, contact_ids: set[str], now: datetime
 ) -> None:
-    """Make cached pages of contacts unreachable, as `Contacts.write_forget_cached` does for one."""
-    insert = database.insert(ContactState)
-    counted_up = insert.on_conflict_do_update(
-        index_elements=["shop_id", "tenant", "contact_id"],
-        set_={"generation": ContactState.generation + 1, "updated_at": now},
-    )
-    place: Mapping[str, Any] = {"shop_id": shop.id, "tenant": shop.tenant, "sent": {}, "generation": 2}
-    rows = [{**place, "contact_id": contact_id, "updated_at": now} for contact_id in sorted(contact_ids)]
+    """Make cached pages of contacts unreachable, as `Contacts.cached_forgotten` does for one."""
+    rows = [state_row(shop, contact_id, {}, now) for contact_id in sorted(contact_ids)]
     if rows:
-        session.connection().execute(counted_up, rows)
+        session.connection().execute(state_upsert(database), rows)
 
 
 def _stored(row: FallbackFile, shop: str) -> StoredFile:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from plugin.errors import ConflictError, LeaseLostError, NotFoundHereError
-from plugin.store.db import Database, run
+from plugin.store.db import Database, RowWrite, run
 from plugin.store.group_commit import GroupCommit
 from plugin.store.inbox_statements import FINISH, HAVE_WAITING, KEEP, LEASES, LOG, RETRY, due_events
 from plugin.store.models import FINAL_STATES, AcceptedCount, InboxEvent, State, is_in
@@ -273,9 +273,7 @@ class Inbox:
             held = _held(session, steps)
             stored = [step for step in steps if step.claimed.id in held]
             _change_rows(session, stored)
-            for step in stored:
-                for write in step.writes:
-                    write(session)
+            _write(session, [write for step in stored for write in step.writes])
             _log(session, stored)
             _release(session, stored)
             return [None if step.claimed.id in held else _lost(step) for step in steps]
@@ -311,6 +309,18 @@ def _change_rows(session: Session, steps: Sequence[_Step]) -> None:
         rows.setdefault(step.statement, []).append({"row_id": step.claimed.id, **step.values})
     for statement, values in rows.items():
         session.connection().execute(statement, values)
+
+
+def _write(session: Session, writes: Sequence[Write]) -> None:
+    """Store what goes with steps, the rows of one statement in one call."""
+    together: dict[Any, list[RowWrite]] = {}
+    for write in writes:
+        if isinstance(write, RowWrite):
+            together.setdefault(write.statement, []).append(write)
+        else:
+            write(session)
+    for statement, rows in together.items():
+        session.connection().execute(statement, [one.row for one in sorted(rows, key=lambda one: one.place)])
 
 
 def _log(session: Session, steps: Sequence[_Step]) -> None:

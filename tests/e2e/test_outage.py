@@ -222,7 +222,7 @@ class TwoDays:
         fields = attributes_of(self.shop, event.customer)
         sent = {name: Sent(self.vault.digest_of(value), now) for name, value in fields.items()}
         with self.database.transaction() as session:
-            self.stores.contacts.write_sent(session, self.shop, contact_id, sent, now, contact_type="Member")
+            self.stores.contacts.sent(self.shop, contact_id, sent, now, contact_type="Member")(session)
 
     def _events_of(self, number: int) -> list[tuple[str, dict[str, Any]]]:
         """Return one order with what comes with it: a signup, a change, a promotion, a refund."""

@@ -118,7 +118,7 @@ def test_history_does_not_undo_what_the_shopper_wrote_on_my_pages(history: Histo
     rig.clock.forward(60)
     edited = {EDITED + "lastName": Sent(rig.stores.vault.digest_of("Mine"), rig.clock())}
     with rig.database.transaction() as session:
-        rig.stores.contacts.write_sent(session, history.shop, contact, edited, rig.clock())
+        rig.stores.contacts.sent(history.shop, contact, edited, rig.clock())(session)
     history.listed.found = [changed]
     run = start(history)
     work(history, run)

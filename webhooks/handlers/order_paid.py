@@ -64,7 +64,7 @@ def handle(context: Context, event: OrderPaid) -> None:
 def _receipt_sent(context: Context, order_id: str, contact_id: str) -> None:
     orders, contacts, shop, now = context.stores.orders, context.stores.contacts, context.shop, context.now()
     context.later(lambda session: orders.write_change(session, shop, order_id, receipt_sent_at=now))
-    context.later(lambda session: contacts.write_forget_cached(session, shop, contact_id, now))
+    context.later(contacts.cached_forgotten(shop, contact_id, now))
 
 
 def _remember(context: Context, event: OrderPaid, contact_id: str | None, store: str) -> None:

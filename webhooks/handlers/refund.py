@@ -59,7 +59,7 @@ def _send(context: Context, event: OrderRefunded, order: StoredOrder) -> dict[st
     context.later(lambda session: write_refund(session, shop, event.order_id, event.refund_id, refund))
     contact_id = order.contact_id
     if contact_id:
-        context.later(lambda session: contacts.write_forget_cached(session, shop, contact_id, now))
+        context.later(contacts.cached_forgotten(shop, contact_id, now))
     context.remember("receipt", receipt_id)
     return {**order.details, "refunds": {**order.details.get("refunds", {}), event.refund_id: refund}}
 
