@@ -50,8 +50,8 @@ class Contacts:
     def link(self, shop: RegisteredShop, customer_id: str) -> Link | None:
         """Return the contact of a customer, or None."""
         where = {"shop_id": shop.id, "tenant": shop.tenant, "customer_id": customer_id}
-        with self._database.reading() as session:
-            row = session.connection().execute(_LINK, where).one_or_none()
+        with self._database.read_connection() as connection:
+            row = connection.execute(_LINK, where).one_or_none()
         return None if row is None else Link(row.contact_id, row.verified, row.reason)
 
     def remember_link(self, shop: RegisteredShop, customer_id: str, link: Link, now: datetime) -> None:
@@ -124,8 +124,8 @@ class Contacts:
 
     def state(self, shop: RegisteredShop, contact_id: str) -> tuple[str | None, dict[str, Sent]]:
         """Return the contact type last known and the fields last sent."""
-        with self._database.reading() as session:
-            row = session.connection().execute(_STATE, _place(shop, contact_id)).one_or_none()
+        with self._database.read_connection() as connection:
+            row = connection.execute(_STATE, _place(shop, contact_id)).one_or_none()
         if row is None:
             return None, {}
         return row.contact_type, {
@@ -173,8 +173,8 @@ class Contacts:
 
     def generation(self, shop: RegisteredShop, contact_id: str) -> int:
         """Return the number that stands in every cache key of the contact."""
-        with self._database.reading() as session:
-            row = session.connection().execute(_STATE, _place(shop, contact_id)).one_or_none()
+        with self._database.read_connection() as connection:
+            row = connection.execute(_STATE, _place(shop, contact_id)).one_or_none()
         return 0 if row is None else int(row.generation)
 
     def last_consents(self, shop: RegisteredShop, contact_id: str) -> dict[str, tuple[bool, datetime]]:

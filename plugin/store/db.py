@@ -276,6 +276,10 @@ class _Rehearsal(Database):
         with Session(self._connection, join_transaction_mode="create_savepoint") as session:
             yield session
 
+    def read_connection(self) -> AbstractContextManager[Connection]:
+        """See Database."""
+        return nullcontext(self._connection)
+
 
 def _ping_after_rest(engine: Engine) -> None:
     """Let the pool ask whether a connection still lives only when it was not used just now.

@@ -6,7 +6,7 @@ none; whoever ends the row in front makes it due. What a crash leaves behind, th
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -325,7 +325,16 @@ def _write(session: Session, writes: Sequence[Write]) -> None:
 
 def _log(session: Session, steps: Sequence[_Step]) -> None:
     rows = [
-        {"event_id": step.claimed.id, "attempt": step.claimed.attempts, **asdict(entry)}
+        {
+            "event_id": step.claimed.id,
+            "attempt": step.claimed.attempts,
+            "at": entry.at,
+            "operation": entry.operation,
+            "outcome": entry.outcome,
+            "sent": entry.sent,
+            "status": entry.status,
+            "duration_ms": entry.duration_ms,
+        }
         for step in steps
         for entry in step.entries
     ]
