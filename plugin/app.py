@@ -40,7 +40,7 @@ def create_app(services: Services) -> Flask:
                 inbox=services.stores.inbox,
                 store=services.stores.inbox.receiving(),
                 vault=services.vault,
-                wake=services.wake_ups.wake,
+                wake=services.wake_ups_in_passing.wake,
                 max_body_bytes=settings.max_body_bytes,
                 count=services.metrics.received,
                 clock=services.clock,
@@ -62,7 +62,7 @@ def create_app(services: Services) -> Flask:
                 vault=services.vault,
                 secure=settings.secure,
                 clock=services.clock,
-                wake=services.wake_ups.wake,
+                wake=services.wake_ups_in_passing.wake,
                 public_url=settings.public_url,
             )
         )

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from redis import Redis, RedisError
@@ -15,7 +15,6 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 from sqlalchemy.exc import SQLAlchemyError
 
-from plugin.store.group_commit import GroupCommit
 from plugin.store.turns import Claimed
 from webhooks.delivery import Courier
 
@@ -42,20 +41,11 @@ class WakeUps:
         self._redis = redis
         self._queue = Queue(QUEUE, connection=redis, serializer=JSONSerializer)
         self._away_until = 0.0
-        self._together: GroupCommit[int, None] = GroupCommit(self._wake_one_for_all, lambda _error: False)
 
     def wake(self, event_id: int) -> None:
         """Queue a wake-up unless one is waiting in the same slot. Never raises, never waits long."""
-        if time.monotonic() >= self._away_until:
-            self._together.run(event_id)
-
-    def _wake_one_for_all(self, waiting: Callable[[], Sequence[int]]) -> list[None]:
-        """One wake-up serves all threads that ask at the same time: it comes after all their commits."""
-        event_ids = waiting()
-        self._wake(event_ids[0])
-        return [None] * len(event_ids)
-
-    def _wake(self, event_id: int) -> None:
+        if time.monotonic() < self._away_until:
+            return
         try:
             if self._redis.set(_flag(event_id), 1, nx=True, ex=FLAG_LIFE_S):
                 self._queue_wake_up(event_id)
@@ -80,6 +70,44 @@ class WakeUps:
             self._redis.delete(_flag(event_id))
         except RedisError as error:  # the flag ends by itself
             log.warning("Redis is away (%s) while a wake-up begins", type(error).__name__)
+
+
+class WakeUpsInPassing:
+    """Wakes workers from a thread of its own, so that no answer to a shop waits for Redis.
+
+    One wake-up serves all that ask while the one before it is on its way: it comes after all their commits. Use one a
+    process, made after the fork.
+    """
+
+    def __init__(self, wake: Callable[[int], None]) -> None:
+        self._wake = wake
+        self._event_id = 0
+        self._asked = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def wake(self, event_id: int) -> None:
+        """Have a wake-up queued soon. Never raises, never waits."""
+        self._event_id = event_id
+        if not self._asked.is_set():
+            self._asked.set()
+            if self._thread is None:
+                self._start()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="wake-ups", daemon=True)
+                self._thread.start()
+
+    def _work(self) -> None:
+        while True:
+            self._asked.wait()
+            self._asked.clear()  # first: who asks from here on is served by the next one
+            try:
+                self._wake(self._event_id)
+            except Exception as error:  # noqa: BLE001 - later wake-ups need this thread; the sweep finds the event
+                log.error("No worker could be woken (%s): the sweep will find what is due", type(error).__name__)
 
 
 class Drain:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a wor
     from plugin.promotions.desk import PromotionDesk
     from plugin.store.api_tokens import ApiTokens
     from plugin.store.tokens import UsedTokens
+    from webhooks.jobs import WakeUpsInPassing
 
 
 class Services(Delivering):
@@ -63,6 +64,13 @@ class Services(Delivering):
             self.clock,
             self.stopping.wait,
         )
+
+    @cached_property
+    def wake_ups_in_passing(self) -> WakeUpsInPassing:
+        """Wake-ups for workers, of which no answer waits."""
+        from webhooks.jobs import WakeUpsInPassing
+
+        return WakeUpsInPassing(self.wake_ups.wake)
 
     @cached_property
     def checkout(self) -> Checkout:

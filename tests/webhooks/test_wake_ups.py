@@ -1,0 +1,55 @@
+"""Wake-ups from a thread of their own: none waits for Redis, none is lost, and those that come together share one."""
+
+import threading
+
+from webhooks.jobs import WakeUpsInPassing
+
+PATIENCE_S = 20
+
+
+class SlowRedis:
+    """Takes wake-ups, each as long as the test wants."""
+
+    def __init__(self) -> None:
+        self.woken: list[int] = []
+        self.began = threading.Semaphore(0)
+        self.may_end = threading.Semaphore(0)
+
+    def wake(self, event_id: int) -> None:
+        self.woken.append(event_id)
+        self.began.release()
+        assert self.may_end.acquire(timeout=PATIENCE_S)
+
+
+def test_a_wake_up_is_not_waited_for_and_one_serves_all_that_ask_meanwhile() -> None:
+    redis = SlowRedis()
+    wake_ups = WakeUpsInPassing(redis.wake)
+    wake_ups.wake(1)
+    assert redis.began.acquire(timeout=PATIENCE_S)
+    for event_id in (2, 3, 4):  # each returns although Redis has not answered the first
+        wake_ups.wake(event_id)
+    redis.may_end.release()
+    assert redis.began.acquire(timeout=PATIENCE_S)
+    assert redis.woken == [1, 4]
+    redis.may_end.release()
+    wake_ups.wake(5)
+    assert redis.began.acquire(timeout=PATIENCE_S)
+    assert redis.woken == [1, 4, 5]
+    redis.may_end.release()
+
+
+def test_a_fault_costs_one_wake_up_and_not_the_thread() -> None:
+    woken: list[int] = []
+    done = threading.Semaphore(0)
+
+    def wake(event_id: int) -> None:
+        woken.append(event_id)
+        done.release()
+        if event_id == 1:
+            raise ValueError("a fault of ours")
+
+    wake_ups = WakeUpsInPassing(wake)
+    for event_id in (1, 2):
+        wake_ups.wake(event_id)
+        assert done.acquire(timeout=PATIENCE_S)
+    assert woken == [1, 2]
