@@ -1,0 +1,223 @@
+"""The traps of the platforms (platform facts 6), and the tests that would catch whoever falls into one."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+SIGNATURES, SHOPIFY, SALEOR = "platforms/test_signatures.py", "platforms/test_shopify.py", "platforms/test_saleor.py"
+WOO, WOO_STORY = "platforms/test_woocommerce.py", "webhooks/test_woocommerce.py"
+SHOPIFY_STORY, SALEOR_STORY, RECEIVE = (
+    "webhooks/test_shopify_stories.py",
+    "webhooks/test_saleor.py",
+    "webhooks/test_receive.py",
+)
+WOO_API, WATCH, SHOP_END = "platforms/test_woocommerce_api.py", "webhooks/test_watch.py", "webhooks/test_shop_end.py"
+PROXY, SALEOR_INSTALL = "platforms/test_shopify_identity.py", "platforms/test_saleor_install.py"
+
+#: Number in the facts, what the trap is, and the tests: file and name.
+TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
+    1: (
+        "a body that is written anew before its HMAC is checked",
+        (
+            (SIGNATURES, "test_a_body_that_was_written_anew_is_refused"),
+            (SIGNATURES, "test_a_body_that_changed_by_one_byte_is_refused"),
+            (SIGNATURES, "test_any_bytes_can_be_signed"),
+        ),
+    ),
+    2: (
+        "hex, base64 and JWS taken for one another",
+        (
+            (SIGNATURES, "test_a_hex_digest_is_not_base64"),
+            (SIGNATURES, "test_upper_case_hex_is_refused"),
+            ("platforms/test_saleor_signature.py", "test_what_is_no_detached_signature_of_the_shop_is_refused"),
+        ),
+    ),
+    3: (
+        "WooCommerce's ping: a form, unsigned, that wants a 200",
+        (
+            (WOO_STORY, "test_the_unsigned_ping_is_answered_200_and_kept_nowhere"),
+            (SIGNATURES, "test_only_the_ping_is_a_ping"),
+        ),
+    ),
+    4: (
+        "WooCommerce signs an error body without an id",
+        (
+            (WOO, "test_a_signed_error_in_place_of_what_was_deleted_is_ignored"),
+            (WOO, "test_an_error_of_the_set_up_is_shown_to_a_person"),
+            (WOO_STORY, "test_a_shops_error_of_rights_is_put_before_a_person"),
+        ),
+    ),
+    5: (
+        "WooCommerce's delivery ids are shared by different deliveries",
+        ((WOO_STORY, "test_two_deliveries_that_share_an_id_are_two_and_one_body_twice_is_one"),),
+    ),
+    6: (
+        "an order.created that is completed or refunded already",
+        (
+            (WOO, "test_an_order_created_body_may_be_completed_and_refunded_already"),
+            (WOO_STORY, "test_an_order_that_is_first_heard_of_when_all_is_over"),
+        ),
+    ),
+    7: (
+        "Shopify's consent stands in its own topics alone, and pending is none",
+        (
+            (SHOPIFY, "test_only_the_shoppers_own_answer_is_a_consent"),
+            (SHOPIFY_STORY, "test_a_consent_is_what_its_own_topic_says_and_nothing_else"),
+        ),
+    ),
+    8: (
+        "a Shopify guest: no customer and an empty e-mail",
+        (
+            (SHOPIFY, "test_a_guest_without_anything_is_nobody_and_no_crash"),
+            (SHOPIFY_STORY, "test_an_order_of_nobody_is_ignored_with_the_reason"),
+        ),
+    ),
+    9: (
+        "the shopper's currency and the shop's; refunds are in the shopper's",
+        (
+            (SHOPIFY, "test_the_currency_is_the_one_the_shopper_paid_in"),
+            (SHOPIFY, "test_a_refund_is_in_the_shoppers_currency"),
+            ("webhooks/test_receipts.py", "test_the_exchange_rate_is_the_orders_own_or_left_out"),
+        ),
+    ),
+    10: (
+        "tax in the prices or on top; WooCommerce's lines are always net",
+        (
+            (SHOPIFY, "test_tax_on_top_of_prices_is_added_to_the_lines"),
+            (WOO, "test_prices_with_tax_make_no_difference_lines_are_always_net"),
+            (SALEOR, "test_prices_without_tax_still_become_what_was_paid"),
+        ),
+    ),
+    11: (
+        "a discount of the whole order stands in the allocations of its lines alone",
+        (
+            (SHOPIFY, "test_an_order_with_an_order_wide_discount_adds_up"),
+            (SALEOR, "test_a_discount_of_the_whole_order_that_no_line_shows_is_spread_to_the_last_minor_unit"),
+            ("platforms/test_properties.py", "test_shopify_orders_add_up_in_every_currency"),
+        ),
+    ),
+    12: (
+        "an order is said to be paid more than once",
+        (
+            (SHOPIFY_STORY, "test_an_order_that_is_paid_twice_before_its_customer_is_known_is_one_receipt"),
+            (WOO, "test_every_state_of_a_paid_order_says_that_it_was_paid"),
+            (SALEOR_STORY, "test_signup_order_and_refunds_reach_engage_once_each"),
+            ("webhooks/test_receipts.py", "test_an_order_is_sent_once_however_often_the_shop_says_that_it_was_paid"),
+        ),
+    ),
+    13: (
+        "paid before created, consent before customer, an old retry after a newer change",
+        (
+            ("webhooks/test_receipts.py", "test_an_order_before_its_signup_creates_the_contact_that_the_signup_finds"),
+            ("webhooks/test_contacts.py", "test_a_consent_that_comes_before_its_signup_waits_for_it"),
+            (SHOPIFY_STORY, "test_an_old_retry_does_not_undo_a_newer_change"),
+            (SALEOR_STORY, "test_events_in_the_wrong_order_end_the_same_way"),
+        ),
+    ),
+    14: (
+        "Saleor: with and without a wrapper, lower-case events, no SKU, no delivery id",
+        (
+            (SALEOR, "test_the_body_comes_with_and_without_its_data_wrapper"),
+            (SALEOR, "test_each_captured_body_is_read_at_the_door_and_those_that_are_not_for_us_are_known"),
+            ("platforms/test_saleor_signature.py", "test_the_headers_count_with_and_without_x_and_case"),
+            (SALEOR_STORY, "test_a_return_names_the_articles_as_the_purchase_did"),
+            (SALEOR_STORY, "test_answers_at_the_door"),
+        ),
+    ),
+    15: (
+        "our 4xx loses an event at Saleor, any error of ours loses it at WooCommerce",
+        (
+            (SALEOR_STORY, "test_while_the_keys_cannot_be_fetched_the_shop_is_asked_to_send_again"),
+            (RECEIVE, "test_a_signed_body_that_is_unreadable_is_stored_for_a_person"),
+            (RECEIVE, "test_a_webhook_that_cannot_be_stored_is_503_and_leaves_nothing"),
+            (WATCH, "test_an_order_that_no_webhook_told_of_is_fetched_once"),
+            (WATCH, "test_a_switched_off_webhook_is_switched_on_again"),
+        ),
+    ),
+    16: (
+        "times: an offset (Shopify), none at all (WooCommerce), +00:00 (Saleor)",
+        (
+            (SHOPIFY, "test_the_time_of_payment_is_when_the_webhook_was_triggered"),
+            (WOO, "test_a_time_is_utc_without_saying_so"),
+            (SALEOR, "test_without_the_events_time_the_last_charge_says_when_it_was_paid"),
+            ("platforms/test_every_platform.py", "test_a_sample_becomes_what_its_topic_is_for"),
+        ),
+    ),
+    17: (
+        "money as a binary fraction",
+        (
+            (WOO, "test_the_float_price_is_not_read"),
+            (SALEOR, "test_money_is_exact_though_it_is_a_json_number"),
+            ("platforms/test_standard.py", "test_amounts_may_be_numbers_and_stay_exact"),
+        ),
+    ),
+    18: (
+        "phones in any form",
+        (
+            (SHOPIFY, "test_phones_become_e164_with_the_country_of_the_address"),
+            (WOO, "test_phones_are_free_text_of_the_address_country"),
+            (SALEOR, "test_a_phone_that_is_none_is_left_out_and_said"),
+        ),
+    ),
+    19: (
+        "Shopify's app proxy: repeated keys, a doubled shop, nobody's id, old timestamps, percent-encoding",
+        (
+            (PROXY, "test_repeated_keys_are_joined_and_values_percent_decoded"),
+            (PROXY, "test_the_platforms_own_names_stand_once"),
+            (PROXY, "test_an_empty_customer_id_is_nobody"),
+            (PROXY, "test_a_forged_stale_or_foreign_request_is_refused"),
+            (PROXY, "test_a_signed_text_is_never_cut_in_another_way"),
+        ),
+    ),
+    20: (
+        "callbacks of an installation are unsigned",
+        (
+            ("store/test_installations.py", "test_a_state_works_once"),
+            (WOO_API, "test_nobody_installs_what_was_not_begun_here"),
+            (WOO_API, "test_keys_that_do_not_work_are_not_stored"),
+            (SALEOR_INSTALL, "test_an_address_that_no_operator_registered_is_never_called"),
+            (SALEOR_INSTALL, "test_a_token_that_the_shop_does_not_know_changes_nothing"),
+            (
+                "platforms/test_http.py",
+                "test_a_connection_to_a_private_address_is_closed_before_a_byte_is_sent",
+            ),
+        ),
+    ),
+    21: (
+        "erasure after the uninstallation, of somebody unknown, without an e-mail",
+        (
+            (SHOP_END, "test_compliance_works_after_the_uninstallation"),
+            (SHOP_END, "test_redacting_somebody_unknown_ends_well"),
+            (SHOP_END, "test_redacting_a_guest_reaches_their_order_by_email_phone_and_number"),
+        ),
+    ),
+    22: (
+        "a customer's e-mail changes, two customers become one",
+        (
+            (SHOPIFY_STORY, "test_a_changed_email_stays_one_contact"),
+            (SHOPIFY_STORY, "test_merged_customers_are_one_and_an_unknown_survivor_takes_the_contact_over"),
+            (SHOPIFY, "test_a_global_id_wins_over_an_id_that_javascript_rounded"),
+            (SALEOR_STORY, "test_a_changed_e_mail_moves_with_the_customer"),
+        ),
+    ),
+}
+
+
+@cache
+def _tests_of(file: str) -> frozenset[str]:
+    tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+
+
+def test_every_trap_is_in_the_list() -> None:
+    assert list(TRAPS) == list(range(1, 23))
+
+
+@pytest.mark.parametrize(("what", "tests"), TRAPS.values(), ids=[f"{number}-{TRAPS[number][0]}" for number in TRAPS])
+def test_a_trap_has_its_tests(what: str, tests: tuple[tuple[str, str], ...]) -> None:
+    assert tests, what
+    for file, name in tests:
+        assert name in _tests_of(file), f"{file} has no {name}, which was to watch over: {what}"
