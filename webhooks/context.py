@@ -13,11 +13,12 @@ from plugin.store.contacts import Contacts
 from plugin.store.db import Database
 from plugin.store.erasure import Erasures
 from plugin.store.fallback_inbox import FallbackInbox
-from plugin.store.inbox import AttemptEntry, Inbox, Write
+from plugin.store.inbox import Inbox
 from plugin.store.orders import Orders
 from plugin.store.redemptions import Redemptions
 from plugin.store.shop_erasure import ShopErasures
 from plugin.store.shops import RegisteredShop, Shops
+from plugin.store.steps import AttemptEntry, Write
 from plugin.store.turns import Claimed
 from plugin.store.vault import Vault
 

@@ -10,9 +10,9 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from plugin.store.db import run
-from plugin.store.inbox import Write
 from plugin.store.models import DeliveryAttempt, FallbackFile, FallbackRow, FileState, InboxEvent, State, is_in
 from plugin.store.shops import RegisteredShop
+from plugin.store.steps import Write
 
 CHUNK = 500
 #: States in which nothing of a file can have reached the other side under its name.

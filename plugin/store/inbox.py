@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Update, and_, select, update
+from sqlalchemy import and_, select, update
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from plugin.errors import ConflictError, LeaseLostError, NotFoundHereError
-from plugin.store.db import Database, RowWrite, run
+from plugin.errors import ConflictError, NotFoundHereError
+from plugin.store.db import Database, run
 from plugin.store.group_commit import GroupCommit
-from plugin.store.inbox_statements import FINISH, HAVE_WAITING, KEEP, LEASES, LOG, RETRY, due_events
+from plugin.store.inbox_statements import FINISH, KEEP, RETRY, due_events
 from plugin.store.models import FINAL_STATES, AcceptedCount, InboxEvent, State, is_in
-from plugin.store.turns import Claimed, claim_some, lease_these, release_next, take_up
+from plugin.store.steps import AttemptEntry, Step, Write, store_steps
+from plugin.store.turns import Claimed, claim_some, lease_these, take_up
 
 COUNT_SHARDS = 16
 CLAIM_ROUNDS = 32
@@ -28,8 +29,6 @@ MAX_ERROR_LENGTH = 1000
 OVERDUE_AFTER = timedelta(seconds=60)
 #: PostgreSQL's codes for transactions that met: deadlock_detected and serialization_failure.
 RUN_AGAIN = frozenset({"40P01", "40001"})
-#: Something to be stored in the same commit as the end of a step.
-Write = Callable[[Session], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +59,6 @@ class Accepted:
     taken_up: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptEntry:
-    """One line of an event's timeline. sent and outcome hold no personal data; duration_ms: milliseconds."""
-
-    at: datetime
-    operation: str
-    outcome: str
-    sent: str | None = None
-    status: int | None = None
-    duration_ms: int | None = None
-
-
 class Inbox:
     """Stores, claims and ends events."""
 
@@ -83,7 +70,7 @@ class Inbox:
             .on_conflict_do_nothing(index_elements=["shop_id", "dedupe_key"])
             .returning(InboxEvent.id, InboxEvent.shop_id, InboxEvent.dedupe_key)
         )
-        self._steps: GroupCommit[_Step, None] = GroupCommit(self._store_steps, is_of_one_row)
+        self._steps: GroupCommit[Step, None] = GroupCommit(self._store_steps, is_of_one_row)
         counting = database.insert(AcceptedCount)
         self._count = counting.on_conflict_do_update(
             index_elements=["shard"], set_={"amount": AcceptedCount.amount + counting.excluded.amount}
@@ -186,7 +173,7 @@ class Inbox:
         Raises LeaseLostError when another worker has the event.
         """
         values = {"progress": claimed.progress, "until": now + lease}
-        self._steps.run(_Step(KEEP, claimed, values, entries, writes))
+        self._steps.run(Step(KEEP, claimed, values, entries, writes))
 
     def finish(
         self,
@@ -213,7 +200,7 @@ class Inbox:
             "holds": holds and parked,
             "finished": None if parked else now,
         }
-        self._steps.run(_Step(FINISH, claimed, values, entries, writes, releases_at=now))
+        self._steps.run(Step(FINISH, claimed, values, entries, writes, releases_at=now))
 
     def retry_later(
         self,
@@ -241,7 +228,7 @@ class Inbox:
             "behind": claimed.id if lets_others_pass else None,
         }
         releases_at = claimed.received_at if lets_others_pass else None
-        self._steps.run(_Step(RETRY, claimed, values, entries, writes, releases_at))
+        self._steps.run(Step(RETRY, claimed, values, entries, writes, releases_at))
 
     def ordering_key_of_order(self, shop_id: int, order_ref: str) -> str | None:
         """Return the customer's ordering key that an earlier event of the same order has, or None."""
@@ -267,90 +254,9 @@ class Inbox:
         taken_up = known.state == State.PARKED and take_up(session, known.id, new.received_at)
         return Accepted(known.id, duplicate=True, taken_up=taken_up)
 
-    def _store_steps(self, waiting: Callable[[], Sequence["_Step"]]) -> list[Exception | None]:
+    def _store_steps(self, waiting: Callable[[], Sequence[Step]]) -> list[Exception | None]:
         with self._database.transaction() as session:
-            steps = waiting()
-            held = _held(session, steps)
-            stored = [step for step in steps if step.claimed.id in held]
-            _change_rows(session, stored)
-            _write(session, [write for step in stored for write in step.writes])
-            _log(session, stored)
-            _release(session, stored)
-            return [None if step.claimed.id in held else _lost(step) for step in steps]
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """A change of a leased row and what goes with it. releases_at: when the customer's next event is due, if it is."""
-
-    statement: Update
-    claimed: Claimed
-    values: Mapping[str, Any]
-    entries: Sequence[AttemptEntry]
-    writes: Sequence[Write]
-    releases_at: datetime | None = None
-
-
-def _held(session: Session, steps: Sequence[_Step]) -> set[int]:
-    """Lock the events of steps, and return those whose lease holds."""
-    tokens = {step.claimed.id: step.claimed.lease_token for step in steps}
-    rows = session.connection().execute(LEASES, {"row_ids": list(tokens)})
-    return {event_id for event_id, token in rows if token == tokens[event_id]}
-
-
-def _lost(step: _Step) -> LeaseLostError:
-    return LeaseLostError(f"Event {step.claimed.id} is no longer leased to this worker; it stops here.")
-
-
-def _change_rows(session: Session, steps: Sequence[_Step]) -> None:
-    """Change the rows of steps, those of one statement in one call."""
-    rows: dict[Update, list[dict[str, Any]]] = {}
-    for step in steps:
-        rows.setdefault(step.statement, []).append({"row_id": step.claimed.id, **step.values})
-    for statement, values in rows.items():
-        session.connection().execute(statement, values)
-
-
-def _write(session: Session, writes: Sequence[Write]) -> None:
-    """Store what goes with steps, the rows of one statement in one call."""
-    together: dict[Any, list[RowWrite]] = {}
-    for write in writes:
-        if isinstance(write, RowWrite):
-            together.setdefault(write.statement, []).append(write)
-        else:
-            write(session)
-    for statement, rows in together.items():
-        session.connection().execute(statement, [one.row for one in sorted(rows, key=lambda one: one.place)])
-
-
-def _log(session: Session, steps: Sequence[_Step]) -> None:
-    rows = [
-        {
-            "event_id": step.claimed.id,
-            "attempt": step.claimed.attempts,
-            "at": entry.at,
-            "operation": entry.operation,
-            "outcome": entry.outcome,
-            "sent": entry.sent,
-            "status": entry.status,
-            "duration_ms": entry.duration_ms,
-        }
-        for step in steps
-        for entry in step.entries
-    ]
-    if rows:
-        session.connection().execute(LOG, rows)
-
-
-def _release(session: Session, steps: Sequence[_Step]) -> None:
-    """Make the next event due of each customer whose turn ended."""
-    turns = {(step.claimed.shop_id, step.claimed.ordering_key): step.releases_at for step in steps if step.releases_at}
-    if not turns:
-        return
-    values = {"shop_ids": sorted({shop_id for shop_id, _ in turns}), "keys": sorted({key for _, key in turns})}
-    for shop_id, key in session.connection().execute(HAVE_WAITING, values).all():
-        if releases_at := turns.get((shop_id, key)):
-            release_next(session, shop_id, key, releases_at)
+            return store_steps(session, waiting())
 
 
 def is_of_one_row(error: Exception) -> bool:

@@ -11,10 +11,11 @@ from tests_support import Clock
 from plugin.errors import ConflictError, LeaseLostError, NotFoundHereError
 from plugin.events import Kind
 from plugin.store.db import Database
-from plugin.store.inbox import AttemptEntry, Inbox, NewEvent
+from plugin.store.inbox import Inbox, NewEvent
 from plugin.store.inbox_desk import EventFilter, InboxDesk
 from plugin.store.models import InboxEvent, State
 from plugin.store.shops import RegisteredShop, Shops
+from plugin.store.steps import AttemptEntry
 from plugin.store.sweep import MOST_LOST_LEASES, Sweep
 from plugin.store.turns import Claimed
 

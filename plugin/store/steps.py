@@ -1,0 +1,114 @@
+"""What workers store of the events at hand, several in one commit: progress, the end of a try, and what goes with it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Update
+from sqlalchemy.orm import Session
+
+from plugin.errors import LeaseLostError
+from plugin.store.db import RowWrite
+from plugin.store.inbox_statements import HAVE_WAITING, LEASES, LOG
+from plugin.store.turns import Claimed, release_next
+
+#: Something to be stored in the same commit as the end of a step.
+Write = Callable[[Session], None]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEntry:
+    """One line of an event's timeline. sent and outcome hold no personal data; duration_ms: milliseconds."""
+
+    at: datetime
+    operation: str
+    outcome: str
+    sent: str | None = None
+    status: int | None = None
+    duration_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A change of a leased row and what goes with it. releases_at: when the customer's next event is due, if it is."""
+
+    statement: Update
+    claimed: Claimed
+    values: Mapping[str, Any]
+    entries: Sequence[AttemptEntry]
+    writes: Sequence[Write]
+    releases_at: datetime | None = None
+
+
+def store_steps(session: Session, steps: Sequence[Step]) -> list[Exception | None]:
+    """Store steps whose leases hold, and return for each None, or the LeaseLostError of one whose lease is lost."""
+    held = _held(session, steps)
+    stored = [step for step in steps if step.claimed.id in held]
+    _change_rows(session, stored)
+    _write(session, [write for step in stored for write in step.writes])
+    _log(session, stored)
+    _release(session, stored)
+    return [None if step.claimed.id in held else _lost(step) for step in steps]
+
+
+def _held(session: Session, steps: Sequence[Step]) -> set[int]:
+    """Lock the events of steps, and return those whose lease holds."""
+    tokens = {step.claimed.id: step.claimed.lease_token for step in steps}
+    rows = session.connection().execute(LEASES, {"row_ids": list(tokens)})
+    return {event_id for event_id, token in rows if token == tokens[event_id]}
+
+
+def _lost(step: Step) -> LeaseLostError:
+    return LeaseLostError(f"Event {step.claimed.id} is no longer leased to this worker; it stops here.")
+
+
+def _change_rows(session: Session, steps: Sequence[Step]) -> None:
+    """Change the rows of steps, those of one statement in one call."""
+    rows: dict[Update, list[dict[str, Any]]] = {}
+    for step in steps:
+        rows.setdefault(step.statement, []).append({"row_id": step.claimed.id, **step.values})
+    for statement, values in rows.items():
+        session.connection().execute(statement, values)
+
+
+def _write(session: Session, writes: Sequence[Write]) -> None:
+    """Store what goes with steps, the rows of one statement in one call."""
+    together: dict[Any, list[RowWrite]] = {}
+    for write in writes:
+        if isinstance(write, RowWrite):
+            together.setdefault(write.statement, []).append(write)
+        else:
+            write(session)
+    for statement, rows in together.items():
+        session.connection().execute(statement, [one.row for one in sorted(rows, key=lambda one: one.place)])
+
+
+def _log(session: Session, steps: Sequence[Step]) -> None:
+    rows = [
+        {
+            "event_id": step.claimed.id,
+            "attempt": step.claimed.attempts,
+            "at": entry.at,
+            "operation": entry.operation,
+            "outcome": entry.outcome,
+            "sent": entry.sent,
+            "status": entry.status,
+            "duration_ms": entry.duration_ms,
+        }
+        for step in steps
+        for entry in step.entries
+    ]
+    if rows:
+        session.connection().execute(LOG, rows)
+
+
+def _release(session: Session, steps: Sequence[Step]) -> None:
+    """Make the next event due of each customer whose turn ended."""
+    turns = {(step.claimed.shop_id, step.claimed.ordering_key): step.releases_at for step in steps if step.releases_at}
+    if not turns:
+        return
+    values = {"shop_ids": sorted({shop_id for shop_id, _ in turns}), "keys": sorted({key for _, key in turns})}
+    for shop_id, key in session.connection().execute(HAVE_WAITING, values).all():
+        if releases_at := turns.get((shop_id, key)):
+            release_next(session, shop_id, key, releases_at)
