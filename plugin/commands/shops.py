@@ -1,6 +1,7 @@
 """engage-plugin shops: register shops and change their settings."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ from plugin.errors import ConfigurationError, ConflictError, TransferError
 from plugin.platforms.registry import PLATFORMS
 from plugin.settings import is_loopback_host
 from plugin.store.shop_settings import SETTINGS, defaults
-from plugin.store.shops import NewShop, RegisteredShop
+from plugin.store.shops import NewShop, RegisteredShop, faults_of
 
 SECRET_KEYS = ("engage_key", "engage_url", "webhook_secret")
 FILE_ACCESS_KEYS = ("fallback_password", "fallback_key")
@@ -48,27 +49,26 @@ def add(
     --engage-key KEY --store web-se
     """
     adapter = PLATFORMS[platform]
-    faults = engage_url_faults(engage_url)
-    if webhook_secret is not None:
-        try:
-            adapter.check_secret(webhook_secret)
-        except ConfigurationError as error:
-            faults += error.faults
+    new = NewShop(
+        name=name,
+        platform=platform,
+        engage_url=engage_url,
+        engage_key=engage_key,
+        webhook_secret=adapter.new_secret() if webhook_secret is None else webhook_secret,
+        settings={"store": store, "source": source},
+        shop_domain=shop_domain,
+    )
+    faults = [*faults_of(new), *engage_url_faults(engage_url)]
+    try:
+        adapter.check_secret(new.webhook_secret)
+    except ConfigurationError as error:
+        faults += error.faults
     if faults:
         raise ConfigurationError(faults)
     with opened() as services:
-        shop = services.stores.shops.add(
-            NewShop(
-                name=name,
-                platform=platform,
-                engage_url=engage_url,
-                engage_key=engage_key,
-                webhook_secret=webhook_secret or services.app_secrets.get(platform) or adapter.new_secret(),
-                settings={"store": store, "source": source},
-                shop_domain=shop_domain,
-            ),
-            services.clock(),
-        )
+        if webhook_secret is None and platform in services.app_secrets:
+            new = replace(new, webhook_secret=services.app_secrets[platform])
+        shop = services.stores.shops.add(new, services.clock())
         show(_card(shop, services.settings.public_url, secrets=True))
 
 

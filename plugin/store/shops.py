@@ -64,6 +64,23 @@ class NewShop:
     shop_domain: str | None = None
 
 
+def faults_of(new: NewShop) -> list[str]:
+    """Return every fault of a shop that is to be registered, as far as no database is needed to find it."""
+    faults = []
+    if not _NAME.match(new.name):
+        faults.append(
+            f"The name {new.name!r} must be lower-case letters, digits and dashes, at most 63: it stands in addresses "
+            "and in every receipt's id."
+        )
+    if not new.engage_key:
+        faults.append("The Engage key is empty.")
+    try:
+        parse_settings(new.settings)
+    except ConfigurationError as error:
+        faults += error.faults
+    return faults
+
+
 class Shops:
     """Reads and writes shops."""
 
@@ -74,21 +91,7 @@ class Shops:
 
     def add(self, new: NewShop, now: datetime) -> RegisteredShop:
         """Register a shop. Raises ConfigurationError with every fault, ConflictError when the name or domain is taken."""
-        faults = (
-            []
-            if _NAME.match(new.name)
-            else [
-                f"The name {new.name!r} must be lower-case letters, digits and dashes, at most 63: it stands in addresses "
-                "and in every receipt's id."
-            ]
-        )
-        if not new.engage_key:
-            faults.append("The Engage key is empty.")
-        try:
-            parse_settings(new.settings)
-        except ConfigurationError as error:
-            faults += error.faults
-        if faults:
+        if faults := faults_of(new):
             raise ConfigurationError(faults)
         row = Shop(
             name=new.name,

@@ -67,6 +67,17 @@ def test_a_shop_is_registered_and_what_its_developer_needs_is_printed(run) -> No
     assert [shop["name"] for shop in json.loads(run("shops", "list", "--json").output)] == ["web-se"]
 
 
+def test_every_fault_of_a_new_shop_is_told_at_once(run) -> None:  # type: ignore[no-untyped-def]
+    answer = run(
+        *("shops", "add", "Web SE", "--platform", "standard", "--engage-url", "http://acme.voyado.com"),
+        *("--engage-key", "", "--store", "s", "--webhook-secret", "short"),
+    )
+    assert answer.exit_code == 2
+    for part in ("name 'Web SE'", "key is empty", "https", "secret"):
+        assert part in answer.output, part
+    assert json.loads(run("shops", "list", "--json").output) == []
+
+
 def test_the_engage_key_is_stored_encrypted_and_never_shown(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     run(*ADD[:-3], "very-secret-key", "--store", "s")
     assert b"very-secret-key" not in b"".join(path.read_bytes() for path in tmp_path.glob("*.sqlite*"))
