@@ -4,8 +4,16 @@ Configuration errors stand beside the tree of events on purpose: nothing that ha
 swallow a faulty set-up.
 """
 
+import traceback
 from collections.abc import Sequence
 from datetime import timedelta
+
+
+def unexpected(error: Exception) -> str:
+    """Name an error that nobody planned, by its class and place; its own text may hold personal data."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
+    return f"unexpected {type(error).__name__}{place}"
 
 
 class PluginError(Exception):

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +16,7 @@ from redis import Redis, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.app import Services
+from plugin.errors import unexpected
 from plugin.memory import keep_small
 
 log = logging.getLogger(__name__)
@@ -81,9 +81,7 @@ def run_fallback_once(services: Services) -> None:
     except SQLAlchemyError as error:
         log.error("The fallback found no database (%s); it tries again", type(error).__name__)
     except Exception as error:  # noqa: BLE001 - a fault of ours must not end the work on files for good
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{where.filename.rpartition('/')[2]}:{where.lineno}"
-        log.error("The fallback met an unexpected %s at %s; it tries again", type(error).__name__, place)
+        log.error("The fallback met an %s; it tries again", unexpected(error))
 
 
 def _sweep_until(services: Services, stop: threading.Event, *, once: bool) -> None:
@@ -110,7 +108,7 @@ def _watch(services: Services, stop: threading.Event) -> None:
         except SQLAlchemyError as error:
             log.error("The watchdog found no database (%s); it tries again", type(error).__name__)
         except Exception as error:  # noqa: BLE001 - one shop's odd answer must not end the watch over all
-            log.error("The watchdog failed (%s); it tries again", type(error).__name__)
+            log.error("The watchdog met an %s; it tries again", unexpected(error))
 
 
 def sweep_once(services: Services) -> None:

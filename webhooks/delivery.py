@@ -1,7 +1,6 @@
 """One try at one event, and what becomes of the event after it."""
 
 import logging
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +21,7 @@ from plugin.errors import (
     TransientError,
     UnauthorisedError,
     WaitsForFileError,
+    unexpected,
 )
 from plugin.events import CONTACT_KINDS, Kind
 from plugin.platforms.base import Delivery
@@ -120,21 +120,10 @@ class Courier:
         except ConfigurationError as error:
             return self._finish(context, State.PARKED, error, "configuration")
         except Exception as error:  # noqa: BLE001 - a fault of ours: the event is kept and tried again, then parked
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            log.error(  # the error's own text may hold personal data
-                "event=%d shop=%s unexpected %s at %s:%s",
-                context.claimed.id,
-                context.shop.name,
-                type(error).__name__,
-                where.filename.rpartition("/")[2],
-                where.lineno,
-            )
-            fault = TransientError(
-                f"Unexpected {type(error).__name__} at {where.filename.rpartition('/')[2]}:{where.lineno}; "
-                "this is a fault of the plugin.",
-                code=f"unexpected:{type(error).__name__}",
-            )
-            return self._later(context, fault)
+            what = unexpected(error)
+            log.error("event=%d shop=%s %s", context.claimed.id, context.shop.name, what)
+            fault = f"{what[0].upper()}{what[1:]}; this is a fault of the plugin."
+            return self._later(context, TransientError(fault, code=f"unexpected:{type(error).__name__}"))
 
     def _handle(self, context: Context) -> str:
         claimed = context.claimed

@@ -6,7 +6,6 @@ FileState), and the same end is reached.
 """
 
 import logging
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from plugin.errors import ConflictError, LeaseLostError
+from plugin.errors import ConflictError, LeaseLostError, unexpected
 from plugin.fallback import disk
 from plugin.fallback.files import TEMPORARY
 from plugin.fallback.transfer import Transfer
@@ -106,9 +105,7 @@ class Fallback:
             except SQLAlchemyError:
                 raise
             except Exception as error:  # noqa: BLE001 - a fault with one shop's files must not hold up the others'
-                where = traceback.extract_tb(error.__traceback__)[-1]
-                place = f"{where.filename.rpartition('/')[2]}:{where.lineno}"
-                log.error("shop=%s its files met an unexpected %s at %s", shop.name, type(error).__name__, place)
+                log.error("shop=%s its files met an %s", shop.name, unexpected(error))
 
     def _run(self, shop: RegisteredShop) -> None:
         if not self._has_work(shop):

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.engage.client import EngageClient
 from plugin.engage.operations import Lane
-from plugin.errors import EngageError, EngageNotFoundError, PayloadError, ShopApiError
+from plugin.errors import EngageError, EngageNotFoundError, PayloadError, ShopApiError, unexpected
 from plugin.events import Kind
 from plugin.platforms.base import Delivery, FoundResource, ShopApi
 from plugin.platforms.registry import PLATFORMS
@@ -138,8 +138,8 @@ class Reconciler:
         except SQLAlchemyError:
             raise
         except Exception as error:  # noqa: BLE001 - one shop's odd answer must not end the comparison of all
-            log.error("shop=%s the reconciliation met an unexpected %s", shop.name, type(error).__name__)
-            report = Report(since, until, error=f"unexpected {type(error).__name__}; this is a fault of the plugin")
+            log.error("shop=%s the reconciliation met an %s", shop.name, unexpected(error))
+            report = Report(since, until, error=f"{unexpected(error)}; this is a fault of the plugin")
             self.history.keep_reconciliation(shop, since, until, report.counts, self.clock())
             return report
 

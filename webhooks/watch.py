@@ -13,7 +13,7 @@ from itertools import islice
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from plugin.errors import ShopApiError
+from plugin.errors import ShopApiError, unexpected
 from plugin.events import Kind
 from plugin.platforms.base import FoundResource, ShopApi, Subscription
 from plugin.store.history import History
@@ -71,7 +71,7 @@ class Watchdog:
         except SQLAlchemyError:
             raise
         except Exception as error:  # noqa: BLE001 - one shop's odd answer must not end the watch over all
-            return self._could_not_look(shop, f"unexpected {type(error).__name__}; this is a fault of the plugin")
+            return self._could_not_look(shop, f"{unexpected(error)}; this is a fault of the plugin")
 
     def _could_not_look(self, shop: RegisteredShop, why: str) -> Look:
         self.history.watch(shop, replace(self.history.watched(shop), checked_at=self.clock(), error=why))

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from plugin.events import Kind
@@ -74,31 +74,7 @@ class Erasures:
                 or_(InboxEvent.ordering_key.in_(ordering_keys), InboxEvent.order_ref.in_(orders)),
                 InboxEvent.id != event_id,
             )
-            due = list(
-                session.scalars(
-                    # a request for data stays: the merchant owes an answer to it
-                    select(InboxEvent.id).where(
-                        *theirs,
-                        InboxEvent.state.in_([State.PENDING, State.PARKED]),
-                        InboxEvent.kind != Kind.DATA_REQUEST,
-                    )
-                )
-            )
-            session.execute(
-                update(InboxEvent)
-                .where(InboxEvent.id.in_(due))
-                .values(
-                    state=State.DISCARDED,
-                    last_error="The customer was erased.",
-                    error_code="erased",
-                    finished_at=now,
-                    next_attempt_at=None,
-                    held_by=None,
-                )
-            )
-            for parked in due:
-                let_go(session, parked)
-            done["discarded"] = len(due)
+            done["discarded"] = _discard_due(session, theirs, now)
             ids = list(session.scalars(select(InboxEvent.id).where(*theirs)))
             done["bodies"] = len(ids)
             done["file_rows"] = write_erasure(session, ids)
@@ -107,6 +83,24 @@ class Erasures:
             session.execute(update(InboxEvent).where(InboxEvent.id == event_id).values(body=b""))
             session.add(Erasure(shop_id=shop.id, event_id=event_id, at=now, done=done))
         return done
+
+
+def _discard_due(session: Session, theirs: Sequence[ColumnElement[bool]], now: datetime) -> int:
+    """Discard a person's events that wait or are parked, and return how many; a request for data keeps its answer due."""
+    waiting = InboxEvent.state.in_([State.PENDING, State.PARKED])
+    due = list(session.scalars(select(InboxEvent.id).where(*theirs, waiting, InboxEvent.kind != Kind.DATA_REQUEST)))
+    discarded = {
+        "state": State.DISCARDED,
+        "last_error": "The customer was erased.",
+        "error_code": "erased",
+        "finished_at": now,
+        "next_attempt_at": None,
+        "held_by": None,
+    }
+    session.execute(update(InboxEvent).where(InboxEvent.id.in_(due)).values(discarded))
+    for event_id in due:
+        let_go(session, event_id)
+    return len(due)
 
 
 def _is_anothers(session: Session, shop: RegisteredShop, contact_id: str) -> bool:
