@@ -39,6 +39,8 @@ NO_FAULTS = {
     "outage": False, "outage_mode": "503", "latency_s": 0.0, "latency_jitter_s": 0.0,
 }  # fmt: skip
 SENDERS = 8
+#: A shop sends again for hours; on a busy machine whose web is killed every second or two, two minutes are not enough.
+REPEATS_FOR_S = 600
 
 
 @dataclass(slots=True)
@@ -168,7 +170,7 @@ class Chaos:
 
     def _send(self, message_id: str, raw: str) -> None:
         """Send until the plugin says 200, as a shop does."""
-        until = time.monotonic() + 120
+        until = time.monotonic() + REPEATS_FOR_S
         while time.monotonic() < until:
             now = datetime.now(UTC)
             headers = {
@@ -186,7 +188,7 @@ class Chaos:
                     return
                 self.report.refused[str(answer.status_code)] += 1
             time.sleep(0.05)
-        self.report.problems.append("a webhook was refused for two minutes")
+        self.report.problems.append(f"a webhook was refused for {REPEATS_FOR_S} s")
 
     # --- the trouble ---
 
@@ -225,7 +227,8 @@ class Chaos:
     def all_delivered(self) -> bool:
         """Tell whether everything arrived, or a person must look."""
         counts = self.plugin.status()
-        return counts["delivered"] == counts["accepted"] == self.report.events or counts["parked"] > 0
+        all_sent = counts["accepted"] == self.report.events or bool(self.report.problems)
+        return (all_sent and counts["delivered"] == counts["accepted"]) or counts["parked"] > 0
 
     def compare(self) -> None:
         """Compare what Engage got with what the shop sent, and note each problem."""
