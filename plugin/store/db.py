@@ -126,12 +126,11 @@ class Database:
         """Bring the schema to the current revision. On PostgreSQL several machines may try: one at a time does it."""
         if self.sqlite and self.url.database:
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self.engine.connect() as connection:
-            if _revision_of(connection) == REVISION:
-                return
-            connection.rollback()
-            from alembic import command
+        if self._revision() == REVISION:
+            return
+        from alembic import command
 
+        with self.engine.connect() as connection:
             if not self.sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(7420615003)"))
             config = _alembic_config()
@@ -141,14 +140,21 @@ class Database:
 
     def check_schema(self) -> None:
         """Raise ConfigurationError when the schema is not the one that this version needs."""
-        with self.reading() as session:
-            found = _revision_of(session.connection())
+        found = self._revision()
         if found != REVISION:
             raise ConfigurationError(
                 [
                     f"The database schema is at {found or 'nothing'}, this version needs {REVISION}: run `engage-plugin migrate`."
                 ]
             )
+
+    def _revision(self) -> str | None:
+        """Return the revision that the database is at; None for one without our tables."""
+        with self.reading() as session:
+            connection = session.connection()
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            return cast("str | None", connection.scalar(text("SELECT version_num FROM alembic_version")))
 
     def close(self) -> None:
         """Close every pooled connection."""
@@ -325,13 +331,6 @@ def run(session: Session, statement: Update, parameters: Mapping[str, Any] | Non
 def changed_rows(result: Result[Any]) -> int:
     """Return how many rows a writing statement touched."""
     return cast("CursorResult[Any]", result).rowcount
-
-
-def _revision_of(connection: Connection) -> str | None:
-    """Return the revision that a database is at; None for one without our tables."""
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    return cast("str | None", connection.scalar(text("SELECT version_num FROM alembic_version")))
 
 
 def _alembic_config() -> "Config":
