@@ -89,7 +89,7 @@ def show(value: Any) -> None:
 
 
 def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
-    """Print a table, or a line that says there is nothing."""
+    """Print a table, or a line that says there is nothing. Times are UTC; neither they nor numbers are folded."""
     from rich.console import Console
     from rich.table import Table
 
@@ -97,10 +97,11 @@ def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
         click.echo(f"{title}: none")
         return
     made = Table(title=title, title_justify="left")
-    for column in columns:
-        made.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        whole = all(isinstance(row[number], datetime | int | None) for row in rows)
+        made.add_column(column, overflow="fold", no_wrap=whole)
     for row in rows:
-        made.add_row(*("" if cell is None else str(_plain(cell)) for cell in row))
+        made.add_row(*map(_cell, row))
     Console().print(made)
 
 
@@ -113,6 +114,12 @@ def read_time(text: str | None) -> datetime | None:
     except ValueError:
         raise click.BadParameter(f"{text!r} is no ISO 8601 time such as 2026-03-05T09:30:00+01:00") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(_plain(value))
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ import click
 from plugin.app import Services
 from plugin.commands.common import explained, json_option, opened, read_time, show, table
 from plugin.errors import ConflictError
-from plugin.store.inbox_desk import EventFilter
+from plugin.store.inbox_desk import EventFilter, EventRow
 from plugin.store.models import State
 
 LIST_LIMIT = 50
@@ -80,8 +80,8 @@ def list_events(
             return
         table(
             "Events",
-            ["id", "shop", "topic", "state", "attempts", "next attempt", "error"],
-            [[e.id, e.shop, e.topic, e.state, e.attempts, e.next_attempt_at, e.last_error] for e in found],
+            ["id", "shop", "topic", "state", "attempts", "next attempt", "why"],
+            [[e.id, e.shop, e.topic, e.state, e.attempts, e.next_attempt_at, _why(e)] for e in found],
         )
         if len(found) == limit:
             click.echo(f"More: --after {found[-1].id}")
@@ -100,11 +100,28 @@ def show_event(event_id: int, as_json: bool) -> None:
             return
         for name, value in asdict(event).items():
             click.echo(f"{name}: {'' if value is None else value}")
+        if waits := _waits_for(event):
+            click.echo(waits)
         table(
             "Timeline",
             ["at", "try", "step", "fields sent", "outcome", "status", "ms"],
             [[e.at, e.attempt, e.operation, e.sent, e.outcome, e.status, e.duration_ms] for e in timeline],
         )
+
+
+def _why(event: EventRow) -> str | None:
+    return event.last_error or _waits_for(event)
+
+
+def _waits_for(event: EventRow) -> str | None:
+    """Say what an event without a time for its next try waits for."""
+    if event.state != State.PENDING or event.next_attempt_at is not None:
+        return None
+    if event.held_by is None:
+        return "Waits for the customer's earlier events."
+    return (
+        f"Waits for event {event.held_by} of the same customer: `engage-plugin events show {event.held_by}` says why."
+    )
 
 
 @events.command()
@@ -186,4 +203,5 @@ def discard(event_id: int, why: str) -> None:
     """End an event for good. Example: engage-plugin events discard 42 --why "test order of a colleague\""""
     with opened() as services:
         services.desk.discard(event_id, why, services.clock())
+        services.wake_ups.wake(event_id)  # the customer's next event may go now
         click.echo(f"event {event_id} is discarded")

@@ -1,6 +1,7 @@
 """The command: what it prints, how it refuses, and that every command explains itself."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,7 +12,11 @@ from bodies import customer, order
 from click.testing import CliRunner, Result
 
 from plugin.cli import main
+from plugin.events import Kind
 from plugin.sandbox.testing import running_sandbox
+from plugin.store.db import Database
+from plugin.store.inbox import Inbox, NewEvent
+from plugin.store.models import State
 
 
 @pytest.fixture
@@ -255,3 +260,33 @@ def test_a_preview_says_why_an_event_would_be_parked_or_cannot_be_read(run, tmp_
     path.write_bytes(b"\xff")
     assert run("preview", str(path), "--shop", "web-se").exit_code == 2
     assert "order.paid" in run("preview", str(path), "--shop", "web-se", "--topic", "no.such").output
+
+
+def test_the_list_says_what_a_waiting_event_waits_for_and_a_discard_lets_it_go(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    shop_id = 1
+    run(*ADD)
+    database = Database(f"sqlite:///{tmp_path / 'engage-plugin.sqlite'}")
+    inbox, now = Inbox(database), datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
+    poison, later, last = [
+        inbox.accept(
+            NewEvent(
+                shop_id=shop_id, platform="standard", topic="customer.updated", kind=Kind.PROFILE_CHANGE,
+                dedupe_key=key, ordering_key="customer:1", occurred_at=now, received_at=now, body=b"{}",
+            )
+        ).event_id
+        for key in ("poison", "later", "last")
+    ]  # fmt: skip
+    (claimed,) = inbox.claim_many(now, timedelta(minutes=1), 5)
+    shown = " ".join(run("events", "show", str(later)).output.split())
+    assert "Waits for the customer's earlier events." in shown
+    inbox.finish(claimed, State.PARKED, now, error="no e-mail", error_code="missing_key:email", holds=True)
+    assert inbox.claim_many(now, timedelta(minutes=1), 5) == []
+    shown = " ".join(run("events", "show", str(later)).output.split())
+    assert f"Waits for event {poison} of the same customer: `engage-plugin events show {poison}` says why." in shown
+    listed = run("events", "list", "--state", "pending").output
+    assert "Waits" in listed
+    run("events", "discard", str(poison), "--why", "a test")
+    (claimed,) = inbox.claim_many(datetime.now(UTC), timedelta(minutes=1), 5)
+    assert claimed.id == later
+    assert "2026-03-05 09:30:00" in run("events", "show", str(last)).output
+    database.close()
