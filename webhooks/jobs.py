@@ -16,6 +16,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 from sqlalchemy.exc import SQLAlchemyError
 
+from plugin.errors import unexpected
 from plugin.store.turns import Claimed
 from webhooks.delivery import Courier
 
@@ -110,7 +111,7 @@ class WakeUpsInPassing:
             try:
                 self._wake(self._event_id)
             except Exception as error:  # noqa: BLE001 - later wake-ups need this thread; the sweep finds the event
-                log.error("No worker could be woken (%s): the sweep will find what is due", type(error).__name__)
+                log.error("Waking a worker met an %s: the sweep will find what is due", unexpected(error))
 
 
 class Drain:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from plugin.engage.models import Receipt, UsedPromotion
 from plugin.engage.writes import receipt_body
-from plugin.errors import PayloadError
+from plugin.errors import PayloadError, unexpected
 from plugin.events import Customer, CustomerUpdated, Event, Kind, OrderPaid, OrderRefunded
 from plugin.fallback.names import FileKind
 from plugin.fallback.rows import Row, row_of
@@ -107,8 +107,7 @@ class Planner:
         except SQLAlchemyError:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours with one event must not keep the others from files
-            # the error's own text may hold personal data
-            log.error("event=%d is left to the API: unexpected %s while it was planned", event.id, type(error).__name__)
+            log.error("event=%d is left to the API: %s while it was planned", event.id, unexpected(error))
             self.look_again[event.id] = self._now + LOOK_AGAIN
         else:
             yield planned

@@ -20,6 +20,7 @@ class _Platforms(Mapping[str, Platform]):
     def __init__(self, adapters: Mapping[str, str]) -> None:
         self._adapters = adapters
         self._set_up: dict[str, Callable[[Any], None]] = {}
+        self._loaded: dict[str, Platform] = {}
         self._lock = threading.Lock()
 
     def set_up(self, slug: str, set_up: Callable[[Any], None]) -> None:
@@ -27,15 +28,19 @@ class _Platforms(Mapping[str, Platform]):
         self._adapters[slug]
         with self._lock:
             self._set_up[slug] = set_up
+            self._loaded.pop(slug, None)
 
     def __getitem__(self, slug: str) -> Platform:
+        found = self._loaded.get(slug)
+        return self._load(slug) if found is None else found
+
+    def _load(self, slug: str) -> Platform:
         name = self._adapters[slug]
-        adapter: Platform = getattr(import_module(f"plugin.platforms.{slug}"), name)
-        if slug in self._set_up:
-            with self._lock:
-                if set_up := self._set_up.get(slug):
-                    set_up(adapter)
-                    del self._set_up[slug]
+        with self._lock:
+            adapter: Platform = getattr(import_module(f"plugin.platforms.{slug}"), name)
+            if slug in self._set_up:
+                self._set_up[slug](adapter)
+            self._loaded[slug] = adapter
         return adapter
 
     def __iter__(self) -> Iterator[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Update
+from sqlalchemy import Executable, Update
 from sqlalchemy.orm import Session
 
 from plugin.errors import LeaseLostError
@@ -64,24 +64,26 @@ def _lost(step: Step) -> LeaseLostError:
 
 
 def _change_rows(session: Session, steps: Sequence[Step]) -> None:
-    """Change the rows of steps, those of one statement in one call."""
-    rows: dict[Update, list[dict[str, Any]]] = {}
-    for step in steps:
-        rows.setdefault(step.statement, []).append({"row_id": step.claimed.id, **step.values})
-    for statement, values in rows.items():
-        session.connection().execute(statement, values)
+    """Change the rows of steps."""
+    _execute(session, [(step.statement, {"row_id": step.claimed.id, **step.values}) for step in steps])
 
 
 def _write(session: Session, writes: Sequence[Write]) -> None:
-    """Store what goes with steps, the rows of one statement in one call."""
-    together: dict[Any, list[RowWrite]] = {}
+    """Store what goes with steps."""
+    rows = [write for write in writes if isinstance(write, RowWrite)]
     for write in writes:
-        if isinstance(write, RowWrite):
-            together.setdefault(write.statement, []).append(write)
-        else:
+        if not isinstance(write, RowWrite):
             write(session)
-    for statement, rows in together.items():
-        session.connection().execute(statement, [one.row for one in sorted(rows, key=lambda one: one.place)])
+    _execute(session, [(write.statement, write.row) for write in sorted(rows, key=lambda row: row.place)])
+
+
+def _execute(session: Session, rows: Sequence[tuple[Executable, Mapping[str, Any]]]) -> None:
+    """Send rows to the database, those of one statement in one call."""
+    together: dict[Executable, list[Mapping[str, Any]]] = {}
+    for statement, row in rows:
+        together.setdefault(statement, []).append(row)
+    for statement, values in together.items():
+        session.connection().execute(statement, values)
 
 
 def _log(session: Session, steps: Sequence[Step]) -> None:
