@@ -25,7 +25,7 @@ Sleep = Callable[[float], object]
 
 
 class DroppedConnectionError(ConnectionError):
-    """A fault wants the connection closed without an answer; the server does it."""
+    """The connection is to be closed without an answer, as a fault wants or after a reset; the server does it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,12 @@ def _view(state: SandboxState, operation: Operation, sleep: Sleep) -> Callable[.
         started = time.perf_counter()
         raw = request.get_data()
         with state.lock:
-            strike = state.faults.strike(operation.operation_id)
+            strike, tenant = state.faults.strike(operation.operation_id), state.data
         if strike.delay_s:
             sleep(strike.delay_s)
         with state.lock:
+            if state.data is not tenant:
+                raise DroppedConnectionError(f"{operation.operation_id}: the sandbox was reset while the call waited")
             outcome = _outcome(state, operation, path, raw, strike)
             dropped = strike.drop or (strike.after == "drop" and outcome.status < 400)
             logged = None if dropped else outcome

@@ -23,6 +23,27 @@ def test_latency_is_waited_out(engage: Engage) -> None:
     assert (engage.clock() - before).total_seconds() == 2.5
 
 
+def test_a_call_that_waited_through_a_reset_leaves_no_trace(make_engage: MakeEngage) -> None:
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def sleep(_seconds: float) -> None:
+        waiting.set()
+        assert go_on.wait(10)
+
+    engage = make_engage(sleep)
+    engage.fault(latency_s=1)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(
+            requests.post, f"{engage.url}/api/v3/contacts", json={"email": "ada@shop.test"}, headers=HEADERS, timeout=10
+        )
+        assert waiting.wait(10)
+        engage.post("/sandbox/reset", {})
+        go_on.set()
+        with pytest.raises(requests.ConnectionError):
+            call.result()
+    assert (engage.view("contacts"), engage.view("calls")) == ([], [])
+
+
 def test_jitter_comes_on_top_of_latency(engage: Engage) -> None:
     engage.fault(latency_s=1, latency_jitter_s=1)
     waits = []
