@@ -24,7 +24,10 @@ def _closed_gate() -> threading.Lock:
 
 @dataclass(slots=True)
 class _Waiting(Generic[W, R]):
-    """gate: a lock that is held until the thread may go on; it costs a third of what an Event does."""
+    """gate: a lock that is held until the thread may go on; it costs a third of what an Event does.
+
+    leads: set before the gate opens, by whoever led before.
+    """
 
     write: W
     gate: threading.Lock = field(default_factory=_closed_gate)
@@ -57,10 +60,11 @@ class GroupCommit(Generic[W, R]):
         mine: _Waiting[W, R] = _Waiting(write)
         with self._lock:
             self._queue.append(mine)
-            mine.leads, self._led = not self._led, True
-        if not mine.leads:
-            mine.gate.acquire()
-        if mine.leads:
+            leads, self._led = not self._led, True
+        if not leads:
+            mine.gate.acquire()  # always, even if its turn has just come: a gate that nobody passes is opened twice
+            leads = mine.leads
+        if leads:
             self._lead()
         if mine.error is not None:
             raise mine.error

@@ -1,6 +1,8 @@
 """Webhooks that come together share a commit; each still gets its own answer."""
 
+import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,6 +13,7 @@ from tests_support import Clock
 
 from plugin.events import Kind
 from plugin.store.db import Database
+from plugin.store.group_commit import GroupCommit
 from plugin.store.inbox import Accepted, Inbox, NewEvent
 from plugin.store.inbox_desk import InboxDesk
 from plugin.store.shops import RegisteredShop
@@ -101,3 +104,85 @@ def test_a_database_that_is_away_is_everybodys_error_at_once(database: Database,
     assert [type(one) for one in results] == [OperationalError] * 8
     assert len(inbox.batches) == 2
     assert InboxDesk(database).status()["accepted"] == 0
+
+
+class PausingLock:
+    """A lock after which one thread rests when it has let go of it the first time."""
+
+    def __init__(self, name: str) -> None:
+        self._lock = threading.Lock()
+        self._name = name
+        self.resting, self.go_on = threading.Event(), threading.Event()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        if threading.current_thread().name == self._name and not self.resting.is_set():
+            self.resting.set()
+            assert self.go_on.wait(10)
+
+
+def test_a_thread_whose_turn_comes_before_it_waits_for_it_leads_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    first_writes, first_goes_on = threading.Event(), threading.Event()
+
+    def store(waiting: Callable[[], Sequence[str]]) -> list[str]:
+        writes = list(waiting())
+        if writes == ["first"]:
+            first_writes.set()
+            assert first_goes_on.wait(10)
+        return writes
+
+    group: GroupCommit[str, str] = GroupCommit(store, lambda _error: False)
+    lock = PausingLock("second")
+    monkeypatch.setattr(group, "_lock", lock)
+    results: dict[str, str] = {}
+
+    def write(name: str) -> threading.Thread:
+        thread = threading.Thread(target=lambda: results.update({name: group.run(name)}), name=name, daemon=True)
+        thread.start()
+        return thread
+
+    first = write("first")
+    assert first_writes.wait(10)
+    second = write("second")
+    assert lock.resting.wait(10)  # queued, and not yet waiting for its turn
+    third = write("third")
+    while len(group._queue) < 2:
+        threading.Event().wait(0.005)
+    first_goes_on.set()
+    first.join(10)
+    lock.go_on.set()
+    for thread in (second, third):
+        thread.join(10)
+    assert results == {"first": "first", "second": "second", "third": "third"}
+
+
+def test_threads_that_lose_the_processor_anywhere_all_get_through() -> None:
+    def store(waiting: Callable[[], Sequence[int]]) -> list[int]:
+        writes = list(waiting())
+        time.sleep(0.00005)  # another thread runs meanwhile, as during a real commit
+        return writes
+
+    group: GroupCommit[int, int] = GroupCommit(store, lambda _error: False)
+    through: list[int] = []
+
+    def work() -> None:
+        for n in range(2500):
+            sum(range(2000))  # and others wait for the processor
+            assert group.run(n) == n
+        through.append(1)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + 60
+        for thread in threads:
+            thread.join(max(until - time.monotonic(), 0))
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(through) == 8
