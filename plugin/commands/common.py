@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import wraps
+from textwrap import fill
 from typing import Any, ParamSpec, TypeVar
 
 import click
@@ -20,6 +21,8 @@ from plugin.logs import set_up
 from plugin.settings import DEFAULT_PORT, load_settings
 
 METRICS_FOLDER = "metrics"
+#: A column with sentences is at least so wide, in characters.
+PROSE_WIDTH = 24
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -89,20 +92,49 @@ def show(value: Any) -> None:
 
 
 def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
-    """Print a table, or a line that says there is nothing. Times are UTC; neither they nor numbers are folded."""
+    """Print a table, or a line that says there is nothing. Times are UTC.
+
+    Where the terminal is so narrow that words and ids would be broken, or prose stand in a column of single words, each
+    row is a paragraph instead.
+    """
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
     if not rows:
         click.echo(f"{title}: none")
         return
-    made = Table(title=title, title_justify="left")
+    console, made = Console(), Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
+        cells = [_cell(row[number]) for row in rows]
         whole = all(isinstance(row[number], datetime | int | None) for row in rows)
-        made.add_column(column, overflow="fold", no_wrap=whole)
+        narrowest = min(PROSE_WIDTH, max(map(len, cells))) if any(map(_is_prose, cells)) else None
+        made.add_column(column, overflow="fold", no_wrap=whole, min_width=narrowest)
     for row in rows:
         made.add_row(*map(_cell, row))
-    Console().print(made)
+    # a width without limit: what is measured within one is never wider
+    if Measurement.get(console, console.options.update_width(10_000), made).minimum <= console.width:
+        console.print(made)
+        return
+    click.echo(title)
+    for row in rows:
+        click.echo(_paragraph(columns, list(map(_cell, row)), console.width))
+
+
+def _paragraph(columns: list[str], cells: list[str], width: int) -> str:
+    """Write a row as words: names and short values one after the other, each longer text on lines of its own."""
+    named = [(column, cell) for column, cell in zip(columns, cells, strict=True) if cell]
+    short = [f"{column} {cell}" for column, cell in named if not _is_prose(cell)]
+    parts = [", ".join(short), *(f"{column}: {cell}" for column, cell in named if _is_prose(cell))]
+    return "\n".join(
+        fill(part, width, initial_indent="  " * bool(number), subsequent_indent="    ", break_long_words=False,
+             break_on_hyphens=False)
+        for number, part in enumerate(parts)
+    )  # fmt: skip
+
+
+def _is_prose(cell: str) -> bool:
+    return cell.count(" ") > 1
 
 
 def read_time(text: str | None) -> datetime | None:
