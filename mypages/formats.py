@@ -15,7 +15,13 @@ from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.dates import format_date, format_timedelta
-from babel.numbers import UnknownCurrencyError, format_currency, format_decimal, format_percent
+from babel.numbers import (
+    UnknownCurrencyError,
+    format_currency,
+    format_decimal,
+    format_percent,
+    get_currency_precision,
+)
 
 from mypages.content import Amount, Moment, Number
 
@@ -71,8 +77,14 @@ class Format:
         if amount is None or not is_sane(amount):
             return None
         code = currency if currency is not None and _CURRENCY.match(currency) else ""
+        # people write some currencies without the decimals that were paid: then the locale's pattern decides
+        usual = get_currency_precision(code) > 0 or not amount % 1
         try:
-            words = format_currency(amount, code, locale=self.locale) if code else self._decimal(amount)
+            words = (
+                format_currency(amount, code, locale=self.locale, currency_digits=usual)
+                if code
+                else self._decimal(amount)
+            )
         except (UnknownCurrencyError, ValueError):
             words = f"{self._decimal(amount)} {code}"
         return Amount(words, amount, code)

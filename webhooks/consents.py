@@ -5,25 +5,31 @@ from datetime import datetime
 
 from plugin.engage.models import Consent, ContactWrite
 from plugin.events import Channel, ConsentChange
+from plugin.platforms.fields import believable
 from webhooks.context import Context, Origin
 
 PREFERENCES = {Channel.EMAIL: "acceptsEmail", Channel.SMS: "acceptsSms", Channel.POSTAL: "acceptsPostal"}
 
 
 def send_consents(context: Context, contact_id: str, changes: Iterable[ConsentChange], at: datetime) -> bool:
-    """Send answers that are newer than what is known, and add them to the ledger; False when there are none."""
+    """Send answers that are newer than what is known, and add them to the ledger; False when there are none.
+
+    at: the time of answers that have none of their own. A time ahead of the webhook is not believed, whichever shop says
+    it: no later no could outdo such a yes.
+    """
     if context.origin is not Origin.WEBHOOK:  # no sync and no history raises a consent
         changes = [change for change in changes if not change.value]
-    changes = sorted(changes, key=lambda change: (change.at or at, not change.value))
-    if not changes:
+    received_at = context.claimed.received_at
+    dated = [(believable(change.at or at, received_at), change) for change in changes]
+    dated.sort(key=lambda one: (one[0], not one[1].value))
+    if not dated:
         return False
     contacts, shop, event_id, now = context.stores.contacts, context.shop, context.claimed.id, context.now()
     known = contacts.last_consents(shop, contact_id)
     ledger: dict[str, tuple[bool, datetime, str | None]] = {}
     preferences: dict[str, bool] = {}
     consents: list[Consent] = []
-    for change in changes:
-        when = change.at or at
+    for when, change in dated:
         subject = change.consent_id if change.channel is Channel.OTHER else change.channel.value
         if subject is None:
             continue

@@ -4,10 +4,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
-from babel.numbers import get_currency_precision
-
 from plugin.errors import PayloadError
 from plugin.events import Line, LineKind
+
+#: Currencies whose minor unit is not a hundredth (ISO 4217, list one). CLDR, and so Babel, counts the decimals that people
+#: write, which are none for RSD, ALL or IQD although shops charge hundredths and thousandths.
+_DECIMALS = {
+    **dict.fromkeys(
+        (
+            *("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV"),
+            *("XAF", "XOF", "XPF"),
+        ),
+        0,
+    ),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(("CLF", "UYW"), 4),
+}
 
 
 def checked_currency(code: str, field: str = "currency") -> str:
@@ -19,7 +31,7 @@ def checked_currency(code: str, field: str = "currency") -> str:
 
 def minor_unit(currency: str) -> Decimal:
     """Return the smallest amount of a currency (ISO 4217): 0.01 for SEK, 1 for JPY, 0.001 for KWD."""
-    return Decimal(1).scaleb(-get_currency_precision(currency))
+    return Decimal(1).scaleb(-_DECIMALS.get(currency, 2))
 
 
 def rounded(amount: Decimal, currency: str) -> Decimal:

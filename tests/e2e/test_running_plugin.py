@@ -152,7 +152,7 @@ def test_a_shopify_shop_goes_the_whole_way(running: RunningPlugin, engage: Runni
 def test_a_shop_that_cannot_map_its_body_finds_the_fault_named(running: RunningPlugin, engage: RunningSandbox) -> None:
     shop = Shop(running, engage, "standard")
     event = shop.arrived(shop.standard("order.paid", order={"id": "1"}))
-    assert (event["state"], event["error_code"]) == ("parked", "payload:data.order.currency")
+    assert (event["state"], event["error_code"]) == ("parked", "payload:order.currency")
     (row,) = running.command("events", "retry", "--error", event["error_code"], "--preview", "--json")
     assert (row["id"], row["would_send"], row["would_be"]) == (event["id"], [], "parked")
     assert running.command("events", "show", str(event["id"]), "--json")["state"] == "parked"

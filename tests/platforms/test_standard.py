@@ -10,7 +10,16 @@ from bodies import customer, order, refund
 from jsonschema import Draft202012Validator
 
 from plugin.errors import PayloadError
-from plugin.events import CustomerCreated, LineKind, Mapped, OrderPaid, OrderRefunded, UsedPromotion, UsedVoucher
+from plugin.events import (
+    CustomerCreated,
+    CustomerUpdated,
+    LineKind,
+    Mapped,
+    OrderPaid,
+    OrderRefunded,
+    UsedPromotion,
+    UsedVoucher,
+)
 from plugin.platforms.base import Delivery
 from plugin.platforms.standard import STANDARD
 from plugin.platforms.standard.normalise import schema
@@ -74,18 +83,35 @@ def test_a_refund_with_less_in_lines_has_the_rest_as_an_amount() -> None:
 @pytest.mark.parametrize(
     ("kind", "data", "field"),
     [
-        ("customer.created", {}, "data.customer"),
+        ("customer.created", {}, "customer"),
         ("customer.created", {"customer": {}}, "customer.id"),
-        ("customer.created", {"customer": {"id": {"a": 1}}}, "data.customer.id"),
-        ("order.paid", {"order": order(currency="kr")}, "data.order.currency"),
-        ("order.paid", {"order": order(total="many")}, "data.order.total"),
+        ("customer.created", {"customer": {"id": {"a": 1}}}, "customer.id"),
+        ("order.paid", {"order": order(currency="kr")}, "order.currency"),
+        ("order.paid", {"order": order(total="many")}, "order.total"),
         ("order.paid", {"order": order(total="300.00")}, "order.lines"),
-        ("order.paid", {"order": order(lines=[])}, "data.order.lines"),
+        ("order.paid", {"order": order(lines=[])}, "order.lines"),
+        ("order.paid", {"order": order(paid_at="2026-03-05 09:30:00")}, "order.paid_at"),
+        (
+            "order.paid",
+            {"order": order(customer={"id": 1, "address": {"zip_code": 11122}})},
+            "order.customer.address.zip_code",
+        ),
+        ("order.paid", {"order": order(customer={"id": 1, "first_name": 7})}, "order.customer.first_name"),
         ("order.refunded", {"refund": refund(total="1.00")}, "refund.lines"),
+        ("order.refunded", {"refund": refund(total="-250.00", lines=[])}, "refund.total"),
+        ("order.refunded", {"refund": refund(total="250.005")}, "refund.total"),
+        ("order.refunded", {"refund": refund(refunded_at="yesterday")}, "refund.refunded_at"),
+        ("order.cancelled", {"order": {"id": 1, "cancelled_at": "1772355600"}}, "order.cancelled_at"),
+        ("customer.updated", {"customer": {"id": 1, "updated_at": "2026-03-01T10:00:00"}}, "customer.updated_at"),
+        (
+            "customer.updated",
+            {"customer": {"id": 1}, "consents": [{"channel": "sms", "value": True, "at": "2026-03-01 10:00:00"}]},
+            "consents.0.at",
+        ),
         (
             "consent.changed",
             {"customer": {"id": 1}, "consents": [{"channel": "fax", "value": True}]},
-            "data.consents.0.channel",
+            "consents.0.channel",
         ),
     ],
 )
@@ -106,3 +132,35 @@ def test_an_unreadable_body_is_a_fault_that_says_so(body: bytes) -> None:
     STANDARD.peek("unreadable", body)
     with pytest.raises(PayloadError):
         STANDARD.normalise(Delivery("unreadable"), body, NOW)
+
+
+def test_what_a_line_names_at_fault_is_the_tax_where_the_tax_is_wrong() -> None:
+    lines = order()["lines"]
+    lines[0]["tax_amount"] = "-1"
+    with pytest.raises(PayloadError) as caught:
+        mapped("order.paid", order=order(lines=lines))
+    assert caught.value.field == "order.lines.0.tax_amount"
+
+
+def test_a_yes_without_its_time_in_a_profile_is_left_out_and_a_no_is_not() -> None:
+    consents = [{"channel": "email", "value": True}, {"channel": "sms", "value": False}]
+    found = mapped("customer.updated", customer=customer(), consents=consents)
+    (event,) = found.events
+    assert isinstance(event, CustomerUpdated)
+    assert [(change.channel.value, change.value) for change in event.consents] == [("sms", False)]
+    assert any("`at`" in note for note in found.notes)
+    (event,) = mapped("customer.created", customer=customer(), consents=consents).events
+    assert isinstance(event, CustomerCreated)
+    assert [change.value for change in event.consents] == [True, False]
+
+
+def test_a_payment_far_ahead_of_the_webhook_counts_at_the_webhook() -> None:
+    (event,) = mapped("order.paid", order=order(paid_at="2036-01-01T00:00:00Z")).events
+    assert event.occurred_at == datetime(2026, 3, 5, 8, 0, tzinfo=UTC)
+
+
+def test_dinars_keep_the_hundredths_that_people_do_not_write() -> None:
+    line = {"id": 1, "quantity": 1, "gross_paid": "1299.99"}
+    (event,) = mapped("order.paid", order=order(currency="RSD", total="1299.99", lines=[line])).events
+    assert isinstance(event, OrderPaid)
+    assert event.total == Decimal("1299.99")

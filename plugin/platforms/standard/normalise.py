@@ -53,13 +53,20 @@ def normalise(topic: str, body: dict[str, Any], received_at: datetime) -> Mapped
     return _BUILDERS[topic](body["data"], believable(read_instant(body["timestamp"]), received_at))
 
 
+def _instant(holder: dict[str, Any], name: str, otherwise: datetime) -> datetime:
+    """Return a time of the body, which the schema has checked; `otherwise` where there is none that is believable."""
+    return believable(read_instant(holder.get(name)), otherwise)
+
+
 @cache
 def _validator(topic: str) -> "Validator":
-    from jsonschema import Draft202012Validator
+    from jsonschema import Draft202012Validator, FormatChecker
 
     whole = schema()
     one = next(branch for branch in whole["oneOf"] if branch["title"] == topic)
-    return Draft202012Validator(_inlined(one, whole["$defs"]))
+    times = FormatChecker(formats=())  # none of jsonschema's own: what else the schema names is read tolerantly
+    times.checks("date-time")(lambda value: not isinstance(value, str) or read_instant(value) is not None)
+    return Draft202012Validator(_inlined(one, whole["$defs"]), format_checker=times)
 
 
 def _inlined(node: Any, definitions: Mapping[str, Any]) -> Any:
@@ -76,17 +83,20 @@ def _inlined(node: Any, definitions: Mapping[str, Any]) -> Any:
 def _check(topic: str, body: dict[str, Any]) -> None:
     # jsonschema knows numbers as int and float; Decimals are looked at as floats here and stay exact in `body`
     shown = json.loads(json.dumps(body, default=float))
-    fault = next(
-        iter(sorted(_validator(topic).iter_errors(shown), key=lambda e: list(map(str, e.absolute_path)))), None
-    )
-    if fault is None:
+    faults = sorted(_validator(topic).iter_errors(shown), key=lambda fault: list(map(str, fault.absolute_path)))
+    if not faults:
         return
-    path = ".".join(str(part) for part in fault.absolute_path) or "body"
+    fault = faults[0]
+    while fault.context:  # of several forms that a field may have, the one that fits furthest is the one that was meant
+        fault = max(fault.context, key=lambda inner: len(inner.absolute_path))
+    path = ".".join(str(part) for part in fault.absolute_path).removeprefix("data.")
     if fault.validator == "required":
         wanted = fault.schema["required"] if isinstance(fault.schema, Mapping) else ()
         missing = next((name for name in wanted if name not in _keys(fault.instance)), "a field")
-        raise PayloadError("is missing", f"{path}.{missing}".removeprefix("body."))
-    raise PayloadError(f"does not fit the schema ({fault.validator})", path)
+        raise PayloadError("is missing", f"{path}.{missing}".removeprefix("data.").removeprefix("."))
+    if fault.validator == "format":
+        raise PayloadError("is not a time with its offset, such as 2026-03-05T09:30:00+01:00", path)
+    raise PayloadError(f"does not fit the schema ({fault.validator})", path or "body")
 
 
 def _keys(instance: Any) -> Mapping[str, Any]:
@@ -101,7 +111,11 @@ def _created(data: dict[str, Any], at: datetime) -> Mapped:
 def _updated(data: dict[str, Any], at: datetime) -> Mapped:
     customer, notes = _customer(data["customer"], need_id=True)
     when = read_instant(data["customer"].get("updated_at")) or at
-    return Mapped((CustomerUpdated(min(when, at), customer, _consents(data)),), notes=notes)
+    consents = _consents(data)
+    dated = tuple(change for change in consents if change.at is not None or not change.value)
+    if len(dated) < len(consents):  # the whole customer is sent at every change, and a no may have come since
+        notes = (*notes, "A consent without its time (`at`) was left out: it may be older than a no.")
+    return Mapped((CustomerUpdated(min(when, at), customer, dated),), notes=notes)
 
 
 def _deleted(data: dict[str, Any], at: datetime) -> Mapped:
@@ -133,7 +147,7 @@ def _paid(data: dict[str, Any], at: datetime) -> Mapped:
     return Mapped(
         (
             OrderPaid(
-                occurred_at=read_instant(order.get("paid_at")) or at,
+                occurred_at=_instant(order, "paid_at", at),
                 order_id=_id(order, "order.id"),
                 order_number=clean_text(str(order.get("number") or "")) or _id(order, "order.id"),
                 customer=customer,
@@ -167,8 +181,12 @@ def _refunded(data: dict[str, Any], at: datetime) -> Mapped:
     refund = data["refund"]
     currency = checked_currency(refund["currency"], "refund.currency")
     total = _amount(refund["total"], "refund.total")
-    if total < 0 or not (total or refund.get("lines")):  # what cost nothing comes back by its lines alone
+    if total < 0:
+        raise PayloadError("must not be negative: it is what was given back", "refund.total")
+    if not (total or refund.get("lines")):  # what cost nothing comes back by its lines alone
         return Mapped(ignored="no money was given back")
+    if total % minor_unit(currency):
+        raise PayloadError(f"has more decimals than {currency} has", "refund.total")
     lines = tuple(_line(line, currency, f"refund.lines.{i}") for i, line in enumerate(refund.get("lines") or ()))
     summed = sum((line.gross_paid for line in lines), Decimal(0))
     if summed > total:
@@ -181,7 +199,7 @@ def _refunded(data: dict[str, Any], at: datetime) -> Mapped:
     return Mapped(
         (
             OrderRefunded(
-                occurred_at=read_instant(refund.get("refunded_at")) or at,
+                occurred_at=_instant(refund, "refunded_at", at),
                 order_id=_id(refund, "refund.order_id"),
                 refund_id=_id(refund, "refund.id"),
                 currency=currency,
@@ -195,7 +213,7 @@ def _refunded(data: dict[str, Any], at: datetime) -> Mapped:
 
 def _cancelled(data: dict[str, Any], at: datetime) -> Mapped:
     order = data["order"]
-    when = read_instant(order.get("cancelled_at")) or at
+    when = _instant(order, "cancelled_at", at)
     return Mapped((OrderCancelled(when, _id(order, "order.id"), clean_text(order.get("reason"))),))
 
 
@@ -268,8 +286,10 @@ def _consents(holder: dict[str, Any]) -> tuple[ConsentChange, ...]:
 def _line(line: dict[str, Any], currency: str, path: str) -> Line:
     gross = _amount(line["gross_paid"], f"{path}.gross_paid")
     tax = _amount(line.get("tax_amount", 0), f"{path}.tax_amount")
-    if gross < 0 or tax < 0 or tax > gross:
-        raise PayloadError("must not be negative, nor the tax larger than the amount", f"{path}.gross_paid")
+    if gross < 0:
+        raise PayloadError("must not be negative", f"{path}.gross_paid")
+    if not 0 <= tax <= gross:
+        raise PayloadError("must not be negative, nor larger than gross_paid", f"{path}.tax_amount")
     if gross % minor_unit(currency):
         raise PayloadError(f"has more decimals than {currency} has", f"{path}.gross_paid")
     percent = _amount(line["tax_percent"], f"{path}.tax_percent") if "tax_percent" in line else percent_of(tax, gross)
