@@ -176,6 +176,9 @@ class Courier:
     def _put_back(
         self, context: Context, at: datetime, error: Exception, *, counts: bool, lets_others_pass: bool = False
     ) -> str:
+        if counts:
+            context.note("retry", f"next try {at:%Y-%m-%d %H:%M:%S} UTC: {error}")
+        _log_end(context, "retry", error_code(error))
         self.stores.inbox.retry_later(
             context.claimed,
             at,
@@ -192,6 +195,9 @@ class Courier:
         self, context: Context, state: State, error: Exception | str | None, code: str | None, *, holds: bool = True
     ) -> str:
         claimed = context.claimed
+        if error is not None:
+            context.note(state.value, str(error))
+            _log_end(context, state.value, code)
         self.stores.inbox.finish(
             claimed,
             state,
@@ -203,3 +209,7 @@ class Courier:
             holds=holds and context.shop.settings.parked_hold_contacts and claimed.kind in HOLDING_KINDS,
         )
         return state.value
+
+
+def _log_end(context: Context, step: str, code: str | None) -> None:
+    log.info("event=%d shop=%s step=%s code=%s", context.claimed.id, context.shop.name, step, code)

@@ -25,6 +25,7 @@ from plugin.store.keys import MAX_KEY_LENGTH, bounded, customer_key
 from plugin.store.models import State
 from plugin.store.shops import RegisteredShop, Shops
 from plugin.store.vault import Vault
+from webhooks.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
@@ -63,28 +64,35 @@ class Stranger:
 def blueprint(door: Door) -> Blueprint:
     """Return the blueprint of all webhook addresses."""
     routes = Blueprint("webhooks", __name__, url_prefix="/webhooks")
+    refusals = Refusals(door.count)
 
     @routes.post("/<platform>/<shop>")
     def shop_webhook(platform: str, shop: str) -> Response:
-        return _answer(door, platform, shop)
+        return _answer(door, refusals, platform, shop)
 
     @routes.post("/<platform>")
     def app_webhook(platform: str) -> Response:
-        return _answer(door, platform, None)
+        return _answer(door, refusals, platform, None)
 
     return routes
 
 
-def _answer(door: Door, platform_slug: str, shop_name: str | None) -> Response:
+def _answer(door: Door, refusals: Refusals, platform_slug: str, shop_name: str | None) -> Response:
     platform = PLATFORMS.get(platform_slug)
     if platform is None:
         return _say(404, f"There is no platform {platform_slug!r} here.")
     refused = _refused_length(door)
     if refused is not None:
         return refused
+    shop = None
     try:
-        return _receive(door, platform, shop_name, _webhook_request())
+        shop = None if shop_name is None else door.shops.find(platform.slug, shop_name)
+        if shop_name is not None and shop is None:
+            refusals.note(None, platform.slug, "the shop of the address is not registered")
+            return _say(404, f"There is no {platform.name} shop {shop_name!r} here.")
+        return _receive(door, platform, shop, _webhook_request())
     except VerificationError as error:
+        refusals.note(shop, platform.slug, str(error))
         return _say(401, str(error))
     except UnverifiableError as error:
         return _say(503, str(error))
@@ -96,11 +104,8 @@ def _answer(door: Door, platform_slug: str, shop_name: str | None) -> Response:
         return _say(503, "The webhook cannot be verified now; send it again.")
 
 
-def _receive(door: Door, platform: Platform, shop_name: str | None, webhook: WebhookRequest) -> Response:
+def _receive(door: Door, platform: Platform, shop: RegisteredShop | None, webhook: WebhookRequest) -> Response:
     now = door.clock()
-    shop = None if shop_name is None else door.shops.find(platform.slug, shop_name)
-    if shop_name is not None and shop is None:
-        return _say(404, f"There is no {platform.name} shop {shop_name!r} here.")
     if platform.is_ping(webhook):
         return _say(200, "pong")
     if shop is None:

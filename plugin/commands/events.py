@@ -1,5 +1,7 @@
 """engage-plugin status and events: look and act."""
 
+import json
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -32,6 +34,22 @@ def status(as_json: bool) -> None:
         click.echo("The states add up." if not missing else f"ALARM: the states are {missing} short of accepted.")
         for shop, received_at in oldest.items():
             click.echo(f"{shop}: the oldest unfinished event is {(now - received_at).total_seconds():.0f} s old")
+        for cause in _causes(services):
+            click.echo(cause)
+
+
+def _causes(services: Services) -> Iterator[str]:
+    """Say why events of whole shops wait."""
+    for shop in services.stores.shops.all():
+        if shop.stopped_reason is not None:
+            yield f"{shop.name}: deliveries are stopped: {shop.stopped_reason}"
+            continue
+        away_since = services.gates.of(shop.engage_key).open_since()
+        if away_since is not None:
+            yield (
+                f"{shop.name}: Engage has not answered since {away_since:%Y-%m-%d %H:%M:%S} UTC; a probe goes out every "
+                f"{services.settings.retry_base_s:g} s, and everything goes on when one is answered"
+            )
 
 
 @click.group()
@@ -45,9 +63,9 @@ def events() -> None:
 @click.option("--topic", help="Only events of this topic.")
 @click.option("--customer", help="Only events of this customer id.")
 @click.option("--error", "error_code", help="Only events with this error code.")
-@click.option("--since", help="Received at or after this time (ISO 8601).")
-@click.option("--until", help="Received before this time (ISO 8601).")
-@click.option("--after", default=0, help="Only events with a higher id, to page on.")
+@click.option("--since", help="Received at or after this time (ISO 8601; UTC where it names no zone).")
+@click.option("--until", help="Received before this time (ISO 8601; UTC where it names no zone).")
+@click.option("--after", type=int, help="The oldest with a higher id, to page on; without it the newest.")
 @click.option("--limit", default=LIST_LIMIT, show_default=True, type=click.IntRange(1, 1000))
 @json_option
 @explained
@@ -59,11 +77,11 @@ def list_events(
     error_code: str | None,
     since: str | None,
     until: str | None,
-    after: int,
+    after: int | None,
     limit: int,
     as_json: bool,
 ) -> None:
-    """List events. Example: engage-plugin events list --state parked --json"""
+    """List the newest events. Example: engage-plugin events list --state parked --json"""
     wanted = EventFilter(
         state=state,
         shop=shop,
@@ -74,17 +92,25 @@ def list_events(
         until=read_time(until),
     )
     with opened() as services:
+        stopped = {name.name for name in services.stores.shops.all() if name.stopped_reason is not None}
+        if shop is not None:
+            services.stores.shops.get(shop)
         found = services.desk.find(wanted, limit=limit, after_id=after)
         if as_json:
             show([asdict(row) for row in found])
             return
         table(
-            "Events",
-            ["id", "shop", "topic", "state", "attempts", "next attempt", "why"],
-            [[e.id, e.shop, e.topic, e.state, e.attempts, e.next_attempt_at, _why(e)] for e in found],
+            "Events (times are UTC)",
+            ["id", "shop", "topic", "state", "attempts", "next attempt", "code", "why"],
+            [
+                [e.id, e.shop, e.topic, e.state, e.attempts, e.next_attempt_at, e.error_code, _why(e, stopped)]
+                for e in found
+            ],
         )
         if len(found) == limit:
-            click.echo(f"More: --after {found[-1].id}")
+            click.echo(
+                f"More: --after {found[-1].id}" if after is not None else f"Only the newest {limit}; all: --after 0"
+            )
 
 
 @events.command("show")
@@ -99,23 +125,28 @@ def show_event(event_id: int, as_json: bool) -> None:
             show({**asdict(event), "timeline": [asdict(entry) for entry in timeline]})
             return
         for name, value in asdict(event).items():
-            click.echo(f"{name}: {'' if value is None else value}")
-        if waits := _waits_for(event):
+            shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+            click.echo(f"{name}: {'' if shown is None else shown}")
+        if waits := _waits_for(event, {event.shop} if services.stores.shops.get(event.shop).stopped_reason else set()):
             click.echo(waits)
         table(
-            "Timeline",
+            "Timeline (times are UTC)",
             ["at", "try", "step", "fields sent", "outcome", "status", "ms"],
             [[e.at, e.attempt, e.operation, e.sent, e.outcome, e.status, e.duration_ms] for e in timeline],
         )
 
 
-def _why(event: EventRow) -> str | None:
-    return event.last_error or _waits_for(event)
+def _why(event: EventRow, stopped: Collection[str]) -> str | None:
+    return event.last_error or _waits_for(event, stopped)
 
 
-def _waits_for(event: EventRow) -> str | None:
-    """Say what an event without a time for its next try waits for."""
-    if event.state != State.PENDING or event.next_attempt_at is not None:
+def _waits_for(event: EventRow, stopped: Collection[str]) -> str | None:
+    """Say what an event waits for that has no time for its next try, or a shop that is stopped."""
+    if event.state != State.PENDING:
+        return None
+    if event.shop in stopped:
+        return f"Deliveries of the shop are stopped: `engage-plugin shops show {event.shop}` says why."
+    if event.next_attempt_at is not None:
         return None
     if event.held_by is None:
         return "Waits for the customer's earlier events."
@@ -128,8 +159,10 @@ def _waits_for(event: EventRow) -> str | None:
 @click.argument("event_ids", nargs=-1, type=int, metavar="ID...")
 @click.option("--error", "error_code", help="All parked events with this error code.")
 @click.option("--shop", help="All parked events of this shop.")
-@click.option("--since", help="All parked events received at or after this time (ISO 8601).")
-@click.option("--until", help="All parked events received before this time (ISO 8601).")
+@click.option(
+    "--since", help="All parked events received at or after this time (ISO 8601; UTC where it names no zone)."
+)
+@click.option("--until", help="All parked events received before this time (ISO 8601; UTC where it names no zone).")
 @click.option("--preview", "only_shown", is_flag=True, help="Only show which events, and what each would send.")
 @json_option
 @explained
@@ -142,15 +175,19 @@ def retry(
     only_shown: bool,
     as_json: bool,
 ) -> None:
-    """Try parked events again: by id, or all that fit the options together.
+    """Try parked events again: those with the ids, or all that fit the options together.
 
     Example: engage-plugin events retry 42 43
 
     Example: engage-plugin events retry --error missing_key:email --since 2026-03-05 --preview
     """
     with opened() as services:
-        ids = list(event_ids)
+        ids = list(dict.fromkeys(event_ids))
         if error_code or shop or since or until:
+            if ids:
+                raise ConflictError("Give ids or options, not both: which events are meant is not clear.")
+            if shop:
+                services.stores.shops.get(shop)
             wanted = EventFilter(
                 state=State.PARKED.value,
                 error_code=error_code,
@@ -158,7 +195,7 @@ def retry(
                 since=read_time(since),
                 until=read_time(until),
             )
-            ids += [row.id for row in services.desk.find(wanted, limit=RETRY_LIMIT)]
+            ids = [row.id for row in services.desk.find(wanted, limit=RETRY_LIMIT)]
         if not ids:
             raise ConflictError("No parked event fits: give ids, or --error, --shop, --since or --until.")
         if only_shown:
@@ -177,6 +214,10 @@ def _show_previews(services: Services, ids: list[int], *, as_json: bool) -> None
     """Print what each event would send and how it would end, without doing it."""
     rows: list[dict[str, Any]] = []
     for event_id in ids:
+        state = services.desk.show(event_id)[0].state
+        if state not in {State.PARKED, State.PENDING}:
+            rows.append({"id": event_id, "would_send": [], "would_be": state, "why": "It would not be retried."})
+            continue
         try:
             found = services.preview.of_event(event_id)
         except ConflictError as error:
@@ -201,7 +242,9 @@ def _show_previews(services: Services, ids: list[int], *, as_json: bool) -> None
 @explained
 def discard(event_id: int, why: str) -> None:
     """End an event for good. Example: engage-plugin events discard 42 --why "test order of a colleague\""""
+    if not why.strip():
+        raise click.BadParameter("must say why: it is all that is left of the event", param_hint="--why")
     with opened() as services:
-        services.desk.discard(event_id, why, services.clock())
+        services.desk.discard(event_id, why.strip(), services.clock())
         services.wake_ups.wake(event_id)  # the customer's next event may go now
         click.echo(f"event {event_id} is discarded")

@@ -124,7 +124,7 @@ def show_shop(name: str, secrets: bool, as_json: bool) -> None:
 def set_shop(name: str, changes: tuple[str, ...]) -> None:
     """Change settings; an empty VALUE takes one back to its default. No restart is needed.
 
-    Also engage_key=, engage_url= and webhook_secret= (the former secret stays valid beside the new one), and
+    Also engage_key=, engage_url= and webhook_secret= (the former secret stays valid until the new one is set again), and
     fallback_password= or fallback_key=@FILE of the SFTP user; one takes the place of the other.
 
     Example: engage-plugin shops set web-se group_currency=SEK login_url=https://shop.example/login
@@ -155,6 +155,13 @@ def set_shop(name: str, changes: tuple[str, ...]) -> None:
         if file_access:
             services.stores.shops.keep_file_access(name, file_access)
         click.echo(f"{name}: {', '.join([*wanted, *access, *(f'fallback_{key}' for key in file_access)])} set")
+        if "webhook_secret" in access:
+            former = len(services.stores.shops.get(name).webhook_secrets) > 1
+            click.echo(
+                "The former webhook secret counts too, until you set this one once more."
+                if former
+                else "No former webhook secret counts any more."
+            )
 
 
 @shops.command("install")

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, func, literal_column, select, update
 
 from plugin.errors import ConflictError, NotFoundHereError
 from plugin.store.db import Database
-from plugin.store.inbox import OVERDUE_AFTER
+from plugin.store.inbox import MAX_ERROR_LENGTH, OVERDUE_AFTER
 from plugin.store.inbox_statements import due_events
 from plugin.store.models import AcceptedCount, DeliveryAttempt, InboxEvent, Shop, State, is_in
 from plugin.store.turns import let_go, release_next, take_up
@@ -105,8 +105,8 @@ class InboxDesk:
         with self._database.reading() as session:
             return session.scalar(select(func.count()).select_from(late)) or 0
 
-    def find(self, wanted: EventFilter, *, limit: int = 50, after_id: int = 0) -> list[EventRow]:
-        """Return events by id, newest last; `after_id` pages."""
+    def find(self, wanted: EventFilter, *, limit: int = 50, after_id: int | None = None) -> list[EventRow]:
+        """Return events by id, newest last: the newest, or the oldest after an id."""
         statement = select(InboxEvent, Shop.name).join(Shop, Shop.id == InboxEvent.shop_id)
         for column, value in (
             (Shop.name, wanted.shop),
@@ -122,9 +122,13 @@ class InboxDesk:
             statement = statement.where(InboxEvent.received_at >= wanted.since)
         if wanted.until is not None:
             statement = statement.where(InboxEvent.received_at < wanted.until)
-        statement = statement.where(InboxEvent.id > after_id).order_by(InboxEvent.id).limit(limit)
+        if after_id is None:
+            statement = statement.order_by(InboxEvent.id.desc())
+        else:
+            statement = statement.where(InboxEvent.id > after_id).order_by(InboxEvent.id)
         with self._database.reading() as session:
-            return [_row(event, name) for event, name in session.execute(statement).all()]
+            found = [_row(event, name) for event, name in session.execute(statement.limit(limit)).all()]
+        return sorted(found, key=lambda row: row.id)
 
     def show(self, event_id: int) -> tuple[EventRow, list[TimelineEntry]]:
         """Return one event and its timeline. Raises NotFoundHereError."""
@@ -173,6 +177,9 @@ class InboxDesk:
                     )
                 elif not take_up(session, event_id, now):
                     raise ConflictError(f"Event {event_id} is {state}: only parked and pending events can be retried.")
+                session.add(
+                    DeliveryAttempt(event_id=event_id, attempt=0, at=now, operation="retry", outcome="by a person")
+                )
                 taken.append(event_id)
         return taken
 
@@ -191,10 +198,11 @@ class InboxDesk:
             row.next_attempt_at = None
             row.held_by = None
             row.holds = False
+            row.last_error = f"Discarded: {why}"[:MAX_ERROR_LENGTH]
             session.flush()
             session.add(
                 DeliveryAttempt(
-                    event_id=event_id, attempt=row.attempts, at=now, operation="discard", outcome=why[:1000]
+                    event_id=event_id, attempt=row.attempts, at=now, operation="discard", outcome=why[:MAX_ERROR_LENGTH]
                 )
             )
             let_go(session, event_id)

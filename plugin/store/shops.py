@@ -198,8 +198,9 @@ class Shops:
         engage_url: str | None = None,
         webhook_secret: str | None = None,
     ) -> RegisteredShop:
-        """Change the key, the address or the webhook secret; the former webhook secret stays valid beside the new one.
+        """Change the key, the address or the webhook secret.
 
+        The former webhook secret stays valid beside the new one, until the new one is set once more.
         A changed key or address also starts stopped deliveries again.
         """
         shop = self.get(name)
@@ -211,7 +212,8 @@ class Shops:
         if values:
             values["stopped_reason"] = None
         if webhook_secret is not None:
-            kept = [webhook_secret, *(secret for secret in shop.webhook_secrets if secret != webhook_secret)][:2]
+            again = webhook_secret == shop.webhook_secrets[0]
+            kept = [webhook_secret] if again else [webhook_secret, shop.webhook_secrets[0]]
             values["webhook_secrets_encrypted"] = self._vault.seal(json.dumps(kept))
         if values:
             with self._database.transaction() as session:

@@ -10,13 +10,14 @@ import pytest
 import requests
 from bodies import customer, order
 from click.testing import CliRunner, Result
+from sqlalchemy import update
 
 from plugin.cli import main
 from plugin.events import Kind
 from plugin.sandbox.testing import running_sandbox
 from plugin.store.db import Database
 from plugin.store.inbox import Inbox, NewEvent
-from plugin.store.models import State
+from plugin.store.models import Shop, State
 
 
 @pytest.fixture
@@ -290,3 +291,67 @@ def test_the_list_says_what_a_waiting_event_waits_for_and_a_discard_lets_it_go(r
     assert claimed.id == later
     assert "2026-03-05 09:30:00" in run("events", "show", str(last)).output
     database.close()
+
+
+def test_what_an_operator_types_wrong_is_told_and_does_nothing(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    run(*ADD)
+    database = Database(f"sqlite:///{tmp_path / 'engage-plugin.sqlite'}")
+    inbox, now = Inbox(database), datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
+    ids = [
+        inbox.accept(
+            NewEvent(
+                shop_id=1, platform="standard", topic="customer.updated", kind=Kind.PROFILE_CHANGE, dedupe_key=key,
+                ordering_key=f"customer:{key}", occurred_at=now, received_at=now, body=b"{}",
+            )
+        ).event_id
+        for key in "abc"
+    ]  # fmt: skip
+    for claimed in inbox.claim_many(now, timedelta(minutes=1), 5):
+        inbox.finish(claimed, State.PARKED, now, error="no e-mail", error_code="missing_key:email")
+    database.close()
+
+    both = run("events", "retry", str(ids[0]), "--shop", "web-se")
+    assert (both.exit_code, "not both" in both.output) == (1, True)
+    for command in (["events", "list"], ["events", "retry"]):
+        unknown = run(*command, "--shop", "web-es")
+        assert (unknown.exit_code, "no shop named 'web-es'" in unknown.output) == (1, True)
+    assert run("events", "discard", str(ids[0]), "--why", " ").exit_code == 2
+    assert [row["state"] for row in json.loads(run("events", "list", "--json").output)] == ["parked"] * 3
+
+    assert json.loads(run("events", "retry", str(ids[0]), str(ids[0]), "--json").stdout)["retried"] == ids[:1]
+    assert run("events", "discard", str(ids[1]), "--why", "a colleague's test").exit_code == 0
+    previewed = json.loads(run("events", "retry", "--preview", str(ids[1]), "--json").output)
+    assert (previewed[0]["would_be"], previewed[0]["why"]) == ("discarded", "It would not be retried.")
+    listed = run("events", "list", "--limit", "2").output
+    assert "a colleague's test" in " ".join(listed.split())
+    assert "missing_key:email" in listed
+    assert f"id {ids[0]}," not in listed
+    assert "newest 2" in listed
+    assert [row["id"] for row in json.loads(run("events", "list", "--after", "0", "--json").output)] == ids
+    shown = json.loads(run("events", "show", str(ids[0]), "--json").output)
+    assert [step["operation"] for step in shown["timeline"]] == ["received", "retry"]
+
+
+def test_the_status_says_why_a_whole_shop_waits(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    run(*ADD)
+    database = Database(f"sqlite:///{tmp_path / 'engage-plugin.sqlite'}")
+    now = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
+    Inbox(database).accept(
+        NewEvent(
+            shop_id=1, platform="standard", topic="customer.updated", kind=Kind.PROFILE_CHANGE, dedupe_key="1",
+            ordering_key="customer:1", occurred_at=now, received_at=now, body=b"{}",
+        )
+    )  # fmt: skip
+    with database.transaction() as session:
+        session.execute(update(Shop).values(stopped_reason="Engage refuses the API key (401)."))
+    database.close()
+    assert "web-se: deliveries are stopped: Engage refuses the API key (401)." in run("status").output
+    listed = " ".join(run("events", "list").output.split())
+    assert "Deliveries of the shop are stopped: `engage-plugin shops show web-se` says why." in listed
+
+
+def test_a_new_webhook_secret_set_twice_ends_the_former_one(run) -> None:  # type: ignore[no-untyped-def]
+    run(*ADD)
+    secret = "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVoxMjM0NTY="
+    assert "The former webhook secret counts too" in run("shops", "set", "web-se", f"webhook_secret={secret}").output
+    assert "No former webhook secret" in run("shops", "set", "web-se", f"webhook_secret={secret}").output

@@ -24,6 +24,7 @@ from plugin.store.inbox_desk import EventFilter, InboxDesk
 from plugin.store.shops import NewShop, RegisteredShop, Shops
 from plugin.store.vault import Vault
 from webhooks.receive import Door, blueprint
+from webhooks.refusals import Refusals
 
 SHOPIFY_SECRET = "shpss_a_client_secret"
 LIMIT = 20_000
@@ -187,6 +188,35 @@ def test_a_stale_timestamp_is_401(house: House, shop: RegisteredShop, seconds: i
 def test_a_changed_body_is_401(house: House, shop: RegisteredShop) -> None:
     body = event()
     assert house.client.post(STANDARD, data=body + b" ", headers=standard(shop, body)).status_code == 401
+
+
+def test_what_is_refused_is_counted_and_told_once_a_minute(
+    house: House, shop: RegisteredShop, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = event()
+    for _ in range(3):
+        headers = {**standard(shop, body), "webhook-signature": "v1,AAAA"}
+        assert house.client.post("/webhooks/standard/web-se", data=body, headers=headers).status_code == 401
+    assert house.client.post("/webhooks/standard/nobody", data=body).status_code == 404
+    assert house.counted == [("web-se", "other", "refused")] * 3 + [("(unregistered)", "other", "refused")]
+    told = [record.getMessage() for record in caplog.records if "step=refused" in record.getMessage()]
+    assert len(told) == 2
+    assert told[0].startswith("shop=web-se platform=standard step=refused reason=")
+    assert "ada@example.com" not in caplog.text
+
+
+def test_the_number_of_refusals_between_two_lines_is_told(
+    shop: RegisteredShop, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [100.0]
+    refusals = Refusals(lambda *_: None, lambda: now[0])
+    for step in (0.0, 1.0, 1.0, 60.0):
+        now[0] += step
+        refusals.note(shop, "standard", "The signature is not ours.")
+    assert [record.getMessage().rpartition("'")[2] for record in caplog.records] == [
+        "",
+        " (2 more since the last line)",
+    ]
 
 
 def test_the_former_secret_still_verifies_after_a_rotation(house: House, shop: RegisteredShop, shops: Shops) -> None:
