@@ -214,6 +214,47 @@ def test_what_was_made_before_a_failure_is_not_made_twice(woo: WooShop, keeper: 
     assert len(woo.webhooks) == len(SUBSCRIBED)
 
 
+def test_a_repair_that_breaks_off_is_known_as_the_half_that_it_is(woo: WooShop, keeper: Keeper) -> None:
+    by_hand = [woo.add_hook(topic, ADDRESS) for topic in SUBSCRIBED]
+    woo.refuses = {"PUT /wc/v3/webhooks/3": 1}
+    with pytest.raises(ShopAwayError):
+        keeper.api().repair(ADDRESS)
+    assert [woo.secrets[number] for number in by_hand] == ["aSecret1", "aSecret1", *["by hand"] * 3]
+    problems = [s.problem for s in keeper.api().subscriptions(ADDRESS)]
+    assert problems == ["", "", *["may sign with another secret"] * 3]
+    assert len(keeper.api().repair(ADDRESS)) == 3
+    assert set(woo.secrets.values()) == {"aSecret1"}
+    assert len(woo.webhooks) == len(SUBSCRIBED)
+
+
+def test_a_change_that_got_no_answer_may_have_been_made(woo: WooShop, keeper: Keeper) -> None:
+    keeper.api().repair(ADDRESS)
+    keeper.webhook_secret = "aNewSecret2"
+    woo.refuses = {"PUT /wc/v3/webhooks/1": 1}
+    with pytest.raises(ShopAwayError):
+        keeper.api().repair(ADDRESS)
+    keeper.webhook_secret = "aSecret1"  # taken back: the first webhook may have got the other one all the same
+    problems = [s.problem for s in keeper.api().subscriptions(ADDRESS)]
+    assert problems == ["may sign with another secret", *[""] * 4]
+
+
+def test_a_webhook_that_was_made_by_hand_in_place_of_ours_may_sign_otherwise(woo: WooShop, keeper: Keeper) -> None:
+    keeper.api().repair(ADDRESS)
+    woo.add_hook("order.updated", ADDRESS)
+    woo.webhooks.pop(int(keeper.credentials["webhooks"]["order.updated"]))
+    problems = {s.topic: s.problem for s in keeper.api().subscriptions(ADDRESS) if s.problem}
+    assert problems == {"order.updated": "may sign with another secret"}
+
+
+def test_what_was_kept_is_known_to_the_next_call(woo: WooShop, keeper: Keeper) -> None:
+    woo.drops_authorization = True
+    api = keeper.api()
+    api.check()
+    api.repair(ADDRESS)
+    assert all(not s.problem for s in api.subscriptions(ADDRESS))
+    assert keeper.credentials["in_query"] is True, "the way that the check found was lost to the repair"
+
+
 def test_removing_what_is_gone_already_is_no_fault(woo: WooShop, keeper: Keeper) -> None:
     keeper.api().repair(ADDRESS)
     del woo.webhooks[1]

@@ -13,10 +13,13 @@ import pytest
 from bodies import PROMOTION, promotion
 from woo_shop import KEY, SECRET, WooShop, running_shop
 
-from plugin.platforms.base import Delivery
-from plugin.platforms.woocommerce import WOOCOMMERCE
+from plugin.platforms.base import Delivery, ShopApi
+from plugin.platforms.woocommerce import SUBSCRIBED, WOOCOMMERCE
+from plugin.store.history import History
 from plugin.store.shops import NewShop, RegisteredShop
+from webhooks.found import Intake
 from webhooks.receive import new_event
+from webhooks.watch import Watchdog
 
 FIXTURES = Path(__file__).parent.parent / "fixtures/woocommerce"
 WEBHOOK_SECRET = "lettersAndDigits1"
@@ -217,6 +220,26 @@ def test_reconciliation_and_webhooks_say_everything_once(woo: WooRig) -> None:
     assert {row["times_received"] for row in woo.rig.receipts().values()} == {1}
     assert woo.items("butik-16-R17") == [("RETURN", "CAP-1", -1)]
     assert woo.rig.parked() == []
+
+
+@one_database
+def test_a_look_that_made_the_webhooks_reports_none_of_them(woo: WooRig) -> None:
+    shops, history = woo.rig.stores.shops, History(woo.rig.database)
+
+    def api_of(shop: RegisteredShop) -> ShopApi | None:
+        return WOOCOMMERCE.api(shop, lambda credentials: shops.keep_credentials(shop.name, credentials))
+
+    watchdog = Watchdog(
+        woo.rig.stores,
+        history,
+        Intake(woo.rig.stores, lambda _: None),
+        api_of,
+        lambda _: f"https://plugin.example{PATH}",
+        woo.rig.clock,
+    )
+    look = watchdog.look_at(shops.get("butik"))
+    assert len(look.repaired) == len(SUBSCRIBED)
+    assert (look.problems, history.watched(woo.shop).problems) == ((), ())
 
 
 @one_database

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,18 +25,18 @@ Keep = Callable[[Mapping[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class WooApi:
-    """`plugin.platforms.base.ShopApi` of one shop. credentials: as `credentials_of` makes them."""
+    """`plugin.platforms.base.ShopApi` of one shop. known: its credentials, with what this object has kept since."""
 
     shop: ShopAccess
     base: str
     keep: Keep
+    known: dict[str, Any] = field(repr=False)
 
     def check(self) -> str:
         """Prove the keys, keep the way in which the shop takes them, and return the shop's own name."""
-        known = self.shop.credentials
-        rest = find_way(self.base, str(known["key"]), str(known["secret"]))
+        rest = find_way(self.base, str(self.known["key"]), str(self.known["secret"]))
         if rest.way != self._rest().way:
-            self.keep({**known, **way_kept(rest.way)})
+            self._remember(way_kept(rest.way))
         return name_of(rest) or host_of(self.base)
 
     def subscriptions(self, address: str) -> tuple[Subscription, ...]:
@@ -172,24 +172,27 @@ class WooApi:
             raise ShopApiError(f"WooCommerce answered GET {path} with something else than a list.")
         return rows
 
+    def _remember(self, changed: Mapping[str, Any]) -> None:
+        """Keep changed credentials, here too: what this object is asked next must not work with those before."""
+        self.known.update(changed)
+        self.keep(dict(self.known))
+
     def _rest(self) -> Rest:
-        known = self.shop.credentials
+        known = self.known
         way = Way(plain=bool(known.get("plain")), in_query=bool(known.get("in_query")))
         return Rest(self.base, str(known["key"]), str(known["secret"]), way, shop_http(typed=True))
 
     def _hooks(self) -> Hooks:
-        known = self.shop.credentials
-
-        def remember(kept: Mapping[str, str], signed_with: str) -> None:
-            self.keep({**known, "webhooks": dict(kept), "signed_with": signed_with})
+        def remember(kept: Mapping[str, str], digests: Mapping[str, str]) -> None:
+            self._remember({"webhooks": dict(kept), "digests": dict(digests)})
 
         return Hooks(
             rest=self._rest(),
             shop=self.shop.name,
             secret=self.shop.webhook_secrets[0],
             topics=tuple(SUBSCRIBED),
-            kept=dict(known.get("webhooks") or {}),
-            signed_with=str(known.get("signed_with") or ""),
+            kept=dict(self.known.get("webhooks") or {}),
+            digests=dict(self.known.get("digests") or {}),
             remember=remember,
         )
 
@@ -198,7 +201,7 @@ def api_of(shop: ShopAccess, keep: Keep = lambda _credentials: None) -> WooApi |
     """Return the calls to a shop; None before its keys are stored. Raises ShopApiError for an address that is none."""
     if not shop.credentials.get("key") or not shop.credentials.get("secret"):
         return None
-    return WooApi(shop, base_of(shop), keep)
+    return WooApi(shop, base_of(shop), keep, dict(shop.credentials))
 
 
 def prove(shop: ShopAccess, key: str, secret: str) -> dict[str, Any]:
