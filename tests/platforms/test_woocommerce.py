@@ -195,7 +195,7 @@ def test_several_coupons_do_not_say_which_took_how_much() -> None:
     assert event.promotions == (UsedPromotion(code="a"), UsedPromotion(code="b"))
 
 
-def test_exact_ids_come_from_meta_data_of_order_and_lines() -> None:
+def test_exact_ids_come_from_meta_data_of_order_lines_and_coupons() -> None:
     meta = [
         {"key": "engage_promotion_assignment_id", "value": "A-1"},
         {"key": "engage_promotion_assignment_id", "value": "A-2"},
@@ -203,8 +203,10 @@ def test_exact_ids_come_from_meta_data_of_order_and_lines() -> None:
         {"key": "_other", "value": {"nested": ["x"]}},
     ]
     item = line(1, "80.00", meta_data=[{"key": "engage_promotion_assignment_id", "value": "A-3"}])
-    event = paid(simple([item], "80.00", meta_data=meta))
-    assert event.promotions == tuple(UsedPromotion(assignment_id=name) for name in ("A-1", "A-2", "A-3"))
+    coupon = {"code": "c", "meta_data": [{"key": "engage_promotion_assignment_id", "value": "A-4"}]}
+    event = paid(simple([item], "80.00", meta_data=meta, coupon_lines=[coupon]))
+    exact = [UsedPromotion(assignment_id=name) for name in ("A-1", "A-2", "A-3", "A-4")]
+    assert event.promotions == (*exact, UsedPromotion(code="c"))
     assert event.vouchers == (UsedVoucher(voucher_number="77"),)
 
 

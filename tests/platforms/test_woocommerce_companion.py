@@ -19,7 +19,7 @@ from tests_support import Clock
 from mypages.identity import Shopper, read_token
 from plugin.cli import main
 from plugin.errors import VerificationError
-from plugin.events import ConsentChange, OrderPaid, OrderRefunded
+from plugin.events import ConsentChange, OrderPaid, OrderRefunded, UsedPromotion, UsedVoucher
 from plugin.platforms.base import Delivery
 from plugin.platforms.woocommerce import WOOCOMMERCE
 from plugin.store.db import Database
@@ -313,14 +313,30 @@ def test_other_receivers_get_their_bodies_as_they_were(php: str) -> None:
     assert "engage_refunds" not in run(php, REFUNDS, address="https://other.example/hook", **SETTINGS)
 
 
-def test_an_order_names_what_its_coupon_carries(php: str) -> None:
-    code = (
-        "$coupon = new Meta_Holder(); $coupon->meta = $given; $order = new Meta_Holder();"
-        "do_action('woocommerce_checkout_create_order_coupon_item', null, 'x', $coupon, $order); echo json_encode($order->meta);"
-    )
-    carried = {"engage_promotion_assignment_id": "A-1", "engage_voucher_number": "V-2"}
-    assert run(php, code, **carried, other="x") == carried
-    assert run(php, code, other="x") == []
+COUPON_USED = (
+    "$coupon = new Meta_Holder(); $coupon->meta = $given; $order = new WC_Order(); $item = new Meta_Holder();"
+    "do_action('woocommerce_checkout_create_order_coupon_item', $item, 'x', $coupon, $order);"
+    "echo json_encode(array('line' => (object) $item->meta, 'order' => (object) $order->meta));"
+)
+CARRIED = {"engage_promotion_assignment_id": "A-1", "engage_voucher_number": "V-2"}
+
+
+def test_a_coupon_line_names_what_its_coupon_carries_and_goes_with_the_coupon(php: str) -> None:
+    found = run(php, COUPON_USED, **CARRIED, other="x")
+    assert found == {"line": CARRIED, "order": {}}
+    assert run(php, COUPON_USED, other="x")["line"] == {}
+    meta = [{"id": 1, "key": key, "value": value} for key, value in found["line"].items()]
+    order = json.loads((FIXTURES / "order-updated-1-paid.json").read_bytes())
+    order["coupon_lines"] = [{**order["coupon_lines"][0], "meta_data": meta}]
+    (event,) = WOOCOMMERCE.normalise(Delivery("order.updated"), json.dumps(order).encode(), datetime.now(UTC)).events
+    assert isinstance(event, OrderPaid)
+    assert event.promotions == (UsedPromotion(assignment_id="A-1"), UsedPromotion(code="welcome10"))
+    assert event.vouchers == (UsedVoucher(voucher_number="V-2"),)
+    # the order that is kept for the next attempt has only the lines of what is in the basket then
+    order |= {"coupon_lines": [], "meta_data": [{"id": 1, "key": k, "value": v} for k, v in found["order"].items()]}
+    (event,) = WOOCOMMERCE.normalise(Delivery("order.updated"), json.dumps(order).encode(), datetime.now(UTC)).events
+    assert isinstance(event, OrderPaid)
+    assert (event.promotions, event.vouchers) == ((), ())
 
 
 def test_the_command_writes_what_wordpress_takes(tmp_path: Path) -> None:
