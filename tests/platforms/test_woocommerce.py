@@ -463,6 +463,28 @@ def test_a_deleted_customer_is_an_id() -> None:
     assert mapped("customer.deleted", body_of("customer-deleted-1.json")).events == (CustomerDeleted(NOW, "2"),)
 
 
+@pytest.mark.parametrize("name", ["customer-created-1", "customer-updated-1", "order-updated-1-paid"])
+def test_a_deletion_with_more_than_the_id_is_another_webhooks_body(name: str) -> None:
+    with pytest.raises(PayloadError, match="the id alone; the signature does not cover the topic"):
+        mapped("customer.deleted", body_of(f"{name}.json"))
+    with pytest.raises(PayloadError, match="the id alone"):  # a product or coupon
+        mapped("customer.deleted", {"id": 3, "date_created_gmt": None, "name": "Cap"})
+
+
+@pytest.mark.parametrize("name", ["order-created-1", "order-updated-1-paid", "customer-deleted-1"])
+@pytest.mark.parametrize("topic", ["customer.created", "customer.updated"])
+def test_what_is_no_customer_changes_none_of_that_number(name: str, topic: str) -> None:
+    with pytest.raises(PayloadError, match="no customer"):
+        mapped(topic, body_of(f"{name}.json"))
+
+
+@pytest.mark.parametrize("name", ["customer-created-1", "customer-deleted-1"])
+@pytest.mark.parametrize("topic", ["order.created", "order.updated", REFUNDED])
+def test_what_is_no_order_is_taken_for_none(name: str, topic: str) -> None:
+    with pytest.raises(PayloadError):
+        mapped(topic, body_of(f"{name}.json"))
+
+
 @pytest.mark.parametrize("topic", ["customer.created", "customer.updated", "order.created", "order.updated"])
 def test_a_signed_error_in_place_of_what_was_deleted_is_ignored(topic: str) -> None:
     found = mapped(topic, body_of("customer-created-2-error-body.json"))

@@ -277,6 +277,23 @@ def test_a_deleted_customer_is_erased_and_later_bodies_with_customer_0_add_nothi
     assert {row["times_received"] for row in woo.rig.receipts().values()} == {1}
 
 
+@one_database
+def test_a_signed_body_sent_again_under_another_topic_erases_and_changes_nobody(woo: WooRig) -> None:
+    signup = fixture("customer-created-1")
+    woo.send("customer.created", signup)
+    woo.rig.work()
+    before = woo.rig.contacts()["bea@example.se"]["attributes"]
+    for topic, body in (("customer.deleted", signup), ("customer.updated", {**PAID, "id": signup["id"]})):
+        event = woo.send(topic, body)
+        assert woo.rig.work() == ["parked"]
+        assert "does not cover the topic" in (woo.rig.event(event).last_error or "")
+    assert woo.rig.stores.contacts.link(woo.shop, "3") is not None
+    assert woo.rig.contacts()["bea@example.se"]["attributes"] == before
+    woo.send("customer.deleted", {"id": 3})
+    assert woo.rig.work() == ["delivered"]
+    assert woo.rig.stores.contacts.link(woo.shop, "3") is None
+
+
 def consents(woo: WooRig) -> dict[str, Any]:
     found: dict[str, Any] = woo.rig.contacts()["bea@example.se"]["preferences"]
     return found
