@@ -7,7 +7,7 @@ refunds of an order, webhooks that never show their secret and are switched off 
 import base64
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +20,10 @@ FIELDS_OF_A_HOOK = ("name", "topic", "delivery_url", "status")
 
 @dataclass
 class WooShop:
-    """The shop's data, and how it behaves. asked: (method, route, query without keys, how the keys came)."""
+    """The shop's data, and how it behaves. asked: (method, route, query without keys, how the keys came).
+
+    refuses: how often a request such as "PUT /wc/v3/webhooks/1" is answered 503. meanwhile: runs before each answer.
+    """
 
     customers: list[dict[str, Any]] = field(default_factory=list)
     orders: list[dict[str, Any]] = field(default_factory=list)
@@ -32,6 +35,8 @@ class WooShop:
     plain_permalinks: bool = False
     moved_to: str = ""
     away: int = 0
+    refuses: dict[str, int] = field(default_factory=dict)
+    meanwhile: Callable[[str, dict[str, str]], None] | None = None
     rights: str = "read_write"
     knows_modified_after: bool = True
     cached: bool = False
@@ -59,6 +64,7 @@ class WooShop:
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         if self.cached:  # something before the shop that does not look at the page's number
             query.pop("page", None)
+            query.pop("offset", None)
         if self.moved_to:
             return 301, b"", {"Location": self.moved_to + target}
         if self.away:
@@ -80,6 +86,11 @@ class WooShop:
             return 401, _error("woocommerce_rest_cannot_view", 401), {}
         if method != "GET" and self.rights == "read":
             return 401, _error("woocommerce_rest_cannot_create", 401), {}
+        if self.refuses.get(f"{method} {route}"):
+            self.refuses[f"{method} {route}"] -= 1
+            return 503, b"busy", {}
+        if self.meanwhile is not None:
+            self.meanwhile(route, query)
         return self._resource(method, route.removeprefix("/wc/v3"), query, json.loads(body) if body else {})
 
     def _keys(self, query: dict[str, str], headers: dict[str, str]) -> str:
@@ -152,9 +163,10 @@ def _error(code: str, status: int) -> dict[str, Any]:
 
 
 def _page(rows: list[dict[str, Any]], query: dict[str, str]) -> list[dict[str, Any]]:
-    size, page = int(query.get("per_page", "10")), int(query.get("page", "1"))
+    size = int(query.get("per_page", "10"))
     assert size <= 100
-    return rows[(page - 1) * size : page * size]
+    start = int(query.get("offset") or 0) or (int(query.get("page", "1")) - 1) * size
+    return rows[start : start + size]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from plugin.events import Kind, Mapped
 class ShopAccess(Protocol):
     """What a platform may know of a registered shop, to check its proofs and to call it.
 
-    shop_domain: what names the shop in its webhooks, lower case. webhook_secrets: the present one and the former one.
+    shop_domain: what names the shop in its webhooks, its host in lower case. webhook_secrets: the present one and the former one.
     shopper_secret: signs hand-over tokens. credentials: the platform's own keys and tokens as its installation stored
     them (JSON, sealed at rest); empty before that.
     """

@@ -20,6 +20,7 @@ from plugin.store.shop_settings import ShopSettings, parse_settings
 from plugin.store.vault import Vault
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
+_HOST = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?[^/?#]*")
 SHOPPER_SECRET_BYTES = 32
 #: How long, in seconds, a process works with a shop as it read it; a changed setting counts after that.
 RECENT_S = 1.0
@@ -64,6 +65,11 @@ class NewShop:
     shop_domain: str | None = None
 
 
+def with_lower_host(domain: str) -> str:
+    """Return a shop's domain with scheme and host in lower case. A folder after them stays: hosts tell its case apart."""
+    return _HOST.sub(lambda found: found[0].lower(), domain, count=1)
+
+
 def faults_of(new: NewShop) -> list[str]:
     """Return every fault of a shop that is to be registered, as far as no database is needed to find it."""
     faults = []
@@ -96,7 +102,7 @@ class Shops:
         row = Shop(
             name=new.name,
             platform=new.platform,
-            shop_domain=new.shop_domain.lower() if new.shop_domain else None,
+            shop_domain=with_lower_host(new.shop_domain) if new.shop_domain else None,
             engage_url=new.engage_url.rstrip("/"),
             engage_key_encrypted=self._vault.seal(new.engage_key),
             webhook_secrets_encrypted=self._vault.seal(json.dumps([new.webhook_secret])),
@@ -159,7 +165,7 @@ class Shops:
         return self._keep(shop_id, self._opened(row))
 
     def of_domain(self, platform: str, domain: str) -> RegisteredShop | None:
-        """Return the shop of a platform's domain, lower case, or None. Up to a second old."""
+        """Return the shop of a platform's domain, its host in lower case, or None. Up to a second old."""
         known = self._recently((platform, f"@{domain}"))
         if known is not None:
             return known

@@ -84,9 +84,12 @@ class Meta_Holder
     public function get_customer_id() { return $this->id; }
     public function update_meta_data($key, $value) { $this->meta[$key] = $value; }
     public function add_meta_data($key, $value) { $this->meta[$key] = $value; }
+    public function delete_meta_data($key) { unset($this->meta[$key]); }
     public function get_meta($key) { return isset($this->meta[$key]) ? $this->meta[$key] : ''; }
     public function save() { $this->saved++; }
 }
+
+class WC_Order extends Meta_Holder {}
 
 class WC_Customer extends Meta_Holder
 {

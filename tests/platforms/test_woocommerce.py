@@ -195,7 +195,7 @@ def test_several_coupons_do_not_say_which_took_how_much() -> None:
     assert event.promotions == (UsedPromotion(code="a"), UsedPromotion(code="b"))
 
 
-def test_exact_ids_come_from_meta_data_of_order_and_lines() -> None:
+def test_exact_ids_come_from_meta_data_of_order_lines_and_coupons() -> None:
     meta = [
         {"key": "engage_promotion_assignment_id", "value": "A-1"},
         {"key": "engage_promotion_assignment_id", "value": "A-2"},
@@ -203,8 +203,10 @@ def test_exact_ids_come_from_meta_data_of_order_and_lines() -> None:
         {"key": "_other", "value": {"nested": ["x"]}},
     ]
     item = line(1, "80.00", meta_data=[{"key": "engage_promotion_assignment_id", "value": "A-3"}])
-    event = paid(simple([item], "80.00", meta_data=meta))
-    assert event.promotions == tuple(UsedPromotion(assignment_id=name) for name in ("A-1", "A-2", "A-3"))
+    coupon = {"code": "c", "meta_data": [{"key": "engage_promotion_assignment_id", "value": "A-4"}]}
+    event = paid(simple([item], "80.00", meta_data=meta, coupon_lines=[coupon]))
+    exact = [UsedPromotion(assignment_id=name) for name in ("A-1", "A-2", "A-3", "A-4")]
+    assert event.promotions == (*exact, UsedPromotion(code="c"))
     assert event.vouchers == (UsedVoucher(voucher_number="77"),)
 
 
@@ -459,6 +461,28 @@ def test_any_other_role_may_be_a_shoppers(role: str) -> None:
 
 def test_a_deleted_customer_is_an_id() -> None:
     assert mapped("customer.deleted", body_of("customer-deleted-1.json")).events == (CustomerDeleted(NOW, "2"),)
+
+
+@pytest.mark.parametrize("name", ["customer-created-1", "customer-updated-1", "order-updated-1-paid"])
+def test_a_deletion_with_more_than_the_id_is_another_webhooks_body(name: str) -> None:
+    with pytest.raises(PayloadError, match="the id alone; the signature does not cover the topic"):
+        mapped("customer.deleted", body_of(f"{name}.json"))
+    with pytest.raises(PayloadError, match="the id alone"):  # a product or coupon
+        mapped("customer.deleted", {"id": 3, "date_created_gmt": None, "name": "Cap"})
+
+
+@pytest.mark.parametrize("name", ["order-created-1", "order-updated-1-paid", "customer-deleted-1"])
+@pytest.mark.parametrize("topic", ["customer.created", "customer.updated"])
+def test_what_is_no_customer_changes_none_of_that_number(name: str, topic: str) -> None:
+    with pytest.raises(PayloadError, match="no customer"):
+        mapped(topic, body_of(f"{name}.json"))
+
+
+@pytest.mark.parametrize("name", ["customer-created-1", "customer-deleted-1"])
+@pytest.mark.parametrize("topic", ["order.created", "order.updated", REFUNDED])
+def test_what_is_no_order_is_taken_for_none(name: str, topic: str) -> None:
+    with pytest.raises(PayloadError):
+        mapped(topic, body_of(f"{name}.json"))
 
 
 @pytest.mark.parametrize("topic", ["customer.created", "customer.updated", "order.created", "order.updated"])

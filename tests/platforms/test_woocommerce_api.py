@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -214,6 +214,47 @@ def test_what_was_made_before_a_failure_is_not_made_twice(woo: WooShop, keeper: 
     assert len(woo.webhooks) == len(SUBSCRIBED)
 
 
+def test_a_repair_that_breaks_off_is_known_as_the_half_that_it_is(woo: WooShop, keeper: Keeper) -> None:
+    by_hand = [woo.add_hook(topic, ADDRESS) for topic in SUBSCRIBED]
+    woo.refuses = {"PUT /wc/v3/webhooks/3": 1}
+    with pytest.raises(ShopAwayError):
+        keeper.api().repair(ADDRESS)
+    assert [woo.secrets[number] for number in by_hand] == ["aSecret1", "aSecret1", *["by hand"] * 3]
+    problems = [s.problem for s in keeper.api().subscriptions(ADDRESS)]
+    assert problems == ["", "", *["may sign with another secret"] * 3]
+    assert len(keeper.api().repair(ADDRESS)) == 3
+    assert set(woo.secrets.values()) == {"aSecret1"}
+    assert len(woo.webhooks) == len(SUBSCRIBED)
+
+
+def test_a_change_that_got_no_answer_may_have_been_made(woo: WooShop, keeper: Keeper) -> None:
+    keeper.api().repair(ADDRESS)
+    keeper.webhook_secret = "aNewSecret2"
+    woo.refuses = {"PUT /wc/v3/webhooks/1": 1}
+    with pytest.raises(ShopAwayError):
+        keeper.api().repair(ADDRESS)
+    keeper.webhook_secret = "aSecret1"  # taken back: the first webhook may have got the other one all the same
+    problems = [s.problem for s in keeper.api().subscriptions(ADDRESS)]
+    assert problems == ["may sign with another secret", *[""] * 4]
+
+
+def test_a_webhook_that_was_made_by_hand_in_place_of_ours_may_sign_otherwise(woo: WooShop, keeper: Keeper) -> None:
+    keeper.api().repair(ADDRESS)
+    woo.add_hook("order.updated", ADDRESS)
+    woo.webhooks.pop(int(keeper.credentials["webhooks"]["order.updated"]))
+    problems = {s.topic: s.problem for s in keeper.api().subscriptions(ADDRESS) if s.problem}
+    assert problems == {"order.updated": "may sign with another secret"}
+
+
+def test_what_was_kept_is_known_to_the_next_call(woo: WooShop, keeper: Keeper) -> None:
+    woo.drops_authorization = True
+    api = keeper.api()
+    api.check()
+    api.repair(ADDRESS)
+    assert all(not s.problem for s in api.subscriptions(ADDRESS))
+    assert keeper.credentials["in_query"] is True, "the way that the check found was lost to the repair"
+
+
 def test_removing_what_is_gone_already_is_no_fault(woo: WooShop, keeper: Keeper) -> None:
     keeper.api().repair(ADDRESS)
     del woo.webhooks[1]
@@ -272,6 +313,58 @@ def test_orders_that_move_while_they_are_read_are_not_lost(woo: WooShop, keeper:
         moved["date_modified_gmt"] = at(1000 + moved["id"])
     found += [one.resource_id for one in reader]
     assert set(found) == {str(n) for n in range(1, 301)}
+
+
+def between_pages(woo: WooShop, route: str, change: Callable[[int], None]) -> None:
+    """Call `change` with the number of later pages asked before, each time before such a page is read."""
+    later: list[int] = []
+
+    def meanwhile(asked: str, query: dict[str, str]) -> None:
+        if asked == f"/wc/v3/{route}" and (query.get("offset", "0") != "0" or query.get("page", "1") != "1"):
+            change(len(later))
+            later.append(1)
+
+    woo.meanwhile = meanwhile
+
+
+@pytest.mark.parametrize("moved", [1, 19, 20, 100, 249])
+def test_orders_of_one_second_that_move_up_between_pages_are_not_lost(woo: WooShop, keeper: Keeper, moved: int) -> None:
+    woo.orders = [order(n, 7) for n in range(1, 251)] + [order(n, 9) for n in range(300, 400)]
+
+    def edit(before: int) -> None:
+        if before == 0:
+            for one in woo.orders[250 - moved : 250]:  # those that the shop lists first
+                one["date_modified_gmt"] = at(3000)
+
+    between_pages(woo, "orders", edit)
+    found = [int(one.resource_id) for one in keeper.api().orders(None, T0 + timedelta(hours=2))]
+    assert set(found) == {*range(1, 251), *range(300, 400)}
+
+
+@pytest.mark.parametrize("deleted", [1, 19, 20, 100, 200])
+def test_customers_that_move_up_when_others_are_deleted_are_not_lost(
+    woo: WooShop, keeper: Keeper, deleted: int
+) -> None:
+    woo.customers = [customer(n, n) for n in range(1, 451)]
+
+    def delete(before: int) -> None:
+        if before == 2:
+            woo.customers = woo.customers[deleted:]
+
+    between_pages(woo, "customers", delete)
+    found = [int(one.resource_id) for one in keeper.api().customers(None, None)]
+    assert found == list(range(deleted + 1, 451))
+
+
+def test_a_list_that_never_stands_still_is_given_up_until_the_next_look(woo: WooShop, keeper: Keeper) -> None:
+    woo.customers = [customer(n, n) for n in range(1, 5000)]
+
+    def delete(_before: int) -> None:
+        woo.customers = woo.customers[120:] + [customer(woo.customers[-1]["id"] + n, 0) for n in range(1, 121)]
+
+    between_pages(woo, "customers", delete)
+    with pytest.raises(ShopApiError, match="next look"):
+        list(keeper.api().customers(None, None))
 
 
 @pytest.mark.parametrize("stop", [1, 99, 100, 101, 249])

@@ -19,7 +19,7 @@ from tests_support import Clock
 from mypages.identity import Shopper, read_token
 from plugin.cli import main
 from plugin.errors import VerificationError
-from plugin.events import ConsentChange, OrderPaid, OrderRefunded
+from plugin.events import ConsentChange, OrderPaid, OrderRefunded, UsedPromotion, UsedVoucher
 from plugin.platforms.base import Delivery
 from plugin.platforms.woocommerce import WOOCOMMERCE
 from plugin.store.db import Database
@@ -216,7 +216,7 @@ def test_only_an_act_of_the_shopper_is_an_answer(
 
 
 CHECKOUT = LOGGED_IN + (
-    "$_POST['engage_consent_email'] = '1'; $order = new Meta_Holder($given['customer']);"
+    "$_POST['engage_consent_email'] = '1'; $order = new WC_Order($given['customer']);"
     "do_action('woocommerce_checkout_create_order', $order); echo json_encode($order->meta);"
 )
 
@@ -239,6 +239,74 @@ def test_a_box_that_has_no_sentence_is_neither_shown_nor_read(php: str) -> None:
     silent = {**SETTINGS, "email_text": ""}
     assert run(php, CHECKOUT, customer=0, **silent) == []
     assert "checkbox" not in page(php, LOGGED_IN + "do_action('woocommerce_register_form');", **silent)
+
+
+#: WooCommerce's two steps of one attempt to pay (WC_Checkout::process_checkout): the customer is saved, then the order.
+ATTEMPTS = (
+    LOGGED_IN
+    + """
+$GLOBALS['user_meta'][7] = $given['known'];
+$order = new WC_Order(7);
+foreach ($given['attempts'] as $post) {
+    $_POST = $post;
+    $customer = new WC_Customer(7);
+    do_action('woocommerce_checkout_update_customer', $customer, array());
+    $customer->save();
+    do_action('woocommerce_checkout_create_order', $order, array());
+}
+echo json_encode(array('order' => (object) $order->meta, 'customer' => (object) $GLOBALS['user_meta'][7]));
+"""
+)
+SHOWN = {"engage_consent_email_shown": "1"}
+TICKED = {**SHOWN, "engage_consent_email": "1"}
+
+
+def test_a_tick_that_was_taken_away_before_a_second_attempt_to_pay_is_no_yes(php: str) -> None:
+    guest = CHECKOUT.removesuffix("echo json_encode($order->meta);") + (
+        "$_POST = array(); do_action('woocommerce_checkout_create_order', $order); echo json_encode($order->meta);"
+    )
+    assert run(php, guest, customer=0, **SETTINGS) == []
+    known = run(php, ATTEMPTS, known={}, attempts=[TICKED, TICKED], **SETTINGS)
+    assert known["customer"]["engage_consent_email"] == "yes"
+    taken = run(php, ATTEMPTS, known={}, attempts=[TICKED, SHOWN], **SETTINGS)
+    assert taken["order"] == {}
+    # the shop told the customer's yes when it saved it: only a later no takes that back
+    assert taken["customer"]["engage_consent_email"] == "no"
+
+
+@pytest.mark.parametrize(
+    ("known", "post"),
+    [
+        ({}, {}),
+        ({}, SHOWN),
+        ({"engage_consent_email": "yes", "engage_consent_email_source": "checkout"}, {}),  # no box: it was said before
+        ({"engage_consent_email": "yes", "engage_consent_email_source": "account"}, SHOWN),  # said meanwhile elsewhere
+    ],
+)
+def test_who_took_nothing_away_at_the_checkout_said_no_no(
+    php: str, known: dict[str, str], post: dict[str, str]
+) -> None:
+    assert run(php, ATTEMPTS, known=known, attempts=[post], **SETTINGS) == {"order": {}, "customer": known}
+
+
+def test_the_block_checkout_keeps_the_last_state_of_its_box_on_the_order(php: str) -> None:
+    code = LOGGED_IN + (
+        "$order = new WC_Order(); $customer = new WC_Customer(7); foreach ($given['ticks'] as $tick) {"
+        "  foreach (array($order, $customer) as $holder) {"
+        "    do_action('woocommerce_set_additional_field_value', 'engage-crm/consent-email', $tick, 'other', $holder);"
+        "} } echo json_encode(array('order' => array_keys($order->meta), 'customer' => $customer->meta));"
+    )
+    kept = ["engage_consent_email", "engage_consent_email_at", "engage_consent_email_source"]
+    assert run(php, code, ticks=[True], **SETTINGS) == {"order": kept, "customer": []}
+    assert run(php, code, ticks=[True, False], **SETTINGS) == {"order": [], "customer": []}
+    assert run(php, code, ticks=[True, False, True], **SETTINGS)["order"] == kept
+
+
+def test_the_form_tells_which_boxes_it_showed(php: str) -> None:
+    before = "do_action('woocommerce_checkout_before_terms_and_conditions');"
+    shown = page(php, LOGGED_IN + before, **SETTINGS)
+    assert '<input type="hidden" name="engage_consent_email_shown" value="1">' in shown
+    assert "engage_consent_sms" not in shown
 
 
 ACCOUNT = LOGGED_IN + (
@@ -313,14 +381,30 @@ def test_other_receivers_get_their_bodies_as_they_were(php: str) -> None:
     assert "engage_refunds" not in run(php, REFUNDS, address="https://other.example/hook", **SETTINGS)
 
 
-def test_an_order_names_what_its_coupon_carries(php: str) -> None:
-    code = (
-        "$coupon = new Meta_Holder(); $coupon->meta = $given; $order = new Meta_Holder();"
-        "do_action('woocommerce_checkout_create_order_coupon_item', null, 'x', $coupon, $order); echo json_encode($order->meta);"
-    )
-    carried = {"engage_promotion_assignment_id": "A-1", "engage_voucher_number": "V-2"}
-    assert run(php, code, **carried, other="x") == carried
-    assert run(php, code, other="x") == []
+COUPON_USED = (
+    "$coupon = new Meta_Holder(); $coupon->meta = $given; $order = new WC_Order(); $item = new Meta_Holder();"
+    "do_action('woocommerce_checkout_create_order_coupon_item', $item, 'x', $coupon, $order);"
+    "echo json_encode(array('line' => (object) $item->meta, 'order' => (object) $order->meta));"
+)
+CARRIED = {"engage_promotion_assignment_id": "A-1", "engage_voucher_number": "V-2"}
+
+
+def test_a_coupon_line_names_what_its_coupon_carries_and_goes_with_the_coupon(php: str) -> None:
+    found = run(php, COUPON_USED, **CARRIED, other="x")
+    assert found == {"line": CARRIED, "order": {}}
+    assert run(php, COUPON_USED, other="x")["line"] == {}
+    meta = [{"id": 1, "key": key, "value": value} for key, value in found["line"].items()]
+    order = json.loads((FIXTURES / "order-updated-1-paid.json").read_bytes())
+    order["coupon_lines"] = [{**order["coupon_lines"][0], "meta_data": meta}]
+    (event,) = WOOCOMMERCE.normalise(Delivery("order.updated"), json.dumps(order).encode(), datetime.now(UTC)).events
+    assert isinstance(event, OrderPaid)
+    assert event.promotions == (UsedPromotion(assignment_id="A-1"), UsedPromotion(code="welcome10"))
+    assert event.vouchers == (UsedVoucher(voucher_number="V-2"),)
+    # the order that is kept for the next attempt has only the lines of what is in the basket then
+    order |= {"coupon_lines": [], "meta_data": [{"id": 1, "key": k, "value": v} for k, v in found["order"].items()]}
+    (event,) = WOOCOMMERCE.normalise(Delivery("order.updated"), json.dumps(order).encode(), datetime.now(UTC)).events
+    assert isinstance(event, OrderPaid)
+    assert (event.promotions, event.vouchers) == ((), ())
 
 
 def test_the_command_writes_what_wordpress_takes(tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 """Shops by the names that addresses hold."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 
-from plugin.errors import ConfigurationError
-from plugin.store.shops import RegisteredShop, Shops
+from plugin.errors import ConfigurationError, ConflictError
+from plugin.platforms.woocommerce.rest import base_of
+from plugin.store.shops import NewShop, RegisteredShop, Shops
 
 
 @pytest.mark.parametrize("name", ["", "\x00", "web\x00", "WEB", "@kiosk.example", "x" * 300, "\udcff"])
@@ -25,3 +29,29 @@ def test_an_address_of_several_lines_or_words_is_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=name):
         shops.change(shop.name, {name: text})
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("Kiosk.MyShopify.com", "kiosk.myshopify.com"),
+        ("Shop.Example/Butik", "shop.example/Butik"),
+        ("HTTPS://Shop.Example:8443/Butik/", "https://shop.example:8443/Butik/"),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_host_of_a_domain_knows_no_case_and_its_folder_does(
+    shops: Shops, typed: str | None, kept: str | None
+) -> None:
+    new = NewShop("butik", "woocommerce", "http://127.0.0.1:9", "k", "aSecret1", {"store": "web-se"}, typed)
+    assert shops.add(new, datetime.now(UTC)).shop_domain == kept
+    assert shops.get("butik").shop_domain == kept
+    if kept is None:
+        return
+    found = shops.of_domain("woocommerce", kept)
+    assert found is not None
+    assert base_of(found).endswith(kept.rstrip("/"))
+    host, slash, folder = kept.partition("example")
+    with pytest.raises(ConflictError):
+        shops.add(replace(new, name="again", shop_domain=f"{host.upper()}{slash}{folder}"), datetime.now(UTC))

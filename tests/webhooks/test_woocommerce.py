@@ -13,10 +13,13 @@ import pytest
 from bodies import PROMOTION, promotion
 from woo_shop import KEY, SECRET, WooShop, running_shop
 
-from plugin.platforms.base import Delivery
-from plugin.platforms.woocommerce import WOOCOMMERCE
+from plugin.platforms.base import Delivery, ShopApi
+from plugin.platforms.woocommerce import SUBSCRIBED, WOOCOMMERCE
+from plugin.store.history import History
 from plugin.store.shops import NewShop, RegisteredShop
+from webhooks.found import Intake
 from webhooks.receive import new_event
+from webhooks.watch import Watchdog
 
 FIXTURES = Path(__file__).parent.parent / "fixtures/woocommerce"
 WEBHOOK_SECRET = "lettersAndDigits1"
@@ -220,6 +223,26 @@ def test_reconciliation_and_webhooks_say_everything_once(woo: WooRig) -> None:
 
 
 @one_database
+def test_a_look_that_made_the_webhooks_reports_none_of_them(woo: WooRig) -> None:
+    shops, history = woo.rig.stores.shops, History(woo.rig.database)
+
+    def api_of(shop: RegisteredShop) -> ShopApi | None:
+        return WOOCOMMERCE.api(shop, lambda credentials: shops.keep_credentials(shop.name, credentials))
+
+    watchdog = Watchdog(
+        woo.rig.stores,
+        history,
+        Intake(woo.rig.stores, lambda _: None),
+        api_of,
+        lambda _: f"https://plugin.example{PATH}",
+        woo.rig.clock,
+    )
+    look = watchdog.look_at(shops.get("butik"))
+    assert len(look.repaired) == len(SUBSCRIBED)
+    assert (look.problems, history.watched(woo.shop).problems) == ((), ())
+
+
+@one_database
 def test_an_order_of_a_guest(woo: WooRig) -> None:
     woo.send("order.updated", {**PAID, "customer_id": 0})
     woo.rig.work()
@@ -252,6 +275,23 @@ def test_a_deleted_customer_is_erased_and_later_bodies_with_customer_0_add_nothi
     woo.send("order.updated", {**PAID, "customer_id": 0, "status": "completed"})
     woo.rig.work()
     assert {row["times_received"] for row in woo.rig.receipts().values()} == {1}
+
+
+@one_database
+def test_a_signed_body_sent_again_under_another_topic_erases_and_changes_nobody(woo: WooRig) -> None:
+    signup = fixture("customer-created-1")
+    woo.send("customer.created", signup)
+    woo.rig.work()
+    before = woo.rig.contacts()["bea@example.se"]["attributes"]
+    for topic, body in (("customer.deleted", signup), ("customer.updated", {**PAID, "id": signup["id"]})):
+        event = woo.send(topic, body)
+        assert woo.rig.work() == ["parked"]
+        assert "does not cover the topic" in (woo.rig.event(event).last_error or "")
+    assert woo.rig.stores.contacts.link(woo.shop, "3") is not None
+    assert woo.rig.contacts()["bea@example.se"]["attributes"] == before
+    woo.send("customer.deleted", {"id": 3})
+    assert woo.rig.work() == ["delivered"]
+    assert woo.rig.stores.contacts.link(woo.shop, "3") is None
 
 
 def consents(woo: WooRig) -> dict[str, Any]:

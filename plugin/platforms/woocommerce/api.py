@@ -1,9 +1,10 @@
 """Calls to a WooCommerce shop (platform facts 2.1, 2.4): check, webhooks, and what changed since a time."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from plugin.errors import ShopApiError
@@ -16,7 +17,12 @@ from plugin.platforms.woocommerce.rest import Rest, Way, base_of, find_way, name
 from plugin.platforms.woocommerce.schemas import read_gmt
 
 PER_PAGE = 100
+#: Rows that a page has in common with the one before it.
+OVERLAP = 20
+#: How often, while one list is read, a page may begin too late because the list has shifted by more than the overlap.
+MAX_SHIFTS = 20
 MAX_REFUND_PAGES = 20
+SHIFTS = "The shop's list changes faster than it can be read; the next look reads it again."
 SAME_PAGE = "The shop gives the same page of its list again and again; does a cache stand before its REST API?"
 SECOND = timedelta(seconds=1)
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
@@ -25,18 +31,18 @@ Keep = Callable[[Mapping[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class WooApi:
-    """`plugin.platforms.base.ShopApi` of one shop. credentials: as `credentials_of` makes them."""
+    """`plugin.platforms.base.ShopApi` of one shop. known: its credentials, with what this object has kept since."""
 
     shop: ShopAccess
     base: str
     keep: Keep
+    known: dict[str, Any] = field(repr=False)
 
     def check(self) -> str:
         """Prove the keys, keep the way in which the shop takes them, and return the shop's own name."""
-        known = self.shop.credentials
-        rest = find_way(self.base, str(known["key"]), str(known["secret"]))
+        rest = find_way(self.base, str(self.known["key"]), str(self.known["secret"]))
         if rest.way != self._rest().way:
-            self.keep({**known, **way_kept(rest.way)})
+            self._remember(way_kept(rest.way))
         return name_of(rest) or host_of(self.base)
 
     def subscriptions(self, address: str) -> tuple[Subscription, ...]:
@@ -114,57 +120,62 @@ class WooApi:
         The filter leaves its own second out, and many orders may change in one second: a second counts as read only once
         an order of a later one, or the end, was seen.
         """
-        begin = max(filter(None, (since, after[0] if after else None)), default=EARLIEST) - SECOND
+        begin: datetime | None = max(filter(None, (since, after[0] if after else None)), default=EARLIEST) - SECOND
+        while begin is not None:
+            begin = yield from self._orders_of_one_list(begin, since, until, after)
+
+    def _orders_of_one_list(
+        self, begin: datetime, since: datetime | None, until: datetime | None, after: tuple[datetime, int] | None
+    ) -> Generator[tuple[datetime, int, dict[str, Any]], None, datetime | None]:
+        """Yield the orders changed after `begin` to the last whole second of a page; return where to go on, None at the end."""
         rows: dict[int, tuple[datetime, dict[str, Any]]] = {}
-        page = 1
-        while True:
-            batch = self._changed_after(begin, until, page)
-            known = len(rows)
+        for page in self._lists("/orders", _changed_after(begin, until)):
+            batch = [(changed, row) for row in page if (changed := _changed(row)) is not None]
+            if any(changed <= begin for changed, _ in batch):
+                raise ShopApiError(
+                    "This WooCommerce cannot list orders by their change: version 5.8 or newer is needed."
+                )
             rows |= {_number(row): (changed, row) for changed, row in batch}
-            if batch and len(rows) == known:
-                raise ShopApiError(SAME_PAGE)
-            last = batch[-1][0] if len(batch) == PER_PAGE else None
+            last = batch[-1][0] if batch and len(page) == PER_PAGE else None
             ready = sorted((c, n, r) for n, (c, r) in rows.items() if last is None or c < last) if rows else []
             for changed, number, row in ready:
                 fits = (since is None or changed >= since) and (until is None or changed < until)
                 if fits and (after is None or (changed, number) > after):
                     yield changed, number, row
-            if last is None:
-                return
-            if ready:
-                begin, rows, page = last - SECOND, {}, 1
-            else:
-                page += 1
-
-    def _changed_after(
-        self, begin: datetime, until: datetime | None, page: int
-    ) -> list[tuple[datetime, dict[str, Any]]]:
-        query = {
-            "modified_after": _gmt(begin),
-            "dates_are_gmt": "true",
-            "orderby": "modified",
-            "order": "asc",
-            "per_page": str(PER_PAGE),
-            "page": str(page),
-            "status": "any",
-        }
-        if until is not None:
-            query["modified_before"] = _gmt(until + SECOND)
-        found = [(changed, row) for row in self._list("/orders", query) if (changed := _changed(row)) is not None]
-        if any(changed <= begin for changed, _ in found):
-            raise ShopApiError("This WooCommerce cannot list orders by their change: version 5.8 or newer is needed.")
-        return found
+            if last is not None and ready:
+                return last - SECOND
+        return None
 
     def _pages(self, path: str, query: Mapping[str, str], *, most: int = 100_000) -> Iterator[dict[str, Any]]:
+        """Yield each row of a list once, from at most `most` pages."""
+        seen: set[int] = set()
+        for page in islice(self._lists(path, query), most):
+            yield from (row for row in page if _number(row) not in seen)
+            seen.update(_number(row) for row in page)
+
+    def _lists(self, path: str, query: Mapping[str, str]) -> Iterator[list[dict[str, Any]]]:
+        """Yield a list's pages to its end; rows come again where pages overlap.
+
+        A row that leaves its place while the list is read (an edited order moves to the end, a deleted customer is gone)
+        draws those after it forward, so each page begins before the end of the last one. One that has nothing in common
+        with it begins too late, and an earlier one is read. Raises ShopApiError when that does not end.
+        """
+        start = begun = shifts = 0
         before: list[dict[str, Any]] = []
-        for page in range(1, most + 1):
-            rows = self._list(path, {**query, "per_page": str(PER_PAGE), "page": str(page)})
-            if rows and rows == before:
+        while True:
+            page = self._list(path, {**query, "per_page": str(PER_PAGE), "offset": str(start)})
+            if page and page == before and start > begun:
                 raise ShopApiError(SAME_PAGE)
-            yield from rows
-            if len(rows) < PER_PAGE:
+            if start and _places(before).isdisjoint(_places(page)):
+                shifts += 1
+                if shifts > MAX_SHIFTS:
+                    raise ShopApiError(SHIFTS)
+                start = max(0, start - PER_PAGE)
+                continue
+            yield page
+            if len(page) < PER_PAGE:
                 return
-            before = rows
+            before, begun, start = page, start, start + PER_PAGE - OVERLAP
 
     def _list(self, path: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
         rows = self._rest().call("GET", path, query)
@@ -172,24 +183,27 @@ class WooApi:
             raise ShopApiError(f"WooCommerce answered GET {path} with something else than a list.")
         return rows
 
+    def _remember(self, changed: Mapping[str, Any]) -> None:
+        """Keep changed credentials, here too: what this object is asked next must not work with those before."""
+        self.known.update(changed)
+        self.keep(dict(self.known))
+
     def _rest(self) -> Rest:
-        known = self.shop.credentials
+        known = self.known
         way = Way(plain=bool(known.get("plain")), in_query=bool(known.get("in_query")))
         return Rest(self.base, str(known["key"]), str(known["secret"]), way, shop_http(typed=True))
 
     def _hooks(self) -> Hooks:
-        known = self.shop.credentials
-
-        def remember(kept: Mapping[str, str], signed_with: str) -> None:
-            self.keep({**known, "webhooks": dict(kept), "signed_with": signed_with})
+        def remember(kept: Mapping[str, str], digests: Mapping[str, str]) -> None:
+            self._remember({"webhooks": dict(kept), "digests": dict(digests)})
 
         return Hooks(
             rest=self._rest(),
             shop=self.shop.name,
             secret=self.shop.webhook_secrets[0],
             topics=tuple(SUBSCRIBED),
-            kept=dict(known.get("webhooks") or {}),
-            signed_with=str(known.get("signed_with") or ""),
+            kept=dict(self.known.get("webhooks") or {}),
+            digests=dict(self.known.get("digests") or {}),
             remember=remember,
         )
 
@@ -198,7 +212,7 @@ def api_of(shop: ShopAccess, keep: Keep = lambda _credentials: None) -> WooApi |
     """Return the calls to a shop; None before its keys are stored. Raises ShopApiError for an address that is none."""
     if not shop.credentials.get("key") or not shop.credentials.get("secret"):
         return None
-    return WooApi(shop, base_of(shop), keep)
+    return WooApi(shop, base_of(shop), keep, dict(shop.credentials))
 
 
 def prove(shop: ShopAccess, key: str, secret: str) -> dict[str, Any]:
@@ -233,8 +247,24 @@ def _cursor(text: str | None) -> tuple[datetime, int] | None:
     return when, int(number)
 
 
+def _changed_after(begin: datetime, until: datetime | None) -> dict[str, str]:
+    query = {
+        "modified_after": _gmt(begin),
+        "dates_are_gmt": "true",
+        "orderby": "modified",
+        "order": "asc",
+        "status": "any",
+    }
+    return query if until is None else {**query, "modified_before": _gmt(until + SECOND)}
+
+
 def _changed(row: Mapping[str, Any]) -> datetime | None:
     return read_gmt(row.get("date_modified_gmt")) or read_gmt(row.get("date_created_gmt"))
+
+
+def _places(page: Iterable[Mapping[str, Any]]) -> set[tuple[int, datetime | None]]:
+    """Return what shows that a row stands where it stood: an order that changed has moved."""
+    return {(_number(row), _changed(row)) for row in page}
 
 
 def _number(row: Mapping[str, Any]) -> int:

@@ -13,6 +13,10 @@ from plugin.platforms.woocommerce.meta import consents_of, extra_of
 
 #: WordPress roles of people who work on the site. Any other role may be a shopper's: themes and plugins add their own.
 STAFF = frozenset({"administrator", "shop_manager", "editor", "author", "contributor"})
+#: The topic stands in a header, which the signature leaves out (facts 2.3): a body must be of its topic's kind by itself.
+#: Fields of a resource that is there; every coupon and product has some of them too.
+STILL_THERE = (schemas.CustomerSchema().fields.keys() | schemas.OrderSchema().fields.keys()) - {"id"}
+OTHER_TOPIC = "; the signature does not cover the topic, so this may be another webhook's body sent again by a stranger"
 #: REST errors that say that the resource was gone before the webhook left; any other one is a fault of the set-up.
 GONE = frozenset({404, 410})
 
@@ -28,7 +32,9 @@ def customer_updated(body: dict[str, Any], at: datetime) -> Mapped:
 
 
 def customer_deleted(body: dict[str, Any], at: datetime) -> Mapped:
-    """Map customer.deleted, whose body is the id alone."""
+    """Map customer.deleted, whose body is the id alone. Raises PayloadError for a body of something that is still there."""
+    if body.keys() & STILL_THERE:
+        raise PayloadError(f"is not what WooCommerce sends of a deleted customer, the id alone{OTHER_TOPIC}", "body")
     return Mapped((CustomerDeleted(at, load(schemas.DeletedSchema(), body)["id"]),))
 
 
@@ -84,6 +90,8 @@ def _customer(kind: type[CustomerCreated | CustomerUpdated], body: dict[str, Any
     gone = vanished(body)
     if gone is not None:
         return gone
+    if "email" not in body:  # every customer has the field, though it may be empty; no order, coupon or product has it
+        raise PayloadError(f"is no customer: it has no e-mail field{OTHER_TOPIC}", "body")
     found = load(schemas.CustomerSchema(), body)
     role = (found.get("role") or "").lower()
     if role in STAFF:

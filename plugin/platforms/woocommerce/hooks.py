@@ -1,7 +1,7 @@
 """The shop's webhooks for us: made, looked after and removed through its REST API (platform facts 2.1, 2.4).
 
-Each has one topic. The shop never shows a secret again, so the secret that a webhook was made with is remembered as a
-digest: after a rotation it is seen to sign with the former one.
+Each has one topic. The shop never shows a secret again, so the secret that each webhook was given is remembered as a
+digest: after a rotation, and after a repair that broke off half-way, those that sign with another one are seen.
 """
 
 import hashlib
@@ -30,9 +30,9 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """The webhooks of one shop. kept: topic -> id of those that we made. signed_with: digest of their secret.
+    """The webhooks of one shop. kept: topic -> id of our webhooks. digests: id -> digest of the secret that we gave it.
 
-    remember: stores kept and signed_with.
+    remember: stores kept and digests.
     """
 
     rest: Rest
@@ -40,8 +40,8 @@ class Hooks:
     secret: str
     topics: tuple[str, ...]
     kept: Mapping[str, str]
-    signed_with: str
-    remember: Callable[[Mapping[str, str], str], None]
+    digests: Mapping[str, str]
+    remember: Callable[[Mapping[str, str], Mapping[str, str]], None]
 
     def check(self, address: str) -> tuple[Subscription, ...]:
         """Return each topic's webhook with what is wrong with it. Raises ShopApiError."""
@@ -52,6 +52,7 @@ class Hooks:
         """Make, correct and switch on what is wrong; return a line for each. Raises ShopApiError."""
         there = self._ours(address)
         kept = {topic: hook.id for topic, hook in there.items()}
+        digests = {hook.id: self.digests[hook.id] for hook in there.values() if hook.id in self.digests}
         done = []
         try:
             for topic in self.topics:
@@ -67,12 +68,13 @@ class Hooks:
                     kept[topic] = _found(made).id
                     done.append(f"{topic}: made")
                 else:
+                    digests.pop(hook.id, None)  # a call without an answer may or may not have changed the secret
                     self.rest.call("PUT", f"/webhooks/{hook.id}", body=wanted)
                     done.append(f"{topic}: {problem}; mended")
+                digests[kept[topic]] = digest_of(self.secret)
         finally:
-            # what was made is known even when the next call fails, so that nothing is made twice
-            complete = all(topic in kept for topic in self.topics)
-            self.remember(kept, digest_of(self.secret) if complete else self.signed_with)
+            # what was done is known even when the next call fails: nothing is made twice, and the rest is mended later
+            self.remember(kept, digests)
         return tuple(done)
 
     def remove(self) -> tuple[str, ...]:
@@ -86,7 +88,7 @@ class Hooks:
                     status=answer.status,
                 )
             done.append(f"{topic}: webhook {hook_id} {'removed' if answer.status == 200 else 'was gone already'}")
-        self.remember({}, "")
+        self.remember({}, {})
         return tuple(done)
 
     def _name(self, topic: str) -> str:
@@ -130,7 +132,7 @@ class Hooks:
         elif hook.status != ACTIVE:
             # after some failures in a row the shop switches it off and tells nobody
             problem = f"switched off ({hook.status})"
-        elif self.signed_with != digest_of(self.secret):
+        elif self.digests.get(hook.id) != digest_of(self.secret):
             problem = "may sign with another secret"
         return Subscription(topic, hook.address, hook.status == ACTIVE, problem)
 

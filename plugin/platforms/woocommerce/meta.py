@@ -1,6 +1,6 @@
 """Meta data: what a shop and its plugins keep with customers and orders, and the keys that the companion plugin writes."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -9,7 +9,8 @@ from plugin.events import Channel, ConsentChange, UsedPromotion, UsedVoucher
 from plugin.platforms.people import clean_text
 from plugin.platforms.woocommerce.schemas import read_gmt
 
-#: Keys by which a shop hands over Engage's ids on an order or a line; the companion writes them too. A key may repeat.
+#: Keys by which a shop hands over Engage's ids on an order, a line or a coupon line; the companion writes them to the coupon
+#: line, which goes when the coupon is taken off again. A key may repeat.
 ASSIGNMENT_KEY = "engage_promotion_assignment_id"
 VOUCHER_KEY = "engage_voucher_number"
 #: Keys of the companion's checkboxes: engage_consent_email (yes or no), engage_consent_email_at (UTC), ..._source.
@@ -57,10 +58,11 @@ def consents_of(meta: Meta, latest: datetime) -> tuple[ConsentChange, ...]:
 
 
 def used_of(
-    order_meta: Meta, line_metas: Iterable[Meta], coupons: Iterable[dict[str, Any]]
+    order_meta: Meta, line_metas: Iterable[Meta], coupons: Collection[dict[str, Any]]
 ) -> tuple[tuple[UsedPromotion, ...], tuple[UsedVoucher, ...]]:
     """Return promotions (exact ids first, then the codes of coupons) and vouchers that an order names."""
-    named = [*pairs(order_meta), *(pair for meta in line_metas for pair in pairs(meta))]
+    metas = [order_meta, *line_metas, *(coupon.get("meta_data") for coupon in coupons)]
+    named = [pair for meta in metas for pair in pairs(meta)]
     exact = [UsedPromotion(assignment_id=value) for key, value in named if key == ASSIGNMENT_KEY]
     codes = [UsedPromotion(code=code) for coupon in coupons if (code := clean_text(coupon.get("code")))]
     numbers = [value for key, value in named if key == VOUCHER_KEY]

@@ -127,6 +127,7 @@ class CouponSchema(ShopSchema):
     """A coupon that the order used."""
 
     code = fields.Raw(allow_none=True)
+    meta_data = meta_data()
 
 
 class GiftCardSchema(ShopSchema):

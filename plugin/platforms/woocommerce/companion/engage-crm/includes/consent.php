@@ -5,6 +5,9 @@
  *
  * A tick is a yes. A box that is not ticked at checkout or registration is no answer, because it was empty from the start;
  * in the account the box shows how things stand, and there taking the tick away is a no.
+ *
+ * A payment may fail and the same order be tried again. Without a tick this time, the order loses the yes of the time before.
+ * A customer's yes is told at once, paid or not; so taking it away before the payment is a no.
  */
 
 if (!defined('ABSPATH')) {
@@ -12,6 +15,8 @@ if (!defined('ABSPATH')) {
 }
 
 const ENGAGE_CRM_CHANNELS = array('email', 'sms');
+const ENGAGE_CRM_META_ENDINGS = array('', '_at', '_source');
+const ENGAGE_CRM_SHOWN_ENDING = '_shown';
 const ENGAGE_CRM_NONCE = 'engage_crm_consent_nonce';
 const ENGAGE_CRM_NONCE_ACTION = 'engage_crm_consent';
 
@@ -55,6 +60,14 @@ function engage_crm_keep($holder, $channel, $answer)
     }
 }
 
+/** Take an answer off an order. It is saved by the caller. */
+function engage_crm_take_off($order, $channel)
+{
+    foreach (ENGAGE_CRM_META_ENDINGS as $ending) {
+        $order->delete_meta_data(engage_crm_consent_key($channel) . $ending);
+    }
+}
+
 function engage_crm_text_of($channel)
 {
     $settings = engage_crm_settings();
@@ -66,6 +79,25 @@ function engage_crm_text_of($channel)
 function engage_crm_known_answer($user_id, $channel)
 {
     return $user_id > 0 ? (string) get_user_meta($user_id, engage_crm_consent_key($channel), true) : '';
+}
+
+/** Tell whether the box of a channel is ticked in the form that was sent. The callers look at the form's nonce. */
+function engage_crm_ticked($channel)
+{
+    return !empty($_POST[engage_crm_consent_key($channel)]); // phpcs:ignore WordPress.Security.NonceVerification.Missing
+}
+
+/**
+ * Tell whether a customer's yes was said at a checkout and this checkout shows its box all the same.
+ *
+ * Who has said yes is shown no box, so the yes is of this page: of an attempt that did not end in a payment.
+ */
+function engage_crm_said_on_this_page($user_id, $channel)
+{
+    $key = engage_crm_consent_key($channel);
+    $shown = !empty($_POST[$key . ENGAGE_CRM_SHOWN_ENDING]); // phpcs:ignore WordPress.Security.NonceVerification.Missing -- see engage_crm_ticked
+
+    return $shown && $user_id > 0 && get_user_meta($user_id, $key . '_source', true) === 'checkout';
 }
 
 /** Print the boxes. With $state they show what is known, without they are for those who have not said yes. */
@@ -85,6 +117,8 @@ function engage_crm_boxes($state)
             $state && $before === 'yes' ? ' checked' : '',
             esc_html(engage_crm_text_of($channel))
         );
+        // a browser sends nothing of a box that is not ticked, as if it had not been there
+        printf('<input type="hidden" name="%s" value="1">', esc_attr(engage_crm_consent_key($channel) . ENGAGE_CRM_SHOWN_ENDING));
     }
     if ($any) {
         wp_nonce_field(ENGAGE_CRM_NONCE_ACTION, ENGAGE_CRM_NONCE, false);
@@ -117,9 +151,9 @@ function engage_crm_answers($user_id, $state, $source)
         if (engage_crm_text_of($channel) === '') {
             continue;
         }
-        // phpcs:ignore WordPress.Security.NonceVerification.Missing -- the callers look at the form's nonce
-        $ticked = !empty($_POST[engage_crm_consent_key($channel)]);
-        $answer = engage_crm_answer(engage_crm_known_answer($user_id, $channel), $ticked, $state, time(), $source);
+        $shown = $state || ($source === 'checkout' && engage_crm_said_on_this_page($user_id, $channel));
+        $before = engage_crm_known_answer($user_id, $channel);
+        $answer = engage_crm_answer($before, engage_crm_ticked($channel), $shown, time(), $source);
         if ($answer !== array()) {
             $answers[$channel] = $answer;
         }
@@ -160,9 +194,17 @@ function engage_crm_account_saved($user_id)
     }
 }
 
-/** Checkout: WooCommerce has looked at its own nonce before it makes an order. */
+/**
+ * Checkout: WooCommerce has looked at its own nonce before it makes an order, or takes up the one whose payment failed
+ * (WC_Checkout::create_order).
+ */
 function engage_crm_checkout_order($order)
 {
+    foreach (ENGAGE_CRM_CHANNELS as $channel) {
+        if (engage_crm_text_of($channel) !== '' && !engage_crm_ticked($channel)) {
+            engage_crm_take_off($order, $channel);
+        }
+    }
     foreach (engage_crm_answers($order->get_customer_id(), false, 'checkout') as $channel => $answer) {
         engage_crm_keep($order, $channel, $answer);
     }
@@ -196,11 +238,21 @@ function engage_crm_register_block_fields()
     }
 }
 
+/**
+ * The block checkout sets its fields each time that the draft of an order changes, with a tick and without.
+ *
+ * On the order alone: a customer of the session ticks a box before there is an order, and what the account knows stays.
+ */
 function engage_crm_block_field_set($key, $value, $group, $holder)
 {
     foreach (ENGAGE_CRM_CHANNELS as $channel) {
-        if ($key === 'engage-crm/consent-' . $channel && $value && is_object($holder) && method_exists($holder, 'update_meta_data')) {
+        if ($key !== 'engage-crm/consent-' . $channel || !$holder instanceof WC_Order) {
+            continue;
+        }
+        if ($value) {
             engage_crm_keep($holder, $channel, engage_crm_answer('', true, false, time(), 'checkout'));
+        } else {
+            engage_crm_take_off($holder, $channel);
         }
     }
 }

@@ -66,13 +66,18 @@ function engage_crm_is_our_webhook($webhook_id)
     return $webhook && $ours && wp_parse_url($webhook->get_delivery_url(), PHP_URL_HOST) === $ours;
 }
 
-/** Give the order what its coupon says of Engage: the id of a promotion assignment, the number of a voucher. */
-function engage_crm_coupon_used($item, $code, $coupon, $order)
+/**
+ * Give the order's coupon line what its coupon says of Engage: the id of a promotion assignment, the number of a voucher.
+ *
+ * Not the order: WooCommerce keeps an order over several attempts to pay and makes its lines anew (create_order_coupon_lines
+ * in class-wc-checkout.php, for both checkouts), so the line goes when the coupon is taken off, and the order's meta data stays.
+ */
+function engage_crm_coupon_used($item, $code, $coupon)
 {
     foreach (ENGAGE_CRM_ID_FIELDS as $name) {
         $value = $coupon->get_meta($name);
         if (is_string($value) && $value !== '') {
-            $order->add_meta_data($name, $value);
+            $item->update_meta_data($name, $value);
         }
     }
 }
@@ -101,6 +106,6 @@ function engage_crm_coupon_saved($coupon_id, $coupon)
 }
 
 add_filter('woocommerce_webhook_payload', 'engage_crm_webhook_payload', 10, 4);
-add_action('woocommerce_checkout_create_order_coupon_item', 'engage_crm_coupon_used', 10, 4);
+add_action('woocommerce_checkout_create_order_coupon_item', 'engage_crm_coupon_used', 10, 3);
 add_action('woocommerce_coupon_options', 'engage_crm_coupon_fields', 10, 2);
 add_action('woocommerce_coupon_options_save', 'engage_crm_coupon_saved', 10, 2);
