@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session, aliased
 
 from plugin.store.db import Database, run
 from plugin.store.inbox import OVERDUE_AFTER
-from plugin.store.inbox_statements import due_events
-from plugin.store.models import DeliveryAttempt, InboxEvent, NamedLease, State, UsedToken, is_in, is_unfinished
+from plugin.store.inbox_statements import due_events, goes_first
+from plugin.store.models import DeliveryAttempt, InboxEvent, NamedLease, Shop, State, UsedToken, is_in, is_unfinished
 from plugin.store.shops import RegisteredShop
 
 BATCH = 1000
@@ -118,18 +118,17 @@ class Sweep:
             mate.occurred_at < InboxEvent.occurred_at,
             and_(mate.occurred_at == InboxEvent.occurred_at, mate.id < InboxEvent.id),
         )
-        goes_first = or_(
-            is_in(State.LEASED, mate),
-            and_(is_in(State.PENDING, mate), mate.held_by.is_(None), earlier),
-        )
         same_key = and_(mate.shop_id == InboxEvent.shop_id, mate.ordering_key == InboxEvent.ordering_key)
         waiting = (
             select(InboxEvent.id)
+            .join(Shop, Shop.id == InboxEvent.shop_id)
             .where(
                 is_in(State.PENDING),
                 InboxEvent.next_attempt_at.is_(None),
                 InboxEvent.held_by.is_(None),
-                ~exists().where(is_unfinished(mate), same_key, goes_first),
+                ~exists()
+                .where(is_unfinished(mate), same_key, goes_first(mate, InboxEvent.kind, earlier))
+                .correlate(InboxEvent, Shop),
             )
             .limit(BATCH)
             .with_for_update(skip_locked=True, of=InboxEvent)

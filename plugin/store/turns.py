@@ -109,7 +109,7 @@ def _candidates(session: Session, now: datetime, most: int, *, live_first: bool)
 def _step_aside(session: Session, row: Any, now: datetime) -> None:
     """Let a due row wait for the one of its customer that blocks it: it is no longer due."""
     place = {"shop_id": row.shop_id, "key": row.ordering_key, "at": row.occurred_at, "id": row.id}
-    in_front = session.scalar(IN_FRONT, place)
+    in_front = session.scalar(IN_FRONT, {**place, "kind": row.kind})
     if in_front is not None:
         # Only under a lock on the row in front is it certain that whoever ends that row will see ours waiting. A row
         # that is locked is ending just now: ours stays due. Waiting for it could be a deadlock.

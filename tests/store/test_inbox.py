@@ -249,6 +249,28 @@ def test_events_of_a_stopped_shop_wait_but_erasures_go_on(box: Box, shops: Shops
     assert box.claim() is not None
 
 
+def test_an_erasure_does_not_wait_for_earlier_events_of_its_customer_while_the_shop_is_stopped(
+    box: Box, shops: Shops
+) -> None:
+    change, waiting = box.accept("1"), box.accept("2")
+    erasure, request = box.accept("3", kind=Kind.ERASURE), box.accept("4", kind=Kind.DATA_REQUEST)
+    at_work = box.claim()
+    assert at_work is not None
+    assert at_work.id == change
+    assert box.claim() is None  # and the others have stepped aside
+    shops.stop(box.shop.id, "the key is wrong")
+    box.sweep.run(box.clock())
+    assert box.claim() is None  # one that is being worked on is waited for
+    box.inbox.retry_later(at_work, box.clock(), error="key", error_code="key", counts=False)
+    for one in (erasure, request):
+        box.sweep.run(box.clock())
+        assert box.deliver_next() == one
+    box.sweep.run(box.clock())
+    assert box.claim() is None
+    shops.start(box.shop.id)
+    assert [box.deliver_next(), box.deliver_next()] == [change, waiting]
+
+
 def test_workers_side_by_side_never_hold_two_events_of_one_customer(box: Box) -> None:
     customers, each = 5, 8
     expected = {

@@ -1,8 +1,8 @@
 """The inbox against a simple model, in any order of what can happen to it, on both databases.
 
-The model knows when each event happened, its state and until when it rests. From that alone follows which events may
-be claimed. The inbox may claim no other, and must claim one when there is one (after a sweep, which mends what crashes
-leave behind).
+The model knows when each event happened, its state, until when it rests and whether the shop is stopped. From that alone
+follows which events may be claimed. The inbox may claim no other, and must claim one when there is one (after a sweep,
+which mends what crashes leave behind).
 """
 
 import itertools
@@ -28,18 +28,18 @@ from sqlalchemy import delete
 from tests_support import Clock
 
 from plugin.errors import LeaseLostError
-from plugin.events import CONTACT_KINDS, Kind
+from plugin.events import ALWAYS_KINDS, CONTACT_KINDS, Kind
 from plugin.store.db import Database
 from plugin.store.inbox import Inbox, NewEvent
 from plugin.store.inbox_desk import InboxDesk
 from plugin.store.models import AcceptedCount, DeliveryAttempt, InboxEvent, State
-from plugin.store.shops import RegisteredShop
+from plugin.store.shops import RegisteredShop, Shops
 from plugin.store.sweep import Sweep
 from plugin.store.turns import Claimed
 
 LEASE = timedelta(seconds=60)
 CUSTOMERS = st.sampled_from("aab")
-KINDS = st.sampled_from([Kind.PROFILE_CHANGE, Kind.ORDER_PAID])
+KINDS = st.sampled_from([Kind.PROFILE_CHANGE, Kind.ORDER_PAID, Kind.ERASURE])
 SECONDS = st.integers(0, 90)
 _numbers = itertools.count()
 
@@ -61,6 +61,7 @@ class InboxMachine(RuleBasedStateMachine):
     """Everything that can happen to events of two customers."""
 
     database: Database
+    shops: Shops
     shop: RegisteredShop
     held = Bundle("held")
 
@@ -69,12 +70,14 @@ class InboxMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.inbox, self.desk, self.sweeper = Inbox(self.database), InboxDesk(self.database), Sweep(self.database)
         self.known: dict[int, Known] = {}
+        self.stopped = False
 
     @initialize()
     def empty(self) -> None:
         with self.database.transaction() as session:
             for table in (DeliveryAttempt, InboxEvent, AcceptedCount):
                 session.execute(delete(table))
+        self.shops.start(self.shop.id)
 
     # --- the model ---
 
@@ -91,14 +94,17 @@ class InboxMachine(RuleBasedStateMachine):
             return False
         return any(e.state is State.PARKED and e.holds and self.earlier(i, event_id) for i, e in self.mates(event_id))
 
+    def goes(self, event: Known) -> bool:
+        return not self.stopped or event.new.kind in ALWAYS_KINDS
+
     def may_be_claimed(self, event_id: int) -> bool:
         event = self.known[event_id]
-        if event.state is not State.PENDING or self.is_held(event_id):
+        if event.state is not State.PENDING or self.is_held(event_id) or not self.goes(event):
             return False
         if event.rests_until is not None and event.rests_until > self.clock():
             return False
         for i, mate in self.mates(event_id):
-            blocks = mate.state is State.PENDING and not mate.passes and not self.is_held(i)
+            blocks = mate.state is State.PENDING and not mate.passes and not self.is_held(i) and self.goes(mate)
             if mate.state is State.LEASED or (blocks and self.earlier(i, event_id)):
                 return False
         return True
@@ -184,6 +190,14 @@ class InboxMachine(RuleBasedStateMachine):
         self.clock.forward(seconds)
 
     @rule()
+    def stop_or_start(self) -> None:
+        self.stopped = not self.stopped
+        if self.stopped:
+            self.shops.stop(self.shop.id, "a test")
+        else:
+            self.shops.start(self.shop.id)
+
+    @rule()
     def sweep(self) -> None:
         lost = 0
         for event in self.known.values():
@@ -223,8 +237,10 @@ class InboxMachine(RuleBasedStateMachine):
             assert counts[state.value] == sum(1 for event in self.known.values() if event.state is state)
 
 
-def test_nothing_is_claimed_out_of_turn_and_nothing_is_left_lying(database: Database, shop: RegisteredShop) -> None:
-    machine = type("Machine", (InboxMachine,), {"database": database, "shop": shop})
+def test_nothing_is_claimed_out_of_turn_and_nothing_is_left_lying(
+    database: Database, shops: Shops, shop: RegisteredShop
+) -> None:
+    machine = type("Machine", (InboxMachine,), {"database": database, "shops": shops, "shop": shop})
     machine.TestCase.settings = settings(
         max_examples=settings().max_examples,
         stateful_step_count=30,

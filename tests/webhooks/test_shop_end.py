@@ -130,6 +130,17 @@ def test_compliance_works_after_the_uninstallation(rig: Any) -> None:
     assert rig.stores.contacts.link(rig.shopify, "987654321") is None
 
 
+def test_compliance_does_not_wait_for_what_a_stopped_shop_left_undone(rig: Any) -> None:
+    _, _, _, waiting = fill(rig)
+    rig.stores.shops.uninstall(rig.shopify.id, "The shop removed the plugin.")
+    rig.clock.forward(48 * 3600)
+    asks = rig.send_shopify("customers/data_request", {"customer": {"id": 987654321}, "data_request": {"id": 9}})
+    redact = rig.send_shopify("customers/redact", {"customer": {"id": 987654321}, "orders_to_redact": []})
+    rig.work()
+    assert [rig.event(one).state for one in (asks, redact, waiting)] == ["parked", "delivered", "discarded"]
+    assert rig.stores.contacts.link(rig.shopify, "987654321") is None
+
+
 @pytest.mark.parametrize(
     "who", [{"id": 404}, {"id": 404, "email": None}, {"email": "nobody@example.com"}, {"phone": "+46701234567"}]
 )
