@@ -23,7 +23,7 @@ from plugin.errors import (
     WaitsForFileError,
     unexpected,
 )
-from plugin.events import CONTACT_KINDS, Kind
+from plugin.events import ALWAYS_KINDS, CONTACT_KINDS, Kind
 from plugin.platforms.base import Delivery
 from plugin.platforms.own import OWN_TOPICS
 from plugin.platforms.registry import PLATFORMS, normalise
@@ -112,6 +112,8 @@ class Courier:
         except UnauthorisedError as error:
             self.stores.shops.stop(context.shop.id, str(error))
             log.error("shop=%s deliveries stopped: %s", context.shop.name, error)
+            if claimed.kind in ALWAYS_KINDS:  # it is not stopped with the shop, and would call again at once
+                return self._later(context, error)
             return self._put_back(context, context.now(), error, counts=False)
         except (TransientError, NotYetError) as error:
             return self._later(context, error)
@@ -149,7 +151,7 @@ class Courier:
             raise NotForUsError("; ".join(reasons))
         return self._finish(context, State.DELIVERED, None, None)
 
-    def _later(self, context: Context, error: TransientError | NotYetError) -> str:
+    def _later(self, context: Context, error: TransientError | NotYetError | UnauthorisedError) -> str:
         settings = context.shop.settings
         not_yet = isinstance(error, NotYetError)
         give_up_after = (

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from plugin.errors import HeldBackError, NotYetError, TransientError
+from plugin.errors import HeldBackError, NotYetError, TransientError, UnauthorisedError
 
 STEPS = (1, 3, 6, 30)
 CAP = 360
@@ -42,15 +42,18 @@ class RetryPolicy:
 
     def decide(
         self,
-        error: TransientError | NotYetError,
+        error: TransientError | NotYetError | UnauthorisedError,
         *,
         attempts: int,
         first_attempt_at: datetime,
         now: datetime,
         breaker_open: timedelta = timedelta(),
     ) -> TryAgain | GiveUp:
-        """Decide after a failed try. attempts: tries so far, this one too, at least 1."""
-        asked = error.retry_after or timedelta()
+        """Decide after a failed try. attempts: tries so far, this one too, at least 1.
+
+        error: a refused key for what must go on although it stops all else, an erasure for one.
+        """
+        asked = (None if isinstance(error, UnauthorisedError) else error.retry_after) or timedelta()
         if isinstance(error, HeldBackError):
             return TryAgain(now + max(asked, timedelta(seconds=self.base_s / 10)), counts=False)
         tried_for = now - first_attempt_at - breaker_open

@@ -244,9 +244,10 @@ class Shops:
         self._recent.clear()
 
     def stop(self, shop_id: int, reason: str) -> None:
-        """Stop a shop's deliveries until an operator mends the cause."""
+        """Stop a shop's deliveries until an operator mends the cause. One that is stopped keeps its first reason."""
+        runs = (Shop.id == shop_id, Shop.stopped_reason.is_(None))
         with self._database.transaction() as session:
-            session.execute(update(Shop).where(Shop.id == shop_id).values(stopped_reason=reason))
+            session.execute(update(Shop).where(*runs).values(stopped_reason=reason))
         self._recent.clear()
 
     def start(self, shop_id: int) -> None:

@@ -238,6 +238,31 @@ def test_an_erasure_reaches_engage_where_the_shop_wants_it(rig: Any) -> None:
     assert rig.contacts() == {}
 
 
+def test_an_erasure_whose_key_is_refused_waits_longer_and_longer_and_ends_when_the_key_is_mended(rig: Any) -> None:
+    rig.stores.shops.change("web-se", {"erase_in_engage": "yes"})
+    rig.send("customer.created", customer=customer())
+    rig.work()
+    rig.fault(error_rate=1, error_statuses=[401])
+    erasure = rig.send("customer.deleted", customer={"id": "1001"})
+    waits = []
+    for _ in range(4):
+        assert rig.work() == ["retry"]
+        due = rig.event(erasure).next_attempt_at
+        waits.append((due - rig.clock()).total_seconds())
+        rig.clock.time = due
+    assert waits == [10, 30, 60, 300]
+    assert "401" in rig.stores.shops.get("web-se").stopped_reason
+    rig.no_faults()
+    assert rig.work() == ["delivered"]
+    assert rig.contacts() == {}
+
+
+def test_a_shop_that_is_stopped_keeps_its_first_reason(rig: Any) -> None:
+    rig.stores.shops.uninstall(rig.standard.id, "The shop removed the plugin.")
+    rig.stores.shops.stop(rig.standard.id, "Engage refuses the key.")
+    assert rig.stores.shops.get("web-se").stopped_reason == "The shop removed the plugin."
+
+
 def test_a_field_mapping_feeds_a_tenant_attribute(rig: Any) -> None:
     rig.options(tenant_attributes=["shoeSize"])
     rig.stores.shops.change("web-se", {"attributes": "customer.size:shoeSize"})
