@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from plugin.events import Kind
@@ -19,10 +19,11 @@ from plugin.store.models import (
     Erasure,
     InboxEvent,
     ShopOrder,
-    State,
 )
 from plugin.store.shops import RegisteredShop
-from plugin.store.turns import let_go
+from plugin.store.turns import discard
+
+_ERASED = {"last_error": "The customer was erased.", "error_code": "erased"}
 
 
 class Erasures:
@@ -50,6 +51,16 @@ class Erasures:
         """
         done: dict[str, int] = {}
         with self._database.transaction() as session:
+            orders = _orders_of(session, shop, customer_id, ordering_keys) | set(order_ids)
+            theirs = (
+                InboxEvent.shop_id == shop.id,
+                or_(InboxEvent.ordering_key.in_(ordering_keys), InboxEvent.order_ref.in_(orders)),
+                InboxEvent.id != event_id,
+            )
+            # first the events, as a worker does that ends one and then writes what goes with it: neither waits for the
+            # other for ever, and no worker takes one that is discarded here
+            locked = select(InboxEvent.id, InboxEvent.kind).where(*theirs).order_by(InboxEvent.id).with_for_update()
+            events = session.execute(locked).all()
             if customer_id is not None:
                 done["links"] = changed_rows(
                     session.execute(
@@ -60,7 +71,6 @@ class Erasures:
                 )
             if contact_id is not None and not _is_anothers(session, shop, contact_id):
                 done["consents"] = _forget_contact(session, shop, contact_id, now)
-            orders = _orders_of(session, shop, customer_id, ordering_keys) | set(order_ids)
             done["orders"] = changed_rows(
                 session.execute(
                     update(ShopOrder)
@@ -69,13 +79,9 @@ class Erasures:
                 )
             )
             done["refusals"] = _forget_refusals(session, shop, customer_id, orders)
-            theirs = (
-                InboxEvent.shop_id == shop.id,
-                or_(InboxEvent.ordering_key.in_(ordering_keys), InboxEvent.order_ref.in_(orders)),
-                InboxEvent.id != event_id,
-            )
-            done["discarded"] = _discard_due(session, theirs, now)
-            ids = list(session.scalars(select(InboxEvent.id).where(*theirs)))
+            due = [event.id for event in events if event.kind != Kind.DATA_REQUEST]  # its answer stays due
+            done["discarded"] = len(discard(session, due, now, **_ERASED))
+            ids = [event.id for event in events]
             done["bodies"] = len(ids)
             done["file_rows"] = write_erasure(session, ids)
             session.execute(update(InboxEvent).where(InboxEvent.id.in_(ids)).values(body=None))
@@ -83,24 +89,6 @@ class Erasures:
             session.execute(update(InboxEvent).where(InboxEvent.id == event_id).values(body=b""))
             session.add(Erasure(shop_id=shop.id, event_id=event_id, at=now, done=done))
         return done
-
-
-def _discard_due(session: Session, theirs: Sequence[ColumnElement[bool]], now: datetime) -> int:
-    """Discard a person's events that wait or are parked, and return how many; a request for data keeps its answer due."""
-    waiting = InboxEvent.state.in_([State.PENDING, State.PARKED])
-    due = list(session.scalars(select(InboxEvent.id).where(*theirs, waiting, InboxEvent.kind != Kind.DATA_REQUEST)))
-    discarded = {
-        "state": State.DISCARDED,
-        "last_error": "The customer was erased.",
-        "error_code": "erased",
-        "finished_at": now,
-        "next_attempt_at": None,
-        "held_by": None,
-    }
-    session.execute(update(InboxEvent).where(InboxEvent.id.in_(due)).values(discarded))
-    for event_id in due:
-        let_go(session, event_id)
-    return len(due)
 
 
 def _is_anothers(session: Session, shop: RegisteredShop, contact_id: str) -> bool:

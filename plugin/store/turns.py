@@ -143,9 +143,21 @@ def take_up(session: Session, event_id: int, now: datetime) -> bool:
     return True
 
 
-def let_go(session: Session, event_id: int) -> None:
-    """Let events that waited for a parked one wait for their turn instead."""
-    run(session, update(InboxEvent).where(InboxEvent.held_by == event_id).values(held_by=None))
+def discard(session: Session, event_ids: Sequence[int], now: datetime, **told: str) -> list[int]:
+    """End those of some events that are pending or parked, let go what they held, and return their ids.
+
+    One that a worker has taken meanwhile is left to it. told: `last_error` and `error_code`, where they change.
+    """
+    ended = {"state": State.DISCARDED, "finished_at": now, "next_attempt_at": None, "held_by": None, "holds": False}
+    due = update(InboxEvent).where(InboxEvent.id.in_(event_ids), is_in(State.PENDING) | is_in(State.PARKED))
+    discarded = list(session.scalars(due.values(**ended, **told).returning(InboxEvent.id)))
+    let_go(session, *discarded)
+    return discarded
+
+
+def let_go(session: Session, *event_ids: int) -> None:
+    """Let events that waited for parked ones wait for their turn instead."""
+    run(session, update(InboxEvent).where(InboxEvent.held_by.in_(event_ids)).values(held_by=None))
 
 
 def _claimed(row: Any) -> Claimed:

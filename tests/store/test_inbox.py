@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import update
-from tests_support import Clock
+from tests_support import Clock, once_before
 
 from plugin.errors import ConflictError, LeaseLostError, NotFoundHereError
 from plugin.events import Kind
@@ -338,6 +338,26 @@ def test_only_parked_and_pending_events_are_retried_or_discarded(box: Box) -> No
         box.desk.discard(event_id, "why", box.clock())
     with pytest.raises(NotFoundHereError):
         box.desk.retry([event_id + 1], box.clock())
+
+
+def test_no_worker_takes_an_event_that_is_being_discarded(box: Box, database: Database) -> None:
+    if database.sqlite:
+        pytest.skip("SQLite lets one transaction write at a time")
+    event_id = box.accept("1")
+    with once_before(database, "UPDATE inbox_events SET state", box.claimed_id) as taken:
+        box.desk.discard(event_id, "was a test", box.clock())
+    assert taken == [None]
+    assert box.desk.show(event_id)[0].state == "discarded"
+
+
+def test_an_event_that_a_worker_took_meanwhile_is_not_discarded(box: Box, database: Database) -> None:
+    if database.sqlite:
+        pytest.skip("SQLite lets one transaction write at a time")
+    event_id = box.accept("1")
+    with once_before(database, "SELECT inbox_events.state", box.deliver_next), pytest.raises(ConflictError):
+        box.desk.discard(event_id, "was a test", box.clock())
+    event, timeline = box.desk.show(event_id)
+    assert (event.state, [step.operation for step in timeline]) == ("delivered", ["received"])
 
 
 def test_events_are_found_by_state_and_error(box: Box) -> None:
