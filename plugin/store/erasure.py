@@ -3,11 +3,11 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import bindparam, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from plugin.events import Kind
-from plugin.store.db import Database, changed_rows
+from plugin.store.db import Database, RowWrite, changed_rows
 from plugin.store.fallback_rows import write_erasure
 from plugin.store.models import (
     BackfillRefusal,
@@ -23,6 +23,7 @@ from plugin.store.models import (
 from plugin.store.shops import RegisteredShop
 from plugin.store.turns import discard
 
+_EMPTY = update(InboxEvent).where(InboxEvent.id == bindparam("row_id")).values(body=b"")
 _ERASED = {"last_error": "The customer was erased.", "error_code": "erased"}
 
 
@@ -46,8 +47,9 @@ class Erasures:
         """Erase a person in one transaction and return what was done, as counts.
 
         Due events of theirs are discarded, but receipts under way stay with their contactId alone in `shop_orders`
-        until they are sent. The event that asks for the erasure keeps no body either. contact_id: of a verified link
-        alone; over another the contact may be somebody else's, whose answers stay.
+        until they are sent. The event that asks for the erasure stays as it is, so that after a crash it can be done
+        again, and is recorded once; see `request_emptied`. contact_id: of a verified link alone; over another the
+        contact may be somebody else's, whose answers stay.
         """
         done: dict[str, int] = {}
         with self._database.transaction() as session:
@@ -86,9 +88,14 @@ class Erasures:
             done["file_rows"] = write_erasure(session, ids)
             session.execute(update(InboxEvent).where(InboxEvent.id.in_(ids)).values(body=None))
             session.execute(update(DeliveryAttempt).where(DeliveryAttempt.event_id.in_(ids)).values(sent=None))
-            session.execute(update(InboxEvent).where(InboxEvent.id == event_id).values(body=b""))
-            session.add(Erasure(shop_id=shop.id, event_id=event_id, at=now, done=done))
+            recorded = select(Erasure.id).where(Erasure.shop_id == shop.id, Erasure.event_id == event_id)
+            if session.scalar(recorded.limit(1)) is None:
+                session.add(Erasure(shop_id=shop.id, event_id=event_id, at=now, done=done))
         return done
+
+    def request_emptied(self, event_id: int) -> RowWrite:
+        """Return the write that empties the body of the event that asked, for the commit that ends it."""
+        return RowWrite(_EMPTY, {"row_id": event_id}, f"event {event_id}")
 
 
 def _is_anothers(session: Session, shop: RegisteredShop, contact_id: str) -> bool:

@@ -1,5 +1,6 @@
 """Signup, profile change, consent, merge, erasure: what becomes of the contact in Engage."""
 
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from sqlalchemy import select
 
 from plugin.store.data_requests import DataRequests, Person
 from plugin.store.history import History, Refusal
-from plugin.store.models import BackfillRefusal, InboxEvent
+from plugin.store.models import BackfillRefusal, Erasure, InboxEvent
 
 MEMBER = {"first_name": "Ada", "last_name": "Berg"}
 
@@ -227,6 +228,26 @@ def test_a_deleted_customer_is_erased_here_and_kept_in_engage(rig: Any, database
     with database.reading() as session:
         bodies = [session.get(InboxEvent, event_id).body for event_id in (first, erasure)]
     assert bodies == [None, b""]
+
+
+def test_an_erasure_whose_worker_dies_before_its_end_is_done_again_and_recorded_once(
+    rig: Any, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.send("customer.created", customer=customer())
+    rig.work()
+    erasure = rig.send("customer.deleted", customer={"id": "1001"})
+    (claimed,) = rig.courier.claim()
+    with monkeypatch.context() as dying:
+        dying.setattr(rig.stores.inbox, "finish", lambda *_, **__: sys.exit())
+        with pytest.raises(SystemExit):
+            rig.courier.work(claimed)
+    rig.clock.forward(61)
+    rig.sweep.run(rig.clock())
+    assert rig.work() == ["delivered"]
+    with database.reading() as session:
+        assert session.get(InboxEvent, erasure).body == b""
+        (record,) = session.scalars(select(Erasure)).all()
+    assert (record.event_id, record.done["links"], record.done["bodies"]) == (erasure, 1, 1)
 
 
 def test_an_erasure_reaches_engage_where_the_shop_wants_it(rig: Any) -> None:

@@ -94,6 +94,7 @@ def _erase(context: Context, customer_id: str | None, guest: tuple[str, ...], or
     if contact_id is not None:
         _forget_kept(context, contact_id)  # a page may have been under way
     context.note("erase", ", ".join(f"{name}: {number}" for name, number in done.items()))
+    context.later(context.stores.erasures.request_emptied(context.claimed.id))
 
 
 def _forget_kept(context: Context, contact_id: str) -> None:
