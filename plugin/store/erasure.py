@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, or_, select, update
+from sqlalchemy import bindparam, delete, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from plugin.events import Kind
@@ -23,6 +23,13 @@ from plugin.store.models import (
 from plugin.store.shops import RegisteredShop
 from plugin.store.turns import discard
 
+#: Of an order's details these hold nothing of a person: ids of refunds and lines, amounts, how the order was called off.
+KEPT_DETAILS = ("refunds", "ended")
+_EMPTY_ORDER = (
+    update(ShopOrder)
+    .where(ShopOrder.id == bindparam("row_id"))
+    .values(details=bindparam("kept"), customer_id=literal(None))
+)
 _EMPTY = update(InboxEvent).where(InboxEvent.id == bindparam("row_id")).values(body=b"")
 _ERASED = {"last_error": "The customer was erased.", "error_code": "erased"}
 
@@ -73,13 +80,7 @@ class Erasures:
                 )
             if contact_id is not None and not _is_anothers(session, shop, contact_id):
                 done["consents"] = _forget_contact(session, shop, contact_id, now)
-            done["orders"] = changed_rows(
-                session.execute(
-                    update(ShopOrder)
-                    .where(ShopOrder.shop_id == shop.id, ShopOrder.order_id.in_(orders))
-                    .values(details={}, customer_id=None)
-                )
-            )
+            done["orders"] = _empty_orders(session, shop, orders)
             done["refusals"] = _forget_refusals(session, shop, customer_id, orders)
             due = [event.id for event in events if event.kind != Kind.DATA_REQUEST]  # its answer stays due
             done["discarded"] = len(discard(session, due, now, **_ERASED))
@@ -96,6 +97,19 @@ class Erasures:
     def request_emptied(self, event_id: int) -> RowWrite:
         """Return the write that empties the body of the event that asked, for the commit that ends it."""
         return RowWrite(_EMPTY, {"row_id": event_id}, f"event {event_id}")
+
+
+def _empty_orders(session: Session, shop: RegisteredShop, orders: Collection[str]) -> int:
+    """Take a person from their orders, and return how many. What went back already stays: it must not go back twice."""
+    theirs = select(ShopOrder.id, ShopOrder.details).where(ShopOrder.shop_id == shop.id, ShopOrder.order_id.in_(orders))
+    rows = session.execute(theirs.order_by(ShopOrder.id).with_for_update()).all()
+    emptied = [
+        {"row_id": row.id, "kept": {name: row.details[name] for name in KEPT_DETAILS if row.details.get(name)}}
+        for row in rows
+    ]
+    if emptied:
+        session.connection().execute(_EMPTY_ORDER, emptied)
+    return len(emptied)
 
 
 def _is_anothers(session: Session, shop: RegisteredShop, contact_id: str) -> bool:

@@ -1,6 +1,7 @@
 """Signup, profile change, consent, merge, erasure: what becomes of the contact in Engage."""
 
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 from bodies import customer, order, refund
 from sqlalchemy import select
 
+from plugin.events import Mapped, OrderRefunded
+from plugin.platforms.registry import normalise
 from plugin.store.data_requests import DataRequests, Person
 from plugin.store.history import History, Refusal
 from plugin.store.models import BackfillRefusal, Erasure, InboxEvent
@@ -250,6 +253,28 @@ def test_an_erasure_whose_worker_dies_before_its_end_is_done_again_and_recorded_
     assert (record.event_id, record.done["links"], record.done["bodies"]) == (erasure, 1, 1)
 
 
+def test_what_went_back_before_an_erasure_does_not_go_back_again(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_all(platform: str, *rest: Any) -> Mapped:
+        """Map as for a shop that names the sum given back so far."""
+        mapped = normalise(platform, *rest)
+        events = (replace(e, given_back_in_all=e.total) if isinstance(e, OrderRefunded) else e for e in mapped.events)
+        return replace(mapped, events=tuple(events))
+
+    monkeypatch.setattr("webhooks.delivery.normalise", in_all)
+    rig.send("order.paid", order=order())
+    rig.work()
+    for refund_id, total in (("a", "40.00"), ("b", "70.00")):
+        paid_back = [{"type": "card", "amount": total}]
+        rig.send("order.refunded", refund=refund(refund_id=refund_id, total=total, lines=[], payments=paid_back))
+        rig.work()
+        rig.send("customer.deleted", customer={"id": "1001"})
+        rig.work()
+    returned = [row["totalGrossPrice"] for name, row in rig.receipts().items() if "-R" in name]
+    assert returned == [-40, -30]
+    details = rig.stores.orders.get(rig.standard, "9001").details
+    assert (set(details), set(details["refunds"])) == ({"refunds"}, {"a", "b"})
+
+
 def test_an_erasure_reaches_engage_where_the_shop_wants_it(rig: Any) -> None:
     rig.stores.shops.change("web-se", {"erase_in_engage": "yes"})
     rig.send("customer.created", customer=customer())
@@ -364,4 +389,4 @@ def test_an_erasure_reaches_what_stands_under_the_order_alone(rig: Any, database
     assert sorted(left) == ["7", "8"]
     for number in ("9001", "9002"):
         kept = rig.stores.orders.get(rig.standard, number)
-        assert (kept.customer_id, kept.details) == (None, {})
+        assert (kept.customer_id, set(kept.details) - {"refunds", "ended"}) == (None, set())
