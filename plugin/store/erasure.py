@@ -78,7 +78,7 @@ class Erasures:
                         )
                     )
                 )
-            if contact_id is not None and not _is_anothers(session, shop, contact_id):
+            if contact_id is not None and not _is_anothers(session, shop, contact_id, customer_id):
                 done["consents"] = _forget_contact(session, shop, contact_id, now)
             done["orders"] = _empty_orders(session, shop, orders)
             done["refusals"] = _forget_refusals(session, shop, customer_id, orders)
@@ -93,6 +93,11 @@ class Erasures:
             if session.scalar(recorded.limit(1)) is None:
                 session.add(Erasure(shop_id=shop.id, event_id=event_id, at=now, done=done))
         return done
+
+    def is_anothers(self, shop: RegisteredShop, contact_id: str, customer_id: str | None) -> bool:
+        """Tell whether another customer of the shop is, for certain, the same contact: then it is not theirs alone."""
+        with self._database.reading() as session:
+            return _is_anothers(session, shop, contact_id, customer_id)
 
     def request_emptied(self, event_id: int) -> RowWrite:
         """Return the write that empties the body of the event that asked, for the commit that ends it."""
@@ -112,10 +117,13 @@ def _empty_orders(session: Session, shop: RegisteredShop, orders: Collection[str
     return len(emptied)
 
 
-def _is_anothers(session: Session, shop: RegisteredShop, contact_id: str) -> bool:
+def _is_anothers(session: Session, shop: RegisteredShop, contact_id: str, customer_id: str | None) -> bool:
     """Tell whether another customer of the shop is the same contact: their answers are kept, above all a no."""
     other = select(ContactLink.id).where(
-        ContactLink.shop_id == shop.id, ContactLink.contact_id == contact_id, ContactLink.verified.is_(True)
+        ContactLink.shop_id == shop.id,
+        ContactLink.contact_id == contact_id,
+        ContactLink.customer_id != customer_id,
+        ContactLink.verified.is_(True),
     )
     return session.scalar(other.limit(1)) is not None
 

@@ -284,6 +284,20 @@ def test_an_erasure_reaches_engage_where_the_shop_wants_it(rig: Any) -> None:
     assert rig.contacts() == {}
 
 
+def test_a_contact_that_another_customer_also_is_stays_in_engage(rig: Any) -> None:
+    rig.stores.shops.change("web-se", {"erase_in_engage": "yes"})
+    for number in ("1001", "1002"):
+        rig.send("customer.created", customer=customer(id=number))
+    rig.work()
+    first = rig.send("customer.deleted", customer={"id": "1002"})
+    rig.work()
+    assert len(rig.contacts()) == 1
+    assert "another customer" in " ".join(step.outcome for step in rig.desk.show(first)[1])
+    rig.send("customer.deleted", customer={"id": "1001"})
+    rig.work()
+    assert rig.contacts() == {}
+
+
 def test_an_erasure_whose_key_is_refused_waits_longer_and_longer_and_ends_when_the_key_is_mended(rig: Any) -> None:
     rig.stores.shops.change("web-se", {"erase_in_engage": "yes"})
     rig.send("customer.created", customer=customer())
