@@ -13,9 +13,10 @@ from plugin.events import Kind
 from plugin.store.db import Database
 from plugin.store.inbox import Inbox, NewEvent
 from plugin.store.inbox_desk import EventFilter, InboxDesk
+from plugin.store.inbox_statements import KEEP, RETRY
 from plugin.store.models import InboxEvent, State
 from plugin.store.shops import RegisteredShop, Shops
-from plugin.store.steps import AttemptEntry
+from plugin.store.steps import AttemptEntry, Step, store_steps
 from plugin.store.sweep import MOST_LOST_LEASES, Sweep
 from plugin.store.turns import Claimed
 
@@ -206,6 +207,27 @@ def test_a_lost_lease_is_taken_again_and_the_former_worker_is_fenced_off(box: Bo
     with pytest.raises(LeaseLostError):
         box.inbox.finish(slow, State.DELIVERED, box.clock())
     box.inbox.finish(fast, State.DELIVERED, box.clock())
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_workers_of_one_event_in_one_commit_are_told_apart(box: Box, database: Database, order: int) -> None:
+    event_id = box.accept("1")
+    slow = box.claim()
+    box.clock.forward(61)
+    box.sweep.run(box.clock())
+    fast = box.claim()
+    assert slow is not None
+    assert fast is not None
+    late = {"progress": {}, "tries": 1, "error": "late", "code": "late", "due": box.clock(), "behind": None}
+    steps = [
+        Step(RETRY, slow, late, (), ()),
+        Step(KEEP, fast, {"progress": {"contact": "known"}, "until": box.clock() + LEASE}, (), ()),
+    ]
+    with database.transaction() as session:
+        told = store_steps(session, steps[::order])[::order]
+    assert [type(one) for one in told] == [LeaseLostError, type(None)]
+    event = box.desk.show(event_id)[0]
+    assert (event.state, event.progress, event.last_error) == ("leased", {"contact": "known"}, None)
 
 
 def test_progress_prolongs_the_lease(box: Box) -> None:
