@@ -23,7 +23,7 @@ from plugin.errors import (
     WaitsForFileError,
     unexpected,
 )
-from plugin.events import ALWAYS_KINDS, CONTACT_KINDS, Kind
+from plugin.events import ALWAYS_KINDS, HOLDING_KINDS
 from plugin.platforms.base import Delivery
 from plugin.platforms.own import OWN_TOPICS
 from plugin.platforms.registry import PLATFORMS, normalise
@@ -36,10 +36,6 @@ from webhooks.handlers import HANDLERS
 from webhooks.supplement import supplemented
 
 log = logging.getLogger(__name__)
-
-#: Kinds that say something of the contact, so that later changes must not overtake them while they are parked.
-#: A shopper's own edit is none of them: what the shop tells later does not build on it.
-HOLDING_KINDS = (CONTACT_KINDS - {Kind.PROFILE_EDIT}) | {Kind.ORDER_PAID}
 
 
 @dataclass(frozen=True, slots=True)

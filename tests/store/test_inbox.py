@@ -459,6 +459,23 @@ def test_an_event_that_kills_its_worker_again_and_again_is_parked_and_others_go_
     assert box.deliver_next() == killer
 
 
+@pytest.mark.parametrize(
+    ("kind", "hold", "follows"),
+    [(Kind.PROFILE_CHANGE, "yes", False), (Kind.PROFILE_CHANGE, "no", True), (Kind.REFUND, "yes", True)],
+)
+def test_an_event_that_kills_its_worker_holds_contact_changes_as_other_parked_ones_do(
+    box: Box, clock: Clock, shops: Shops, kind: Kind, hold: str, follows: bool
+) -> None:
+    shops.change(box.shop.name, {"parked_hold_contacts": hold})
+    box.accept("killer", kind=kind)
+    for _ in range(MOST_LOST_LEASES):
+        assert box.claim() is not None
+        clock.forward(61)
+        box.sweep.run(clock())
+    change = box.accept("change")
+    assert box.claimed_id() == (change if follows else None)
+
+
 def test_what_a_clock_that_ran_far_ahead_put_off_is_not_waited_for(box: Box, clock: Clock) -> None:
     first, second = box.accept("a", customer="1"), box.accept("b", customer="2")
     right = clock.time
