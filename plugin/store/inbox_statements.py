@@ -114,7 +114,8 @@ _CLAIMED = (
     InboxEvent.order_ref, InboxEvent.meta, InboxEvent.body, InboxEvent.occurred_at, InboxEvent.received_at,
     InboxEvent.attempts, InboxEvent.first_attempt_at, InboxEvent.lease_token, InboxEvent.progress,
 )  # fmt: skip
-#: For rows that this transaction has locked. Returns them, so that they need not be read again.
+#: For rows that this transaction has locked. Returns them, so that they need not be read again. An event whose tries were
+#: all given back begins now: what it waited for was no fault of its own.
 LEASE = (
     update(InboxEvent)
     .where(InboxEvent.id.in_(bindparam("row_ids", expanding=True)))
@@ -122,7 +123,7 @@ LEASE = (
         state=State.LEASED,
         held_by=None,
         attempts=InboxEvent.attempts + 1,
-        first_attempt_at=func.coalesce(InboxEvent.first_attempt_at, NOW),
+        first_attempt_at=case((InboxEvent.attempts == 0, NOW), else_=func.coalesce(InboxEvent.first_attempt_at, NOW)),
         lease_token=bindparam("token"),
         lease_expires_at=bindparam("until", type_=UtcDateTime()),
     )

@@ -17,6 +17,7 @@ from plugin.errors import ConfigurationError, ConflictError, NotFoundHereError
 from plugin.store.db import Database
 from plugin.store.models import Shop
 from plugin.store.shop_settings import ShopSettings, parse_settings
+from plugin.store.turns import begin_anew
 from plugin.store.vault import Vault
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
@@ -216,6 +217,8 @@ class Shops:
         if values:
             with self._database.transaction() as session:
                 session.execute(update(Shop).where(Shop.id == shop.id).values(**values))
+                if "stopped_reason" in values:
+                    begin_anew(session, shop.id)
             self._recent.clear()
         return self.get(name)
 
@@ -251,9 +254,10 @@ class Shops:
         self._recent.clear()
 
     def start(self, shop_id: int) -> None:
-        """Let a stopped shop's deliveries go on."""
+        """Let a stopped shop's deliveries go on, with the patience of a first try."""
         with self._database.transaction() as session:
             session.execute(update(Shop).where(Shop.id == shop_id).values(stopped_reason=None))
+            begin_anew(session, shop_id)
         self._recent.clear()
 
     def _recently(self, key: tuple[str, str] | int) -> RegisteredShop | None:

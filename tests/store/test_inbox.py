@@ -190,6 +190,39 @@ def test_an_attempt_is_counted_before_the_try_and_given_back_when_nothing_was_tr
     assert again.attempts == 1
 
 
+def test_an_event_whose_only_try_was_given_back_begins_when_it_is_tried_again(box: Box) -> None:
+    box.accept("1")
+    began = box.clock()
+    for hours in (0, 1):
+        claimed = box.claim()
+        assert claimed is not None
+        assert claimed.first_attempt_at == began + timedelta(hours=hours)
+        at = box.clock.forward(3600)
+        box.inbox.retry_later(claimed, at, error="x", error_code="x", counts=hours > 0)
+    claimed = box.claim()
+    assert claimed is not None
+    assert (claimed.attempts, claimed.first_attempt_at) == (2, began + timedelta(hours=1))
+
+
+@pytest.mark.parametrize("how", ["start", "new key", "new address"])
+def test_what_waits_begins_anew_when_its_shop_is_started_again(box: Box, shops: Shops, how: str) -> None:
+    box.accept("1")
+    claimed = box.claim()
+    assert claimed is not None
+    box.inbox.retry_later(claimed, box.clock(), error="away", error_code="away")
+    shops.stop(box.shop.id, "the key is wrong")
+    box.clock.forward(4 * 86400)
+    if how == "start":
+        shops.start(box.shop.id)
+    elif how == "new key":
+        shops.replace_secrets(box.shop.name, engage_key="another")
+    else:
+        shops.replace_secrets(box.shop.name, engage_url="http://127.0.0.1:8")
+    again = box.claim()
+    assert again is not None
+    assert (again.attempts, again.first_attempt_at) == (1, box.clock())
+
+
 def test_a_lost_lease_is_taken_again_and_the_former_worker_is_fenced_off(box: Box) -> None:
     event_id = box.accept("1")
     slow = box.claim()

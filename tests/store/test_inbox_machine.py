@@ -46,15 +46,25 @@ _numbers = itertools.count()
 
 @dataclass(slots=True)
 class Known:
-    """What the model knows of an event. rests_until: a retry's time; passes: lets others of its customer pass."""
+    """What the model knows of an event. rests_until: a retry's time; passes: lets others of its customer pass.
+
+    tries, first_try: how many tries count, and when the first of them began.
+    """
 
     new: NewEvent
     state: State = State.PENDING
     rests_until: datetime | None = None
     passes: bool = False
     holds: bool = False
+    tries: int = 0
+    first_try: datetime | None = None
     lease: Claimed | None = None
     lease_ends: datetime | None = None
+
+    def take_back(self) -> None:
+        self.tries -= 1
+        if not self.tries:
+            self.first_try = None
 
 
 class InboxMachine(RuleBasedStateMachine):
@@ -153,6 +163,9 @@ class InboxMachine(RuleBasedStateMachine):
             event = self.known[one.id]
             event.state, event.lease, event.passes = State.LEASED, one, False
             event.rests_until, event.lease_ends = None, self.clock() + LEASE
+            event.first_try = event.first_try or self.clock()
+            event.tries += 1
+            assert (one.attempts, one.first_attempt_at) == (event.tries, event.first_try)
         return multiple(*claimed)
 
     @rule(claimed=consumes(held), state=st.sampled_from([State.DELIVERED, State.IGNORED, State.SPOOLED]))
@@ -166,15 +179,17 @@ class InboxMachine(RuleBasedStateMachine):
             event = self.known[claimed.id]
             event.state, event.holds = State.PARKED, holds
 
-    @rule(claimed=consumes(held), seconds=SECONDS, passes=st.booleans())
-    def fail(self, claimed: Claimed, seconds: int, passes: bool) -> None:
+    @rule(claimed=consumes(held), seconds=SECONDS, passes=st.booleans(), counts=st.booleans())
+    def fail(self, claimed: Claimed, seconds: int, passes: bool, counts: bool) -> None:
         at = self.clock() + timedelta(seconds=seconds)
         if self.ends(
             claimed,
-            lambda c: self.inbox.retry_later(c, at, error="e", error_code="e", lets_others_pass=passes),
+            lambda c: self.inbox.retry_later(c, at, error="e", error_code="e", counts=counts, lets_others_pass=passes),
         ):
             event = self.known[claimed.id]
             event.state, event.rests_until, event.passes = State.PENDING, at, passes
+            if not counts:
+                event.take_back()
 
     @rule(claimed=held)
     def keep(self, claimed: Claimed) -> None:
@@ -196,6 +211,9 @@ class InboxMachine(RuleBasedStateMachine):
             self.shops.stop(self.shop.id, "a test")
         else:
             self.shops.start(self.shop.id)
+            for event in self.known.values():
+                if event.state is State.PENDING:
+                    event.tries, event.first_try = 0, None
 
     @rule()
     def sweep(self) -> None:

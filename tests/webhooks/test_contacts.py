@@ -323,6 +323,22 @@ def test_a_shop_that_is_stopped_keeps_its_first_reason(rig: Any) -> None:
     assert rig.stores.shops.get("web-se").stopped_reason == "The shop removed the plugin."
 
 
+@pytest.mark.parametrize("fault", [{"error_rate": 1, "error_statuses": [401]}, {"outage": True}])
+def test_the_first_fault_after_days_that_did_not_count_gives_no_event_up(rig: Any, fault: dict[str, Any]) -> None:
+    """Of an outage only Redis knows how long it was, and Redis may have been emptied."""
+    rig.courier = replace(rig.courier, open_time=lambda _shop: timedelta())
+    rig.fault(**fault)
+    event = rig.send("customer.created", customer=customer())
+    rig.work()
+    rig.clock.forward(4 * 86400)
+    if rig.stores.shops.get("web-se").stopped_reason is not None:
+        rig.stores.shops.start(rig.standard.id)
+    rig.no_faults()
+    rig.fault(error_rate=1, error_statuses=[503], next=1)
+    rig.work_for(60)
+    assert rig.event(event).state == "delivered"
+
+
 def test_a_field_mapping_feeds_a_tenant_attribute(rig: Any) -> None:
     rig.options(tenant_attributes=["shoeSize"])
     rig.stores.shops.change("web-se", {"attributes": "customer.size:shoeSize"})
