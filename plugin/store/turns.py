@@ -157,7 +157,8 @@ def discard(session: Session, event_ids: Sequence[int], now: datetime, **told: s
     ended = {"state": State.DISCARDED, "finished_at": now, "next_attempt_at": None, "held_by": None, "holds": False}
     due = update(InboxEvent).where(InboxEvent.id.in_(event_ids), is_in(State.PENDING) | is_in(State.PARKED))
     discarded = list(session.scalars(due.values(**ended, **told).returning(InboxEvent.id)))
-    let_go(session, *discarded)
+    if discarded:
+        let_go(session, *discarded)
     return discarded
 
 
