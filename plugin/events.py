@@ -31,6 +31,10 @@ class Kind(StrEnum):
 #: Kinds that change a contact: a parked event of the same customer holds these back, by setting.
 CONTACT_KINDS = frozenset({Kind.SIGNUP, Kind.PROFILE_CHANGE, Kind.PROFILE_EDIT, Kind.CONSENT, Kind.MERGE})
 
+#: Kinds that say something of the contact, so that later changes must not overtake them while they are parked.
+#: A shopper's own edit is none of them: what the shop tells later does not build on it.
+HOLDING_KINDS = (CONTACT_KINDS - {Kind.PROFILE_EDIT}) | {Kind.ORDER_PAID}
+
 #: Kinds that are worked on even when a shop's deliveries are stopped: the law does not wait for a key.
 ALWAYS_KINDS = frozenset({Kind.ERASURE, Kind.DATA_REQUEST, Kind.SHOP})
 

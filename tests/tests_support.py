@@ -3,7 +3,9 @@
 import atexit
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,6 +15,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from plugin.engage.client import EngageClient
 from plugin.engage.gate import GateRules, Gates
@@ -97,3 +100,22 @@ def empty_sqlite(folder: Path) -> Iterator[Database]:
         yield made
     finally:
         made.close()
+
+
+@contextmanager
+def once_before(database: Database, statement: str, act: Callable[[], Any]) -> Iterator[list[Any]]:
+    """Let another thread act before the first statement that begins so; yields a list that then holds what it returned."""
+    found: list[Any] = []
+
+    def meanwhile(_connection: object, _cursor: object, text: str, *_: object) -> None:
+        if not text.startswith(statement) or threading.current_thread() is not here or found:
+            return
+        with ThreadPoolExecutor(1) as pool:
+            found.append(pool.submit(act).result(10))
+
+    here = threading.current_thread()
+    event.listen(database.engine, "before_cursor_execute", meanwhile)
+    try:
+        yield found
+    finally:
+        event.remove(database.engine, "before_cursor_execute", meanwhile)

@@ -23,7 +23,7 @@ from plugin.errors import (
     WaitsForFileError,
     unexpected,
 )
-from plugin.events import CONTACT_KINDS, Kind
+from plugin.events import ALWAYS_KINDS, HOLDING_KINDS
 from plugin.platforms.base import Delivery
 from plugin.platforms.own import OWN_TOPICS
 from plugin.platforms.registry import PLATFORMS, normalise
@@ -36,10 +36,6 @@ from webhooks.handlers import HANDLERS
 from webhooks.supplement import supplemented
 
 log = logging.getLogger(__name__)
-
-#: Kinds that say something of the contact, so that later changes must not overtake them while they are parked.
-#: A shopper's own edit is none of them: what the shop tells later does not build on it.
-HOLDING_KINDS = (CONTACT_KINDS - {Kind.PROFILE_EDIT}) | {Kind.ORDER_PAID}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +108,8 @@ class Courier:
         except UnauthorisedError as error:
             self.stores.shops.stop(context.shop.id, str(error))
             log.error("shop=%s deliveries stopped: %s", context.shop.name, error)
+            if claimed.kind in ALWAYS_KINDS:  # it is not stopped with the shop, and would call again at once
+                return self._later(context, error)
             return self._put_back(context, context.now(), error, counts=False)
         except (TransientError, NotYetError) as error:
             return self._later(context, error)
@@ -149,7 +147,7 @@ class Courier:
             raise NotForUsError("; ".join(reasons))
         return self._finish(context, State.DELIVERED, None, None)
 
-    def _later(self, context: Context, error: TransientError | NotYetError) -> str:
+    def _later(self, context: Context, error: TransientError | NotYetError | UnauthorisedError) -> str:
         settings = context.shop.settings
         not_yet = isinstance(error, NotYetError)
         give_up_after = (

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from plugin.errors import HeldBackError, NotYetError, TransientError
+from plugin.errors import HeldBackError, NotYetError, TransientError, UnauthorisedError
 
 STEPS = (1, 3, 6, 30)
 CAP = 360
 JITTER = 0.2
+#: So many tries are made however much time has passed: it may have passed without any, while a shop was stopped or all
+#: of this was switched off.
+LEAST_TRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """base_s: the first wait in seconds. give_up_after: how long tries go on, breaker time not counted.
+    """base_s: the first wait in seconds. give_up_after: how long tries go on at least, breaker time not counted.
 
     spread: gives a number from 0 to 1 for the jitter.
     """
@@ -42,22 +45,30 @@ class RetryPolicy:
 
     def decide(
         self,
-        error: TransientError | NotYetError,
+        error: TransientError | NotYetError | UnauthorisedError,
         *,
         attempts: int,
         first_attempt_at: datetime,
         now: datetime,
         breaker_open: timedelta = timedelta(),
     ) -> TryAgain | GiveUp:
-        """Decide after a failed try. attempts: tries so far, this one too, at least 1."""
-        asked = error.retry_after or timedelta()
+        """Decide after a failed try. attempts: tries so far, this one too, at least 1.
+
+        error: a refused key for what must go on although it stops all else, an erasure for one.
+        """
+        asked = (None if isinstance(error, UnauthorisedError) else error.retry_after) or timedelta()
         if isinstance(error, HeldBackError):
             return TryAgain(now + max(asked, timedelta(seconds=self.base_s / 10)), counts=False)
         tried_for = now - first_attempt_at - breaker_open
-        if tried_for >= self.give_up_after:
+        if tried_for >= self.give_up_after and self._tried_enough(attempts):
             hours = self.give_up_after.total_seconds() / 3600
             return GiveUp(f"Gave up after {attempts} tries in more than {hours:g} h. Last: {error}")
         return TryAgain(now + max(asked, self.wait(attempts)))
+
+    def _tried_enough(self, attempts: int) -> bool:
+        """Tell whether as many tries were made as the time has room for, LEAST_TRIES at most."""
+        before = sum((self.wait(number) for number in range(1, min(attempts, LEAST_TRIES))), timedelta())
+        return attempts >= LEAST_TRIES or before + self.wait(attempts) >= self.give_up_after
 
     def wait(self, attempts: int) -> timedelta:
         """Return the wait after the given number of tries."""

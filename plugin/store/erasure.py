@@ -3,11 +3,11 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import bindparam, delete, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from plugin.events import Kind
-from plugin.store.db import Database, changed_rows
+from plugin.store.db import Database, RowWrite, changed_rows
 from plugin.store.fallback_rows import write_erasure
 from plugin.store.models import (
     BackfillRefusal,
@@ -19,10 +19,19 @@ from plugin.store.models import (
     Erasure,
     InboxEvent,
     ShopOrder,
-    State,
 )
 from plugin.store.shops import RegisteredShop
-from plugin.store.turns import let_go
+from plugin.store.turns import discard
+
+#: Of an order's details these hold nothing of a person: ids of refunds and lines, amounts, how the order was called off.
+KEPT_DETAILS = ("refunds", "ended")
+_EMPTY_ORDER = (
+    update(ShopOrder)
+    .where(ShopOrder.id == bindparam("row_id"))
+    .values(details=bindparam("kept"), customer_id=literal(None))
+)
+_EMPTY = update(InboxEvent).where(InboxEvent.id == bindparam("row_id")).values(body=b"")
+_ERASED = {"last_error": "The customer was erased.", "error_code": "erased"}
 
 
 class Erasures:
@@ -45,11 +54,22 @@ class Erasures:
         """Erase a person in one transaction and return what was done, as counts.
 
         Due events of theirs are discarded, but receipts under way stay with their contactId alone in `shop_orders`
-        until they are sent. The event that asks for the erasure keeps no body either. contact_id: of a verified link
-        alone; over another the contact may be somebody else's, whose answers stay.
+        until they are sent. The event that asks for the erasure stays as it is, so that after a crash it can be done
+        again, and is recorded once; see `request_emptied`. contact_id: of a verified link alone; over another the
+        contact may be somebody else's, whose answers stay.
         """
         done: dict[str, int] = {}
         with self._database.transaction() as session:
+            orders = _orders_of(session, shop, customer_id, ordering_keys) | set(order_ids)
+            theirs = (
+                InboxEvent.shop_id == shop.id,
+                or_(InboxEvent.ordering_key.in_(ordering_keys), InboxEvent.order_ref.in_(orders)),
+                InboxEvent.id != event_id,
+            )
+            # first the events, as a worker does that ends one and then writes what goes with it: neither waits for the
+            # other for ever, and no worker takes one that is discarded here
+            locked = select(InboxEvent.id, InboxEvent.kind).where(*theirs).order_by(InboxEvent.id).with_for_update()
+            events = session.execute(locked).all()
             if customer_id is not None:
                 done["links"] = changed_rows(
                     session.execute(
@@ -58,55 +78,52 @@ class Erasures:
                         )
                     )
                 )
-            if contact_id is not None and not _is_anothers(session, shop, contact_id):
+            if contact_id is not None and not _is_anothers(session, shop, contact_id, customer_id):
                 done["consents"] = _forget_contact(session, shop, contact_id, now)
-            orders = _orders_of(session, shop, customer_id, ordering_keys) | set(order_ids)
-            done["orders"] = changed_rows(
-                session.execute(
-                    update(ShopOrder)
-                    .where(ShopOrder.shop_id == shop.id, ShopOrder.order_id.in_(orders))
-                    .values(details={}, customer_id=None)
-                )
-            )
+            done["orders"] = _empty_orders(session, shop, orders)
             done["refusals"] = _forget_refusals(session, shop, customer_id, orders)
-            theirs = (
-                InboxEvent.shop_id == shop.id,
-                or_(InboxEvent.ordering_key.in_(ordering_keys), InboxEvent.order_ref.in_(orders)),
-                InboxEvent.id != event_id,
-            )
-            done["discarded"] = _discard_due(session, theirs, now)
-            ids = list(session.scalars(select(InboxEvent.id).where(*theirs)))
+            due = [event.id for event in events if event.kind != Kind.DATA_REQUEST]  # its answer stays due
+            done["discarded"] = len(discard(session, due, now, **_ERASED))
+            ids = [event.id for event in events]
             done["bodies"] = len(ids)
             done["file_rows"] = write_erasure(session, ids)
             session.execute(update(InboxEvent).where(InboxEvent.id.in_(ids)).values(body=None))
             session.execute(update(DeliveryAttempt).where(DeliveryAttempt.event_id.in_(ids)).values(sent=None))
-            session.execute(update(InboxEvent).where(InboxEvent.id == event_id).values(body=b""))
-            session.add(Erasure(shop_id=shop.id, event_id=event_id, at=now, done=done))
+            recorded = select(Erasure.id).where(Erasure.shop_id == shop.id, Erasure.event_id == event_id)
+            if session.scalar(recorded.limit(1)) is None:
+                session.add(Erasure(shop_id=shop.id, event_id=event_id, at=now, done=done))
         return done
 
+    def is_anothers(self, shop: RegisteredShop, contact_id: str, customer_id: str | None) -> bool:
+        """Tell whether another customer of the shop is, for certain, the same contact: then it is not theirs alone."""
+        with self._database.reading() as session:
+            return _is_anothers(session, shop, contact_id, customer_id)
 
-def _discard_due(session: Session, theirs: Sequence[ColumnElement[bool]], now: datetime) -> int:
-    """Discard a person's events that wait or are parked, and return how many; a request for data keeps its answer due."""
-    waiting = InboxEvent.state.in_([State.PENDING, State.PARKED])
-    due = list(session.scalars(select(InboxEvent.id).where(*theirs, waiting, InboxEvent.kind != Kind.DATA_REQUEST)))
-    discarded = {
-        "state": State.DISCARDED,
-        "last_error": "The customer was erased.",
-        "error_code": "erased",
-        "finished_at": now,
-        "next_attempt_at": None,
-        "held_by": None,
-    }
-    session.execute(update(InboxEvent).where(InboxEvent.id.in_(due)).values(discarded))
-    for event_id in due:
-        let_go(session, event_id)
-    return len(due)
+    def request_emptied(self, event_id: int) -> RowWrite:
+        """Return the write that empties the body of the event that asked, for the commit that ends it."""
+        return RowWrite(_EMPTY, {"row_id": event_id}, f"event {event_id}")
 
 
-def _is_anothers(session: Session, shop: RegisteredShop, contact_id: str) -> bool:
+def _empty_orders(session: Session, shop: RegisteredShop, orders: Collection[str]) -> int:
+    """Take a person from their orders, and return how many. What went back already stays: it must not go back twice."""
+    theirs = select(ShopOrder.id, ShopOrder.details).where(ShopOrder.shop_id == shop.id, ShopOrder.order_id.in_(orders))
+    rows = session.execute(theirs.order_by(ShopOrder.id).with_for_update()).all()
+    emptied = [
+        {"row_id": row.id, "kept": {name: row.details[name] for name in KEPT_DETAILS if row.details.get(name)}}
+        for row in rows
+    ]
+    if emptied:
+        session.connection().execute(_EMPTY_ORDER, emptied)
+    return len(emptied)
+
+
+def _is_anothers(session: Session, shop: RegisteredShop, contact_id: str, customer_id: str | None) -> bool:
     """Tell whether another customer of the shop is the same contact: their answers are kept, above all a no."""
     other = select(ContactLink.id).where(
-        ContactLink.shop_id == shop.id, ContactLink.contact_id == contact_id, ContactLink.verified.is_(True)
+        ContactLink.shop_id == shop.id,
+        ContactLink.contact_id == contact_id,
+        ContactLink.customer_id != customer_id,
+        ContactLink.verified.is_(True),
     )
     return session.scalar(other.limit(1)) is not None
 

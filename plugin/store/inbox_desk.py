@@ -5,14 +5,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, literal_column, select, update
+from sqlalchemy import ColumnElement, bindparam, func, literal_column, select, update
 
 from plugin.errors import ConflictError, NotFoundHereError
-from plugin.store.db import Database
+from plugin.store.db import Database, run
 from plugin.store.inbox import MAX_ERROR_LENGTH, OVERDUE_AFTER
 from plugin.store.inbox_statements import due_events
 from plugin.store.models import AcceptedCount, DeliveryAttempt, InboxEvent, Shop, State, is_in
-from plugin.store.turns import let_go, release_next, take_up
+from plugin.store.turns import discard, release_next, take_up
+
+#: No worker takes the event while it is locked.
+_LOCKED = (
+    select(InboxEvent.state, InboxEvent.attempts, InboxEvent.shop_id, InboxEvent.ordering_key)
+    .where(InboxEvent.id == bindparam("id"))
+    .with_for_update()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +177,8 @@ class InboxDesk:
                 if state is None:
                     raise NotFoundHereError(f"There is no event {event_id}.")
                 if state == State.PENDING:
-                    session.execute(
-                        update(InboxEvent)
-                        .where(InboxEvent.id == event_id, InboxEvent.next_attempt_at.is_not(None))
-                        .values(next_attempt_at=now)
-                    )
+                    rests = (InboxEvent.id == event_id, is_in(State.PENDING), InboxEvent.next_attempt_at.is_not(None))
+                    run(session, update(InboxEvent).where(*rests).values(next_attempt_at=now))
                 elif not take_up(session, event_id, now):
                     raise ConflictError(f"Event {event_id} is {state}: only parked and pending events can be retried.")
                 session.add(
@@ -186,26 +190,23 @@ class InboxDesk:
     def discard(self, event_id: int, why: str, now: datetime) -> None:
         """End a parked or pending event for good, with a person's reason. Raises ConflictError, NotFoundHereError."""
         with self._database.transaction() as session:
-            row = session.get(InboxEvent, event_id)
+            row = session.execute(_LOCKED, {"id": event_id}).one_or_none()
             if row is None:
                 raise NotFoundHereError(f"There is no event {event_id}.")
-            if row.state not in {State.PARKED, State.PENDING}:
+            if not discard(session, [event_id], now):
                 raise ConflictError(
                     f"Event {event_id} is {row.state}: only parked and pending events can be discarded."
                 )
-            row.state = State.DISCARDED
-            row.finished_at = now
-            row.next_attempt_at = None
-            row.held_by = None
-            row.holds = False
-            row.last_error = f"Discarded: {why}"[:MAX_ERROR_LENGTH]
-            session.flush()
+            session.execute(
+                update(InboxEvent)
+                .where(InboxEvent.id == event_id)
+                .values(last_error=f"Discarded: {why}"[:MAX_ERROR_LENGTH])
+            )
             session.add(
                 DeliveryAttempt(
                     event_id=event_id, attempt=row.attempts, at=now, operation="discard", outcome=why[:MAX_ERROR_LENGTH]
                 )
             )
-            let_go(session, event_id)
             release_next(session, row.shop_id, row.ordering_key, now)
 
 

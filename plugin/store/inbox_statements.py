@@ -6,6 +6,8 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Select,
+    SQLColumnExpression,
+    String,
     and_,
     bindparam,
     case,
@@ -25,6 +27,17 @@ from plugin.store.types import UtcDateTime
 def due_events(now: datetime) -> Select[int]:
     """Return the statement that selects the ids of due events of shops whose deliveries run."""
     return select(InboxEvent.id).join(Shop, Shop.id == InboxEvent.shop_id).where(_is_due(now))
+
+
+def goes_first(
+    mate: type[InboxEvent], kind: SQLColumnExpression[str], earlier: ColumnElement[bool]
+) -> ColumnElement[bool]:
+    """Return the condition that an event of a kind must wait for another of its customer, which is at work or before it.
+
+    What waits because its shop is stopped keeps no erasure or the like from going on. Needs `Shop` in the statement.
+    """
+    goes = or_(Shop.stopped_reason.is_(None), mate.kind.in_(ALWAYS_KINDS), kind.not_in(ALWAYS_KINDS))
+    return or_(is_in(State.LEASED, mate), and_(is_in(State.PENDING, mate), mate.held_by.is_(None), earlier, goes))
 
 
 def _is_due(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
@@ -49,7 +62,8 @@ _AT: BindParameter[datetime] = bindparam("at", type_=UtcDateTime())
 _EARLIER = or_(InboxEvent.occurred_at < _AT, and_(InboxEvent.occurred_at == _AT, InboxEvent.id < bindparam("id")))
 IN_FRONT = (
     select(InboxEvent.id)
-    .where(_SAME_KEY, or_(is_in(State.LEASED), and_(is_in(State.PENDING), InboxEvent.held_by.is_(None), _EARLIER)))
+    .join(Shop, Shop.id == InboxEvent.shop_id)
+    .where(_SAME_KEY, goes_first(InboxEvent, bindparam("kind", type_=String()), _EARLIER))
     .order_by(case((is_in(State.LEASED), 0), else_=1), InboxEvent.occurred_at, InboxEvent.id)
     .limit(1)
 )
@@ -71,23 +85,27 @@ _MATE_EARLIER = or_(
 )
 #: Which of several events must wait for another of their customer. A subquery of one row, not EXISTS: PostgreSQL makes
 #: a join of all unfinished events of that.
-BLOCKED = select(InboxEvent.id).where(
-    InboxEvent.id.in_(bindparam("row_ids", expanding=True)),
-    select(_mate.id)
+BLOCKED = (
+    select(InboxEvent.id)
+    .join(Shop, Shop.id == InboxEvent.shop_id)
     .where(
-        is_unfinished(_mate),
-        _mate.shop_id == InboxEvent.shop_id,
-        _mate.ordering_key == InboxEvent.ordering_key,
-        _mate.id != InboxEvent.id,
-        or_(
-            is_in(State.LEASED, _mate),
-            and_(is_in(State.PENDING, _mate), _mate.held_by.is_(None), _MATE_EARLIER),
-            and_(is_in(State.PARKED, _mate), _mate.holds, _MATE_EARLIER, InboxEvent.kind.in_(CONTACT_KINDS)),
-        ),
+        InboxEvent.id.in_(bindparam("row_ids", expanding=True)),
+        select(_mate.id)
+        .where(
+            is_unfinished(_mate),
+            _mate.shop_id == InboxEvent.shop_id,
+            _mate.ordering_key == InboxEvent.ordering_key,
+            _mate.id != InboxEvent.id,
+            or_(
+                goes_first(_mate, InboxEvent.kind, _MATE_EARLIER),
+                and_(is_in(State.PARKED, _mate), _mate.holds, _MATE_EARLIER, InboxEvent.kind.in_(CONTACT_KINDS)),
+            ),
+        )
+        .limit(1)
+        .correlate(InboxEvent, Shop)
+        .scalar_subquery()
+        .is_not(None),
     )
-    .limit(1)
-    .scalar_subquery()
-    .is_not(None),
 )
 _THIS = update(InboxEvent).where(InboxEvent.id == bindparam("row_id"))
 WAIT = _THIS.values(next_attempt_at=None, held_by=bindparam("behind"))
@@ -96,7 +114,8 @@ _CLAIMED = (
     InboxEvent.order_ref, InboxEvent.meta, InboxEvent.body, InboxEvent.occurred_at, InboxEvent.received_at,
     InboxEvent.attempts, InboxEvent.first_attempt_at, InboxEvent.lease_token, InboxEvent.progress,
 )  # fmt: skip
-#: For rows that this transaction has locked. Returns them, so that they need not be read again.
+#: For rows that this transaction has locked. Returns them, so that they need not be read again. An event whose tries were
+#: all given back begins now: what it waited for was no fault of its own.
 LEASE = (
     update(InboxEvent)
     .where(InboxEvent.id.in_(bindparam("row_ids", expanding=True)))
@@ -104,7 +123,7 @@ LEASE = (
         state=State.LEASED,
         held_by=None,
         attempts=InboxEvent.attempts + 1,
-        first_attempt_at=func.coalesce(InboxEvent.first_attempt_at, NOW),
+        first_attempt_at=case((InboxEvent.attempts == 0, NOW), else_=func.coalesce(InboxEvent.first_attempt_at, NOW)),
         lease_token=bindparam("token"),
         lease_expires_at=bindparam("until", type_=UtcDateTime()),
     )

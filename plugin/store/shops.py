@@ -17,6 +17,7 @@ from plugin.errors import ConfigurationError, ConflictError, NotFoundHereError
 from plugin.store.db import Database
 from plugin.store.models import Shop
 from plugin.store.shop_settings import ShopSettings, parse_settings
+from plugin.store.turns import begin_anew
 from plugin.store.vault import Vault
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
@@ -224,6 +225,8 @@ class Shops:
         if values:
             with self._database.transaction() as session:
                 session.execute(update(Shop).where(Shop.id == shop.id).values(**values))
+                if "stopped_reason" in values:
+                    begin_anew(session, shop.id)
             self._recent.clear()
         return self.get(name)
 
@@ -252,15 +255,17 @@ class Shops:
         self._recent.clear()
 
     def stop(self, shop_id: int, reason: str) -> None:
-        """Stop a shop's deliveries until an operator mends the cause."""
+        """Stop a shop's deliveries until an operator mends the cause. One that is stopped keeps its first reason."""
+        runs = (Shop.id == shop_id, Shop.stopped_reason.is_(None))
         with self._database.transaction() as session:
-            session.execute(update(Shop).where(Shop.id == shop_id).values(stopped_reason=reason))
+            session.execute(update(Shop).where(*runs).values(stopped_reason=reason))
         self._recent.clear()
 
     def start(self, shop_id: int) -> None:
-        """Let a stopped shop's deliveries go on."""
+        """Let a stopped shop's deliveries go on, with the patience of a first try."""
         with self._database.transaction() as session:
             session.execute(update(Shop).where(Shop.id == shop_id).values(stopped_reason=None))
+            begin_anew(session, shop_id)
         self._recent.clear()
 
     def _recently(self, key: tuple[str, str] | int) -> RegisteredShop | None:

@@ -44,19 +44,22 @@ class Step:
 def store_steps(session: Session, steps: Sequence[Step]) -> list[Exception | None]:
     """Store steps whose leases hold, and return for each None, or the LeaseLostError of one whose lease is lost."""
     held = _held(session, steps)
-    stored = [step for step in steps if step.claimed.id in held]
+    stored = [step for step in steps if _lease(step) in held]
     _change_rows(session, stored)
     _write(session, [write for step in stored for write in step.writes])
     _log(session, stored)
     _release(session, stored)
-    return [None if step.claimed.id in held else _lost(step) for step in steps]
+    return [None if _lease(step) in held else _lost(step) for step in steps]
 
 
-def _held(session: Session, steps: Sequence[Step]) -> set[int]:
-    """Lock the events of steps, and return those whose lease holds."""
-    tokens = {step.claimed.id: step.claimed.lease_token for step in steps}
-    rows = session.connection().execute(LEASES, {"row_ids": list(tokens)})
-    return {event_id for event_id, token in rows if token == tokens[event_id]}
+def _held(session: Session, steps: Sequence[Step]) -> set[tuple[int, str | None]]:
+    """Lock the events of steps, and return the leases that hold: one event may have steps of two workers."""
+    rows = session.connection().execute(LEASES, {"row_ids": sorted({step.claimed.id for step in steps})})
+    return {(event_id, token) for event_id, token in rows}
+
+
+def _lease(step: Step) -> tuple[int, str]:
+    return step.claimed.id, step.claimed.lease_token
 
 
 def _lost(step: Step) -> LeaseLostError:

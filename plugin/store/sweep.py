@@ -7,10 +7,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
+from plugin.events import HOLDING_KINDS
 from plugin.store.db import Database, run
 from plugin.store.inbox import OVERDUE_AFTER
-from plugin.store.inbox_statements import due_events
-from plugin.store.models import DeliveryAttempt, InboxEvent, NamedLease, State, UsedToken, is_in, is_unfinished
+from plugin.store.inbox_statements import due_events, goes_first
+from plugin.store.models import DeliveryAttempt, InboxEvent, NamedLease, Shop, State, UsedToken, is_in, is_unfinished
+from plugin.store.shop_settings import parse_settings
 from plugin.store.shops import RegisteredShop
 
 BATCH = 1000
@@ -103,12 +105,21 @@ class Sweep:
     def _park_killers(self, session: Session) -> None:
         """Park events that lost their worker again and again: one of them may be what kills it."""
         why = f"Its worker died or hung {MOST_LOST_LEASES} times. The log of that time says why; then retry it."
-        run(
-            session,
-            update(InboxEvent)
+        killers = (
+            select(InboxEvent.id, InboxEvent.kind, Shop.settings)
+            .join(Shop, Shop.id == InboxEvent.shop_id)
             .where(is_in(State.PENDING), InboxEvent.lost_leases >= MOST_LOST_LEASES)
-            .values(state=State.PARKED, next_attempt_at=None, holds=True, last_error=why, error_code="lost_lease"),
+            .with_for_update(skip_locked=True, of=InboxEvent)
         )
+        for event_id, kind, stored in session.execute(killers).all():
+            parked = {
+                "state": State.PARKED,
+                "next_attempt_at": None,
+                "holds": kind in HOLDING_KINDS and parse_settings(stored).parked_hold_contacts,
+                "last_error": why,
+                "error_code": "lost_lease",
+            }
+            run(session, update(InboxEvent).where(InboxEvent.id == event_id).values(parked))
 
     def _release_waiting(self, session: Session, now: datetime) -> int:
         """Make waiting events due that nothing of their customer goes before: a crash lost their release, or they came
@@ -118,18 +129,17 @@ class Sweep:
             mate.occurred_at < InboxEvent.occurred_at,
             and_(mate.occurred_at == InboxEvent.occurred_at, mate.id < InboxEvent.id),
         )
-        goes_first = or_(
-            is_in(State.LEASED, mate),
-            and_(is_in(State.PENDING, mate), mate.held_by.is_(None), earlier),
-        )
         same_key = and_(mate.shop_id == InboxEvent.shop_id, mate.ordering_key == InboxEvent.ordering_key)
         waiting = (
             select(InboxEvent.id)
+            .join(Shop, Shop.id == InboxEvent.shop_id)
             .where(
                 is_in(State.PENDING),
                 InboxEvent.next_attempt_at.is_(None),
                 InboxEvent.held_by.is_(None),
-                ~exists().where(is_unfinished(mate), same_key, goes_first),
+                ~exists()
+                .where(is_unfinished(mate), same_key, goes_first(mate, InboxEvent.kind, earlier))
+                .correlate(InboxEvent, Shop),
             )
             .limit(BATCH)
             .with_for_update(skip_locked=True, of=InboxEvent)

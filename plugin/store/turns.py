@@ -24,7 +24,7 @@ from plugin.store.inbox_statements import (
     PARKED_IN_FRONT,
     WAIT,
 )
-from plugin.store.models import InboxEvent, State, is_in
+from plugin.store.models import InboxEvent, State, is_in, is_unfinished
 
 #: How many due events are looked at beyond those wanted: some of them must wait for others of their customer.
 SPARE = 3
@@ -109,7 +109,7 @@ def _candidates(session: Session, now: datetime, most: int, *, live_first: bool)
 def _step_aside(session: Session, row: Any, now: datetime) -> None:
     """Let a due row wait for the one of its customer that blocks it: it is no longer due."""
     place = {"shop_id": row.shop_id, "key": row.ordering_key, "at": row.occurred_at, "id": row.id}
-    in_front = session.scalar(IN_FRONT, place)
+    in_front = session.scalar(IN_FRONT, {**place, "kind": row.kind})
     if in_front is not None:
         # Only under a lock on the row in front is it certain that whoever ends that row will see ours waiting. A row
         # that is locked is ending just now: ours stays due. Waiting for it could be a deadlock.
@@ -143,9 +143,28 @@ def take_up(session: Session, event_id: int, now: datetime) -> bool:
     return True
 
 
-def let_go(session: Session, event_id: int) -> None:
-    """Let events that waited for a parked one wait for their turn instead."""
-    run(session, update(InboxEvent).where(InboxEvent.held_by == event_id).values(held_by=None))
+def begin_anew(session: Session, shop_id: int) -> None:
+    """Count no tries of what waits in a shop: the time that its deliveries stood still counts against no event."""
+    tried = (InboxEvent.shop_id == shop_id, is_unfinished(), is_in(State.PENDING), InboxEvent.attempts > 0)
+    run(session, update(InboxEvent).where(*tried).values(attempts=0, first_attempt_at=None))
+
+
+def discard(session: Session, event_ids: Sequence[int], now: datetime, **told: str) -> list[int]:
+    """End those of some events that are pending or parked, let go what they held, and return their ids.
+
+    One that a worker has taken meanwhile is left to it. told: `last_error` and `error_code`, where they change.
+    """
+    ended = {"state": State.DISCARDED, "finished_at": now, "next_attempt_at": None, "held_by": None, "holds": False}
+    due = update(InboxEvent).where(InboxEvent.id.in_(event_ids), is_in(State.PENDING) | is_in(State.PARKED))
+    discarded = list(session.scalars(due.values(**ended, **told).returning(InboxEvent.id)))
+    if discarded:
+        let_go(session, *discarded)
+    return discarded
+
+
+def let_go(session: Session, *event_ids: int) -> None:
+    """Let events that waited for parked ones wait for their turn instead."""
+    run(session, update(InboxEvent).where(InboxEvent.held_by.in_(event_ids)).values(held_by=None))
 
 
 def _claimed(row: Any) -> Claimed:

@@ -40,6 +40,19 @@ def test_it_gives_up_after_its_time_and_says_what_the_last_error_was(error: Tran
     assert str(error) in decision.reason
 
 
+@pytest.mark.parametrize(
+    ("hours", "attempts", "gives_up"),
+    [(72, 1, False), (72, 9, False), (72, 10, True), (1, 6, False), (1, 7, True), (0, 1, True)],
+)
+def test_it_gives_up_only_after_as_many_tries_as_its_time_has_room_for_ten_at_most(
+    hours: int, attempts: int, gives_up: bool
+) -> None:
+    policy = RetryPolicy(10, timedelta(hours=hours), lambda: 0.5)
+    first = NOW - timedelta(days=30)
+    decision = policy.decide(TransientError("x"), attempts=attempts, first_attempt_at=first, now=NOW)
+    assert isinstance(decision, GiveUp) == gives_up
+
+
 def test_time_with_the_breaker_open_does_not_count() -> None:
     first = NOW - timedelta(hours=80)
     decision = POLICY.decide(

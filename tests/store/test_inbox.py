@@ -6,16 +6,17 @@ from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import update
-from tests_support import Clock
+from tests_support import Clock, once_before
 
 from plugin.errors import ConflictError, LeaseLostError, NotFoundHereError
 from plugin.events import Kind
 from plugin.store.db import Database
 from plugin.store.inbox import Inbox, NewEvent
 from plugin.store.inbox_desk import EventFilter, InboxDesk
+from plugin.store.inbox_statements import KEEP, RETRY
 from plugin.store.models import InboxEvent, State
 from plugin.store.shops import RegisteredShop, Shops
-from plugin.store.steps import AttemptEntry
+from plugin.store.steps import AttemptEntry, Step, store_steps
 from plugin.store.sweep import MOST_LOST_LEASES, Sweep
 from plugin.store.turns import Claimed
 
@@ -189,6 +190,39 @@ def test_an_attempt_is_counted_before_the_try_and_given_back_when_nothing_was_tr
     assert again.attempts == 1
 
 
+def test_an_event_whose_only_try_was_given_back_begins_when_it_is_tried_again(box: Box) -> None:
+    box.accept("1")
+    began = box.clock()
+    for hours in (0, 1):
+        claimed = box.claim()
+        assert claimed is not None
+        assert claimed.first_attempt_at == began + timedelta(hours=hours)
+        at = box.clock.forward(3600)
+        box.inbox.retry_later(claimed, at, error="x", error_code="x", counts=hours > 0)
+    claimed = box.claim()
+    assert claimed is not None
+    assert (claimed.attempts, claimed.first_attempt_at) == (2, began + timedelta(hours=1))
+
+
+@pytest.mark.parametrize("how", ["start", "new key", "new address"])
+def test_what_waits_begins_anew_when_its_shop_is_started_again(box: Box, shops: Shops, how: str) -> None:
+    box.accept("1")
+    claimed = box.claim()
+    assert claimed is not None
+    box.inbox.retry_later(claimed, box.clock(), error="away", error_code="away")
+    shops.stop(box.shop.id, "the key is wrong")
+    box.clock.forward(4 * 86400)
+    if how == "start":
+        shops.start(box.shop.id)
+    elif how == "new key":
+        shops.replace_secrets(box.shop.name, engage_key="another")
+    else:
+        shops.replace_secrets(box.shop.name, engage_url="http://127.0.0.1:8")
+    again = box.claim()
+    assert again is not None
+    assert (again.attempts, again.first_attempt_at) == (1, box.clock())
+
+
 def test_a_lost_lease_is_taken_again_and_the_former_worker_is_fenced_off(box: Box) -> None:
     event_id = box.accept("1")
     slow = box.claim()
@@ -206,6 +240,27 @@ def test_a_lost_lease_is_taken_again_and_the_former_worker_is_fenced_off(box: Bo
     with pytest.raises(LeaseLostError):
         box.inbox.finish(slow, State.DELIVERED, box.clock())
     box.inbox.finish(fast, State.DELIVERED, box.clock())
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_workers_of_one_event_in_one_commit_are_told_apart(box: Box, database: Database, order: int) -> None:
+    event_id = box.accept("1")
+    slow = box.claim()
+    box.clock.forward(61)
+    box.sweep.run(box.clock())
+    fast = box.claim()
+    assert slow is not None
+    assert fast is not None
+    late = {"progress": {}, "tries": 1, "error": "late", "code": "late", "due": box.clock(), "behind": None}
+    steps = [
+        Step(RETRY, slow, late, (), ()),
+        Step(KEEP, fast, {"progress": {"contact": "known"}, "until": box.clock() + LEASE}, (), ()),
+    ]
+    with database.transaction() as session:
+        told = store_steps(session, steps[::order])[::order]
+    assert [type(one) for one in told] == [LeaseLostError, type(None)]
+    event = box.desk.show(event_id)[0]
+    assert (event.state, event.progress, event.last_error) == ("leased", {"contact": "known"}, None)
 
 
 def test_progress_prolongs_the_lease(box: Box) -> None:
@@ -247,6 +302,28 @@ def test_events_of_a_stopped_shop_wait_but_erasures_go_on(box: Box, shops: Shops
     assert box.claim() is None
     shops.start(box.shop.id)
     assert box.claim() is not None
+
+
+def test_an_erasure_does_not_wait_for_earlier_events_of_its_customer_while_the_shop_is_stopped(
+    box: Box, shops: Shops
+) -> None:
+    change, waiting = box.accept("1"), box.accept("2")
+    erasure, request = box.accept("3", kind=Kind.ERASURE), box.accept("4", kind=Kind.DATA_REQUEST)
+    at_work = box.claim()
+    assert at_work is not None
+    assert at_work.id == change
+    assert box.claim() is None  # and the others have stepped aside
+    shops.stop(box.shop.id, "the key is wrong")
+    box.sweep.run(box.clock())
+    assert box.claim() is None  # one that is being worked on is waited for
+    box.inbox.retry_later(at_work, box.clock(), error="key", error_code="key", counts=False)
+    for one in (erasure, request):
+        box.sweep.run(box.clock())
+        assert box.deliver_next() == one
+    box.sweep.run(box.clock())
+    assert box.claim() is None
+    shops.start(box.shop.id)
+    assert [box.deliver_next(), box.deliver_next()] == [change, waiting]
 
 
 def test_workers_side_by_side_never_hold_two_events_of_one_customer(box: Box) -> None:
@@ -316,6 +393,26 @@ def test_only_parked_and_pending_events_are_retried_or_discarded(box: Box) -> No
         box.desk.discard(event_id, "why", box.clock())
     with pytest.raises(NotFoundHereError):
         box.desk.retry([event_id + 1], box.clock())
+
+
+def test_no_worker_takes_an_event_that_is_being_discarded(box: Box, database: Database) -> None:
+    if database.sqlite:
+        pytest.skip("SQLite lets one transaction write at a time")
+    event_id = box.accept("1")
+    with once_before(database, "UPDATE inbox_events SET state", box.claimed_id) as taken:
+        box.desk.discard(event_id, "was a test", box.clock())
+    assert taken == [None]
+    assert box.desk.show(event_id)[0].state == "discarded"
+
+
+def test_an_event_that_a_worker_took_meanwhile_is_not_discarded(box: Box, database: Database) -> None:
+    if database.sqlite:
+        pytest.skip("SQLite lets one transaction write at a time")
+    event_id = box.accept("1")
+    with once_before(database, "SELECT inbox_events.state", box.deliver_next), pytest.raises(ConflictError):
+        box.desk.discard(event_id, "was a test", box.clock())
+    event, timeline = box.desk.show(event_id)
+    assert (event.state, [step.operation for step in timeline]) == ("delivered", ["received"])
 
 
 def test_events_are_found_by_state_and_error(box: Box) -> None:
@@ -393,6 +490,23 @@ def test_an_event_that_kills_its_worker_again_and_again_is_parked_and_others_go_
     assert box.deliver_next() == other
     box.desk.retry([killer], clock())
     assert box.deliver_next() == killer
+
+
+@pytest.mark.parametrize(
+    ("kind", "hold", "follows"),
+    [(Kind.PROFILE_CHANGE, "yes", False), (Kind.PROFILE_CHANGE, "no", True), (Kind.REFUND, "yes", True)],
+)
+def test_an_event_that_kills_its_worker_holds_contact_changes_as_other_parked_ones_do(
+    box: Box, clock: Clock, shops: Shops, kind: Kind, hold: str, follows: bool
+) -> None:
+    shops.change(box.shop.name, {"parked_hold_contacts": hold})
+    box.accept("killer", kind=kind)
+    for _ in range(MOST_LOST_LEASES):
+        assert box.claim() is not None
+        clock.forward(61)
+        box.sweep.run(clock())
+    change = box.accept("change")
+    assert box.claimed_id() == (change if follows else None)
 
 
 def test_what_a_clock_that_ran_far_ahead_put_off_is_not_waited_for(box: Box, clock: Clock) -> None:

@@ -1,8 +1,8 @@
 """The inbox against a simple model, in any order of what can happen to it, on both databases.
 
-The model knows when each event happened, its state and until when it rests. From that alone follows which events may
-be claimed. The inbox may claim no other, and must claim one when there is one (after a sweep, which mends what crashes
-leave behind).
+The model knows when each event happened, its state, until when it rests and whether the shop is stopped. From that alone
+follows which events may be claimed. The inbox may claim no other, and must claim one when there is one (after a sweep,
+which mends what crashes leave behind).
 """
 
 import itertools
@@ -28,39 +28,50 @@ from sqlalchemy import delete
 from tests_support import Clock
 
 from plugin.errors import LeaseLostError
-from plugin.events import CONTACT_KINDS, Kind
+from plugin.events import ALWAYS_KINDS, CONTACT_KINDS, Kind
 from plugin.store.db import Database
 from plugin.store.inbox import Inbox, NewEvent
 from plugin.store.inbox_desk import InboxDesk
 from plugin.store.models import AcceptedCount, DeliveryAttempt, InboxEvent, State
-from plugin.store.shops import RegisteredShop
+from plugin.store.shops import RegisteredShop, Shops
 from plugin.store.sweep import Sweep
 from plugin.store.turns import Claimed
 
 LEASE = timedelta(seconds=60)
 CUSTOMERS = st.sampled_from("aab")
-KINDS = st.sampled_from([Kind.PROFILE_CHANGE, Kind.ORDER_PAID])
+KINDS = st.sampled_from([Kind.PROFILE_CHANGE, Kind.ORDER_PAID, Kind.ERASURE])
 SECONDS = st.integers(0, 90)
 _numbers = itertools.count()
 
 
 @dataclass(slots=True)
 class Known:
-    """What the model knows of an event. rests_until: a retry's time; passes: lets others of its customer pass."""
+    """What the model knows of an event. rests_until: a retry's time; passes: lets others of its customer pass.
+
+    tries, first_try: how many tries count, and when the first of them began.
+    """
 
     new: NewEvent
     state: State = State.PENDING
     rests_until: datetime | None = None
     passes: bool = False
     holds: bool = False
+    tries: int = 0
+    first_try: datetime | None = None
     lease: Claimed | None = None
     lease_ends: datetime | None = None
+
+    def take_back(self) -> None:
+        self.tries -= 1
+        if not self.tries:
+            self.first_try = None
 
 
 class InboxMachine(RuleBasedStateMachine):
     """Everything that can happen to events of two customers."""
 
     database: Database
+    shops: Shops
     shop: RegisteredShop
     held = Bundle("held")
 
@@ -69,12 +80,14 @@ class InboxMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.inbox, self.desk, self.sweeper = Inbox(self.database), InboxDesk(self.database), Sweep(self.database)
         self.known: dict[int, Known] = {}
+        self.stopped = False
 
     @initialize()
     def empty(self) -> None:
         with self.database.transaction() as session:
             for table in (DeliveryAttempt, InboxEvent, AcceptedCount):
                 session.execute(delete(table))
+        self.shops.start(self.shop.id)
 
     # --- the model ---
 
@@ -91,14 +104,17 @@ class InboxMachine(RuleBasedStateMachine):
             return False
         return any(e.state is State.PARKED and e.holds and self.earlier(i, event_id) for i, e in self.mates(event_id))
 
+    def goes(self, event: Known) -> bool:
+        return not self.stopped or event.new.kind in ALWAYS_KINDS
+
     def may_be_claimed(self, event_id: int) -> bool:
         event = self.known[event_id]
-        if event.state is not State.PENDING or self.is_held(event_id):
+        if event.state is not State.PENDING or self.is_held(event_id) or not self.goes(event):
             return False
         if event.rests_until is not None and event.rests_until > self.clock():
             return False
         for i, mate in self.mates(event_id):
-            blocks = mate.state is State.PENDING and not mate.passes and not self.is_held(i)
+            blocks = mate.state is State.PENDING and not mate.passes and not self.is_held(i) and self.goes(mate)
             if mate.state is State.LEASED or (blocks and self.earlier(i, event_id)):
                 return False
         return True
@@ -147,6 +163,9 @@ class InboxMachine(RuleBasedStateMachine):
             event = self.known[one.id]
             event.state, event.lease, event.passes = State.LEASED, one, False
             event.rests_until, event.lease_ends = None, self.clock() + LEASE
+            event.first_try = event.first_try or self.clock()
+            event.tries += 1
+            assert (one.attempts, one.first_attempt_at) == (event.tries, event.first_try)
         return multiple(*claimed)
 
     @rule(claimed=consumes(held), state=st.sampled_from([State.DELIVERED, State.IGNORED, State.SPOOLED]))
@@ -160,15 +179,17 @@ class InboxMachine(RuleBasedStateMachine):
             event = self.known[claimed.id]
             event.state, event.holds = State.PARKED, holds
 
-    @rule(claimed=consumes(held), seconds=SECONDS, passes=st.booleans())
-    def fail(self, claimed: Claimed, seconds: int, passes: bool) -> None:
+    @rule(claimed=consumes(held), seconds=SECONDS, passes=st.booleans(), counts=st.booleans())
+    def fail(self, claimed: Claimed, seconds: int, passes: bool, counts: bool) -> None:
         at = self.clock() + timedelta(seconds=seconds)
         if self.ends(
             claimed,
-            lambda c: self.inbox.retry_later(c, at, error="e", error_code="e", lets_others_pass=passes),
+            lambda c: self.inbox.retry_later(c, at, error="e", error_code="e", counts=counts, lets_others_pass=passes),
         ):
             event = self.known[claimed.id]
             event.state, event.rests_until, event.passes = State.PENDING, at, passes
+            if not counts:
+                event.take_back()
 
     @rule(claimed=held)
     def keep(self, claimed: Claimed) -> None:
@@ -182,6 +203,17 @@ class InboxMachine(RuleBasedStateMachine):
     @rule(seconds=SECONDS)
     def time_passes(self, seconds: int) -> None:
         self.clock.forward(seconds)
+
+    @rule()
+    def stop_or_start(self) -> None:
+        self.stopped = not self.stopped
+        if self.stopped:
+            self.shops.stop(self.shop.id, "a test")
+        else:
+            self.shops.start(self.shop.id)
+            for event in self.known.values():
+                if event.state is State.PENDING:
+                    event.tries, event.first_try = 0, None
 
     @rule()
     def sweep(self) -> None:
@@ -223,8 +255,10 @@ class InboxMachine(RuleBasedStateMachine):
             assert counts[state.value] == sum(1 for event in self.known.values() if event.state is state)
 
 
-def test_nothing_is_claimed_out_of_turn_and_nothing_is_left_lying(database: Database, shop: RegisteredShop) -> None:
-    machine = type("Machine", (InboxMachine,), {"database": database, "shop": shop})
+def test_nothing_is_claimed_out_of_turn_and_nothing_is_left_lying(
+    database: Database, shops: Shops, shop: RegisteredShop
+) -> None:
+    machine = type("Machine", (InboxMachine,), {"database": database, "shops": shops, "shop": shop})
     machine.TestCase.settings = settings(
         max_examples=settings().max_examples,
         stateful_step_count=30,

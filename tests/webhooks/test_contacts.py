@@ -1,5 +1,7 @@
 """Signup, profile change, consent, merge, erasure: what becomes of the contact in Engage."""
 
+import sys
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -7,9 +9,11 @@ import pytest
 from bodies import customer, order, refund
 from sqlalchemy import select
 
+from plugin.events import Mapped, OrderRefunded
+from plugin.platforms.registry import normalise
 from plugin.store.data_requests import DataRequests, Person
 from plugin.store.history import History, Refusal
-from plugin.store.models import BackfillRefusal, InboxEvent
+from plugin.store.models import BackfillRefusal, Erasure, InboxEvent
 
 MEMBER = {"first_name": "Ada", "last_name": "Berg"}
 
@@ -229,6 +233,48 @@ def test_a_deleted_customer_is_erased_here_and_kept_in_engage(rig: Any, database
     assert bodies == [None, b""]
 
 
+def test_an_erasure_whose_worker_dies_before_its_end_is_done_again_and_recorded_once(
+    rig: Any, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.send("customer.created", customer=customer())
+    rig.work()
+    erasure = rig.send("customer.deleted", customer={"id": "1001"})
+    (claimed,) = rig.courier.claim()
+    with monkeypatch.context() as dying:
+        dying.setattr(rig.stores.inbox, "finish", lambda *_, **__: sys.exit())
+        with pytest.raises(SystemExit):
+            rig.courier.work(claimed)
+    rig.clock.forward(61)
+    rig.sweep.run(rig.clock())
+    assert rig.work() == ["delivered"]
+    with database.reading() as session:
+        assert session.get(InboxEvent, erasure).body == b""
+        (record,) = session.scalars(select(Erasure)).all()
+    assert (record.event_id, record.done["links"], record.done["bodies"]) == (erasure, 1, 1)
+
+
+def test_what_went_back_before_an_erasure_does_not_go_back_again(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_all(platform: str, *rest: Any) -> Mapped:
+        """Map as for a shop that names the sum given back so far."""
+        mapped = normalise(platform, *rest)
+        events = (replace(e, given_back_in_all=e.total) if isinstance(e, OrderRefunded) else e for e in mapped.events)
+        return replace(mapped, events=tuple(events))
+
+    monkeypatch.setattr("webhooks.delivery.normalise", in_all)
+    rig.send("order.paid", order=order())
+    rig.work()
+    for refund_id, total in (("a", "40.00"), ("b", "70.00")):
+        paid_back = [{"type": "card", "amount": total}]
+        rig.send("order.refunded", refund=refund(refund_id=refund_id, total=total, lines=[], payments=paid_back))
+        rig.work()
+        rig.send("customer.deleted", customer={"id": "1001"})
+        rig.work()
+    returned = [row["totalGrossPrice"] for name, row in rig.receipts().items() if "-R" in name]
+    assert returned == [-40, -30]
+    details = rig.stores.orders.get(rig.standard, "9001").details
+    assert (set(details), set(details["refunds"])) == ({"refunds"}, {"a", "b"})
+
+
 def test_an_erasure_reaches_engage_where_the_shop_wants_it(rig: Any) -> None:
     rig.stores.shops.change("web-se", {"erase_in_engage": "yes"})
     rig.send("customer.created", customer=customer())
@@ -236,6 +282,61 @@ def test_an_erasure_reaches_engage_where_the_shop_wants_it(rig: Any) -> None:
     rig.send("customer.deleted", customer={"id": "1001"})
     rig.work()
     assert rig.contacts() == {}
+
+
+def test_a_contact_that_another_customer_also_is_stays_in_engage(rig: Any) -> None:
+    rig.stores.shops.change("web-se", {"erase_in_engage": "yes"})
+    for number in ("1001", "1002"):
+        rig.send("customer.created", customer=customer(id=number))
+    rig.work()
+    first = rig.send("customer.deleted", customer={"id": "1002"})
+    rig.work()
+    assert len(rig.contacts()) == 1
+    assert "another customer" in " ".join(step.outcome for step in rig.desk.show(first)[1])
+    rig.send("customer.deleted", customer={"id": "1001"})
+    rig.work()
+    assert rig.contacts() == {}
+
+
+def test_an_erasure_whose_key_is_refused_waits_longer_and_longer_and_ends_when_the_key_is_mended(rig: Any) -> None:
+    rig.stores.shops.change("web-se", {"erase_in_engage": "yes"})
+    rig.send("customer.created", customer=customer())
+    rig.work()
+    rig.fault(error_rate=1, error_statuses=[401])
+    erasure = rig.send("customer.deleted", customer={"id": "1001"})
+    waits = []
+    for _ in range(4):
+        assert rig.work() == ["retry"]
+        due = rig.event(erasure).next_attempt_at
+        waits.append((due - rig.clock()).total_seconds())
+        rig.clock.time = due
+    assert waits == [10, 30, 60, 300]
+    assert "401" in rig.stores.shops.get("web-se").stopped_reason
+    rig.no_faults()
+    assert rig.work() == ["delivered"]
+    assert rig.contacts() == {}
+
+
+def test_a_shop_that_is_stopped_keeps_its_first_reason(rig: Any) -> None:
+    rig.stores.shops.uninstall(rig.standard.id, "The shop removed the plugin.")
+    rig.stores.shops.stop(rig.standard.id, "Engage refuses the key.")
+    assert rig.stores.shops.get("web-se").stopped_reason == "The shop removed the plugin."
+
+
+@pytest.mark.parametrize("fault", [{"error_rate": 1, "error_statuses": [401]}, {"outage": True}])
+def test_the_first_fault_after_days_that_did_not_count_gives_no_event_up(rig: Any, fault: dict[str, Any]) -> None:
+    """Of an outage only Redis knows how long it was, and Redis may have been emptied."""
+    rig.courier = replace(rig.courier, open_time=lambda _shop: timedelta())
+    rig.fault(**fault)
+    event = rig.send("customer.created", customer=customer())
+    rig.work()
+    rig.clock.forward(4 * 86400)
+    if rig.stores.shops.get("web-se").stopped_reason is not None:
+        rig.stores.shops.start(rig.standard.id)
+    rig.no_faults()
+    rig.fault(error_rate=1, error_statuses=[503], next=1)
+    rig.work_for(60)
+    assert rig.event(event).state == "delivered"
 
 
 def test_a_field_mapping_feeds_a_tenant_attribute(rig: Any) -> None:
@@ -318,4 +419,4 @@ def test_an_erasure_reaches_what_stands_under_the_order_alone(rig: Any, database
     assert sorted(left) == ["7", "8"]
     for number in ("9001", "9002"):
         kept = rig.stores.orders.get(rig.standard, number)
-        assert (kept.customer_id, kept.details) == (None, {})
+        assert (kept.customer_id, set(kept.details) - {"refunds", "ended"}) == (None, set())

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
-from tests_support import Clock
+from tests_support import Clock, once_before
 
 from plugin.cli import main
 from plugin.demo.bodies import paid_order, signup
@@ -130,6 +130,17 @@ def test_compliance_works_after_the_uninstallation(rig: Any) -> None:
     assert rig.stores.contacts.link(rig.shopify, "987654321") is None
 
 
+def test_compliance_does_not_wait_for_what_a_stopped_shop_left_undone(rig: Any) -> None:
+    _, _, _, waiting = fill(rig)
+    rig.stores.shops.uninstall(rig.shopify.id, "The shop removed the plugin.")
+    rig.clock.forward(48 * 3600)
+    asks = rig.send_shopify("customers/data_request", {"customer": {"id": 987654321}, "data_request": {"id": 9}})
+    redact = rig.send_shopify("customers/redact", {"customer": {"id": 987654321}, "orders_to_redact": []})
+    rig.work()
+    assert [rig.event(one).state for one in (asks, redact, waiting)] == ["parked", "delivered", "discarded"]
+    assert rig.stores.contacts.link(rig.shopify, "987654321") is None
+
+
 @pytest.mark.parametrize(
     "who", [{"id": 404}, {"id": 404, "email": None}, {"email": "nobody@example.com"}, {"phone": "+46701234567"}]
 )
@@ -151,6 +162,25 @@ def test_redacting_a_guest_reaches_their_order_by_email_phone_and_number(rig: An
         assert [session.get(InboxEvent, event_id).body for event_id in (first, second)] == [None, None]
     assert rig.event(first).state == "discarded"  # Engage keys contacts by e-mail here, so it was parked
     assert rig.stores.orders.get(rig.shopify, "2").details == {}
+
+
+def test_no_worker_takes_an_event_that_an_erasure_discards(rig: Any, database: Database) -> None:
+    """A refund under its order's key, of which only the erasure's list of orders tells whose it is."""
+    if database.sqlite:
+        pytest.skip("SQLite lets one transaction write at a time")
+    body = {
+        "id": 55, "order_id": 7, "created_at": rig.clock().isoformat(), "refund_line_items": [], "order_adjustments": [],
+        "transactions": [{"kind": "refund", "status": "success", "amount": "10.00", "currency": "SEK", "gateway": "x"}],
+    }  # fmt: skip
+    refund = rig.send_shopify("refunds/create", body)
+    redact = rig.send_shopify("customers/redact", {"customer": {"id": 404}, "orders_to_redact": [7]})
+    waiting, erasing = sorted(rig.courier.claim(2), key=lambda one: one.id)
+    assert rig.courier.work(waiting) == "retry"
+    rig.clock.forward(10)  # it waited for its order, and is due again
+    with once_before(database, "UPDATE inbox_events SET state", rig.courier.claim) as taken:
+        rig.courier.work(erasing)
+    assert taken == [[]]
+    assert [rig.event(one).state for one in (redact, refund)] == ["delivered", "discarded"]
 
 
 def test_an_erasure_that_is_interrupted_goes_on(rig: Any, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

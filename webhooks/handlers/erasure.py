@@ -74,10 +74,7 @@ def _erase(context: Context, customer_id: str | None, guest: tuple[str, ...], or
     # over a link that nobody vouches for the contact may be somebody else's, which this person must not get at
     contact_id = link.contact_id if link is not None and link.verified else None
     if contact_id is not None and context.shop.settings.erase_in_engage:
-        try:
-            context.client.delete_contact(contact_id)
-        except EngageNotFoundError:
-            context.note("erase", "The contact was gone in Engage already.")
+        _delete_in_engage(context, contact_id, customer_id)
     keys = [customer_key(customer_id)] if customer_id is not None else []
     keys += [f"guest:{context.stores.vault.digest(text.strip().lower())}" for text in guest]
     if contact_id is not None:
@@ -94,6 +91,18 @@ def _erase(context: Context, customer_id: str | None, guest: tuple[str, ...], or
     if contact_id is not None:
         _forget_kept(context, contact_id)  # a page may have been under way
     context.note("erase", ", ".join(f"{name}: {number}" for name, number in done.items()))
+    context.later(context.stores.erasures.request_emptied(context.claimed.id))
+
+
+def _delete_in_engage(context: Context, contact_id: str, customer_id: str | None) -> None:
+    """Delete a contact that is nobody's but this customer's."""
+    if context.stores.erasures.is_anothers(context.shop, contact_id, customer_id):
+        context.note("erase", "The contact stays in Engage: another customer of the shop is the same one.")
+        return
+    try:
+        context.client.delete_contact(contact_id)
+    except EngageNotFoundError:
+        context.note("erase", "The contact was gone in Engage already.")
 
 
 def _forget_kept(context: Context, contact_id: str) -> None:
