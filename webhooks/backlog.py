@@ -5,7 +5,7 @@ each row that the bulk API refuses. A batch counts as done only when Engage's st
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,11 +15,11 @@ from sqlalchemy.exc import IntegrityError
 from plugin.engage.client import EngageClient
 from plugin.engage.models import ContactWrite
 from plugin.engage.operations import Lane
-from plugin.errors import EngageError, PayloadError, TransientError
+from plugin.errors import EngageError, LeaseLostError, PayloadError, TransientError
 from plugin.events import CustomerUpdated
 from plugin.platforms.base import Delivery
 from plugin.platforms.registry import normalise
-from plugin.store.bulk_inbox import ONE_BY_ONE, BulkInbox, Change, KnownContact, Taken
+from plugin.store.bulk_inbox import ONE_BY_ONE, BulkInbox, Change, KnownContact, Taken, Told
 from plugin.store.contacts import Sent
 from plugin.store.shops import RegisteredShop
 from webhooks.batches import MOST, PATIENCE_S, refused_rows, wait_for_batch
@@ -33,13 +33,22 @@ log = logging.getLogger(__name__)
 BATCH_LANE = Lane.RECEIPT
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A worker's turn with a shop's backlog. token: of the named lease that makes it the only one."""
+
+    shop: RegisteredShop
+    taken: Taken
+    token: str
+
+
 @dataclass(slots=True)
 class _Merged:
-    """One contact's changes: what is new of them, and whose turns end with it."""
+    """One contact's changes: what is new of them, and what each customer told; their turns end with it."""
 
     contact: KnownContact
-    keys: list[str] = field(default_factory=list)
     fields: dict[str, tuple[object, Sent]] = field(default_factory=dict)
+    told: dict[str, dict[str, Sent]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,72 +76,92 @@ class Backlog:
         worth = 0 if shop.settings.consent_fields else shop.settings.bulk_from
         if not worth or self.inbox.waiting(shop, self.clock(), worth) < worth:
             return 0
-        with self._alone(shop) as alone:
-            if not alone:
+        with self._alone(shop) as token:
+            if token is None:
                 return 0
             try:
                 taken = self.inbox.take(shop, self.clock(), self.lease, MOST)
             except IntegrityError:  # a worker took an event of one of them meanwhile; the next round goes on
                 return 0
-            return self._send(shop, taken) if taken.changes else 0
+            return self._send(_Turn(shop, taken, token)) if taken.changes else 0
 
-    def _send(self, shop: RegisteredShop, taken: Taken) -> int:
-        merged, nothing_new = self._merge(shop, taken)
-        ended = self._deliver(shop, taken, nothing_new, "Engage knows all of this already.")
+    def _send(self, turn: _Turn) -> int:
+        shop = turn.shop
+        merged, nothing_new = self._merge(shop, turn.taken)
+        ended = self._deliver(turn, nothing_new, "Engage knows all of this already.")
         by_type: dict[str, list[_Merged]] = {}
         for one in merged:
             by_type.setdefault(one.contact.contact_type or shop.settings.contact_type, []).append(one)
-        for contact_type, group in by_type.items():
-            ended += self._send_batch(shop, taken, contact_type, group)
+        groups = list(by_type.items())
+        try:
+            for position, (contact_type, group) in enumerate(groups):
+                left = _keys(one for _, later in groups[position:] for one in later)
+                ended += self._send_batch(turn, contact_type, self._still_held(turn, group, left), left)
+        except LeaseLostError as error:
+            log.warning("shop=%s %s", shop.name, error)
         log.info("shop=%s bulk contacts=%d changes_ended=%d", shop.name, len(merged), ended)
         return ended
 
-    def _send_batch(self, shop: RegisteredShop, taken: Taken, contact_type: str, group: list[_Merged]) -> int:
-        client = self.client_of(shop).with_options(lane=BATCH_LANE)
+    def _send_batch(self, turn: _Turn, contact_type: str, group: list[_Merged], left: list[str]) -> int:
+        if not group:
+            return 0
+        client = self.client_of(turn.shop).with_options(lane=BATCH_LANE)
         rows = [
             (one.contact.contact_id, ContactWrite({name: value for name, (value, _) in one.fields.items()}))
             for one in group
         ]
-        keys = [key for one in group for key in one.keys]
+        keys = _keys(group)
         try:
             batch_id = client.bulk_patch_contacts(rows, contact_type=contact_type)
-            status = wait_for_batch(client, batch_id, self.pause, self._prolonging(taken))
+            status = wait_for_batch(client, batch_id, self.pause, self._prolonging(turn, left))
         except TransientError as error:
             at = self.clock() + (error.retry_after or timedelta(seconds=self.retry_base_s))
-            self.inbox.give_back(taken, keys, at, str(error), "bulk", counts=False)
+            self.inbox.give_back(turn.taken, keys, at, str(error), "bulk", counts=False)
             return 0
         except EngageError as error:  # this tenant's bulk API does not take them
-            self.inbox.give_back(taken, keys, self.clock(), str(error), ONE_BY_ONE, counts=False)
+            self.inbox.give_back(turn.taken, keys, self.clock(), str(error), ONE_BY_ONE, counts=False)
             return 0
         refused = refused_rows(status, [one.contact.contact_id for one in group])
         if refused:
-            back = [key for one in group if one.contact.contact_id in refused for key in one.keys]
+            back = _keys(one for one in group if one.contact.contact_id in refused)
             reason = "The bulk API refused it; it is sent by itself."
-            self.inbox.give_back(taken, back, self.clock(), reason, ONE_BY_ONE, counts=False)
-        return self._deliver(
-            shop, taken, [one for one in group if one.contact.contact_id not in refused], f"in bulk, batch {batch_id}"
-        )
+            self.inbox.give_back(turn.taken, back, self.clock(), reason, ONE_BY_ONE, counts=False)
+        done = [one for one in group if one.contact.contact_id not in refused]
+        return self._deliver(turn, done, f"in bulk, batch {batch_id}")
 
-    def _deliver(self, shop: RegisteredShop, taken: Taken, done: list[_Merged], outcome: str) -> int:
-        keys = [key for one in done for key in one.keys]
-        sent = {
-            one.contact.contact_id: {name: entry for name, (_, entry) in one.fields.items()}
-            for one in done
-            if one.fields
-        }
-        if keys:
-            self.inbox.deliver(shop, taken, keys, sent, self.clock(), outcome)
-        return sum(len(taken.changes[key]) for key in keys)
+    def _deliver(self, turn: _Turn, done: list[_Merged], outcome: str) -> int:
+        told = {key: Told(one.contact.contact_id, sent) for one in done for key, sent in one.told.items()}
+        return self.inbox.deliver(turn.shop, turn.taken, told, self.clock(), outcome) if told else 0
 
-    def _prolonging(self, taken: Taken) -> Callable[[float], None]:
-        """Return what prolongs the leases of a batch that takes long."""
+    def _still_held(self, turn: _Turn, group: list[_Merged], left: list[str]) -> list[_Merged]:
+        """Leave out contacts of whom a change was taken over: what is here may be older than what they were told since."""
+        lost = self._prolong(turn, left)
+        back = _keys(one for one in group if not lost.isdisjoint(one.told))
+        if back:
+            reason = "Another worker took over a change of the same contact."
+            self.inbox.give_back(turn.taken, back, self.clock(), reason, "bulk", counts=False)
+        return [one for one in group if lost.isdisjoint(one.told)]
+
+    def _prolong(self, turn: _Turn, left: list[str]) -> set[str]:
+        """Prolong the leases of what is left, and return the keys whose lease was lost. Raises LeaseLostError for all."""
+        now = self.clock()
+        self.stores.contacts.prolong_lease(_name(turn.shop), turn.token, now, timedelta(seconds=PATIENCE_S))
+        lost = self.inbox.prolong(turn.taken, left, now, self.lease)
+        if len(lost) == len(left):
+            raise LeaseLostError("Other workers took over all changes of a batch; nobody waits for it here.")
+        if lost:
+            log.warning("shop=%s bulk lost the leases of %d of %d customers", turn.shop.name, len(lost), len(left))
+        return lost
+
+    def _prolonging(self, turn: _Turn, left: list[str]) -> Callable[[float], None]:
+        """Return what is told of the seconds that pass while a batch takes long, and prolongs leases."""
         passed = 0.0
 
         def prolong(seconds: float) -> None:
             nonlocal passed
             passed += seconds
             if passed > self.lease.total_seconds() / 4:
-                self.inbox.prolong(taken, self.clock(), self.lease)
+                self._prolong(turn, left)
                 passed = 0.0
 
         return prolong
@@ -156,16 +185,16 @@ class Backlog:
                 singly.append(key)
                 continue
             one = merged.setdefault(contact.contact_id, _Merged(contact))
-            one.keys.append(key)
             for update in updates:
-                self._add(shop, one, update)
+                self._add(shop, one, key, update)
         if singly:
             reason = "It is none for the bulk API; it is sent by itself."
             self.inbox.give_back(taken, singly, self.clock(), reason, ONE_BY_ONE, counts=False)
         return [one for one in merged.values() if one.fields], [one for one in merged.values() if not one.fields]
 
-    def _add(self, shop: RegisteredShop, one: _Merged, update: CustomerUpdated) -> None:
+    def _add(self, shop: RegisteredShop, one: _Merged, key: str, update: CustomerUpdated) -> None:
         """Add the fields of a change that are newer than what is known and differ from it."""
+        told = one.told.setdefault(key, {})
         for name, value in attributes_of(shop, update.customer).items():
             entry = Sent(self.digest(value), update.occurred_at)
             last = one.fields[name][1] if name in one.fields else one.contact.sent.get(name)
@@ -173,17 +202,26 @@ class Backlog:
                 continue
             if last is None or (last.at <= entry.at and last.digest != entry.digest):
                 one.fields[name] = (value, entry)
+                told[name] = entry
 
     @contextmanager
-    def _alone(self, shop: RegisteredShop) -> Iterator[bool]:
-        """Let one worker of all machines send a shop's batches."""
-        name = f"bulk:{shop.id}"
+    def _alone(self, shop: RegisteredShop) -> Iterator[str | None]:
+        """Let one worker of all machines send a shop's batches: gives the token of its turn, or None."""
+        name = _name(shop)
         token = self.stores.contacts.take_lease(name, self.clock(), timedelta(seconds=PATIENCE_S))
         try:
-            yield token is not None
+            yield token
         finally:
             if token is not None:
                 self.stores.contacts.give_lease_back(name, token)
+
+
+def _name(shop: RegisteredShop) -> str:
+    return f"bulk:{shop.id}"
+
+
+def _keys(merged: Iterable[_Merged]) -> list[str]:
+    return [key for one in merged for key in one.told]
 
 
 def _update_of(shop: RegisteredShop, change: Change) -> CustomerUpdated | None:

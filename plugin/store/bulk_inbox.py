@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, aliased
 from plugin.events import Kind
 from plugin.store.contacts import Sent, state_row, state_upsert
 from plugin.store.db import Database, run
+from plugin.store.inbox_statements import LEASES
 from plugin.store.models import ContactLink, ContactState, DeliveryAttempt, InboxEvent, State, is_in, is_unfinished
 from plugin.store.shops import RegisteredShop
 from plugin.store.turns import LIVE, release_next
@@ -53,6 +54,14 @@ class KnownContact:
 
     contact_id: str
     contact_type: str | None
+    sent: Mapping[str, Sent]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a customer's changes told their contact, field by field."""
+
+    contact_id: str
     sent: Mapping[str, Sent]
 
 
@@ -133,29 +142,26 @@ class BulkInbox:
                     )
                 )
                 for customer_id, contact_id, contact_type, sent in rows:
-                    fields = {n: Sent(digest, datetime.fromisoformat(at)) for n, (digest, at) in (sent or {}).items()}
-                    found[customer_id] = KnownContact(contact_id, contact_type, fields)
+                    found[customer_id] = KnownContact(contact_id, contact_type, _fields(sent))
         return found
 
-    def prolong(self, taken: Taken, now: datetime, lease: timedelta) -> None:
-        """Keep the lease of what was taken."""
+    def prolong(self, taken: Taken, keys: Sequence[str], now: datetime, lease: timedelta) -> set[str]:
+        """Keep the leases of these ordering keys; returns those whose lease was lost."""
         with self._database.transaction() as session:
-            for chunk in _chunks([change.id for change in _leading(taken.changes.values())]):
+            held = _held(session, taken, keys)
+            for chunk in _chunks([change.id for change in _leading(taken.changes[key] for key in held)]):
                 run(session, _leased(chunk, taken.token).values(lease_expires_at=now + lease))
+        return set(keys).difference(held)
 
-    def deliver(
-        self,
-        shop: RegisteredShop,
-        taken: Taken,
-        keys: Sequence[str],
-        sent: Mapping[str, Mapping[str, Sent]],
-        now: datetime,
-        outcome: str,
-    ) -> None:
-        """End the changes of these ordering keys as delivered. sent: what Engage now knows, by contact id."""
+    def deliver(self, shop: RegisteredShop, taken: Taken, told: Mapping[str, Told], now: datetime, outcome: str) -> int:
+        """End changes as delivered, and store what they told their contacts; returns how many ended.
+
+        told: by ordering key. Keys whose lease was lost are left alone: who took them over tells and stores by itself.
+        """
         with self._database.transaction() as session:
-            self._write_sent(session, shop, sent, now)
-            for chunk in _chunks(keys):
+            held = _held(session, taken, list(told))
+            self._write_sent(session, shop, _newest(told[key] for key in held), now)
+            for chunk in _chunks(held):
                 ended = [change for key in chunk for change in taken.changes[key]]
                 ours = {change.id for change in ended if change.leads}
                 values = {"state": State.DELIVERED, "finished_at": now, "next_attempt_at": None, "last_error": None}
@@ -170,6 +176,7 @@ class BulkInbox:
                 ]
                 session.connection().execute(insert(DeliveryAttempt), lines)
                 _release(session, shop, chunk, now)
+        return sum(len(taken.changes[key]) for key in held)
 
     def remember_sent(self, shop: RegisteredShop, sent: Mapping[str, Mapping[str, Sent]], now: datetime) -> None:
         """Store what Engage now knows of contacts, by contact id, and let their cached pages be forgotten."""
@@ -264,6 +271,31 @@ def _taken(token: str) -> Select[Any]:
 
 def _before(one: type[InboxEvent], other: type[InboxEvent]) -> ColumnElement[bool]:
     return or_(one.occurred_at < other.occurred_at, and_(one.occurred_at == other.occurred_at, one.id < other.id))
+
+
+def _held(session: Session, taken: Taken, keys: Sequence[str]) -> list[str]:
+    """Lock what leads these ordering keys, in the order in which everybody does; return those whose lease holds."""
+    key_of = {change.id: key for key in keys for change in taken.changes[key] if change.leads}
+    held = []
+    for chunk in _chunks(sorted(key_of)):
+        rows = session.connection().execute(LEASES, {"row_ids": chunk})
+        held += [key_of[event_id] for event_id, token in rows if token == taken.token]
+    return held
+
+
+def _newest(told: Iterable[Told]) -> dict[str, dict[str, Sent]]:
+    """Put together what several customers told the same contact."""
+    contacts: dict[str, dict[str, Sent]] = {}
+    for one in told:
+        fields = contacts.setdefault(one.contact_id, {})
+        for name, sent in one.sent.items():
+            if name not in fields or fields[name].at <= sent.at:
+                fields[name] = sent
+    return {contact_id: fields for contact_id, fields in contacts.items() if fields}
+
+
+def _fields(sent: Mapping[str, Sequence[str]] | None) -> dict[str, Sent]:
+    return {name: Sent(digest, datetime.fromisoformat(at)) for name, (digest, at) in (sent or {}).items()}
 
 
 def _leased(ids: Iterable[int], token: str) -> Any:

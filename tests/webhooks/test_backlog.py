@@ -1,14 +1,18 @@
 """Waiting profile changes after an outage: merged per contact, sent in bulk, confirmed, refused rows singly."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from bodies import customer
+from sqlalchemy import update
 
+from plugin.engage.client import EngageClient
 from plugin.store.bulk_inbox import ONE_BY_ONE, BulkInbox
+from plugin.store.models import InboxEvent
 from webhooks.backlog import Backlog
 
 LEASE = timedelta(seconds=60)
@@ -47,6 +51,34 @@ def change(rig: Any, number: int, **fields: Any) -> int:
 def later(rig: Any) -> None:
     """Let the waiting changes become a backlog."""
     rig.clock.forward(60)
+
+
+class Between:
+    """A client to Engage that does something after each look at a batch, before its worker hears the answer."""
+
+    def __init__(self, client: EngageClient, after_status: Callable[[], None]) -> None:
+        self._client, self._after_status = client, after_status
+
+    def with_options(self, **options: Any) -> Any:
+        return Between(self._client.with_options(**options), self._after_status)
+
+    def get_bulk_status(self, batch_id: str) -> Any:
+        status = self._client.get_bulk_status(batch_id)
+        self._after_status()
+        return status
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+def while_the_batch_runs(rig: Any, backlog: Backlog, happens: Callable[[], None]) -> Backlog:
+    """Let something happen once, after the first look at the batch."""
+    first = iter([happens])
+
+    def after_status() -> None:
+        next(first, lambda: None)()
+
+    return replace(backlog, client_of=lambda shop: cast("EngageClient", Between(rig.client_of(shop), after_status)))
 
 
 def test_changes_are_merged_per_contact_and_end_with_one_batch(rig: Any, backlog: Backlog) -> None:
@@ -185,3 +217,54 @@ def test_a_worker_that_stops_gives_its_changes_back(rig: Any, backlog: Backlog) 
     assert replace(backlog, pause=lambda _seconds: True).run() == 0
     assert {rig.event(event).state for event in events} == {"pending"}
     assert {rig.event(event).attempts for event in events} == {0}
+
+
+def test_a_worker_that_lost_its_leases_ends_nothing_that_others_took_over(rig: Any, backlog: Backlog) -> None:
+    first, *others = [change(rig, number, first_name="Ann") for number in (1, 2, 3)]
+    second = change(rig, 1, first_name="Beth")
+    later(rig)
+
+    def machine_sleeps() -> None:
+        later(rig)
+        rig.clock.forward(60)
+        rig.sweep.run(rig.clock())
+        (claimed,) = rig.courier.claim()  # another worker takes the first of them over
+        assert claimed.id == first
+        rig.courier.work(claimed)
+
+    assert while_the_batch_runs(rig, backlog, machine_sleeps).run() == 0
+    assert [rig.event(event).state for event in (first, second, *others)] == ["delivered"] + ["pending"] * 3
+    rig.work()
+    assert "patch_contact" in rig.steps(second)
+    assert rig.contacts()["p1@example.com"]["attributes"]["firstName"] == "Beth"
+
+
+def test_what_was_not_lost_ends_with_its_batch(rig: Any, backlog: Backlog) -> None:
+    lost, *kept = [change(rig, number, first_name="Ann") for number in (1, 2, 3)]
+    later(rig)
+
+    def taken_over() -> None:
+        with rig.database.transaction() as session:
+            session.execute(update(InboxEvent).where(InboxEvent.id == lost).values(lease_token="of another worker"))
+
+    assert while_the_batch_runs(rig, backlog, taken_over).run() == 2
+    assert [rig.event(event).state for event in (lost, *kept)] == ["leased", "delivered", "delivered"]
+    contact_id = rig.contacts()["p1@example.com"]["id"]
+    _, sent = rig.stores.contacts.state(rig.standard, contact_id)
+    assert sent["firstName"].digest == rig.stores.vault.digest_of("Ada")
+
+
+def test_nobody_waits_for_a_batch_of_which_every_lease_was_lost(rig: Any, backlog: Backlog) -> None:
+    events = [change(rig, number, first_name="Ann") for number in (1, 2, 3)]
+    later(rig)
+    rig.options(bulk_delay_s=10_000)
+
+    def taken_over() -> None:
+        with rig.database.transaction() as session:
+            session.execute(update(InboxEvent).where(InboxEvent.id.in_(events)).values(lease_token="of another worker"))
+
+    before = len(rig.calls())
+    assert while_the_batch_runs(rig, backlog, taken_over).run() == 0
+    looks = rig.calls()[before:].count("getBulkStatus")
+    assert looks < 20  # until the leases are next prolonged
+    assert {rig.event(event).state for event in events} == {"leased"}
