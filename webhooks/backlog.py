@@ -5,7 +5,7 @@ each row that the bulk API refuses. A batch counts as done only when Engage's st
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -47,8 +47,25 @@ class _Merged:
     """One contact's changes: what is new of them, and what each customer told; their turns end with it."""
 
     contact: KnownContact
-    fields: dict[str, tuple[object, Sent]] = field(default_factory=dict)
+    values: dict[str, object] = field(default_factory=dict)
     told: dict[str, dict[str, Sent]] = field(default_factory=dict)
+    newest: dict[str, Sent] = field(default_factory=dict)
+
+    def add(self, key: str, fields: Mapping[str, tuple[object, Sent]]) -> None:
+        """Add the fields of a change that are not older than what is known.
+
+        One whose value is known already confirms it for a later time: no older change may overwrite it after that.
+        """
+        told = self.told.setdefault(key, {})
+        for name, (value, sent) in fields.items():
+            last = self.newest.get(name) or self.contact.sent.get(name)
+            if (last is not None and last.at > sent.at) or edited_after(self.contact.sent, name, sent.at):
+                continue
+            if last is None or last.digest != sent.digest:
+                self.values[name] = value
+            elif last.at == sent.at:
+                continue
+            self.newest[name] = told[name] = sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +105,7 @@ class Backlog:
     def _send(self, turn: _Turn) -> int:
         shop = turn.shop
         merged, nothing_new = self._merge(shop, turn.taken)
-        ended = self._deliver(turn, nothing_new, "Engage knows all of this already.")
+        ended = self._deliver(turn, nothing_new, "Engage knows all of this already.", shown=False)
         by_type: dict[str, list[_Merged]] = {}
         for one in merged:
             by_type.setdefault(one.contact.contact_type or shop.settings.contact_type, []).append(one)
@@ -106,10 +123,7 @@ class Backlog:
         if not group:
             return 0
         client = self.client_of(turn.shop).with_options(lane=BATCH_LANE)
-        rows = [
-            (one.contact.contact_id, ContactWrite({name: value for name, (value, _) in one.fields.items()}))
-            for one in group
-        ]
+        rows = [(one.contact.contact_id, ContactWrite(one.values)) for one in group]
         keys = _keys(group)
         try:
             batch_id = client.bulk_patch_contacts(rows, contact_type=contact_type)
@@ -129,9 +143,9 @@ class Backlog:
         done = [one for one in group if one.contact.contact_id not in refused]
         return self._deliver(turn, done, f"in bulk, batch {batch_id}")
 
-    def _deliver(self, turn: _Turn, done: list[_Merged], outcome: str) -> int:
+    def _deliver(self, turn: _Turn, done: list[_Merged], outcome: str, *, shown: bool = True) -> int:
         told = {key: Told(one.contact.contact_id, sent) for one in done for key, sent in one.told.items()}
-        return self.inbox.deliver(turn.shop, turn.taken, told, self.clock(), outcome) if told else 0
+        return self.inbox.deliver(turn.shop, turn.taken, told, self.clock(), outcome, shown=shown) if told else 0
 
     def _still_held(self, turn: _Turn, group: list[_Merged], left: list[str]) -> list[_Merged]:
         """Leave out contacts of whom a change was taken over: what is here may be older than what they were told since."""
@@ -186,23 +200,15 @@ class Backlog:
                 continue
             one = merged.setdefault(contact.contact_id, _Merged(contact))
             for update in updates:
-                self._add(shop, one, key, update)
+                one.add(key, self._fields_of(shop, update))
         if singly:
             reason = "It is none for the bulk API; it is sent by itself."
             self.inbox.give_back(taken, singly, self.clock(), reason, ONE_BY_ONE, counts=False)
-        return [one for one in merged.values() if one.fields], [one for one in merged.values() if not one.fields]
+        return [one for one in merged.values() if one.values], [one for one in merged.values() if not one.values]
 
-    def _add(self, shop: RegisteredShop, one: _Merged, key: str, update: CustomerUpdated) -> None:
-        """Add the fields of a change that are newer than what is known and differ from it."""
-        told = one.told.setdefault(key, {})
-        for name, value in attributes_of(shop, update.customer).items():
-            entry = Sent(self.digest(value), update.occurred_at)
-            last = one.fields[name][1] if name in one.fields else one.contact.sent.get(name)
-            if edited_after(one.contact.sent, name, entry.at):
-                continue
-            if last is None or (last.at <= entry.at and last.digest != entry.digest):
-                one.fields[name] = (value, entry)
-                told[name] = entry
+    def _fields_of(self, shop: RegisteredShop, update: CustomerUpdated) -> dict[str, tuple[object, Sent]]:
+        attributes = attributes_of(shop, update.customer)
+        return {name: (value, Sent(self.digest(value), update.occurred_at)) for name, value in attributes.items()}
 
     @contextmanager
     def _alone(self, shop: RegisteredShop) -> Iterator[str | None]:

@@ -153,14 +153,24 @@ class BulkInbox:
                 run(session, _leased(chunk, taken.token).values(lease_expires_at=now + lease))
         return set(keys).difference(held)
 
-    def deliver(self, shop: RegisteredShop, taken: Taken, told: Mapping[str, Told], now: datetime, outcome: str) -> int:
+    def deliver(
+        self,
+        shop: RegisteredShop,
+        taken: Taken,
+        told: Mapping[str, Told],
+        now: datetime,
+        outcome: str,
+        *,
+        shown: bool = True,
+    ) -> int:
         """End changes as delivered, and store what they told their contacts; returns how many ended.
 
         told: by ordering key. Keys whose lease was lost are left alone: who took them over tells and stores by itself.
+        shown: whether any of it can be seen on My Pages, whose cache is then forgotten.
         """
         with self._database.transaction() as session:
             held = _held(session, taken, list(told))
-            self._write_sent(session, shop, _newest(told[key] for key in held), now)
+            self._write_sent(session, shop, _newest(told[key] for key in held), now, shown=shown)
             for chunk in _chunks(held):
                 ended = [change for key in chunk for change in taken.changes[key]]
                 ours = {change.id for change in ended if change.leads}
@@ -202,11 +212,38 @@ class BulkInbox:
                 run(session, _leased(leading, taken.token).values(**values))
 
     def _write_sent(
-        self, session: Session, shop: RegisteredShop, sent: Mapping[str, Mapping[str, Sent]], now: datetime
+        self,
+        session: Session,
+        shop: RegisteredShop,
+        sent: Mapping[str, Mapping[str, Sent]],
+        now: datetime,
+        *,
+        shown: bool = True,
     ) -> None:
-        rows = [state_row(shop, contact_id, sent[contact_id], now) for contact_id in sorted(sent)]
+        """Store what contacts were told; what somebody else told them later, while a batch took long, stays."""
+        rows = []
+        for chunk in _chunks(sorted(sent)):
+            known = _lock_sent(session, shop, chunk)
+            for contact_id in chunk:
+                before = known.get(contact_id, {})
+                fields = {n: one for n, one in sent[contact_id].items() if n not in before or before[n].at <= one.at}
+                rows.append(state_row(shop, contact_id, fields, now, forget_cached=shown))
         if rows:
             session.connection().execute(self._put_state, rows)
+
+
+def _lock_sent(session: Session, shop: RegisteredShop, contact_ids: Sequence[str]) -> dict[str, dict[str, Sent]]:
+    rows = session.execute(
+        select(ContactState.contact_id, ContactState.sent)
+        .where(
+            ContactState.shop_id == shop.id,
+            ContactState.tenant == shop.tenant,
+            ContactState.contact_id.in_(contact_ids),
+        )
+        .order_by(ContactState.contact_id)
+        .with_for_update()
+    )
+    return {contact_id: _fields(sent) for contact_id, sent in rows}
 
 
 def _is_backlog(shop: RegisteredShop, now: datetime) -> ColumnElement[bool]:

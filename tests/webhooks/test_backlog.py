@@ -12,6 +12,7 @@ from sqlalchemy import update
 
 from plugin.engage.client import EngageClient
 from plugin.store.bulk_inbox import ONE_BY_ONE, BulkInbox
+from plugin.store.contacts import Sent
 from plugin.store.models import InboxEvent
 from webhooks.backlog import Backlog
 
@@ -268,3 +269,65 @@ def test_nobody_waits_for_a_batch_of_which_every_lease_was_lost(rig: Any, backlo
     looks = rig.calls()[before:].count("getBulkStatus")
     assert looks < 20  # until the leases are next prolonged
     assert {rig.event(event).state for event in events} == {"leased"}
+
+
+def test_a_newer_change_that_says_the_same_keeps_an_older_one_from_overwriting_it(rig: Any, backlog: Backlog) -> None:
+    rig.clock.forward(600)
+    before_them = rig.clock()
+    for number in (1, 2, 3):  # the first name is as it was
+        change(rig, number, last_name="New")
+    later(rig)
+    assert backlog.run() == 3
+    older = before_them - timedelta(seconds=300)
+    change(rig, 1, first_name="Old", last_name="Old", updated_at=older.isoformat())
+    assert rig.work() == ["delivered"]
+    attributes = rig.contacts()["p1@example.com"]["attributes"]
+    assert (attributes["firstName"], attributes["lastName"]) == ("Ada", "New")
+
+
+def test_changes_that_say_nothing_new_confirm_what_is_known_and_forget_no_page(rig: Any, backlog: Backlog) -> None:
+    contact_id = rig.contacts()["p1@example.com"]["id"]
+    generation = rig.stores.contacts.generation(rig.standard, contact_id)
+    for number in (1, 2, 3):
+        change(rig, number)
+    told_at = rig.clock() - timedelta(seconds=2)
+    later(rig)
+    before = len(rig.calls())
+    assert backlog.run() == 3
+    assert rig.calls()[before:] == []
+    _, sent = rig.stores.contacts.state(rig.standard, contact_id)
+    assert sent["firstName"].at == told_at
+    assert rig.stores.contacts.generation(rig.standard, contact_id) == generation
+
+
+@pytest.mark.parametrize("newer_first", [True, False])
+def test_of_two_customers_of_one_contact_the_newer_word_counts(rig: Any, backlog: Backlog, newer_first: bool) -> None:
+    rig.send("customer.created", customer=customer(id="4", email="p1@example.com"))
+    assert rig.work() == ["delivered"]
+    now = rig.clock.forward(60)
+    newer = {"id": "1", "first_name": "Ada", "updated_at": (now - timedelta(seconds=1)).isoformat()}
+    older = {"id": "4", "first_name": "Old", "updated_at": (now - timedelta(seconds=5)).isoformat()}
+    for fields in (newer, older) if newer_first else (older, newer):
+        rig.send("customer.updated", customer=customer(email="p1@example.com", **fields))
+    for number in (2, 3):
+        change(rig, number, last_name="New")
+    later(rig)
+    assert backlog.run() == 4
+    assert rig.contacts()["p1@example.com"]["attributes"]["firstName"] == "Ada"
+
+
+def test_what_somebody_told_a_contact_later_stays_known(rig: Any, backlog: Backlog) -> None:
+    for number in (1, 2, 3):
+        change(rig, number, last_name="New")
+    later(rig)
+    contact_id = rig.contacts()["p1@example.com"]["id"]
+    said = Sent(rig.stores.vault.digest_of("Eve"), rig.clock())
+
+    def another_customer_of_the_contact() -> None:
+        with rig.database.transaction() as session:
+            rig.stores.contacts.sent(rig.standard, contact_id, {"firstName": said}, rig.clock())(session)
+
+    assert while_the_batch_runs(rig, backlog, another_customer_of_the_contact).run() == 3
+    _, sent = rig.stores.contacts.state(rig.standard, contact_id)
+    assert sent["firstName"] == said
+    assert sent["lastName"].digest == rig.stores.vault.digest_of("New")
