@@ -42,6 +42,14 @@ class _Turn:
     token: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """A customer's new data, under Engage's attribute names."""
+
+    customer_id: str
+    fields: Mapping[str, tuple[object, Sent]]
+
+
 @dataclass(slots=True)
 class _Merged:
     """One contact's changes: what is new of them, and what each customer told; their turns end with it."""
@@ -104,7 +112,7 @@ class Backlog:
 
     def _send(self, turn: _Turn) -> int:
         shop = turn.shop
-        merged, nothing_new = self._merge(shop, turn.taken)
+        merged, nothing_new = self._merge(turn)
         ended = self._deliver(turn, nothing_new, "Engage knows all of this already.", shown=False)
         by_type: dict[str, list[_Merged]] = {}
         for one in merged:
@@ -180,35 +188,38 @@ class Backlog:
 
         return prolong
 
-    def _merge(self, shop: RegisteredShop, taken: Taken) -> tuple[list[_Merged], list[_Merged]]:
+    def _merge(self, turn: _Turn) -> tuple[list[_Merged], list[_Merged]]:
         """Merge changes per contact; returns those with something new and those without. The rest goes singly."""
-        customers: dict[str, list[CustomerUpdated]] = {}
-        singly: list[str] = []
-        for key, changes in taken.changes.items():
-            updates = [update for update in (_update_of(shop, change) for change in changes) if update is not None]
+        customers: dict[str, list[_Update]] = {}
+        for key, changes in turn.taken.changes.items():
+            updates = [update for update in (self._update_of(turn.shop, change) for change in changes) if update]
             if len(updates) == len(changes):
                 customers[key] = updates
-            else:
-                singly.append(key)
-        ids = {str(updates[0].customer.customer_id) for updates in customers.values()}
-        known = self.inbox.known_contacts(shop, sorted(ids))
+        ids = {updates[0].customer_id for updates in customers.values()}
+        known = self.inbox.known_contacts(turn.shop, sorted(ids))
         merged: dict[str, _Merged] = {}
         for key, updates in customers.items():
-            contact = known.get(str(updates[0].customer.customer_id))
-            if contact is None:
-                singly.append(key)
-                continue
-            one = merged.setdefault(contact.contact_id, _Merged(contact))
-            for update in updates:
-                one.add(key, self._fields_of(shop, update))
+            if (contact := known.get(updates[0].customer_id)) is not None:
+                one = merged.setdefault(contact.contact_id, _Merged(contact))
+                for update in updates:
+                    one.add(key, update.fields)
+        # the contact of a changed key may be another one now: the handler of single events looks
+        keys = {"email", turn.shop.settings.key_attribute}
+        in_bulk = [one for one in merged.values() if keys.isdisjoint(one.values)]
+        singly = turn.taken.changes.keys() - set(_keys(in_bulk))
         if singly:
             reason = "It is none for the bulk API; it is sent by itself."
-            self.inbox.give_back(taken, singly, self.clock(), reason, ONE_BY_ONE, counts=False)
-        return [one for one in merged.values() if one.values], [one for one in merged.values() if not one.values]
+            self.inbox.give_back(turn.taken, sorted(singly), self.clock(), reason, ONE_BY_ONE, counts=False)
+        return [one for one in in_bulk if one.values], [one for one in in_bulk if not one.values]
 
-    def _fields_of(self, shop: RegisteredShop, update: CustomerUpdated) -> dict[str, tuple[object, Sent]]:
-        attributes = attributes_of(shop, update.customer)
-        return {name: (value, Sent(self.digest(value), update.occurred_at)) for name, value in attributes.items()}
+    def _update_of(self, shop: RegisteredShop, change: Change) -> _Update | None:
+        """Map a change; None for one that is more, or something else, than a customer's new data."""
+        event = _customer_updated(shop, change)
+        if event is None or event.customer.customer_id is None:
+            return None
+        attributes = attributes_of(shop, event.customer)
+        fields = {name: (value, Sent(self.digest(value), event.occurred_at)) for name, value in attributes.items()}
+        return _Update(event.customer.customer_id, fields)
 
     @contextmanager
     def _alone(self, shop: RegisteredShop) -> Iterator[str | None]:
@@ -230,17 +241,13 @@ def _keys(merged: Iterable[_Merged]) -> list[str]:
     return [key for one in merged for key in one.told]
 
 
-def _update_of(shop: RegisteredShop, change: Change) -> CustomerUpdated | None:
-    """Map a change; None for one that is more, or something else, than a customer's new data."""
+def _customer_updated(shop: RegisteredShop, change: Change) -> CustomerUpdated | None:
     delivery = Delivery(topic=change.topic, meta=change.meta)
     try:
         mapped = normalise(change.platform, delivery, change.body, change.received_at)
         events = with_collected_consents(mapped, shop.settings.consent_fields, change.received_at).events
     except PayloadError:
         return None
-    if len(events) != 1 or not isinstance(events[0], CustomerUpdated):
+    if len(events) != 1 or not isinstance(events[0], CustomerUpdated) or events[0].consents:
         return None
-    event = events[0]
-    if event.consents or event.customer.customer_id is None:
-        return None
-    return event
+    return events[0]

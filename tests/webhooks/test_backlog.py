@@ -44,9 +44,8 @@ def members(rig: Any) -> None:
 
 def change(rig: Any, number: int, **fields: Any) -> int:
     rig.clock.forward(1)
-    return int(
-        rig.send("customer.updated", customer=customer(id=str(number), email=f"p{number}@example.com", **fields))
-    )
+    fields = {"email": f"p{number}@example.com", **fields}
+    return int(rig.send("customer.updated", customer=customer(id=str(number), **fields)))
 
 
 def later(rig: Any) -> None:
@@ -331,3 +330,24 @@ def test_what_somebody_told_a_contact_later_stays_known(rig: Any, backlog: Backl
     _, sent = rig.stores.contacts.state(rig.standard, contact_id)
     assert sent["firstName"] == said
     assert sent["lastName"].digest == rig.stores.vault.digest_of("New")
+
+
+@pytest.mark.parametrize(("key", "changed"), [("email", "email"), ("mobilePhone", "phone")])
+def test_changes_of_key_fields_go_singly(rig: Any, backlog: Backlog, key: str, changed: str) -> None:
+    rig.stores.shops.change("web-se", {"key_attribute": key})
+    for number in (2, 3):
+        change(rig, number, last_name="New")
+    moved = change(rig, 1, **{changed: {"email": "q1@example.com", "phone": "+46705550100"}[changed]})
+    later(rig)
+    assert backlog.run() == 2
+    assert (rig.event(moved).state, rig.event(moved).error_code) == ("pending", ONE_BY_ONE)
+    assert rig.work() == ["delivered"]
+    assert "patch_contact" in rig.steps(moved)
+
+
+def test_an_e_mail_address_goes_singly_even_where_it_is_no_key(rig: Any, backlog: Backlog) -> None:
+    rig.stores.shops.change("web-se", {"key_attribute": "mobilePhone"})
+    events = [change(rig, number, email=f"q{number}@example.com") for number in (1, 2, 3)]
+    later(rig)
+    assert backlog.run() == 0
+    assert {rig.event(event).error_code for event in events} == {ONE_BY_ONE}
