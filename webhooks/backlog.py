@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
 from plugin.engage.client import EngageClient
 from plugin.engage.models import ContactWrite
 from plugin.engage.operations import Lane
-from plugin.errors import EngageError, LeaseLostError, PayloadError, TransientError
+from plugin.errors import EngageError, LeaseLostError, PayloadError, TransientError, unexpected
 from plugin.events import CustomerUpdated
 from plugin.platforms.base import Delivery
 from plugin.platforms.registry import normalise
@@ -93,8 +93,20 @@ class Backlog:
     pause: Callable[[float], bool]
 
     def run(self) -> int:
-        """Send one batch of each shop that has enough waiting; return how many changes ended."""
-        return sum(self._run(shop) for shop in self.stores.shops.all() if shop.stopped_reason is None)
+        """Send one batch of each shop that has enough waiting; return how many changes ended.
+
+        Raises OperationalError and InterfaceError while the database is away; any other fault costs its shop this turn.
+        """
+        return sum(self._try(shop) for shop in self.stores.shops.all() if shop.stopped_reason is None)
+
+    def _try(self, shop: RegisteredShop) -> int:
+        try:
+            return self._run(shop)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the shops after it go on
+            log.error("shop=%s bulk met an %s", shop.name, unexpected(error))
+            return 0
 
     def _run(self, shop: RegisteredShop) -> int:
         # a field that may hold a consent is compared with what it said before, customer by customer
@@ -108,7 +120,21 @@ class Backlog:
                 taken = self.inbox.take(shop, self.clock(), self.lease, MOST)
             except IntegrityError:  # a worker took an event of one of them meanwhile; the next round goes on
                 return 0
-            return self._send(_Turn(shop, taken, token)) if taken.changes else 0
+            return self._send_or_give_back(_Turn(shop, taken, token)) if taken.changes else 0
+
+    def _send_or_give_back(self, turn: _Turn) -> int:
+        try:
+            return self._send(turn)
+        except LeaseLostError as error:
+            log.warning("shop=%s %s", turn.shop.name, error)
+        except (OperationalError, InterfaceError):  # the leases end by themselves; the sweep takes the events up
+            raise
+        except Exception as error:  # noqa: BLE001 - leases that end again and again would park what is not at fault
+            what = unexpected(error)
+            log.error("shop=%s bulk met an %s: its changes go one by one", turn.shop.name, what)
+            reason = f"Bulk met an {what}; it is sent by itself."
+            self.inbox.give_back(turn.taken, list(turn.taken.changes), self.clock(), reason, ONE_BY_ONE, counts=False)
+        return 0
 
     def _send(self, turn: _Turn) -> int:
         shop = turn.shop
@@ -118,12 +144,9 @@ class Backlog:
         for one in merged:
             by_type.setdefault(one.contact.contact_type or shop.settings.contact_type, []).append(one)
         groups = list(by_type.items())
-        try:
-            for position, (contact_type, group) in enumerate(groups):
-                left = _keys(one for _, later in groups[position:] for one in later)
-                ended += self._send_batch(turn, contact_type, self._still_held(turn, group, left), left)
-        except LeaseLostError as error:
-            log.warning("shop=%s %s", shop.name, error)
+        for position, (contact_type, group) in enumerate(groups):
+            left = _keys(one for _, later in groups[position:] for one in later)
+            ended += self._send_batch(turn, contact_type, self._still_held(turn, group, left), left)
         log.info("shop=%s bulk contacts=%d changes_ended=%d", shop.name, len(merged), ended)
         return ended
 
@@ -213,12 +236,18 @@ class Backlog:
         return [one for one in in_bulk if one.values], [one for one in in_bulk if not one.values]
 
     def _update_of(self, shop: RegisteredShop, change: Change) -> _Update | None:
-        """Map a change; None for one that is more, or something else, than a customer's new data."""
-        event = _customer_updated(shop, change)
-        if event is None or event.customer.customer_id is None:
+        """Map a change; None for one that is more, or something else, than a customer's new data, or cannot be mapped."""
+        try:
+            event = _customer_updated(shop, change)
+            if event is None or event.customer.customer_id is None:
+                return None
+            attributes = attributes_of(shop, event.customer)
+            fields = {name: (value, Sent(self.digest(value), event.occurred_at)) for name, value in attributes.items()}
+        except PayloadError:
             return None
-        attributes = attributes_of(shop, event.customer)
-        fields = {name: (value, Sent(self.digest(value), event.occurred_at)) for name, value in attributes.items()}
+        except Exception as error:  # noqa: BLE001 - a fault of ours costs this event alone: by itself it is tried, then parked
+            log.error("event=%d shop=%s %s", change.id, shop.name, unexpected(error))
+            return None
         return _Update(event.customer.customer_id, fields)
 
     @contextmanager
@@ -242,12 +271,10 @@ def _keys(merged: Iterable[_Merged]) -> list[str]:
 
 
 def _customer_updated(shop: RegisteredShop, change: Change) -> CustomerUpdated | None:
+    """Raises PayloadError, and whatever a fault of the mapping raises."""
     delivery = Delivery(topic=change.topic, meta=change.meta)
-    try:
-        mapped = normalise(change.platform, delivery, change.body, change.received_at)
-        events = with_collected_consents(mapped, shop.settings.consent_fields, change.received_at).events
-    except PayloadError:
-        return None
+    mapped = normalise(change.platform, delivery, change.body, change.received_at)
+    events = with_collected_consents(mapped, shop.settings.consent_fields, change.received_at).events
     if len(events) != 1 or not isinstance(events[0], CustomerUpdated) or events[0].consents:
         return None
     return events[0]

@@ -3,17 +3,21 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
 from bodies import customer
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
 from plugin.engage.client import EngageClient
+from plugin.events import Customer
 from plugin.store.bulk_inbox import ONE_BY_ONE, BulkInbox
 from plugin.store.contacts import Sent
 from plugin.store.models import InboxEvent
+from plugin.store.shops import RegisteredShop
+from webhooks import backlog as backlog_module
 from webhooks.backlog import Backlog
 
 LEASE = timedelta(seconds=60)
@@ -351,3 +355,71 @@ def test_an_e_mail_address_goes_singly_even_where_it_is_no_key(rig: Any, backlog
     later(rig)
     assert backlog.run() == 0
     assert {rig.event(event).error_code for event in events} == {ONE_BY_ONE}
+
+
+def test_a_fault_of_the_mapping_costs_the_event_at_fault_alone(
+    rig: Any, backlog: Backlog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = [change(rig, number, last_name="New") for number in (1, 2)]
+    bad = change(rig, 3, last_name="Odd")
+    later(rig)
+    attributes_of = backlog_module.attributes_of
+
+    def faulty(shop: RegisteredShop, known: Customer) -> dict[str, object]:
+        if known.last_name == "Odd":
+            raise KeyError("p3@example.com")
+        return attributes_of(shop, known)
+
+    monkeypatch.setattr(backlog_module, "attributes_of", faulty)
+    assert backlog.run() == 2
+    assert {rig.event(event).state for event in good} == {"delivered"}
+    assert (rig.event(bad).state, rig.event(bad).error_code) == ("pending", ONE_BY_ONE)
+    assert f"event={bad} shop=web-se unexpected KeyError" in caplog.text
+    assert "p3@example.com" not in caplog.text
+
+
+def test_an_unplanned_fault_gives_everything_back_for_single_calls(
+    rig: Any, backlog: Backlog, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
+    later(rig)
+
+    def fault() -> None:
+        raise KeyError("p1@example.com")
+
+    assert while_the_batch_runs(rig, backlog, fault).run() == 0
+    assert {(rig.event(event).state, rig.event(event).error_code) for event in events} == {("pending", ONE_BY_ONE)}
+    assert {rig.event(event).attempts for event in events} == {0}
+    assert "shop=web-se bulk met an unexpected KeyError" in caplog.text
+    assert "p1@example.com" not in caplog.text
+    assert rig.work() == ["delivered"] * 3
+
+
+def test_a_shop_s_fault_does_not_hold_up_the_shops_after_it(
+    rig: Any, backlog: Backlog, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in (1, 2, 3):
+        change(rig, number, last_name="New")
+    later(rig)
+    assert [shop.name for shop in rig.stores.shops.all()] == ["kiosk", "web-se"]
+
+    class FaultyFirst(BulkInbox):
+        def waiting(self, shop: RegisteredShop, now: datetime, most: int) -> int:
+            if shop.name == "kiosk":
+                raise KeyError("a fault of ours")
+            return super().waiting(shop, now, most)
+
+    assert replace(backlog, inbox=FaultyFirst(rig.database)).run() == 3
+    assert "shop=kiosk bulk met an unexpected KeyError" in caplog.text
+
+
+def test_a_database_that_goes_away_is_told_to_the_caller(rig: Any, backlog: Backlog) -> None:
+    events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
+    later(rig)
+
+    def away() -> None:
+        raise OperationalError("SELECT 1", {}, Exception("the server closed the connection"))
+
+    with pytest.raises(OperationalError):
+        while_the_batch_runs(rig, backlog, away).run()
+    assert {rig.event(event).state for event in events} == {"leased"}
