@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
 from plugin.engage.client import EngageClient
-from plugin.engage.models import ContactWrite
+from plugin.engage.models import BatchStatus, ContactWrite
 from plugin.engage.operations import Lane
-from plugin.errors import EngageError, LeaseLostError, PayloadError, TransientError, unexpected
+from plugin.errors import EngageError, LeaseLostError, PayloadError, TransientError, UnauthorisedError, unexpected
 from plugin.events import CustomerUpdated
 from plugin.platforms.base import Delivery
 from plugin.platforms.registry import normalise
@@ -158,13 +158,17 @@ class Backlog:
         keys = _keys(group)
         try:
             batch_id = client.bulk_patch_contacts(rows, contact_type=contact_type)
-            status = wait_for_batch(client, batch_id, self.pause, self._prolonging(turn, left))
+        except UnauthorisedError:
+            raise
         except TransientError as error:
             at = self.clock() + (error.retry_after or timedelta(seconds=self.retry_base_s))
             self.inbox.give_back(turn.taken, keys, at, str(error), "bulk", counts=False)
             return 0
         except EngageError as error:  # this tenant's bulk API does not take them
             self.inbox.give_back(turn.taken, keys, self.clock(), str(error), ONE_BY_ONE, counts=False)
+            return 0
+        status = self._end_of(turn, client, batch_id, keys, left)
+        if status is None:
             return 0
         refused = refused_rows(status, [one.contact.contact_id for one in group])
         if refused:
@@ -173,6 +177,33 @@ class Backlog:
             self.inbox.give_back(turn.taken, back, self.clock(), reason, ONE_BY_ONE, counts=False)
         done = [one for one in group if one.contact.contact_id not in refused]
         return self._deliver(turn, done, f"in bulk, batch {batch_id}")
+
+    def _end_of(
+        self, turn: _Turn, client: EngageClient, batch_id: str, keys: list[str], left: list[str]
+    ) -> BatchStatus | None:
+        """Wait for the end of a batch; None for one of whose end nothing is known, whose changes are given back.
+
+        Engage has taken it, cannot be told to drop it, and may still do it after newer changes of the same contacts. So
+        those customers wait, their later events behind them: as long again as a batch may take, or after a stop of this
+        process as long as if it had been killed. A batch that lands in that time is followed by everything newer; one
+        that lands even later can overwrite a newer change, until the next one of that field.
+        """
+        try:
+            status = wait_for_batch(client, batch_id, self.pause, self._prolonging(turn, left))
+            if status.finished:
+                return status
+            reason = f"Batch {batch_id} did not end in time; it is sent by itself."
+        except UnauthorisedError:
+            raise
+        except TransientError as error:
+            self.inbox.give_back(turn.taken, keys, self.clock() + self.lease, str(error), "bulk", counts=False)
+            return None
+        except EngageError as error:
+            reason = f"How batch {batch_id} went cannot be known: {error}"
+        log.warning("shop=%s %s", turn.shop.name, reason)
+        at = self.clock() + timedelta(seconds=PATIENCE_S)
+        self.inbox.give_back(turn.taken, keys, at, reason, ONE_BY_ONE, counts=False)
+        return None
 
     def _deliver(self, turn: _Turn, done: list[_Merged], outcome: str, *, shown: bool = True) -> int:
         told = {key: Told(one.contact.contact_id, sent) for one in done for key, sent in one.told.items()}

@@ -1,6 +1,5 @@
 """Waiting profile changes after an outage: merged per contact, sent in bulk, confirmed, refused rows singly."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,6 +18,7 @@ from plugin.store.models import InboxEvent
 from plugin.store.shops import RegisteredShop
 from webhooks import backlog as backlog_module
 from webhooks.backlog import Backlog
+from webhooks.batches import PATIENCE_S
 
 LEASE = timedelta(seconds=60)
 
@@ -167,7 +167,7 @@ def test_both_shapes_of_the_batch_id_and_a_slow_batch(rig: Any, backlog: Backlog
     for number in (1, 2, 3):
         change(rig, number, last_name="Slow")
     later(rig)
-    assert replace(backlog, pause=lambda seconds: bool(time.sleep(seconds))).run() == 3
+    assert passing(rig, backlog).run() == 3
     assert rig.contacts()["p2@example.com"]["attributes"]["lastName"] == "Slow"
 
 
@@ -186,13 +186,52 @@ def test_a_batch_whose_answer_was_lost_is_sent_again_and_changes_nothing_twice(
     assert {rig.event(event).state for event in events} == {"delivered"}
 
 
-def test_a_batch_that_never_ends_goes_singly(rig: Any, backlog: Backlog) -> None:
+def passing(rig: Any, backlog: Backlog) -> Backlog:
+    """Let each pause of a worker be one of the rig's clock."""
+    return replace(backlog, pause=lambda seconds: rig.clock.forward(seconds) is None)
+
+
+def test_a_batch_that_never_ends_goes_singly_when_it_has_had_time_to_land(rig: Any, backlog: Backlog) -> None:
     events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
     later(rig)
-    rig.options(bulk_delay_s=10_000, rate_limit_per_s=None)
+    rig.options(bulk_delay_s=10_000)
+    assert passing(rig, backlog).run() == 0
+    assert {rig.event(event).error_code for event in events} == {ONE_BY_ONE}
+    change(rig, 1, last_name="Newer")
+    assert rig.work() == []
+    rig.clock.forward(PATIENCE_S)
+    assert rig.work() == ["delivered"] * 4
+    assert rig.contacts()["p1@example.com"]["attributes"]["lastName"] == "Newer"
+
+
+def test_a_look_that_fails_does_not_give_up_a_batch_that_runs(rig: Any, backlog: Backlog) -> None:
+    events = [change(rig, number, first_name="Ann") for number in (1, 2, 3)]
+    later(rig)
+    rig.options(bulk_delay_s=200)
+    rig.fault(error_rate=1, error_statuses=[503, 429], operations=["getBulkStatus"], next=3)
+    newer: list[int] = []
+
+    def pause(seconds: float) -> bool:
+        rig.clock.forward(seconds)
+        if not newer:  # and what comes meanwhile waits for it
+            newer.append(change(rig, 1, first_name="Beth"))
+            assert rig.work() == []
+        return False
+
+    assert replace(backlog, pause=pause).run() == 3
+    assert {rig.event(event).state for event in events} == {"delivered"}
+    assert rig.work() == ["delivered"]
+    rig.clock.forward(300)
+    assert rig.contacts()["p1@example.com"]["attributes"]["firstName"] == "Beth"
+
+
+def test_a_batch_whose_status_is_refused_counts_as_not_ended(rig: Any, backlog: Backlog) -> None:
+    events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
+    later(rig)
+    rig.fault(error_rate=1, error_statuses=[400], operations=["getBulkStatus"])
     assert backlog.run() == 0
     assert {rig.event(event).error_code for event in events} == {ONE_BY_ONE}
-    assert rig.work() == ["delivered"] * 3
+    assert {rig.event(event).next_attempt_at for event in events} == {rig.clock() + timedelta(seconds=PATIENCE_S)}
 
 
 def test_an_event_of_another_kind_keeps_its_place(rig: Any, backlog: Backlog) -> None:
@@ -221,6 +260,8 @@ def test_a_worker_that_stops_gives_its_changes_back(rig: Any, backlog: Backlog) 
     assert replace(backlog, pause=lambda _seconds: True).run() == 0
     assert {rig.event(event).state for event in events} == {"pending"}
     assert {rig.event(event).attempts for event in events} == {0}
+    assert {rig.event(event).error_code for event in events} == {"bulk"}
+    assert {rig.event(event).next_attempt_at for event in events} == {rig.clock() + LEASE}
 
 
 def test_a_worker_that_lost_its_leases_ends_nothing_that_others_took_over(rig: Any, backlog: Backlog) -> None:
