@@ -25,7 +25,7 @@ from plugin.store.shops import RegisteredShop
 from webhooks.batches import MOST, PATIENCE_S, refused_rows, wait_for_batch
 from webhooks.collected import with_collected_consents
 from webhooks.contact_fields import attributes_of, edited_after
-from webhooks.context import Stores
+from webhooks.context import Stores, error_code
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +127,11 @@ class Backlog:
             return self._send(turn)
         except LeaseLostError as error:
             log.warning("shop=%s %s", turn.shop.name, error)
+        except UnauthorisedError as error:
+            self.stores.shops.stop(turn.shop.id, str(error))
+            log.error("shop=%s deliveries stopped: %s", turn.shop.name, error)
+            keys, code = list(turn.taken.changes), error_code(error)
+            self.inbox.give_back(turn.taken, keys, self.clock(), str(error), code, counts=False)
         except (OperationalError, InterfaceError):  # the leases end by themselves; the sweep takes the events up
             raise
         except Exception as error:  # noqa: BLE001 - leases that end again and again would park what is not at fault

@@ -464,3 +464,19 @@ def test_a_database_that_goes_away_is_told_to_the_caller(rig: Any, backlog: Back
     with pytest.raises(OperationalError):
         while_the_batch_runs(rig, backlog, away).run()
     assert {rig.event(event).state for event in events} == {"leased"}
+
+
+@pytest.mark.parametrize("operation", ["bulkUpdateContacts", "getBulkStatus"])
+def test_a_key_that_engage_does_not_accept_stops_the_shop(rig: Any, backlog: Backlog, operation: str) -> None:
+    events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
+    later(rig)
+    rig.fault(error_rate=1, error_statuses=[401], operations=[operation])
+    assert backlog.run() == 0
+    assert rig.stores.shops.get("web-se").stopped_reason
+    assert {(rig.event(event).state, rig.event(event).attempts) for event in events} == {("pending", 0)}
+    before = len(rig.calls())
+    assert backlog.run() == 0
+    assert rig.calls()[before:] == []
+    rig.no_faults()
+    rig.stores.shops.start(rig.standard.id)
+    assert backlog.run() == 3  # in bulk, as before
