@@ -19,7 +19,8 @@ from plugin.errors import EngageError, LeaseLostError, PayloadError, TransientEr
 from plugin.events import CustomerUpdated
 from plugin.platforms.base import Delivery
 from plugin.platforms.registry import normalise
-from plugin.store.bulk_inbox import ONE_BY_ONE, BulkInbox, Change, KnownContact, Taken, Told
+from plugin.store.bulk_inbox import BulkInbox, Change, KnownContact, Taken, Told
+from plugin.store.bulk_statements import ONE_BY_ONE
 from plugin.store.contacts import Sent
 from plugin.store.shops import RegisteredShop
 from webhooks.batches import MOST, PATIENCE_S, refused_rows, wait_for_batch

@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, insert, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import and_, func, insert, select, update
+from sqlalchemy.orm import Session
 
-from plugin.events import Kind
+from plugin.store.bulk_statements import changes_under, is_backlog, somebody_goes_first
 from plugin.store.contacts import Sent, state_row, state_upsert
 from plugin.store.db import Database, run
 from plugin.store.inbox_statements import LEASES
-from plugin.store.models import ContactLink, ContactState, DeliveryAttempt, InboxEvent, State, is_in, is_unfinished
+from plugin.store.models import ContactLink, ContactState, DeliveryAttempt, InboxEvent, State, is_in
 from plugin.store.shops import RegisteredShop
-from plugin.store.turns import LIVE, release_next
+from plugin.store.turns import release_next
 
-#: Marks a change that the bulk API is not for, or has refused: it is sent by itself.
-ONE_BY_ONE = "one_by_one"
 CHUNK = 1000
 T = TypeVar("T")
 
@@ -75,7 +73,7 @@ class BulkInbox:
     def waiting(self, shop: RegisteredShop, now: datetime, most: int) -> int:
         """Count due profile changes that came a while ago, up to `most`."""
         with self._database.reading() as session:
-            found = select(InboxEvent.id).where(_is_backlog(shop, now)).limit(most)
+            found = select(InboxEvent.id).where(is_backlog(shop, now)).limit(most)
             return session.scalar(select(func.count()).select_from(found.subquery())) or 0
 
     def take(self, shop: RegisteredShop, now: datetime, lease: timedelta, most: int) -> Taken:
@@ -84,7 +82,7 @@ class BulkInbox:
         with self._database.transaction() as session:
             heads = (
                 select(InboxEvent.id)
-                .where(_is_backlog(shop, now), ~_somebody_goes_first())
+                .where(is_backlog(shop, now), ~somebody_goes_first())
                 .order_by(InboxEvent.next_attempt_at, InboxEvent.id)
                 .limit(most)
                 .with_for_update(skip_locked=True)
@@ -99,7 +97,7 @@ class BulkInbox:
                     "lease_expires_at": now + lease,
                 }
                 run(session, update(InboxEvent).where(InboxEvent.id.in_(chunk), is_in(State.PENDING)).values(**values))
-            rows = session.execute(_taken(token)).all()
+            rows = session.execute(changes_under(token)).all()
         changes: dict[str, list[Change]] = {}
         for row in rows:
             changes.setdefault(row.ordering_key, []).append(
@@ -244,70 +242,6 @@ def _lock_sent(session: Session, shop: RegisteredShop, contact_ids: Sequence[str
         .with_for_update()
     )
     return {contact_id: _fields(sent) for contact_id, sent in rows}
-
-
-def _is_backlog(shop: RegisteredShop, now: datetime) -> ColumnElement[bool]:
-    return and_(
-        is_in(State.PENDING),
-        InboxEvent.next_attempt_at <= now,
-        InboxEvent.received_at < now - LIVE,
-        InboxEvent.shop_id == shop.id,
-        InboxEvent.kind == Kind.PROFILE_CHANGE,
-        InboxEvent.body.is_not(None),
-        or_(InboxEvent.error_code.is_(None), InboxEvent.error_code != ONE_BY_ONE),
-    )
-
-
-def _somebody_goes_first() -> ColumnElement[bool]:
-    """Tell that another event of the same customer is at work, in front, or parked and holding this one."""
-    mate = aliased(InboxEvent)
-    earlier = _before(mate, InboxEvent)
-    return exists().where(
-        is_unfinished(mate),
-        mate.shop_id == InboxEvent.shop_id,
-        mate.ordering_key == InboxEvent.ordering_key,
-        or_(
-            is_in(State.LEASED, mate),
-            and_(is_in(State.PENDING, mate), mate.held_by.is_(None), earlier),
-            and_(is_in(State.PARKED, mate), mate.holds, earlier),
-        ),
-    )
-
-
-def _taken(token: str) -> Select[Any]:
-    """Select what was leased, and the profile changes that follow it with nothing else of the customer in between."""
-    head, between = aliased(InboxEvent), aliased(InboxEvent)
-    has_head = exists().where(
-        is_in(State.LEASED, head),
-        head.shop_id == InboxEvent.shop_id,
-        head.ordering_key == InboxEvent.ordering_key,
-        head.lease_token == token,
-    )
-    interrupted = exists().where(
-        is_unfinished(between),
-        between.shop_id == InboxEvent.shop_id,
-        between.ordering_key == InboxEvent.ordering_key,
-        between.kind != Kind.PROFILE_CHANGE,
-        _before(between, InboxEvent),
-    )
-    follows = and_(
-        is_in(State.PENDING),
-        InboxEvent.kind == Kind.PROFILE_CHANGE,
-        InboxEvent.held_by.is_(None),
-        InboxEvent.body.is_not(None),
-        has_head,
-        ~interrupted,
-    )
-    columns = (
-        InboxEvent.id, InboxEvent.platform, InboxEvent.topic, InboxEvent.meta, InboxEvent.body, InboxEvent.ordering_key,
-        InboxEvent.occurred_at, InboxEvent.received_at, InboxEvent.lease_token,
-    )  # fmt: skip
-    leased = and_(is_in(State.LEASED), InboxEvent.lease_token == token)
-    return select(*columns).where(or_(leased, follows)).order_by(InboxEvent.occurred_at, InboxEvent.id)
-
-
-def _before(one: type[InboxEvent], other: type[InboxEvent]) -> ColumnElement[bool]:
-    return or_(one.occurred_at < other.occurred_at, and_(one.occurred_at == other.occurred_at, one.id < other.id))
 
 
 def _held(session: Session, taken: Taken, keys: Sequence[str]) -> list[str]:

@@ -12,7 +12,8 @@ from sqlalchemy.exc import OperationalError
 
 from plugin.engage.client import EngageClient
 from plugin.events import Customer
-from plugin.store.bulk_inbox import ONE_BY_ONE, BulkInbox
+from plugin.store.bulk_inbox import BulkInbox
+from plugin.store.bulk_statements import ONE_BY_ONE
 from plugin.store.contacts import Sent
 from plugin.store.models import InboxEvent
 from plugin.store.shops import RegisteredShop
