@@ -152,6 +152,9 @@ class Backlog:
         groups = list(by_type.items())
         for position, (contact_type, group) in enumerate(groups):
             left = _keys(one for _, later in groups[position:] for one in later)
+            if self.pause(0):
+                self.inbox.give_back(turn.taken, left, self.clock(), "The process stopped.", "bulk", counts=False)
+                break
             ended += self._send_batch(turn, contact_type, self._still_held(turn, group, left), left)
         log.info("shop=%s bulk contacts=%d changes_ended=%d", shop.name, len(merged), ended)
         return ended

@@ -258,11 +258,21 @@ def test_a_worker_that_stops_gives_its_changes_back(rig: Any, backlog: Backlog) 
     events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
     later(rig)
     rig.options(bulk_delay_s=10_000)
-    assert replace(backlog, pause=lambda _seconds: True).run() == 0
+    assert replace(backlog, pause=lambda seconds: seconds > 0).run() == 0  # told to stop while it waits
     assert {rig.event(event).state for event in events} == {"pending"}
     assert {rig.event(event).attempts for event in events} == {0}
     assert {rig.event(event).error_code for event in events} == {"bulk"}
     assert {rig.event(event).next_attempt_at for event in events} == {rig.clock() + LEASE}
+
+
+def test_a_worker_that_stops_begins_no_batch(rig: Any, backlog: Backlog) -> None:
+    events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
+    later(rig)
+    before = len(rig.calls())
+    assert replace(backlog, pause=lambda _seconds: True).run() == 0
+    assert rig.calls()[before:] == []
+    assert {(rig.event(event).state, rig.event(event).attempts) for event in events} == {("pending", 0)}
+    assert backlog.run() == 3
 
 
 def test_a_worker_that_lost_its_leases_ends_nothing_that_others_took_over(rig: Any, backlog: Backlog) -> None:
