@@ -24,7 +24,8 @@ from plugin.app import Services
 from plugin.events import Kind
 from plugin.processes import run_worker
 from plugin.settings import load_settings
-from plugin.store.contacts import Link
+from plugin.store.bulk_inbox import BulkInbox
+from plugin.store.contacts import Link, Sent
 from plugin.store.inbox import NewEvent
 from plugin.store.shops import NewShop, RegisteredShop
 
@@ -49,7 +50,7 @@ def services_in(folder: Path, database_url: str) -> tuple[Services, dict[str, st
 
 
 def known_customers(services: Services, shop: RegisteredShop, url: str, number: int) -> list[tuple[str, str]]:
-    """Seed contacts in Engage and link them; returns (customer id, contact id)."""
+    """Seed contacts in Engage and link them, their e-mail told; returns (customer id, contact id)."""
     found: list[tuple[str, str]] = []
     now = datetime.now(UTC)
     for start in range(0, number, 1000):
@@ -62,6 +63,11 @@ def known_customers(services: Services, shop: RegisteredShop, url: str, number: 
         found += [(str(start + n), contact) for n, contact in enumerate(answer.json()["contacts"])]
     contacts = services.stores.contacts
     contacts.remember_links(shop, {c: Link(contact, verified=True, reason="bench") for c, contact in found}, now)
+    told = {
+        contact: {"email": Sent(services.vault.digest_of(f"p{customer}-{shop.name}@example.com"), now)}
+        for customer, contact in found
+    }
+    BulkInbox(services.database).remember_sent(shop, told, now)
     return found
 
 

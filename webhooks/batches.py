@@ -1,15 +1,21 @@
 """Batches of the bulk API: waited for until their status says that they ended, and read row by row (Engage facts 2.9)."""
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 
 from plugin.engage.client import EngageClient
 from plugin.engage.models import BatchStatus
 from plugin.errors import TransientError
 
+log = logging.getLogger(__name__)
+
 MOST = 4000
 POLL_S = (0.1, 0.2, 0.5, 1.0, 2.0)
-#: How long, in seconds, a batch may take before its rows are sent one by one: patching twice changes nothing.
+#: How long, in seconds, a batch may take before its rows are sent one by one.
 PATIENCE_S = 600.0
+#: A pause that Engage asks for is cut to this, in seconds: the leases of the batch must be prolonged in time.
+LONGEST_PAUSE_S = 10.0
 
 
 def wait_for_batch(
@@ -17,20 +23,30 @@ def wait_for_batch(
 ) -> BatchStatus:
     """Wait for the end of a batch; one that does not end in time is returned as not finished.
 
-    pause: waits so many seconds, and tells whether this process is to stop. meanwhile: told of each second that passed.
-    Raises TransientError when this process is to stop, and what the client raises.
+    A look that fails for now says nothing of the batch, which Engage has taken: the next look asks again.
+
+    pause: waits so many seconds, and tells whether this process is to stop. meanwhile: told of the seconds that passed.
+    Raises TransientError when this process is to stop, what `meanwhile` raises, and what else the client raises.
     """
     waited = 0.0
     number = 0
     while waited <= PATIENCE_S:
-        status = client.get_bulk_status(batch_id)
-        if status.finished:
-            return status
+        began = time.monotonic()
         seconds = POLL_S[min(number, len(POLL_S) - 1)]
-        number, waited = number + 1, waited + seconds
-        meanwhile(seconds)
+        try:
+            status = client.get_bulk_status(batch_id)
+        except TransientError as error:
+            log.info("batch %s is looked at again: %s", batch_id, error)
+            if error.retry_after is not None:
+                seconds = min(max(seconds, error.retry_after.total_seconds()), LONGEST_PAUSE_S)
+        else:
+            if status.finished:
+                return status
         if pause(seconds):
             raise TransientError("This process stops; the changes are sent again.", operation="bulk")
+        passed = max(time.monotonic() - began, seconds)
+        number, waited = number + 1, waited + passed
+        meanwhile(passed)
     return BatchStatus(finished=None)
 
 

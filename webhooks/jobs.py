@@ -117,7 +117,9 @@ class WakeUpsInPassing:
 class Drain:
     """Works due events off, several at a time, until none is left or the time is up.
 
-    backlog: sends one batch in bulk and returns how many events it ended. stopping: set when this process is to stop.
+    Batches go beside the single events, in a thread of their own that outlives the job: Engage may work on one for
+    minutes, and meanwhile the next wake-up must find this process free. backlog: sends one batch in bulk and returns how
+    many events it ended. stopping: set when this process is to stop.
     """
 
     def __init__(
@@ -137,19 +139,18 @@ class Drain:
         self._claiming = threading.Lock()
         self._claims = 0
         self._running = 0
+        self._bulk: threading.Thread | None = None
         self._change = threading.Condition()
         self._stopping = stopping
 
     def run(self, event_id: int) -> None:
-        """Drain. When the time is up and events are left, another wake-up goes on."""
+        """Drain. When the time is up and events are left, another wake-up goes on. Does not wait for a batch."""
         self._wake_ups.lower_flag(event_id)
         until = time.monotonic() + random.uniform(DRAIN_FOR_S / 2, DRAIN_FOR_S)  # noqa: S311 - spreads, guards nothing
         self._grow(until)
-        bulk = threading.Thread(target=self._drain_in_bulk, args=(until,), name="backlog")
-        bulk.start()
+        self._start_bulk()
         with self._change:
             self._change.wait_for(lambda: self._running == 0)
-        bulk.join()
         if not self._stopping.is_set() and self._more_is_due():
             self._wake_ups.wake(event_id)
 
@@ -161,8 +162,12 @@ class Drain:
             return False
 
     def stop(self) -> None:
-        """Take no further event; events at hand are finished."""
+        """Take no further event; events at hand are finished. Returns when a batch under way was given back."""
         self._stopping.set()
+        with self._change:
+            bulk = self._bulk
+        if bulk is not None:
+            bulk.join()
 
     def _grow(self, until: float) -> None:
         """Start one more thread, up to the limit: each event that is found may mean that there are more."""
@@ -184,16 +189,32 @@ class Drain:
                 self._running -= 1
                 self._change.notify_all()
 
-    def _drain_in_bulk(self, until: float) -> None:
-        """Send batches beside the single events, for as long as those go on."""
+    def _start_bulk(self) -> None:
+        with self._change:
+            if self._bulk is None and not self._stopping.is_set():
+                self._bulk = threading.Thread(target=self._drain_in_bulk, name="backlog")
+                self._bulk.start()
+
+    def _drain_in_bulk(self) -> None:
+        """Send batches for as long as there are any, or single events go on beside which some may gather."""
+        going_on = True
+        while going_on:
+            ended = self._send_batch()
+            with self._change:
+                going_on = not self._stopping.is_set() and (
+                    ended > 0 or not self._change.wait_for(lambda: self._running == 0, timeout=BULK_PAUSE_S)
+                )
+                if not going_on:
+                    self._bulk = None
+
+    def _send_batch(self) -> int:
         try:
-            while not self._stopping.is_set() and time.monotonic() < until:
-                if not self._backlog():
-                    with self._change:
-                        if self._change.wait_for(lambda: self._running == 0, timeout=BULK_PAUSE_S):
-                            return
+            return self._backlog()
         except SQLAlchemyError as error:
             log.error("The database failed the backlog (%s); the sweep goes on with it", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - single events go on beside it, and the next job tries again
+            log.error("The backlog met an %s; the next look tries again", unexpected(error))
+        return 0
 
     def _next(self, until: float) -> Claimed | None:
         """Return the next event for a thread; one commit claims one for each thread. Events at hand are finished."""

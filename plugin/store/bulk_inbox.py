@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, insert, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import and_, func, insert, select, update
+from sqlalchemy.orm import Session
 
-from plugin.events import Kind
+from plugin.store.bulk_statements import changes_under, is_backlog, somebody_goes_first
 from plugin.store.contacts import Sent, state_row, state_upsert
 from plugin.store.db import Database, run
-from plugin.store.models import ContactLink, ContactState, DeliveryAttempt, InboxEvent, State, is_in, is_unfinished
+from plugin.store.inbox_statements import LEASES
+from plugin.store.models import ContactLink, ContactState, DeliveryAttempt, InboxEvent, State, is_in
 from plugin.store.shops import RegisteredShop
-from plugin.store.turns import LIVE, release_next
+from plugin.store.turns import release_next
 
-#: Marks a change that the bulk API is not for, or has refused: it is sent by itself.
-ONE_BY_ONE = "one_by_one"
 CHUNK = 1000
 T = TypeVar("T")
 
@@ -56,6 +55,14 @@ class KnownContact:
     sent: Mapping[str, Sent]
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a customer's changes told their contact, field by field."""
+
+    contact_id: str
+    sent: Mapping[str, Sent]
+
+
 class BulkInbox:
     """Takes and ends many profile changes of one shop."""
 
@@ -66,7 +73,7 @@ class BulkInbox:
     def waiting(self, shop: RegisteredShop, now: datetime, most: int) -> int:
         """Count due profile changes that came a while ago, up to `most`."""
         with self._database.reading() as session:
-            found = select(InboxEvent.id).where(_is_backlog(shop, now)).limit(most)
+            found = select(InboxEvent.id).where(is_backlog(shop, now)).limit(most)
             return session.scalar(select(func.count()).select_from(found.subquery())) or 0
 
     def take(self, shop: RegisteredShop, now: datetime, lease: timedelta, most: int) -> Taken:
@@ -75,7 +82,7 @@ class BulkInbox:
         with self._database.transaction() as session:
             heads = (
                 select(InboxEvent.id)
-                .where(_is_backlog(shop, now), ~_somebody_goes_first())
+                .where(is_backlog(shop, now), ~somebody_goes_first())
                 .order_by(InboxEvent.next_attempt_at, InboxEvent.id)
                 .limit(most)
                 .with_for_update(skip_locked=True)
@@ -90,7 +97,7 @@ class BulkInbox:
                     "lease_expires_at": now + lease,
                 }
                 run(session, update(InboxEvent).where(InboxEvent.id.in_(chunk), is_in(State.PENDING)).values(**values))
-            rows = session.execute(_taken(token)).all()
+            rows = session.execute(changes_under(token)).all()
         changes: dict[str, list[Change]] = {}
         for row in rows:
             changes.setdefault(row.ordering_key, []).append(
@@ -133,29 +140,36 @@ class BulkInbox:
                     )
                 )
                 for customer_id, contact_id, contact_type, sent in rows:
-                    fields = {n: Sent(digest, datetime.fromisoformat(at)) for n, (digest, at) in (sent or {}).items()}
-                    found[customer_id] = KnownContact(contact_id, contact_type, fields)
+                    found[customer_id] = KnownContact(contact_id, contact_type, _fields(sent))
         return found
 
-    def prolong(self, taken: Taken, now: datetime, lease: timedelta) -> None:
-        """Keep the lease of what was taken."""
+    def prolong(self, taken: Taken, keys: Sequence[str], now: datetime, lease: timedelta) -> set[str]:
+        """Keep the leases of these ordering keys; returns those whose lease was lost."""
         with self._database.transaction() as session:
-            for chunk in _chunks([change.id for change in _leading(taken.changes.values())]):
+            held = _held(session, taken, keys)
+            for chunk in _chunks([change.id for change in _leading(taken.changes[key] for key in held)]):
                 run(session, _leased(chunk, taken.token).values(lease_expires_at=now + lease))
+        return set(keys).difference(held)
 
     def deliver(
         self,
         shop: RegisteredShop,
         taken: Taken,
-        keys: Sequence[str],
-        sent: Mapping[str, Mapping[str, Sent]],
+        told: Mapping[str, Told],
         now: datetime,
         outcome: str,
-    ) -> None:
-        """End the changes of these ordering keys as delivered. sent: what Engage now knows, by contact id."""
+        *,
+        shown: bool = True,
+    ) -> int:
+        """End changes as delivered, and store what they told their contacts; returns how many ended.
+
+        told: by ordering key. Keys whose lease was lost are left alone: who took them over tells and stores by itself.
+        shown: whether any of it can be seen on My Pages, whose cache is then forgotten.
+        """
         with self._database.transaction() as session:
-            self._write_sent(session, shop, sent, now)
-            for chunk in _chunks(keys):
+            held = _held(session, taken, list(told))
+            self._write_sent(session, shop, _newest(told[key] for key in held), now, shown=shown)
+            for chunk in _chunks(held):
                 ended = [change for key in chunk for change in taken.changes[key]]
                 ours = {change.id for change in ended if change.leads}
                 values = {"state": State.DELIVERED, "finished_at": now, "next_attempt_at": None, "last_error": None}
@@ -170,6 +184,7 @@ class BulkInbox:
                 ]
                 session.connection().execute(insert(DeliveryAttempt), lines)
                 _release(session, shop, chunk, now)
+        return sum(len(taken.changes[key]) for key in held)
 
     def remember_sent(self, shop: RegisteredShop, sent: Mapping[str, Mapping[str, Sent]], now: datetime) -> None:
         """Store what Engage now knows of contacts, by contact id, and let their cached pages be forgotten."""
@@ -195,75 +210,63 @@ class BulkInbox:
                 run(session, _leased(leading, taken.token).values(**values))
 
     def _write_sent(
-        self, session: Session, shop: RegisteredShop, sent: Mapping[str, Mapping[str, Sent]], now: datetime
+        self,
+        session: Session,
+        shop: RegisteredShop,
+        sent: Mapping[str, Mapping[str, Sent]],
+        now: datetime,
+        *,
+        shown: bool = True,
     ) -> None:
-        rows = [state_row(shop, contact_id, sent[contact_id], now) for contact_id in sorted(sent)]
+        """Store what contacts were told; what somebody else told them later, while a batch took long, stays."""
+        rows = []
+        for chunk in _chunks(sorted(sent)):
+            known = _lock_sent(session, shop, chunk)
+            for contact_id in chunk:
+                before = known.get(contact_id, {})
+                fields = {n: one for n, one in sent[contact_id].items() if n not in before or before[n].at <= one.at}
+                rows.append(state_row(shop, contact_id, fields, now, forget_cached=shown))
         if rows:
             session.connection().execute(self._put_state, rows)
 
 
-def _is_backlog(shop: RegisteredShop, now: datetime) -> ColumnElement[bool]:
-    return and_(
-        is_in(State.PENDING),
-        InboxEvent.next_attempt_at <= now,
-        InboxEvent.received_at < now - LIVE,
-        InboxEvent.shop_id == shop.id,
-        InboxEvent.kind == Kind.PROFILE_CHANGE,
-        InboxEvent.body.is_not(None),
-        or_(InboxEvent.error_code.is_(None), InboxEvent.error_code != ONE_BY_ONE),
+def _lock_sent(session: Session, shop: RegisteredShop, contact_ids: Sequence[str]) -> dict[str, dict[str, Sent]]:
+    rows = session.execute(
+        select(ContactState.contact_id, ContactState.sent)
+        .where(
+            ContactState.shop_id == shop.id,
+            ContactState.tenant == shop.tenant,
+            ContactState.contact_id.in_(contact_ids),
+        )
+        .order_by(ContactState.contact_id)
+        .with_for_update()
     )
+    return {contact_id: _fields(sent) for contact_id, sent in rows}
 
 
-def _somebody_goes_first() -> ColumnElement[bool]:
-    """Tell that another event of the same customer is at work, in front, or parked and holding this one."""
-    mate = aliased(InboxEvent)
-    earlier = _before(mate, InboxEvent)
-    return exists().where(
-        is_unfinished(mate),
-        mate.shop_id == InboxEvent.shop_id,
-        mate.ordering_key == InboxEvent.ordering_key,
-        or_(
-            is_in(State.LEASED, mate),
-            and_(is_in(State.PENDING, mate), mate.held_by.is_(None), earlier),
-            and_(is_in(State.PARKED, mate), mate.holds, earlier),
-        ),
-    )
+def _held(session: Session, taken: Taken, keys: Sequence[str]) -> list[str]:
+    """Lock what leads these ordering keys, in the order in which everybody does; return those whose lease holds."""
+    key_of = {change.id: key for key in keys for change in taken.changes[key] if change.leads}
+    held = []
+    for chunk in _chunks(sorted(key_of)):
+        rows = session.connection().execute(LEASES, {"row_ids": chunk})
+        held += [key_of[event_id] for event_id, token in rows if token == taken.token]
+    return held
 
 
-def _taken(token: str) -> Select[Any]:
-    """Select what was leased, and the profile changes that follow it with nothing else of the customer in between."""
-    head, between = aliased(InboxEvent), aliased(InboxEvent)
-    has_head = exists().where(
-        is_in(State.LEASED, head),
-        head.shop_id == InboxEvent.shop_id,
-        head.ordering_key == InboxEvent.ordering_key,
-        head.lease_token == token,
-    )
-    interrupted = exists().where(
-        is_unfinished(between),
-        between.shop_id == InboxEvent.shop_id,
-        between.ordering_key == InboxEvent.ordering_key,
-        between.kind != Kind.PROFILE_CHANGE,
-        _before(between, InboxEvent),
-    )
-    follows = and_(
-        is_in(State.PENDING),
-        InboxEvent.kind == Kind.PROFILE_CHANGE,
-        InboxEvent.held_by.is_(None),
-        InboxEvent.body.is_not(None),
-        has_head,
-        ~interrupted,
-    )
-    columns = (
-        InboxEvent.id, InboxEvent.platform, InboxEvent.topic, InboxEvent.meta, InboxEvent.body, InboxEvent.ordering_key,
-        InboxEvent.occurred_at, InboxEvent.received_at, InboxEvent.lease_token,
-    )  # fmt: skip
-    leased = and_(is_in(State.LEASED), InboxEvent.lease_token == token)
-    return select(*columns).where(or_(leased, follows)).order_by(InboxEvent.occurred_at, InboxEvent.id)
+def _newest(told: Iterable[Told]) -> dict[str, dict[str, Sent]]:
+    """Put together what several customers told the same contact."""
+    contacts: dict[str, dict[str, Sent]] = {}
+    for one in told:
+        fields = contacts.setdefault(one.contact_id, {})
+        for name, sent in one.sent.items():
+            if name not in fields or fields[name].at <= sent.at:
+                fields[name] = sent
+    return {contact_id: fields for contact_id, fields in contacts.items() if fields}
 
 
-def _before(one: type[InboxEvent], other: type[InboxEvent]) -> ColumnElement[bool]:
-    return or_(one.occurred_at < other.occurred_at, and_(one.occurred_at == other.occurred_at, one.id < other.id))
+def _fields(sent: Mapping[str, Sequence[str]] | None) -> dict[str, Sent]:
+    return {name: Sent(digest, datetime.fromisoformat(at)) for name, (digest, at) in (sent or {}).items()}
 
 
 def _leased(ids: Iterable[int], token: str) -> Any:
