@@ -181,6 +181,25 @@ def test_a_gift_card_that_paid_a_part_is_a_payment() -> None:
     assert event.total == Decimal("100.00")
 
 
+@pytest.mark.parametrize(
+    ("net", "tax", "count", "total", "card"),
+    [("80", "20", 3, "199", "100"), ("40.00", "10.00", 6, "199.98", "100.00")],
+    ids=["whole kronor", "two decimals"],
+)
+def test_a_gift_card_beside_the_shops_roundings_is_a_payment(
+    net: str, tax: str, count: int, total: str, card: str
+) -> None:
+    lines = [line(number, net, tax) for number in range(count)]
+    event = paid(simple(lines, total, gift_cards=[{"id": 1, "code": "X", "amount": card}]))
+    assert [(p.type, p.amount) for p in event.payments] == [("bacs", Decimal(total)), ("gift_card", Decimal(card))]
+    assert sum(item.gross_paid for item in event.lines) == event.total == Decimal(total) + Decimal(card)
+
+
+def test_a_small_gift_card_that_did_not_lower_the_total_is_no_payment() -> None:
+    event = paid(simple([line(1, "80", "20")], "100", gift_cards=[{"id": 1, "code": "X", "amount": "1"}]))
+    assert [(p.type, p.amount) for p in event.payments] == [("bacs", Decimal(100))]
+
+
 def test_free_shipping_and_a_null_sku() -> None:
     free = {"id": 5, "method_title": "Free", "total": "0.00", "total_tax": "0.00"}
     (item,) = paid(simple([line(1, "80.00", sku=None, variation_id=7)], "80.00", shipping_lines=[free])).lines

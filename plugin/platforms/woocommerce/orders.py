@@ -6,19 +6,19 @@ out the same, however many of its bodies arrive and in whatever state: paid, the
 told before is known by order and refund id, and goes to Engage once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from plugin.errors import PayloadError
-from plugin.events import Event, Mapped, OrderCancelled, OrderPaid, Payment
+from plugin.events import Event, Line, Mapped, OrderCancelled, OrderPaid, Payment
 from plugin.platforms.fields import load
-from plugin.platforms.money import checked_currency, minor_unit, rounded
+from plugin.platforms.money import checked_currency, close_gap, rounded, rounding_slack
 from plugin.platforms.people import clean_country, clean_text
 from plugin.platforms.woocommerce import schemas
 from plugin.platforms.woocommerce.customers import read_people, vanished
-from plugin.platforms.woocommerce.lines import gross_sum, order_lines
+from plugin.platforms.woocommerce.lines import open_lines, shown_unit
 from plugin.platforms.woocommerce.meta import consents_of, extra_of, used_of
 from plugin.platforms.woocommerce.refunds import read_details, refunds_of
 
@@ -79,7 +79,8 @@ def _paid(order: dict[str, Any], paid_at: datetime, at: datetime) -> tuple[Order
     addresses = (order.get("billing"), order.get("shipping"))
     customer_id = order.get("customer_id")
     customer, notes = read_people(addresses, customer_id=None if customer_id in GUEST else customer_id, names={})
-    payments = _payments(order, currency)
+    lines = open_lines(order, currency)
+    payments = _payments(order, lines, currency)
     total = sum((payment.amount for payment in payments), Decimal(0))
     promotions, vouchers = used_of(
         meta, [line.get("meta_data") for line in order["line_items"]], order.get("coupon_lines") or ()
@@ -91,7 +92,7 @@ def _paid(order: dict[str, Any], paid_at: datetime, at: datetime) -> tuple[Order
         customer=customer,
         currency=currency,
         total=total,
-        lines=order_lines(order, currency, total),
+        lines=close_gap(lines, total, currency, shown=shown_unit(order)),
         payments=payments,
         promotions=promotions,
         vouchers=vouchers,
@@ -103,10 +104,11 @@ def _paid(order: dict[str, Any], paid_at: datetime, at: datetime) -> tuple[Order
     return paid, notes
 
 
-def _payments(order: dict[str, Any], currency: str) -> tuple[Payment, ...]:
+def _payments(order: dict[str, Any], lines: Sequence[Line], currency: str) -> tuple[Payment, ...]:
     """Return what was paid through the shop's payment method, and with gift cards.
 
-    Gift cards count only where the total was lowered by exactly what they paid (inferred: an extension's own field).
+    Gift cards count only where the total was lowered by what they paid, up to the shop's roundings (inferred: an
+    extension's own field).
     """
     total = rounded(order["total"], currency)
     if total < 0:
@@ -116,7 +118,9 @@ def _payments(order: dict[str, Any], currency: str) -> tuple[Payment, ...]:
     )
     cards = [rounded(card.get("amount") or Decimal(0), currency) for card in order.get("gift_cards") or ()]
     by_card = sum(cards, Decimal(0))
-    if by_card > 0 and abs(gross_sum(order, currency) - total - by_card) <= minor_unit(currency):
+    lowered_by = sum((line.gross_paid for line in lines), Decimal(0)) - total
+    off = abs(lowered_by - by_card)
+    if by_card > 0 and off < abs(lowered_by) and off <= rounding_slack(len(lines), currency, shown_unit(order)):
         paid = [Payment("gift_card", card) for card in cards if card > 0]
         return (method, *paid) if total else tuple(paid)
     return (method,)
