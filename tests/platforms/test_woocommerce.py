@@ -335,6 +335,80 @@ def test_a_refund_with_shipping_and_a_part_of_a_quantity() -> None:
     ]
 
 
+FEE_OF_100 = {"id": 40, "name": "Loyal customer", "total": "-80.00", "total_tax": "-20.00"}
+FEE_BACK = {"id": 963, "total": "80.00", "total_tax": "20.00",
+            "meta_data": [{"key": "_refunded_item_id", "value": "40"}]}  # fmt: skip
+SHIPPING_BACK = {"id": 962, "total": "-39.20", "total_tax": "-9.80",
+                 "meta_data": [{"key": "_refunded_item_id", "value": "11"}]}  # fmt: skip
+
+
+def amounts(event: OrderPaid | OrderRefunded) -> list[tuple[str, Decimal, Decimal, Decimal]]:
+    return [(item.line_id, item.quantity, item.gross_paid, item.tax_amount) for item in event.lines]
+
+
+def test_a_whole_order_with_a_negative_fee_comes_back_as_it_was_bought() -> None:
+    detail = rest_refund(
+        17, "1566.75", back(9, "-1150.56", "-287.64", -2), back(10, "-143.64", "-35.91"),
+        shipping_lines=[SHIPPING_BACK], fee_lines=[FEE_BACK],
+    )  # fmt: skip
+    body = order(
+        total="1566.75", fee_lines=[FEE_OF_100], refunds=[{"id": 17, "total": "-1566.75"}], engage_refunds=[detail]
+    )
+    purchase, refund = mapped("order.updated", body).events
+    assert isinstance(purchase, OrderPaid)
+    assert isinstance(refund, OrderRefunded)
+    assert amounts(refund) == amounts(purchase)
+    assert [item.gross_paid for item in refund.lines] == [Decimal("1349.30"), Decimal("168.45"), Decimal("49.00")]
+
+
+def test_a_part_of_a_negative_fee_comes_back_off_the_goods_and_not_off_shipping() -> None:
+    fee = {**FEE_BACK, "total": "8.00", "total_tax": "2.00"}
+    detail = rest_refund(17, "218.55", back(10, "-143.64", "-35.91"), shipping_lines=[SHIPPING_BACK], fee_lines=[fee])
+    body = order(
+        total="1566.75", fee_lines=[FEE_OF_100], refunds=[{"id": 17, "total": "-218.55"}], engage_refunds=[detail]
+    )
+    (refund,) = refunded(body)
+    assert [(item.line_id, item.gross_paid, item.discounts) for item in refund.lines] == [
+        ("10", Decimal("169.55"), ()),
+        ("shipping-11", Decimal("49.00"), ()),
+    ]
+
+
+def test_a_negative_fee_that_is_more_than_what_comes_back_parks_nothing() -> None:
+    detail = rest_refund(17, "20.00", back(10, "-20.00"), fee_lines=[FEE_BACK])
+    body = order(
+        total="1566.75", fee_lines=[FEE_OF_100], refunds=[{"id": 17, "total": "-20.00"}], engage_refunds=[detail]
+    )
+    (refund,) = refunded(body)
+    assert [item.gross_paid for item in refund.lines] == [Decimal("20.00")]
+
+
+def test_what_rounding_added_to_a_line_comes_back_with_it() -> None:
+    lines = [line(number, "80.00", "20.00") for number in (1, 2, 3)]
+    detail = rest_refund(17, "300.02", *(back(number, "-80.00", "-20.00") for number in (1, 2, 3)))
+    body = simple(lines, "300.02", refunds=[{"id": 17, "total": "-300.02"}], engage_refunds=[detail])
+    purchase, refund = mapped("order.updated", body).events
+    assert isinstance(purchase, OrderPaid)
+    assert isinstance(refund, OrderRefunded)
+    assert amounts(refund) == amounts(purchase)
+
+
+def test_a_free_gift_that_comes_back_is_a_line_of_the_return() -> None:
+    lines = [line(1, "80.00", "20.00"), line(2, "80.00", "20.00"), line(3, "0.00")]
+    named = [{"id": 17, "total": "-100.00"}, {"id": 18, "total": "-100.00"}]
+    with_gift = rest_refund(17, "100.00", back(1, "-80.00", "-20.00"), back(3, "0.00"))
+    first, rest = refunded(simple(lines, "200.00", refunds=named, engage_refunds=[with_gift]))
+    assert [item.line_id for item in first.lines] == ["1", "3"]
+    assert [item.line_id for item in rest.lines] == ["2"]
+    without_gift = rest_refund(17, "100.00", back(1, "-80.00", "-20.00"))
+    first, rest = refunded(simple(lines, "200.00", refunds=named, engage_refunds=[without_gift]))
+    assert [item.line_id for item in first.lines] == ["1"]
+    assert [item.line_id for item in rest.lines] == ["2", "3"]
+    less = rest_refund(17, "90.00", back(1, "-80.00", "-20.00"), back(3, "0.00"))
+    (cut,) = refunded(simple(lines, "200.00", refunds=[{"id": 17, "total": "-90.00"}], engage_refunds=[less]))
+    assert [(item.line_id, item.gross_paid) for item in cut.lines] == [("1", Decimal(90)), ("3", Decimal(0))]
+
+
 def test_more_than_the_lines_is_an_amount_and_less_is_shared() -> None:
     (more,) = refunded(order(refunds=[{"id": 17, "total": "-200.00"}], engage_refunds=[CAP_BACK]))
     assert [(item.kind, item.gross_paid) for item in more.lines] == [

@@ -220,6 +220,18 @@ def test_reconciliation_and_webhooks_say_everything_once(woo: WooRig) -> None:
 
 
 @one_database
+def test_a_free_gift_goes_back_with_its_order(woo: WooRig) -> None:
+    gift = {**PAID["line_items"][1], "id": 12, "sku": "GIFT", "taxes": []}
+    gift |= dict.fromkeys(("subtotal", "subtotal_tax", "total", "total_tax"), "0.00")
+    body = {**PAID, "line_items": [*PAID["line_items"], gift]}
+    woo.send("order.updated", {**body, "status": "refunded", "refunds": [{"id": 18, "total": "-1666.75"}]})
+    assert woo.rig.work() == ["delivered"]
+    returned = [("RETURN", sku, -quantity) for _, sku, quantity in woo.items("butik-16")]
+    assert ("RETURN", "GIFT", -1) in returned
+    assert woo.items("butik-16-R18") == returned
+
+
+@one_database
 def test_an_order_of_a_guest(woo: WooRig) -> None:
     woo.send("order.updated", {**PAID, "customer_id": 0})
     woo.rig.work()

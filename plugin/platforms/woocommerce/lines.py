@@ -31,7 +31,7 @@ def open_lines(order: dict[str, Any], currency: str) -> tuple[Line, ...]:
     lines = [line for line in raw if line.kind is LineKind.GOODS and line.gross_paid >= 0]
     lines += [line for line in raw if line.kind is not LineKind.GOODS and line.gross_paid > 0]
     for line in taken_off:
-        lines = _spread(lines, Discount(-line.gross_paid, line.name), currency)
+        lines = spread(lines, Discount(-line.gross_paid, line.name), currency)
     return tuple(lines)
 
 
@@ -111,8 +111,11 @@ def _percent(line: dict[str, Any], gross: Decimal, tax: Decimal, rates: Mapping[
     return percent_of(tax, gross)
 
 
-def _spread(lines: list[Line], discount: Discount, currency: str) -> list[Line]:
-    """Take an amount off the goods, and off everything where the goods do not cover it."""
+def spread(lines: Sequence[Line], discount: Discount, currency: str) -> list[Line]:
+    """Take an amount off the goods, and off everything where the goods do not cover it.
+
+    Raises PayloadError when the lines come to less.
+    """
     goods = sum((line.gross_paid for line in lines if line.kind is LineKind.GOODS), ZERO)
     weights = [line.gross_paid if line.kind is LineKind.GOODS or goods < discount.amount else ZERO for line in lines]
     parts = shares(weights, discount.amount, currency)
