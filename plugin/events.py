@@ -205,7 +205,9 @@ class OrderPaid:
 
     total: what the shopper paid, in `currency` (the currency paid in); the lines' gross_paid add up to it.
     shop_currency and shop_total: the same order in the shop's own currency, where the platform says it; they
-    give the exchange rate. channel: the shop's market or sales channel, for the choice of the store.
+    give the exchange rate. channel: the shop's market or sales channel, for the choice of the store. stands_at: when
+    the shop wrote that the order stands, paid and not called off, so that an earlier cancellation counts no more; None
+    where the order is called off by now, or where a cancelled order is never paid again.
     """
 
     occurred_at: datetime
@@ -224,6 +226,7 @@ class OrderPaid:
     channel: str | None = None
     country_code: str | None = None
     extra: tuple[tuple[str, str], ...] = ()
+    stands_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +234,8 @@ class OrderRefunded:
     """Money was given back. lines: what came back, by the order's line ids; amount only: one AMOUNT line.
 
     given_back_in_all: what was given back of the order up to now, where the shop tells it: never more than that is
-    returned, so that a refund which the shop names twice, or by its sum only, counts once.
+    returned, so that a refund which the shop names twice, or by its sum only, counts once. payment_failed: the order's
+    payment did not hold, so that its purchase may never be told.
     """
 
     occurred_at: datetime
@@ -242,6 +246,7 @@ class OrderRefunded:
     lines: tuple[Line, ...]
     payments: tuple[Payment, ...]
     given_back_in_all: Decimal | None = None
+    payment_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

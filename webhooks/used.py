@@ -19,11 +19,13 @@ from plugin.engage.naming import (
     find_voucher,
 )
 from plugin.events import OrderPaid
-from plugin.store.redemptions import HELD_STATES
+from plugin.store.redemptions import HELD_STATES, RedemptionState
 from webhooks.context import Context
 
 PROMOTION, VOUCHER = "promotion", "voucher"
 STEP = "redeem"
+#: The step of an event that found its order cancelled and says that it is paid again.
+REOPENED = "reopened"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,9 @@ class _Search:
     def __init__(self, context: Context, client: EngageClient, order: OrderPaid, contact_id: str) -> None:
         self._context, self._client, self._order, self._contact_id = context, client, order, contact_id
         before = context.stores.redemptions.of_order(context.shop, order.order_id)
-        self._own = {(row.kind, row.assignment_id) for row in before if row.state in HELD_STATES}
+        # what it gave back when it was called off, too: an order that is paid again means the same
+        states = (*HELD_STATES, RedemptionState.GIVEN_BACK)
+        self._own = {(row.kind, row.assignment_id) for row in before if row.state in states}
         self._available: Sequence[RewardVoucher] | None = None
         self._codes: list[str] = []
         self.targets: dict[tuple[str, str], Target] = {}

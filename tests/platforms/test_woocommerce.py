@@ -126,9 +126,26 @@ def test_an_order_that_was_cancelled_after_its_payment_is_a_purchase_that_was_ca
     assert (cancelled.order_id, cancelled.reason) == ("16", "cancelled")
 
 
-def test_a_payment_that_failed_after_all_is_no_purchase() -> None:
-    (cancelled,) = mapped("order.updated", order(status="failed")).events
-    assert isinstance(cancelled, OrderCancelled)
+def test_a_payment_that_failed_after_all_is_no_purchase_and_calls_nothing_off() -> None:
+    found = mapped("order.updated", order(status="failed"))
+    assert found.events == ()
+    assert "not settled" in (found.ignored or "")
+
+
+def test_money_given_back_before_the_payment_failed_comes_without_its_purchase() -> None:
+    found = mapped("order.updated", order(status="failed", refunds=[{"id": 17, "total": "-179.55"}]))
+    (refund,) = found.events
+    assert isinstance(refund, OrderRefunded)
+    assert (refund.refund_id, refund.payment_failed) == ("17", True)
+
+
+@pytest.mark.parametrize(
+    ("status", "stands"), [("processing", True), ("packed", True), ("cancelled", False), ("refunded", False)]
+)
+def test_a_body_says_since_when_its_order_stands(status: str, stands: bool) -> None:
+    first, *_ = mapped("order.updated", order(status=status, date_modified_gmt="2026-11-23T06:00:00")).events
+    assert isinstance(first, OrderPaid)
+    assert first.stands_at == (datetime(2026, 11, 23, 6, 0, tzinfo=UTC) if stands else None)
 
 
 def test_the_float_price_is_not_read() -> None:

@@ -6,11 +6,13 @@ import hmac
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bodies import PROMOTION, promotion
+from meddling import Crash, Fuse
 from woo_shop import KEY, SECRET, WooShop, running_shop
 
 from plugin.platforms.base import Delivery
@@ -364,3 +366,185 @@ def test_a_promotion_that_the_order_used_is_redeemed(woo: WooRig, named: str) ->
     assert [row["id"] for row in woo.rig.redemptions()] == [assignment]
     used = woo.rig.receipts()["butik-16"]["usedPromotions"]
     assert [entry["promotionId"] for entry in used] == [PROMOTION]
+
+
+# --- failed, cancelled, paid again ---
+
+VOUCHER = [{"key": "engage_voucher_number", "value": "V-1"}]
+
+
+class Story:
+    """A member with a voucher and an order that uses it, told in bodies of its states."""
+
+    def __init__(self, woo: WooRig) -> None:
+        self.woo, self.rig = woo, woo.rig
+        woo.send("customer.created", fixture("customer-created-1"))
+        woo.rig.work()
+        contact_id = woo.rig.contacts()["bea@example.se"]["id"]
+        voucher = {"contactId": contact_id, "voucherNumber": "V-1", "value": {"amount": 50, "currency": "SEK"}}
+        woo.rig.seed(vouchers=[voucher])
+
+    def tell(self, status: str, time: str, **changes: Any) -> int:
+        """Send the order's body as it stood at a time of day."""
+        body = {**PAID, "coupon_lines": [], "meta_data": VOUCHER, "status": status, **changes}
+        return self.woo.send("order.updated", {**body, "date_modified_gmt": f"2026-11-24T{time}:00"})
+
+    def outcomes(self) -> list[str]:
+        return [row["outcome"] for row in self.rig.redemptions()]
+
+    def ended(self) -> str | None:
+        ended: str | None = self.rig.stores.orders.get(self.woo.shop, "16").details.get("ended")
+        return ended
+
+
+@pytest.fixture
+def story(woo: WooRig) -> Story:
+    return Story(woo)
+
+
+@one_database
+def test_a_payment_that_failed_is_nothing_and_parks_nothing(story: Story) -> None:
+    plain = story.tell("failed", "09:20")
+    assert story.rig.work() == ["ignored"]
+    story.woo.woo.orders, story.woo.woo.refunds[16] = [REFUNDED], [CAP_BACK]
+    with_refund = story.tell("failed", "09:21", refunds=REFUNDED["refunds"])
+    story.rig.work_for(2 * 3600, step=120)
+    assert [story.rig.event(one).state for one in (plain, with_refund)] == ["ignored", "ignored"]
+    assert story.woo.receipt_ids() == []
+
+
+@one_database
+def test_a_return_goes_out_though_the_payment_failed_later(story: Story) -> None:
+    story.woo.woo.orders, story.woo.woo.refunds[16] = [REFUNDED], [CAP_BACK]
+    story.tell("processing", "09:10")
+    story.rig.work()
+    story.tell("failed", "09:20", refunds=REFUNDED["refunds"])
+    assert story.rig.work() == ["delivered"]
+    assert story.woo.receipt_ids() == ["butik-16", "butik-16-R17"]
+    assert story.outcomes() == ["Redeemed"]
+
+
+@one_database
+@pytest.mark.parametrize("sequence", [(0, 1, 2, 3), (1, 0, 2, 3), (1, 2, 3, 0), (3, 1, 2, 0)])
+def test_an_order_that_failed_between_two_payments_keeps_its_voucher(story: Story, sequence: tuple[int, ...]) -> None:
+    told = [("processing", "09:10"), ("failed", "09:20"), ("processing", "09:25"), ("completed", "09:29")]
+    for position in sequence:
+        story.tell(*told[position])
+        story.rig.work()
+    story.rig.work_for(7200, step=240)
+    assert story.outcomes() == ["Redeemed"]
+    assert story.ended() is None
+    assert len(story.rig.receipts()["butik-16"]["usedRewardVouchers"]) == 1
+    assert story.rig.parked() == []
+
+
+def test_an_older_cancellation_undoes_no_newer_payment(story: Story) -> None:
+    story.tell("processing", "09:25")
+    story.rig.work()
+    late = story.tell("cancelled", "09:20")
+    assert story.rig.work() == ["delivered"]
+    assert "unchanged" in story.rig.steps(late)
+    assert (story.outcomes(), story.ended()) == (["Redeemed"], None)
+
+
+def test_a_cancelled_order_that_is_paid_again_uses_its_voucher_again(story: Story) -> None:
+    story.tell("processing", "09:10")
+    story.tell("cancelled", "09:15")
+    story.rig.work()
+    assert (story.outcomes(), story.ended()) == (["Redeemed", "Reactivated"], "cancelled")
+    story.tell("processing", "09:12")  # an older body
+    story.tell("cancelled", "09:16")  # it was only edited
+    story.tell("processing", "09:15")  # of the very second: the cancellation counts
+    story.rig.work()
+    assert (story.outcomes(), story.ended()) == (["Redeemed", "Reactivated"], "cancelled")
+    again = story.tell("completed", "09:25")
+    assert story.rig.work() == ["delivered"]
+    assert "reopened" in story.rig.steps(again)
+    assert (story.outcomes(), story.ended()) == (["Redeemed", "Reactivated", "Redeemed"], None)
+    story.tell("completed", "09:26")
+    story.tell("cancelled", "09:20")
+    story.rig.work()
+    assert (story.outcomes(), story.ended()) == (["Redeemed", "Reactivated", "Redeemed"], None)
+    story.tell("cancelled", "09:29")
+    story.rig.work()
+    assert (story.outcomes()[-1], story.ended()) == ("Reactivated", "cancelled")
+    assert story.rig.receipts()["butik-16"]["times_received"] == 1
+
+
+@one_database
+def test_a_voucher_that_is_used_up_when_its_order_is_paid_again_is_told_to_a_person(story: Story) -> None:
+    story.tell("processing", "09:10")
+    story.tell("cancelled", "09:15")
+    story.rig.work()
+    story.tell("processing", "09:18", id=20, number="20")
+    story.rig.work()
+    story.tell("processing", "09:25")
+    assert story.rig.work() == ["parked"]
+    assert "order 20" in (story.rig.parked()[0].last_error or "")
+    assert (story.outcomes(), story.ended()) == (["Redeemed", "Reactivated", "Redeemed"], None)
+
+
+@one_database
+def test_an_order_that_was_returned_whole_is_not_taken_up_again(story: Story) -> None:
+    story.tell("processing", "09:10")
+    story.tell("cancelled", "09:15")
+    whole = [{"id": 18, "reason": "", "total": "-1666.75"}]
+    story.tell("refunded", "09:20", refunds=whole)
+    story.tell("completed", "09:25", refunds=whole)
+    story.rig.work()
+    assert (story.outcomes(), story.ended()) == (["Redeemed", "Reactivated"], "cancelled")
+
+
+@one_database
+@pytest.mark.parametrize(
+    "fault", [{"done_but_504_rate": 1.0}, {"done_but_dropped_rate": 1.0}, {"error_rate": 1.0, "error_statuses": [500]}]
+)
+def test_a_lost_answer_uses_the_voucher_again_once(story: Story, fault: dict[str, Any]) -> None:
+    story.tell("processing", "09:10")
+    story.tell("cancelled", "09:15")
+    story.rig.work()
+    story.rig.fault(**fault, operations=["redeemRewardVoucher"], next=1)
+    story.tell("processing", "09:25")
+    assert story.rig.work() == ["retry"]
+    story.rig.work_for(60, step=20)
+    assert story.outcomes() == ["Redeemed", "Reactivated", "Redeemed"]
+    assert story.rig.parked() == []
+
+
+@one_database
+def test_an_order_paid_again_whose_worker_dies_at_any_point_uses_its_voucher_once(story: Story) -> None:
+    rig, minute = story.rig, count()
+
+    def tell(status: str) -> None:
+        story.tell(status, f"08:{next(minute):02}")
+
+    rig.options(max_voucher_reactivations=1000)
+    fuse = Fuse()
+    fuse.wire(rig)
+    tell("processing")
+    rig.work()
+    at = 0
+    while True:
+        fuse.at = None
+        (row,) = rig.stores.redemptions.of_order(story.woo.shop, "16")
+        with rig.database.transaction() as session:
+            rig.stores.redemptions.write(session, story.woo.shop, "voucher", row.assignment_id, reactivations=0)
+        tell("cancelled")
+        rig.work()
+        before = len(story.outcomes())
+        tell("processing")
+        fuse.passed, fuse.at = [], at
+        try:
+            rig.work()
+        except Crash:
+            fuse.at = None
+            rig.clock.forward(61)  # longer than the lease
+            rig.sweep.run(rig.clock())
+            rig.work_for(40, step=20)
+        else:
+            break
+        assert story.outcomes()[before:] == ["Redeemed"], at
+        assert story.ended() is None
+        at += 1
+    assert at > 3
+    assert rig.parked() == []

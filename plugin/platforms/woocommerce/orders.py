@@ -7,6 +7,7 @@ told before is known by order and refund id, and goes to Engage once.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -25,9 +26,11 @@ from plugin.platforms.woocommerce.refunds import read_details, refunds_of
 #: States of an order that is not, or not now, paid. Other plugins add states of their own (shipped, packed): with a paid
 #: date those are paid orders.
 NOT_PAID = frozenset({"auto-draft", "checkout-draft", "draft", "new", "on-hold", "pending", "trash"})
-#: The payment did not hold: no purchase is told, but one that was told is called off.
+#: The payment did not hold, or not yet: shoppers pay again. No purchase is told, and one that was told is not called off.
 FAILED = "failed"
-CALLED_OFF = frozenset({"cancelled", FAILED})
+CANCELLED = "cancelled"
+#: States of an order that was paid and does not stand any more, or may not.
+NOT_STANDING = frozenset({CANCELLED, FAILED, "refunded"})
 GUEST = frozenset({None, "", "0"})
 
 
@@ -41,13 +44,18 @@ def order_changed(body: dict[str, Any], at: datetime, meta: Mapping[str, str]) -
     paid_at = order.get("date_paid_gmt")
     if paid_at is None or status in NOT_PAID:
         before = f"{status} before it was paid"
-        return Mapped(ignored=before if status in CALLED_OFF else f"the order is {status!r}: it is not paid")
+        ended = status in {CANCELLED, FAILED}
+        return Mapped(ignored=before if ended else f"the order is {status!r}: it is not paid")
+    if status == FAILED and not order.get("refunds"):
+        return Mapped(ignored="the order's payment failed: it is not settled")
     paid, notes = _paid(order, paid_at, at)
     refunds, more_notes = refunds_of(order, paid.lines, read_details(order, meta), at)
-    events: list[Event] = [] if status == FAILED else [paid]
-    events += refunds
-    if status in CALLED_OFF:
-        events.append(OrderCancelled(order.get("date_modified_gmt") or at, order["id"], status))
+    if status == FAILED:
+        events: list[Event] = [replace(refund, payment_failed=True) for refund in refunds]
+        return Mapped(tuple(events), "the order's payment failed: it is not settled", (*notes, *more_notes))
+    events = [paid, *refunds]
+    if status == CANCELLED:
+        events.append(OrderCancelled(_changed_at(order, at), order["id"], status))
     return Mapped(tuple(events), notes=(*notes, *more_notes))
 
 
@@ -71,6 +79,11 @@ def is_paid(body: Mapping[str, Any]) -> bool:
 def status_of(status: str) -> str:
     """Return a status without the prefix that some plugins leave on it."""
     return status.lower().removeprefix("wc-")
+
+
+def _changed_at(order: Mapping[str, Any], at: datetime) -> datetime:
+    changed_at: datetime | None = order.get("date_modified_gmt")
+    return changed_at or at
 
 
 def _paid(order: dict[str, Any], paid_at: datetime, at: datetime) -> tuple[OrderPaid, tuple[str, ...]]:
@@ -100,6 +113,7 @@ def _paid(order: dict[str, Any], paid_at: datetime, at: datetime) -> tuple[Order
         channel=clean_text(order.get("created_via")),
         country_code=next((c for a in reversed(addresses) if a and (c := clean_country(a.get("country")))), None),
         extra=extra_of(meta),
+        stands_at=None if status_of(order["status"]) in NOT_STANDING else _changed_at(order, at),
     )
     return paid, notes
 
