@@ -234,8 +234,8 @@ class OrderRefunded:
     """Money was given back. lines: what came back, by the order's line ids; amount only: one AMOUNT line.
 
     given_back_in_all: what was given back of the order up to now, where the shop tells it: never more than that is
-    returned, so that a refund which the shop names twice, or by its sum only, counts once. payment_failed: the order's
-    payment did not hold, so that its purchase may never be told.
+    returned, so that a refund which the shop names twice, or by its sum only, counts once. only_if_known: its purchase may
+    never be told; where it stays unknown here, the refund is ignored and not parked.
     """
 
     occurred_at: datetime
@@ -246,16 +246,20 @@ class OrderRefunded:
     lines: tuple[Line, ...]
     payments: tuple[Payment, ...]
     given_back_in_all: Decimal | None = None
-    payment_failed: bool = False
+    only_if_known: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class OrderCancelled:
-    """An order was called off. Gives promotions back by setting; makes no receipt."""
+    """An order was called off. Gives promotions back by setting; makes no receipt.
+
+    only_if_known: as of `OrderRefunded`.
+    """
 
     occurred_at: datetime
     order_id: str
     reason: str | None = None
+    only_if_known: bool = False
 
 
 @dataclass(frozen=True, slots=True)

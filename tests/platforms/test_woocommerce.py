@@ -136,7 +136,7 @@ def test_money_given_back_before_the_payment_failed_comes_without_its_purchase()
     found = mapped("order.updated", order(status="failed", refunds=[{"id": 17, "total": "-179.55"}]))
     (refund,) = found.events
     assert isinstance(refund, OrderRefunded)
-    assert (refund.refund_id, refund.payment_failed) == ("17", True)
+    assert (refund.refund_id, refund.only_if_known) == ("17", True)
 
 
 @pytest.mark.parametrize(

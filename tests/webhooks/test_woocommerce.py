@@ -17,8 +17,12 @@ from woo_shop import KEY, SECRET, WooShop, running_shop
 
 from plugin.platforms.base import Delivery
 from plugin.platforms.woocommerce import WOOCOMMERCE
+from plugin.store.history import History
 from plugin.store.shops import NewShop, RegisteredShop
+from webhooks.context import Origin
+from webhooks.found import Intake
 from webhooks.receive import new_event
+from webhooks.watch import Watchdog
 
 FIXTURES = Path(__file__).parent.parent / "fixtures/woocommerce"
 WEBHOOK_SECRET = "lettersAndDigits1"
@@ -548,3 +552,41 @@ def test_an_order_paid_again_whose_worker_dies_at_any_point_uses_its_voucher_onc
         at += 1
     assert at > 3
     assert rig.parked() == []
+
+
+def test_a_cancellation_that_no_webhook_told_of_is_found(story: Story) -> None:
+    rig = story.rig
+    shop = rig.stores.shops.get("butik")
+    watchdog = Watchdog(
+        rig.stores,
+        History(rig.database),
+        Intake(rig.stores, lambda _id: None),
+        lambda shop: WOOCOMMERCE.api(shop, lambda _credentials: None),
+        lambda _shop: "https://plugin.example/webhooks/woocommerce/butik",
+        rig.clock,
+    )
+    story.tell("processing", "09:25")
+    rig.work()
+    watchdog.look_at(shop)
+    told = {**PAID, "coupon_lines": [], "meta_data": VOUCHER, "date_modified_gmt": "2026-11-24T09:50:00"}
+    story.woo.woo.orders = [{**told, "status": "cancelled"}]
+    rig.clock.forward(3600)
+    assert watchdog.look_at(shop).missed == 1
+    rig.work()
+    assert (story.outcomes(), story.ended()) == (["Redeemed", "Reactivated"], "cancelled")
+    rig.clock.forward(300)
+    story.woo.woo.orders = [{**told, "status": "cancelled", "date_modified_gmt": "2026-11-24T10:25:00"}]
+    assert watchdog.look_at(shop).missed == 0
+    assert rig.parked() == []
+
+
+@one_database
+def test_a_found_cancellation_of_an_order_that_cannot_be_read_is_not_parked_beside_it(story: Story) -> None:
+    api = WOOCOMMERCE.api(story.rig.stores.shops.get("butik"), lambda _: None)
+    assert api is not None
+    story.woo.woo.orders = [{**PAID, "status": "cancelled", "total": "1.00"}]
+    Intake(story.rig.stores, lambda _id: None).take(
+        story.woo.shop, list(api.orders(None, None)), Origin.POLL, story.rig.clock()
+    )
+    story.rig.work_for(7200, step=240)
+    assert [event.topic for event in story.rig.parked()] == ["order.updated"]

@@ -20,9 +20,9 @@ from webhooks.standing import CANCELLED, is_news, stands_after
 def handle(context: Context, event: OrderRefunded) -> None:
     """Send the return receipt after the purchase's own; a full return gives promotions and vouchers back.
 
-    An unknown order is waited for, then parked; one whose payment failed is ignored then.
+    An unknown order is waited for, then parked, or ignored where its purchase may never be told.
     """
-    order = _order(context, event.order_id, payment_failed=event.payment_failed)
+    order = _order(context, event.order_id, only_if_known=event.only_if_known)
     # an order that cost nothing, because a promotion paid it all, is returned without money
     if not event.lines or not (event.total or not order.total):
         raise NotForUsError("nothing was given back")
@@ -68,7 +68,7 @@ def _send(context: Context, event: OrderRefunded, order: StoredOrder) -> dict[st
 
 def handle_cancellation(context: Context, event: OrderCancelled) -> None:
     """Note the cancellation, and give back what the order used: money that goes back comes as a refund."""
-    order = _order(context, event.order_id)
+    order = _order(context, event.order_id, only_if_known=event.only_if_known)
     if stands_after(order, event.occurred_at):
         context.note("unchanged", "The shop said later that the order stands: an older cancellation undoes nothing.")
         return
@@ -88,12 +88,12 @@ def _end_order(context: Context, order: StoredOrder, details: dict[str, Any], ho
     raise_problems(context, give_back(context, order))
 
 
-def _order(context: Context, order_id: str, *, payment_failed: bool = False) -> StoredOrder:
+def _order(context: Context, order_id: str, *, only_if_known: bool) -> StoredOrder:
     order = context.stores.orders.get(context.shop, order_id)
     if order is None:
         waited = (context.now() - context.claimed.received_at).total_seconds()
-        if payment_failed and waited >= context.shop.settings.order_wait_s / 2:
-            raise NotForUsError("the payment of its order failed, and no purchase was told here")
+        if only_if_known and waited >= context.shop.settings.order_wait_s / 2:
+            raise NotForUsError("its order stayed unknown here, so that there is nothing to give back")
         raise NotYetError(f"Order {order_id} is not known here yet; its payment may be under way.")
     if order.contact_id is None:
         raise NotForUsError("its order was not for us")

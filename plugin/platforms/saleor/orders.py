@@ -33,6 +33,7 @@ UNSETTLED = {
     "UNCONFIRMED": "not confirmed by staff yet; order_confirmed will tell",
     "EXPIRED": "expired",
 }
+CANCELED = "CANCELED"
 PAID_STATES = frozenset({"FULL", "OVERCHARGED"})
 
 

@@ -51,7 +51,7 @@ def order_changed(body: dict[str, Any], at: datetime, meta: Mapping[str, str]) -
     paid, notes = _paid(order, paid_at, at)
     refunds, more_notes = refunds_of(order, paid.lines, read_details(order, meta), at)
     if status == FAILED:
-        events: list[Event] = [replace(refund, payment_failed=True) for refund in refunds]
+        events: list[Event] = [replace(refund, only_if_known=True) for refund in refunds]
         return Mapped(tuple(events), "the order's payment failed: it is not settled", (*notes, *more_notes))
     events = [paid, *refunds]
     if status == CANCELLED:
@@ -68,6 +68,14 @@ def order_refunded(body: dict[str, Any], at: datetime, meta: Mapping[str, str]) 
     refunds, notes = refunds_of(order, paid.lines, read_details(order, meta), at)
     wanted = tuple(refund for refund in refunds if refund.refund_id == order["engage_refund"])
     return Mapped(wanted, None if wanted else "the order has no such refund any more", notes)
+
+
+def order_called_off(body: dict[str, Any], at: datetime, _meta: Mapping[str, str]) -> Mapped:
+    """Map our own topic for a cancellation that was read from the shop; the order's own body, read before it, tells it too."""
+    order = load(schemas.OrderSchema(), body)
+    if status_of(order["status"]) != CANCELLED or order.get("date_paid_gmt") is None:
+        return Mapped(ignored="the order is not one that was cancelled after its payment")
+    return Mapped((OrderCancelled(_changed_at(order, at), order["id"], CANCELLED, only_if_known=True),))
 
 
 def is_paid(body: Mapping[str, Any]) -> bool:
