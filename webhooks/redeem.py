@@ -18,7 +18,7 @@ from plugin.events import OrderPaid
 from plugin.store.orders import StoredOrder
 from plugin.store.redemptions import RedemptionState, StoredRedemption
 from webhooks.context import Context
-from webhooks.used import PROMOTION, REOPENED, STEP, Target, find_used
+from webhooks.used import PROMOTION, REOPENED, STEP, Target, find_used, is_history
 
 Problem = tuple[str, str]
 
@@ -46,6 +46,9 @@ def redeem_used(context: Context, order: OrderPaid, contact_id: str, stored: Sto
     UnauthorisedError. Any other fault is a problem for a person, told after the receipt.
     """
     if not (order.promotions or order.vouchers):
+        return Redeemed()
+    if is_history(context, order):
+        context.note("redeem", "Nothing is redeemed: what an order of the past used was used up then.")
         return Redeemed()
     if stored is not None and stored.details.get("ended"):
         context.note("redeem", f"Nothing is redeemed: the order was {stored.details['ended']}.")

@@ -6,6 +6,7 @@ that know only codes name vouchers by them too. A code that is none of them is t
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from plugin.engage.client import EngageClient
@@ -20,12 +21,15 @@ from plugin.engage.naming import (
 )
 from plugin.events import OrderPaid
 from plugin.store.redemptions import HELD_STATES, RedemptionState
-from webhooks.context import Context
+from plugin.store.shops import RegisteredShop
+from webhooks.context import Context, Origin
 
 PROMOTION, VOUCHER = "promotion", "voucher"
 STEP = "redeem"
 #: The step of an event that found its order cancelled and says that it is paid again.
 REOPENED = "reopened"
+#: How far a shop's clock may be behind ours: an order paid so shortly before its shop was registered counts as paid since.
+CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,20 @@ class Used:
 
     targets: tuple[Target, ...] = ()
     problems: tuple[tuple[str, str], ...] = ()
+
+
+def is_of_the_past(shop: RegisteredShop, paid_at: datetime) -> bool:
+    """Tell that an order was paid before its shop was registered here, and is told because it was edited or refunded.
+
+    What it used was used up then, by whatever stood in this plugin's place: one of its codes may be one of today's
+    assignments by chance.
+    """
+    return paid_at < shop.created_at - CLOCK_TOLERANCE
+
+
+def is_history(context: Context, order: OrderPaid) -> bool:
+    """Tell that the event at hand tells of the past: it was read as history, or its order is of the past."""
+    return context.origin is Origin.BACKFILL or is_of_the_past(context.shop, order.occurred_at)
 
 
 def find_used(context: Context, client: EngageClient, order: OrderPaid, contact_id: str) -> Used:

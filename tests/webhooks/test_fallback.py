@@ -287,6 +287,27 @@ def test_an_order_that_used_a_promotion_waits_its_time_then_goes_and_is_redeemed
     assert "usedPromotions" not in rig.receipts()["web-se-1"]
 
 
+def test_an_order_paid_before_its_shop_was_registered_writes_no_redemption_into_a_file(
+    rig: Any, tmp_path: Path, files: Files
+) -> None:
+    files = files_of(rig, rig.standard, tmp_path, fallback_redemptions_folder="integration/redemptions")
+    contact_id = rig.contacts()["ada@example.com"]["id"]
+    given = {"contactId": contact_id, "promotionId": PROMOTION}
+    (assignment,) = rig.seed(promotions=[promotion()], assignments=[given])["assignments"]
+    away(rig, files)
+    past = order("1", promotions=[{"assignment_id": assignment}], paid_at="2025-05-02T10:00:00+02:00")
+    rig.send("order.paid", order=past)
+    rig.clock.forward(3700)
+    files.fallback.run()
+    import_files(rig, files)
+    assert list(rig.receipts()) == ["web-se-1"]
+    assert rig.stores.redemptions.of_order(rig.standard, "1") == []
+    back(rig, files)
+    files.fallback.run()
+    rig.work_for(300, step=60)
+    assert rig.redemptions() == []
+
+
 @pytest.mark.parametrize("imported", [True, False])
 def test_a_redemption_in_a_file_is_confirmed_by_the_api_and_never_done_twice(
     rig: Any, tmp_path: Path, files: Files, imported: bool

@@ -40,7 +40,7 @@ class WooRig:
         new = NewShop(
             "butik", "woocommerce", rig.sandbox.url, "key-butik", WEBHOOK_SECRET, {"store": "web-se"}, woo.url
         )
-        self.shop: RegisteredShop = rig.stores.shops.add(new, rig.clock())
+        self.shop: RegisteredShop = rig.stores.shops.add(new, datetime(2026, 11, 20, 8, 0, tzinfo=UTC))
         rig.stores.shops.keep_credentials("butik", {"key": KEY, "secret": SECRET})
 
     def post(self, topic: str, body: dict[str, Any], *, delivery: str = "of this second") -> Any:
@@ -370,6 +370,36 @@ def test_a_promotion_that_the_order_used_is_redeemed(woo: WooRig, named: str) ->
     assert [row["id"] for row in woo.rig.redemptions()] == [assignment]
     used = woo.rig.receipts()["butik-16"]["usedPromotions"]
     assert [entry["promotionId"] for entry in used] == [PROMOTION]
+
+
+@one_database
+@pytest.mark.parametrize("named", ["by its code", "by its id"])
+@pytest.mark.parametrize("told", ["edited", "refunded"])
+def test_an_order_paid_before_its_shop_was_registered_redeems_nothing_of_today(
+    woo: WooRig, named: str, told: str
+) -> None:
+    woo.send("customer.created", fixture("customer-created-1"))
+    woo.rig.work()
+    contact = woo.rig.contacts()["bea@example.se"]
+    channels = [{"type": "ECOM", "valueType": "EXTERNALOFFER", "value": "WELCOME10"}]
+    woo.rig.seed(promotions=[{**promotion(), "redemptionChannels": channels}])
+    given = {"contactId": contact["id"], "promotionId": PROMOTION}
+    (assignment,) = woo.rig.seed(assignments=[given])["assignments"]
+    body = {**PAID, "status": "completed", "date_paid_gmt": "2025-05-02T10:00:00"}
+    body["billing"] = {**PAID["billing"], "address_1": "A former street 1"}
+    if named == "by its id":
+        body["meta_data"] = [{"key": "engage_promotion_assignment_id", "value": assignment}]
+    if told == "refunded":
+        body |= {"status": "refunded", "refunds": [{"id": 18, "total": "-1666.75"}]}
+    event = woo.send("order.updated", {**body, "date_modified_gmt": "2026-11-24T09:00:00"})
+    assert woo.rig.work() == ["delivered"]
+    assert woo.rig.redemptions() == []
+    receipt = woo.rig.receipts()["butik-16"]
+    assert receipt["createdDate"].startswith("2025-05-02")
+    assert not receipt.get("usedPromotions")
+    assert ("butik-16-R18" in woo.receipt_ids()) is (told == "refunded")
+    assert woo.rig.contacts()["bea@example.se"]["attributes"] == contact["attributes"]
+    assert "order of the past" in " ".join(entry.outcome for entry in woo.rig.desk.show(event)[1])
 
 
 # --- failed, cancelled, paid again ---

@@ -6,13 +6,13 @@ from plugin.store.orders import StoredOrder
 from plugin.store.shops import RegisteredShop
 from webhooks.consents import send_consents
 from webhooks.contact_fields import attributes_of, patch_what_is_new
-from webhooks.context import AGAIN, Context, Origin
+from webhooks.context import AGAIN, Context
 from webhooks.filed import stay_spooled, wait_for_file
 from webhooks.identify import make_sure_of_contact, store_of
 from webhooks.receipts import check_sum, exchange_rate, purchase_receipt, purchase_receipt_id, stored_lines
-from webhooks.redeem import Redeemed, raise_problems, redeem_used
+from webhooks.redeem import raise_problems, redeem_used
 from webhooks.standing import told_to_stand
-from webhooks.used import REOPENED
+from webhooks.used import REOPENED, is_history
 
 #: A purchase may name another receiver: names go to a contact only where none is known.
 ONLY_MISSING = frozenset({"firstName", "lastName", "email", "externalId"})
@@ -46,15 +46,14 @@ def handle(context: Context, event: OrderPaid) -> None:
     contact_type = settings.contact_type if customer.customer_id else settings.guest_contact_type
     found = make_sure_of_contact(context, customer, contact_type)
     _remember(context, event, found.contact_id, store)
-    historical = context.origin is Origin.BACKFILL  # what an old order says of a person may be outdated
+    historical = is_history(context, event)  # what an old order says of a person may be outdated
     if found.verified and not found.created and not historical and not context.recall("patched"):
         attributes = attributes_of(context.shop, customer)
         patch_what_is_new(context, found.contact_id, attributes, event.occurred_at, only_missing=ONLY_MISSING)
         context.remember("patched")
     if found.verified and event.consents:
         send_consents(context, found.contact_id, event.consents, event.occurred_at)
-    # the past used its promotions in the past: a code may be one of today's assignments by chance
-    redeemed = Redeemed() if historical else redeem_used(context, event, found.contact_id, before)
+    redeemed = redeem_used(context, event, found.contact_id, before)
     if not context.recall("receipt"):
         receipt = purchase_receipt(context.shop, event, found.contact_id, store, redeemed.promotions, redeemed.vouchers)
         context.save()  # a worker that lost its lease sends nothing
