@@ -209,7 +209,10 @@ class OrderPaid:
 
     total: what the shopper paid, in `currency` (the currency paid in); the lines' gross_paid add up to it.
     shop_currency and shop_total: the same order in the shop's own currency, where the platform says it; they
-    give the exchange rate. channel: the shop's market or sales channel, for the choice of the store.
+    give the exchange rate. channel: the shop's market or sales channel, for the choice of the store. stands_at: when
+    the shop wrote that the order stands, paid and not called off, so that an earlier cancellation counts no more; None
+    where the order is called off by now, or where a cancelled order is never paid again. told_at: when the order changed
+    last, on platforms that tell of each change; None where the payment itself is what is told.
     """
 
     occurred_at: datetime
@@ -228,6 +231,8 @@ class OrderPaid:
     channel: str | None = None
     country_code: str | None = None
     extra: tuple[tuple[str, str], ...] = ()
+    stands_at: datetime | None = None
+    told_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +240,8 @@ class OrderRefunded:
     """Money was given back. lines: what came back, by the order's line ids; amount only: one AMOUNT line.
 
     given_back_in_all: what was given back of the order up to now, where the shop tells it: never more than that is
-    returned, so that a refund which the shop names twice, or by its sum only, counts once.
+    returned, so that a refund which the shop names twice, or by its sum only, counts once. only_if_known: its purchase may
+    never be told; where it stays unknown here, the refund is ignored and not parked.
     """
 
     occurred_at: datetime
@@ -246,15 +252,20 @@ class OrderRefunded:
     lines: tuple[Line, ...]
     payments: tuple[Payment, ...]
     given_back_in_all: Decimal | None = None
+    only_if_known: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class OrderCancelled:
-    """An order was called off. Gives promotions back by setting; makes no receipt."""
+    """An order was called off. Gives promotions back by setting; makes no receipt.
+
+    only_if_known: as of `OrderRefunded`.
+    """
 
     occurred_at: datetime
     order_id: str
     reason: str | None = None
+    only_if_known: bool = False
 
 
 @dataclass(frozen=True, slots=True)

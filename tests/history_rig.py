@@ -57,7 +57,7 @@ class ListedShop:
     def orders(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None
     ) -> Iterator[FoundResource]:
-        return self._some({Kind.ORDER_PAID, Kind.REFUND}, since, until, cursor)
+        return self._some({Kind.ORDER_PAID, Kind.REFUND, Kind.CANCELLATION}, since, until, cursor)
 
     def _some(
         self, kinds: set[Kind], since: datetime | None, until: datetime | None, cursor: str | None

@@ -19,6 +19,8 @@ from webhooks.receive import new_event
 
 #: States in which an event is on its way, or waits for a person who will see it.
 UNDER_WAY = frozenset({State.PENDING, State.LEASED, State.PARKED, State.SPOOLED})
+#: Kinds that are looked up by their order.
+ORDER_KINDS = frozenset({Kind.ORDER_PAID, Kind.REFUND, Kind.CANCELLATION})
 
 
 class Fate(StrEnum):
@@ -87,18 +89,20 @@ def identity_of(resource: FoundResource, origin: Origin, run: str) -> str:
 
 
 def is_known(resource: FoundResource, order_id: str | None, known: KnownOrder | None) -> bool:
-    """Tell whether the inbox has this order or refund already, so that it need not come again."""
+    """Tell whether the inbox has this order, refund or cancellation already, so that it need not come again."""
     if known is None or order_id is None:
         return False
     if resource.kind is Kind.REFUND:
         return resource.resource_id in known.refunds_sent  # another refund of the order may be under way
     if resource.kind is Kind.ORDER_PAID:
         return known.receipt_sent or known.for_nobody or bool(UNDER_WAY.intersection(known.paid_states))
+    if resource.kind is Kind.CANCELLATION:
+        return known.ended or known.for_nobody  # an order that was paid again has not ended
     return False
 
 
 def order_id_of(shop: RegisteredShop, resource: FoundResource) -> str | None:
-    """Return the id of the order that a found order or refund is of."""
-    if resource.kind not in {Kind.ORDER_PAID, Kind.REFUND}:
+    """Return the id of the order that a found order, refund or cancellation is of."""
+    if resource.kind not in ORDER_KINDS:
         return None
     return PLATFORMS[resource.platform or shop.platform].peek(resource.topic, resource.body).order_id

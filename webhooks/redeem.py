@@ -18,7 +18,7 @@ from plugin.events import OrderPaid
 from plugin.store.orders import StoredOrder
 from plugin.store.redemptions import RedemptionState, StoredRedemption
 from webhooks.context import Context
-from webhooks.used import PROMOTION, STEP, Target, find_used
+from webhooks.used import PROMOTION, REOPENED, STEP, Target, find_used, is_history
 
 Problem = tuple[str, str]
 
@@ -47,7 +47,10 @@ def redeem_used(context: Context, order: OrderPaid, contact_id: str, stored: Sto
     """
     if not (order.promotions or order.vouchers):
         return Redeemed()
-    if stored is not None and "ended" in stored.details:
+    if is_history(context, order):
+        context.note("redeem", "Nothing is redeemed: what an order of the past used was used up then.")
+        return Redeemed()
+    if stored is not None and stored.details.get("ended"):
         context.note("redeem", f"Nothing is redeemed: the order was {stored.details['ended']}.")
         return Redeemed()
     # background reads must not go before a shopper's
@@ -115,6 +118,7 @@ class _Redemption:
             self.order_id,
             context.claimed.id,
             context.now(),
+            again=bool(context.recall(REOPENED)),
         )
         if (row.shop_id, row.order_id) != (context.shop.id, self.order_id):
             return self._by_another_order(row)

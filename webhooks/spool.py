@@ -32,7 +32,7 @@ from webhooks.handlers.order_paid import ONLY_MISSING, order_of
 from webhooks.handlers.refund import returned
 from webhooks.identify import store_for, vouched
 from webhooks.receipts import purchase_receipt, purchase_receipt_id, return_receipt
-from webhooks.used import PROMOTION, VOUCHER
+from webhooks.used import PROMOTION, VOUCHER, is_of_the_past
 
 log = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ class Planner:
 
         A redemption holds its receipt for a time (setting redeem_wait_s), as it does with the API.
         """
-        if not event.promotions and not event.vouchers:
+        if not (event.promotions or event.vouchers) or is_of_the_past(self._shop, event):
             return []
         kept = waiting.progress.get("redeem")
         if kept is not None:

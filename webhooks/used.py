@@ -6,6 +6,7 @@ that know only codes name vouchers by them too. A code that is none of them is t
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from plugin.engage.client import EngageClient
@@ -19,11 +20,18 @@ from plugin.engage.naming import (
     find_voucher,
 )
 from plugin.events import OrderPaid
-from plugin.store.redemptions import HELD_STATES
-from webhooks.context import Context
+from plugin.store.redemptions import HELD_STATES, RedemptionState
+from plugin.store.shops import RegisteredShop
+from webhooks.context import Context, Origin
 
 PROMOTION, VOUCHER = "promotion", "voucher"
 STEP = "redeem"
+#: The step of an event that found its order cancelled and says that it is paid again.
+REOPENED = "reopened"
+#: How far a shop's clock may be behind ours: an order paid so shortly before its shop was registered counts as paid since.
+CLOCK_TOLERANCE = timedelta(minutes=5)
+#: A shop that tells of an order so long after its payment tells of something else.
+TOLD_LATER = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,21 @@ class Used:
 
     targets: tuple[Target, ...] = ()
     problems: tuple[tuple[str, str], ...] = ()
+
+
+def is_of_the_past(shop: RegisteredShop, order: OrderPaid) -> bool:
+    """Tell that an order was paid before its shop was registered here, and is told because it was edited or refunded since.
+
+    What it used was used up then, by whatever stood in this plugin's place: one of its codes may be one of today's
+    assignments by chance.
+    """
+    told_later = order.told_at is not None and order.told_at - order.occurred_at > TOLD_LATER
+    return told_later and order.occurred_at < shop.created_at - CLOCK_TOLERANCE
+
+
+def is_history(context: Context, order: OrderPaid) -> bool:
+    """Tell that the event at hand tells of the past: it was read as history, or its order is of the past."""
+    return context.origin is Origin.BACKFILL or is_of_the_past(context.shop, order)
 
 
 def find_used(context: Context, client: EngageClient, order: OrderPaid, contact_id: str) -> Used:
@@ -74,7 +97,9 @@ class _Search:
     def __init__(self, context: Context, client: EngageClient, order: OrderPaid, contact_id: str) -> None:
         self._context, self._client, self._order, self._contact_id = context, client, order, contact_id
         before = context.stores.redemptions.of_order(context.shop, order.order_id)
-        self._own = {(row.kind, row.assignment_id) for row in before if row.state in HELD_STATES}
+        # what it gave back when it was called off, too: an order that is paid again means the same
+        states = (*HELD_STATES, RedemptionState.GIVEN_BACK)
+        self._own = {(row.kind, row.assignment_id) for row in before if row.state in states}
         self._available: Sequence[RewardVoucher] | None = None
         self._codes: list[str] = []
         self.targets: dict[tuple[str, str], Target] = {}

@@ -14,12 +14,11 @@ from itertools import islice
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.errors import ShopApiError, unexpected
-from plugin.events import Kind
 from plugin.platforms.base import FoundResource, ShopApi, Subscription
 from plugin.store.history import History
 from plugin.store.shops import RegisteredShop
 from webhooks.context import Origin, Stores
-from webhooks.found import Fate, Intake, is_known, order_id_of
+from webhooks.found import ORDER_KINDS, Fate, Intake, is_known, order_id_of
 
 log = logging.getLogger(__name__)
 
@@ -150,10 +149,9 @@ class Watchdog:
         if not page:
             return 0
         fates = self.intake.take(shop, page, Origin.POLL, self.clock())
-        # a customer that is read again changes nothing: only orders and refunds say that a webhook was missed
+        # a customer that is read again changes nothing: only what an order's webhook tells says that one was missed
         return sum(
-            fate is Fate.STORED and resource.kind in {Kind.ORDER_PAID, Kind.REFUND}
-            for fate, resource in zip(fates, page, strict=True)
+            fate is Fate.STORED and resource.kind in ORDER_KINDS for fate, resource in zip(fates, page, strict=True)
         )
 
     def _tell(self, look: Look) -> None:
@@ -164,7 +162,9 @@ class Watchdog:
         for line in look.problems:
             log.warning("shop=%s webhook subscription is wrong: %s", look.shop, line)
         if look.missed:
-            log.warning("shop=%s missed webhooks: %d orders or refunds were fetched", look.shop, look.missed)
+            log.warning(
+                "shop=%s missed webhooks: %d orders, refunds or cancellations were fetched", look.shop, look.missed
+            )
 
 
 def pages(resources: Iterator[FoundResource], size: int) -> Iterator[list[FoundResource]]:

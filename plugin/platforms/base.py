@@ -123,10 +123,11 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class FoundResource:
-    """A customer, order or refund read from the shop's API, in the form of the webhook that tells of it.
+    """A customer, order, refund or cancellation read from the shop's API, in the form of the webhook that tells of it.
 
     It goes through the same inbox and the same mapping. kind: what its topic becomes. resource_id: the shop's id of
-    the customer, order or refund. changed_at: when the shop changed it, aware UTC. cursor: where reading goes on after it.
+    the customer, order (of its cancellation too) or refund. changed_at: when the shop changed it, aware UTC. cursor: where
+    reading goes on after it.
     platform: whose words the body speaks; None for the shop's own platform.
     """
 
@@ -160,7 +161,10 @@ class ShopApi(Protocol):
     def orders(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None
     ) -> Iterator[FoundResource]:
-        """Yield paid orders changed in [since, until), each followed by its refunds; unpaid ones are left out."""
+        """Yield paid orders changed in [since, until), each followed by its refunds and its cancellation.
+
+        Orders that were not paid are left out.
+        """
 
 
 class InstallDesk(Protocol):

@@ -75,7 +75,8 @@ class Refusal:
 class KnownOrder:
     """What is known here of one order. states: of its paid and refund events, by inbox state, newest last.
 
-    refunds_empty: those of refunds_sent that made no receipt, because nothing of them was new.
+    refunds_empty: those of refunds_sent that made no receipt, because nothing of them was new. ended: it was called off,
+    or returned whole.
     """
 
     receipt_sent: bool = False
@@ -83,6 +84,7 @@ class KnownOrder:
     contact_id: str | None = None
     refunds_sent: frozenset[str] = frozenset()
     refunds_empty: frozenset[str] = frozenset()
+    ended: bool = False
     paid_states: tuple[str, ...] = ()
     refund_states: tuple[str, ...] = ()
 
@@ -314,6 +316,7 @@ class History:
                 contact_id=None if row is None else row.contact_id,
                 refunds_sent=frozenset(refunds),
                 refunds_empty=frozenset(name for name, refund in refunds.items() if not Decimal(refund["total"])),
+                ended=row is not None and bool(row.details.get("ended")),
                 paid_states=tuple(states.get((order_id, Kind.ORDER_PAID), ())),
                 refund_states=tuple(states.get((order_id, Kind.REFUND), ())),
             )

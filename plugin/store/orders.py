@@ -20,7 +20,8 @@ class StoredOrder:
     """An order as it was sent, or is about to be.
 
     details: JSON; `lines` (id, sku, name, quantity, gross, tax, percent as texts), `refunds` (refund id -> line id ->
-    quantity), `uses` (it named promotions or vouchers), `ended` (how it was called off). Money is Decimal in `currency`.
+    quantity), `uses` (it named promotions or vouchers), `ended` (how it was called off), `ended_at` and `stands_at` (when
+    the shop last called it off, or said that it stands; ISO 8601). Money is Decimal in `currency`.
     """
 
     order_id: str
@@ -110,9 +111,9 @@ def write_refund(
     )
 
 
-def write_detail(session: Session, shop: RegisteredShop, order_id: str, name: str, value: Any) -> None:
-    """Note one thing of an order (JSON), beside what others note of it."""
-    _change_details(session, shop, order_id, lambda _known: {name: value})
+def write_details(session: Session, shop: RegisteredShop, order_id: str, **values: Any) -> None:
+    """Note things of an order (JSON), beside what others note of it."""
+    _change_details(session, shop, order_id, lambda _known: values)
 
 
 def _change_details(

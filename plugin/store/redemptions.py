@@ -71,10 +71,14 @@ class Redemptions:
         order_id: str,
         event_id: int,
         now: datetime,
+        *,
+        again: bool = False,
     ) -> StoredRedemption:
         """Do what `write_intent` does in a transaction of its own."""
         with self._database.transaction() as session:
-            return self.write_intent(session, shop, kind, assignment_id, promotion_id, order_id, event_id, now)
+            return self.write_intent(
+                session, shop, kind, assignment_id, promotion_id, order_id, event_id, now, again=again
+            )
 
     def write_intent(
         self,
@@ -86,11 +90,14 @@ class Redemptions:
         order_id: str,
         event_id: int,
         now: datetime,
+        *,
+        again: bool = False,
     ) -> StoredRedemption:
         """Store that an order uses an assignment and that Engage is told now, unless another order was first.
 
         Returns whose it is. Gives way: an intent that failed, one that was given back to the shopper after another
-        order, and one whose event a person discarded before it was redeemed.
+        order, and one whose event a person discarded before it was redeemed. again: so does what this order itself gave
+        back, because it is paid again.
         """
         values = {
             "promotion_id": promotion_id,
@@ -108,9 +115,10 @@ class Redemptions:
             select(InboxEvent.id).where(InboxEvent.id == Redemption.event_id, InboxEvent.state == State.DISCARDED)
         )
         another = or_(Redemption.shop_id != shop.id, Redemption.order_id != order_id)
+        given_back = Redemption.state == RedemptionState.GIVEN_BACK
         gives_way = or_(
             Redemption.state == RedemptionState.FAILED,
-            and_(Redemption.state == RedemptionState.GIVEN_BACK, another),
+            given_back if again else and_(given_back, another),
             and_(Redemption.state == RedemptionState.INTENDED, another, discarded),
         )
         stored = session.scalar(

@@ -34,7 +34,7 @@ class RegisteredShop:
     credentials: the platform's own keys and tokens, as its installation stored them. file_access: password or key of
     the SFTP user.
     tenant: stands for the Engage tenant without naming it; links made in one tenant are not used in another.
-    stopped_reason: why deliveries stand still, None while they run.
+    stopped_reason: why deliveries stand still, None while they run. created_at: when it was registered here, aware UTC.
     """
 
     id: int
@@ -45,6 +45,7 @@ class RegisteredShop:
     tenant: str
     settings: ShopSettings
     stopped_reason: str | None
+    created_at: datetime
     stored_settings: Mapping[str, str]
     engage_key: str = field(repr=False)
     webhook_secrets: tuple[str, ...] = field(repr=False)
@@ -286,6 +287,7 @@ class Shops:
             tenant=hashlib.sha256(row.engage_url.encode()).hexdigest()[:16],
             settings=parse_settings(row.settings),
             stopped_reason=row.stopped_reason,
+            created_at=row.created_at,
             stored_settings=row.settings,
             engage_key=self._vault.open(row.engage_key_encrypted),
             webhook_secrets=tuple(json.loads(self._vault.open(row.webhook_secrets_encrypted))),

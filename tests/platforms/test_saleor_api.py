@@ -10,7 +10,7 @@ from saleor_shop import AT, Shop, money, order, refunded_order, running_saleor, 
 from tests_support import KnownShop
 
 from plugin.errors import ShopApiError, ShopAwayError
-from plugin.events import CustomerUpdated, Kind, OrderPaid, OrderRefunded
+from plugin.events import CustomerUpdated, Kind, OrderCancelled, OrderPaid, OrderRefunded
 from plugin.platforms.base import Delivery, ShopApi
 from plugin.platforms.saleor import SALEOR, api
 from plugin.platforms.saleor.manifest import webhooks
@@ -188,6 +188,25 @@ def test_orders_paid_in_full_are_each_followed_by_their_refunds(saleor: Shop, ca
     assert [event.refund_id for event in back if isinstance(event, OrderRefunded)] == ["E1", "E2"]
     peek = SALEOR.peek("order_refunded", found[2].body)
     assert (peek.order_id, peek.customer_id) == ("O4", "VXNlcjoxMDAx")
+
+
+def test_a_cancellation_follows_its_order_and_refunds(saleor: Shop, calls: ShopApi) -> None:
+    saleor.orders = [
+        order(id="O1", updatedAt=changed(1), status="CANCELED"),
+        refunded_order(("E1", 300.0), id="O2", updatedAt=changed(2), status="CANCELED"),
+    ]
+    found = list(calls.orders(None, None))
+    assert [(one.topic, one.resource_id) for one in found] == [
+        ("order_fully_paid", "O1"), ("order_cancelled", "O1"),
+        ("order_fully_paid", "O2"), ("order_refunded", "E1"), ("order_cancelled", "O2"),
+    ]  # fmt: skip
+    assert found[1].kind is Kind.CANCELLATION
+    (event,) = SALEOR.normalise(Delivery("order_cancelled"), found[1].body, NOW).events
+    assert isinstance(event, OrderCancelled)
+    assert event.order_id == SALEOR.peek("order_cancelled", found[1].body).order_id == "O1"
+    for stopped_after, begins_with in ((0, "O1"), (1, "O2"), (2, "O2"), (3, "O2")):
+        rest = [one.resource_id for one in calls.orders(None, None, found[stopped_after].cursor)]
+        assert rest[0] == begins_with
 
 
 def test_who_stops_between_an_order_and_its_refund_finds_the_refund_again(saleor: Shop, calls: ShopApi) -> None:

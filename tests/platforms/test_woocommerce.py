@@ -126,9 +126,26 @@ def test_an_order_that_was_cancelled_after_its_payment_is_a_purchase_that_was_ca
     assert (cancelled.order_id, cancelled.reason) == ("16", "cancelled")
 
 
-def test_a_payment_that_failed_after_all_is_no_purchase() -> None:
-    (cancelled,) = mapped("order.updated", order(status="failed")).events
-    assert isinstance(cancelled, OrderCancelled)
+def test_a_payment_that_failed_after_all_is_no_purchase_and_calls_nothing_off() -> None:
+    found = mapped("order.updated", order(status="failed"))
+    assert found.events == ()
+    assert "not settled" in (found.ignored or "")
+
+
+def test_money_given_back_before_the_payment_failed_comes_without_its_purchase() -> None:
+    found = mapped("order.updated", order(status="failed", refunds=[{"id": 17, "total": "-179.55"}]))
+    (refund,) = found.events
+    assert isinstance(refund, OrderRefunded)
+    assert (refund.refund_id, refund.only_if_known) == ("17", True)
+
+
+@pytest.mark.parametrize(
+    ("status", "stands"), [("processing", True), ("packed", True), ("cancelled", False), ("refunded", False)]
+)
+def test_a_body_says_since_when_its_order_stands(status: str, stands: bool) -> None:
+    first, *_ = mapped("order.updated", order(status=status, date_modified_gmt="2026-11-23T06:00:00")).events
+    assert isinstance(first, OrderPaid)
+    assert first.stands_at == (datetime(2026, 11, 23, 6, 0, tzinfo=UTC) if stands else None)
 
 
 def test_the_float_price_is_not_read() -> None:
@@ -179,6 +196,25 @@ def test_a_gift_card_that_paid_a_part_is_a_payment() -> None:
     event = paid(simple([line(1, "80.00", "20.00")], "60.00", gift_cards=[{"id": 1, "code": "X", "amount": "40.00"}]))
     assert [(p.type, p.amount) for p in event.payments] == [("bacs", Decimal("60.00")), ("gift_card", Decimal("40.00"))]
     assert event.total == Decimal("100.00")
+
+
+@pytest.mark.parametrize(
+    ("net", "tax", "count", "total", "card"),
+    [("80", "20", 3, "199", "100"), ("40.00", "10.00", 6, "199.98", "100.00")],
+    ids=["whole kronor", "two decimals"],
+)
+def test_a_gift_card_beside_the_shops_roundings_is_a_payment(
+    net: str, tax: str, count: int, total: str, card: str
+) -> None:
+    lines = [line(number, net, tax) for number in range(count)]
+    event = paid(simple(lines, total, gift_cards=[{"id": 1, "code": "X", "amount": card}]))
+    assert [(p.type, p.amount) for p in event.payments] == [("bacs", Decimal(total)), ("gift_card", Decimal(card))]
+    assert sum(item.gross_paid for item in event.lines) == event.total == Decimal(total) + Decimal(card)
+
+
+def test_a_small_gift_card_that_did_not_lower_the_total_is_no_payment() -> None:
+    event = paid(simple([line(1, "80", "20")], "100", gift_cards=[{"id": 1, "code": "X", "amount": "1"}]))
+    assert [(p.type, p.amount) for p in event.payments] == [("bacs", Decimal(100))]
 
 
 def test_free_shipping_and_a_null_sku() -> None:
@@ -316,6 +352,80 @@ def test_a_refund_with_shipping_and_a_part_of_a_quantity() -> None:
         ("9", Decimal(1), Decimal("719.10")),
         ("shipping-11", Decimal(1), Decimal("49.00")),
     ]
+
+
+FEE_OF_100 = {"id": 40, "name": "Loyal customer", "total": "-80.00", "total_tax": "-20.00"}
+FEE_BACK = {"id": 963, "total": "80.00", "total_tax": "20.00",
+            "meta_data": [{"key": "_refunded_item_id", "value": "40"}]}  # fmt: skip
+SHIPPING_BACK = {"id": 962, "total": "-39.20", "total_tax": "-9.80",
+                 "meta_data": [{"key": "_refunded_item_id", "value": "11"}]}  # fmt: skip
+
+
+def amounts(event: OrderPaid | OrderRefunded) -> list[tuple[str, Decimal, Decimal, Decimal]]:
+    return [(item.line_id, item.quantity, item.gross_paid, item.tax_amount) for item in event.lines]
+
+
+def test_a_whole_order_with_a_negative_fee_comes_back_as_it_was_bought() -> None:
+    detail = rest_refund(
+        17, "1566.75", back(9, "-1150.56", "-287.64", -2), back(10, "-143.64", "-35.91"),
+        shipping_lines=[SHIPPING_BACK], fee_lines=[FEE_BACK],
+    )  # fmt: skip
+    body = order(
+        total="1566.75", fee_lines=[FEE_OF_100], refunds=[{"id": 17, "total": "-1566.75"}], engage_refunds=[detail]
+    )
+    purchase, refund = mapped("order.updated", body).events
+    assert isinstance(purchase, OrderPaid)
+    assert isinstance(refund, OrderRefunded)
+    assert amounts(refund) == amounts(purchase)
+    assert [item.gross_paid for item in refund.lines] == [Decimal("1349.30"), Decimal("168.45"), Decimal("49.00")]
+
+
+def test_a_part_of_a_negative_fee_comes_back_off_the_goods_and_not_off_shipping() -> None:
+    fee = {**FEE_BACK, "total": "8.00", "total_tax": "2.00"}
+    detail = rest_refund(17, "218.55", back(10, "-143.64", "-35.91"), shipping_lines=[SHIPPING_BACK], fee_lines=[fee])
+    body = order(
+        total="1566.75", fee_lines=[FEE_OF_100], refunds=[{"id": 17, "total": "-218.55"}], engage_refunds=[detail]
+    )
+    (refund,) = refunded(body)
+    assert [(item.line_id, item.gross_paid, item.discounts) for item in refund.lines] == [
+        ("10", Decimal("169.55"), ()),
+        ("shipping-11", Decimal("49.00"), ()),
+    ]
+
+
+def test_a_negative_fee_that_is_more_than_what_comes_back_parks_nothing() -> None:
+    detail = rest_refund(17, "20.00", back(10, "-20.00"), fee_lines=[FEE_BACK])
+    body = order(
+        total="1566.75", fee_lines=[FEE_OF_100], refunds=[{"id": 17, "total": "-20.00"}], engage_refunds=[detail]
+    )
+    (refund,) = refunded(body)
+    assert [item.gross_paid for item in refund.lines] == [Decimal("20.00")]
+
+
+def test_what_rounding_added_to_a_line_comes_back_with_it() -> None:
+    lines = [line(number, "80.00", "20.00") for number in (1, 2, 3)]
+    detail = rest_refund(17, "300.02", *(back(number, "-80.00", "-20.00") for number in (1, 2, 3)))
+    body = simple(lines, "300.02", refunds=[{"id": 17, "total": "-300.02"}], engage_refunds=[detail])
+    purchase, refund = mapped("order.updated", body).events
+    assert isinstance(purchase, OrderPaid)
+    assert isinstance(refund, OrderRefunded)
+    assert amounts(refund) == amounts(purchase)
+
+
+def test_a_free_gift_that_comes_back_is_a_line_of_the_return() -> None:
+    lines = [line(1, "80.00", "20.00"), line(2, "80.00", "20.00"), line(3, "0.00")]
+    named = [{"id": 17, "total": "-100.00"}, {"id": 18, "total": "-100.00"}]
+    with_gift = rest_refund(17, "100.00", back(1, "-80.00", "-20.00"), back(3, "0.00"))
+    first, rest = refunded(simple(lines, "200.00", refunds=named, engage_refunds=[with_gift]))
+    assert [item.line_id for item in first.lines] == ["1", "3"]
+    assert [item.line_id for item in rest.lines] == ["2"]
+    without_gift = rest_refund(17, "100.00", back(1, "-80.00", "-20.00"))
+    first, rest = refunded(simple(lines, "200.00", refunds=named, engage_refunds=[without_gift]))
+    assert [item.line_id for item in first.lines] == ["1"]
+    assert [item.line_id for item in rest.lines] == ["2", "3"]
+    less = rest_refund(17, "90.00", back(1, "-80.00", "-20.00"), back(3, "0.00"))
+    (cut,) = refunded(simple(lines, "200.00", refunds=[{"id": 17, "total": "-90.00"}], engage_refunds=[less]))
+    assert [(item.line_id, item.gross_paid) for item in cut.lines] == [("1", Decimal(90)), ("3", Decimal(0))]
 
 
 def test_more_than_the_lines_is_an_amount_and_less_is_shared() -> None:

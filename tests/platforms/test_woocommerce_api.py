@@ -15,10 +15,10 @@ from tests_support import Clock, KnownShop
 from woo_shop import KEY, SECRET, WooShop, running_shop
 
 from plugin.errors import ShopApiError, ShopAwayError
-from plugin.events import Kind
+from plugin.events import Kind, OrderCancelled
 from plugin.installation import Desk
-from plugin.platforms.base import FoundResource
-from plugin.platforms.woocommerce import REFUNDED, SUBSCRIBED, WOOCOMMERCE
+from plugin.platforms.base import Delivery, FoundResource
+from plugin.platforms.woocommerce import CALLED_OFF, REFUNDED, SUBSCRIBED, WOOCOMMERCE
 from plugin.platforms.woocommerce.api import WooApi, api_of, prove
 from plugin.platforms.woocommerce.install import blueprint, steps
 from plugin.platforms.woocommerce.rest import base_of
@@ -394,6 +394,25 @@ def test_refunds_follow_their_order_with_their_lines(woo: WooShop, keeper: Keepe
     # whoever stops within an order begins with it again, and goes on after its last refund
     assert places(keeper.api().orders(None, None, found[1].cursor)) == places(iter(found))
     assert places(keeper.api().orders(None, None, found[2].cursor)) == [("order.updated", "20")]
+
+
+def test_a_cancellation_follows_its_order_and_refunds(woo: WooShop, keeper: Keeper) -> None:
+    woo.orders = [
+        order(16, 10, status="cancelled", refunds=[{"id": 17, "total": "-1.00"}]),
+        order(20, 11, status="cancelled", date_paid_gmt=None),
+        order(21, 12, status="cancelled"),
+    ]
+    found = list(keeper.api().orders(None, None))
+    assert [(one.topic, one.resource_id) for one in found] == [
+        ("order.updated", "16"), (REFUNDED, "17"), (CALLED_OFF, "16"), ("order.updated", "21"), (CALLED_OFF, "21"),
+    ]  # fmt: skip
+    assert found[2].kind is Kind.CANCELLATION
+    (event,) = WOOCOMMERCE.normalise(Delivery(CALLED_OFF), found[2].body, found[2].changed_at).events
+    assert isinstance(event, OrderCancelled)
+    assert (event.order_id, event.occurred_at) == ("16", found[2].changed_at)
+    for stopped_after, begins_with in ((1, "16"), (2, "21"), (3, "21")):
+        rest = keeper.api().orders(None, None, found[stopped_after].cursor)
+        assert next(rest).resource_id == begins_with
 
 
 def test_a_shop_too_old_for_the_filter_says_so(woo: WooShop, keeper: Keeper) -> None:

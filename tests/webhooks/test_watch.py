@@ -8,6 +8,7 @@ import pytest
 from history_rig import HistoryRig
 
 from plugin.errors import ShopApiError
+from plugin.events import Kind
 from plugin.platforms.base import ShopApi
 from plugin.platforms.registry import PLATFORMS
 from plugin.store.inbox_desk import EventFilter
@@ -63,6 +64,32 @@ def test_a_missed_refund_comes_after_its_order(watched: HistoryRig) -> None:
     assert watched.watchdog.look_at(watched.shop).missed == 2
     watched.rig.work_for(60)
     assert set(watched.rig.receipts()) == {"web-se-O1", "web-se-O1-RR1"}
+
+
+def test_a_missed_cancellation_comes_once_and_gives_back(watched: HistoryRig) -> None:
+    assert watched.listed is not None
+    rig = watched.rig
+    rig.seed(contacts=[{"contactType": "Member", "email": "c1@example.com"}])
+    voucher = {"contactId": rig.contacts()["c1@example.com"]["id"], "voucherNumber": "V-1"}
+    rig.seed(vouchers=[{**voucher, "value": {"amount": 50, "currency": "SEK"}}])
+    watched.watchdog.look_at(watched.shop)
+    order = watched.order(1, vouchers=[{"number": "V-1"}])
+    watched.listed.found = [order]
+    rig.clock.forward(3600)
+    assert watched.watchdog.look_at(watched.shop).missed == 1
+    rig.work()
+    rig.clock.forward(3000)
+    at = rig.clock()
+    body = {"order": {"id": "O1"}}
+    called_off = watched.resource("order.cancelled", Kind.CANCELLATION, "O1", body, at)
+    watched.listed.found = [replace(order, changed_at=at), called_off]
+    rig.clock.forward(600)
+    assert watched.watchdog.look_at(watched.shop).missed == 1
+    rig.work()
+    assert [row["outcome"] for row in rig.redemptions()] == ["Redeemed", "Reactivated"]
+    watched.listed.found = [replace(one, changed_at=rig.clock()) for one in watched.listed.found]
+    rig.clock.forward(600)
+    assert watched.watchdog.look_at(watched.shop).missed == 0, "its end is known"
 
 
 def test_a_fetched_customer_raises_no_consent_but_lowers_one(watched: HistoryRig) -> None:

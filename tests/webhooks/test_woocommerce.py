@@ -6,17 +6,20 @@ import hmac
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bodies import PROMOTION, promotion
+from meddling import Crash, Fuse
 from woo_shop import KEY, SECRET, WooShop, running_shop
 
 from plugin.platforms.base import Delivery, ShopApi
 from plugin.platforms.woocommerce import SUBSCRIBED, WOOCOMMERCE
 from plugin.store.history import History
 from plugin.store.shops import NewShop, RegisteredShop
+from webhooks.context import Origin
 from webhooks.found import Intake
 from webhooks.receive import new_event
 from webhooks.watch import Watchdog
@@ -37,7 +40,7 @@ class WooRig:
         new = NewShop(
             "butik", "woocommerce", rig.sandbox.url, "key-butik", WEBHOOK_SECRET, {"store": "web-se"}, woo.url
         )
-        self.shop: RegisteredShop = rig.stores.shops.add(new, rig.clock())
+        self.shop: RegisteredShop = rig.stores.shops.add(new, datetime(2026, 11, 20, 8, 0, tzinfo=UTC))
         rig.stores.shops.keep_credentials("butik", {"key": KEY, "secret": SECRET})
 
     def post(self, topic: str, body: dict[str, Any], *, delivery: str = "of this second") -> Any:
@@ -243,6 +246,18 @@ def test_a_look_that_made_the_webhooks_reports_none_of_them(woo: WooRig) -> None
 
 
 @one_database
+def test_a_free_gift_goes_back_with_its_order(woo: WooRig) -> None:
+    gift = {**PAID["line_items"][1], "id": 12, "sku": "GIFT", "taxes": []}
+    gift |= dict.fromkeys(("subtotal", "subtotal_tax", "total", "total_tax"), "0.00")
+    body = {**PAID, "line_items": [*PAID["line_items"], gift]}
+    woo.send("order.updated", {**body, "status": "refunded", "refunds": [{"id": 18, "total": "-1666.75"}]})
+    assert woo.rig.work() == ["delivered"]
+    returned = [("RETURN", sku, -quantity) for _, sku, quantity in woo.items("butik-16")]
+    assert ("RETURN", "GIFT", -1) in returned
+    assert woo.items("butik-16-R18") == returned
+
+
+@one_database
 def test_an_order_of_a_guest(woo: WooRig) -> None:
     woo.send("order.updated", {**PAID, "customer_id": 0})
     woo.rig.work()
@@ -392,3 +407,253 @@ def test_a_promotion_that_the_order_used_is_redeemed(woo: WooRig, named: str) ->
     assert [row["id"] for row in woo.rig.redemptions()] == [assignment]
     used = woo.rig.receipts()["butik-16"]["usedPromotions"]
     assert [entry["promotionId"] for entry in used] == [PROMOTION]
+
+
+@one_database
+@pytest.mark.parametrize("named", ["by its code", "by its id"])
+@pytest.mark.parametrize("told", ["edited", "refunded"])
+def test_an_order_paid_before_its_shop_was_registered_redeems_nothing_of_today(
+    woo: WooRig, named: str, told: str
+) -> None:
+    woo.send("customer.created", fixture("customer-created-1"))
+    woo.rig.work()
+    contact = woo.rig.contacts()["bea@example.se"]
+    channels = [{"type": "ECOM", "valueType": "EXTERNALOFFER", "value": "WELCOME10"}]
+    woo.rig.seed(promotions=[{**promotion(), "redemptionChannels": channels}])
+    given = {"contactId": contact["id"], "promotionId": PROMOTION}
+    (assignment,) = woo.rig.seed(assignments=[given])["assignments"]
+    body = {**PAID, "status": "completed", "date_paid_gmt": "2025-05-02T10:00:00"}
+    body["billing"] = {**PAID["billing"], "address_1": "A former street 1"}
+    if named == "by its id":
+        body["meta_data"] = [{"key": "engage_promotion_assignment_id", "value": assignment}]
+    if told == "refunded":
+        body |= {"status": "refunded", "refunds": [{"id": 18, "total": "-1666.75"}]}
+    event = woo.send("order.updated", {**body, "date_modified_gmt": "2026-11-24T09:00:00"})
+    assert woo.rig.work() == ["delivered"]
+    assert woo.rig.redemptions() == []
+    receipt = woo.rig.receipts()["butik-16"]
+    assert receipt["createdDate"].startswith("2025-05-02")
+    assert not receipt.get("usedPromotions")
+    assert ("butik-16-R18" in woo.receipt_ids()) is (told == "refunded")
+    assert woo.rig.contacts()["bea@example.se"]["attributes"] == contact["attributes"]
+    assert "order of the past" in " ".join(entry.outcome for entry in woo.rig.desk.show(event)[1])
+
+
+# --- failed, cancelled, paid again ---
+
+VOUCHER = [{"key": "engage_voucher_number", "value": "V-1"}]
+
+
+class Story:
+    """A member with a voucher and an order that uses it, told in bodies of its states."""
+
+    def __init__(self, woo: WooRig) -> None:
+        self.woo, self.rig = woo, woo.rig
+        woo.send("customer.created", fixture("customer-created-1"))
+        woo.rig.work()
+        contact_id = woo.rig.contacts()["bea@example.se"]["id"]
+        voucher = {"contactId": contact_id, "voucherNumber": "V-1", "value": {"amount": 50, "currency": "SEK"}}
+        woo.rig.seed(vouchers=[voucher])
+
+    def tell(self, status: str, time: str, **changes: Any) -> int:
+        """Send the order's body as it stood at a time of day."""
+        body = {**PAID, "coupon_lines": [], "meta_data": VOUCHER, "status": status, **changes}
+        return self.woo.send("order.updated", {**body, "date_modified_gmt": f"2026-11-24T{time}:00"})
+
+    def outcomes(self) -> list[str]:
+        return [row["outcome"] for row in self.rig.redemptions()]
+
+    def ended(self) -> str | None:
+        ended: str | None = self.rig.stores.orders.get(self.woo.shop, "16").details.get("ended")
+        return ended
+
+
+@pytest.fixture
+def story(woo: WooRig) -> Story:
+    return Story(woo)
+
+
+@one_database
+def test_a_payment_that_failed_is_nothing_and_parks_nothing(story: Story) -> None:
+    plain = story.tell("failed", "09:20")
+    assert story.rig.work() == ["ignored"]
+    story.woo.woo.orders, story.woo.woo.refunds[16] = [REFUNDED], [CAP_BACK]
+    with_refund = story.tell("failed", "09:21", refunds=REFUNDED["refunds"])
+    story.rig.work_for(2 * 3600, step=120)
+    assert [story.rig.event(one).state for one in (plain, with_refund)] == ["ignored", "ignored"]
+    assert story.woo.receipt_ids() == []
+
+
+@one_database
+def test_a_return_goes_out_though_the_payment_failed_later(story: Story) -> None:
+    story.woo.woo.orders, story.woo.woo.refunds[16] = [REFUNDED], [CAP_BACK]
+    story.tell("processing", "09:10")
+    story.rig.work()
+    story.tell("failed", "09:20", refunds=REFUNDED["refunds"])
+    assert story.rig.work() == ["delivered"]
+    assert story.woo.receipt_ids() == ["butik-16", "butik-16-R17"]
+    assert story.outcomes() == ["Redeemed"]
+
+
+@one_database
+@pytest.mark.parametrize("sequence", [(0, 1, 2, 3), (1, 0, 2, 3), (1, 2, 3, 0), (3, 1, 2, 0)])
+def test_an_order_that_failed_between_two_payments_keeps_its_voucher(story: Story, sequence: tuple[int, ...]) -> None:
+    told = [("processing", "09:10"), ("failed", "09:20"), ("processing", "09:25"), ("completed", "09:29")]
+    for position in sequence:
+        story.tell(*told[position])
+        story.rig.work()
+    story.rig.work_for(7200, step=240)
+    assert story.outcomes() == ["Redeemed"]
+    assert story.ended() is None
+    assert len(story.rig.receipts()["butik-16"]["usedRewardVouchers"]) == 1
+    assert story.rig.parked() == []
+
+
+def test_an_older_cancellation_undoes_no_newer_payment(story: Story) -> None:
+    story.tell("processing", "09:25")
+    story.rig.work()
+    late = story.tell("cancelled", "09:20")
+    assert story.rig.work() == ["delivered"]
+    assert "unchanged" in story.rig.steps(late)
+    assert (story.outcomes(), story.ended()) == (["Redeemed"], None)
+
+
+def test_a_cancelled_order_that_is_paid_again_uses_its_voucher_again(story: Story) -> None:
+    story.tell("processing", "09:10")
+    story.tell("cancelled", "09:15")
+    story.rig.work()
+    assert (story.outcomes(), story.ended()) == (["Redeemed", "Reactivated"], "cancelled")
+    story.tell("processing", "09:12")  # an older body
+    story.tell("cancelled", "09:16")  # it was only edited
+    story.tell("processing", "09:15")  # of the very second: the cancellation counts
+    story.rig.work()
+    assert (story.outcomes(), story.ended()) == (["Redeemed", "Reactivated"], "cancelled")
+    again = story.tell("completed", "09:25")
+    assert story.rig.work() == ["delivered"]
+    assert "reopened" in story.rig.steps(again)
+    assert (story.outcomes(), story.ended()) == (["Redeemed", "Reactivated", "Redeemed"], None)
+    story.tell("completed", "09:26")
+    story.tell("cancelled", "09:20")
+    story.rig.work()
+    assert (story.outcomes(), story.ended()) == (["Redeemed", "Reactivated", "Redeemed"], None)
+    story.tell("cancelled", "09:29")
+    story.rig.work()
+    assert (story.outcomes()[-1], story.ended()) == ("Reactivated", "cancelled")
+    assert story.rig.receipts()["butik-16"]["times_received"] == 1
+
+
+@one_database
+def test_a_voucher_that_is_used_up_when_its_order_is_paid_again_is_told_to_a_person(story: Story) -> None:
+    story.tell("processing", "09:10")
+    story.tell("cancelled", "09:15")
+    story.rig.work()
+    story.tell("processing", "09:18", id=20, number="20")
+    story.rig.work()
+    story.tell("processing", "09:25")
+    assert story.rig.work() == ["parked"]
+    assert "order 20" in (story.rig.parked()[0].last_error or "")
+    assert (story.outcomes(), story.ended()) == (["Redeemed", "Reactivated", "Redeemed"], None)
+
+
+@one_database
+def test_an_order_that_was_returned_whole_is_not_taken_up_again(story: Story) -> None:
+    story.tell("processing", "09:10")
+    story.tell("cancelled", "09:15")
+    whole = [{"id": 18, "reason": "", "total": "-1666.75"}]
+    story.tell("refunded", "09:20", refunds=whole)
+    story.tell("completed", "09:25", refunds=whole)
+    story.rig.work()
+    assert (story.outcomes(), story.ended()) == (["Redeemed", "Reactivated"], "cancelled")
+
+
+@one_database
+@pytest.mark.parametrize(
+    "fault", [{"done_but_504_rate": 1.0}, {"done_but_dropped_rate": 1.0}, {"error_rate": 1.0, "error_statuses": [500]}]
+)
+def test_a_lost_answer_uses_the_voucher_again_once(story: Story, fault: dict[str, Any]) -> None:
+    story.tell("processing", "09:10")
+    story.tell("cancelled", "09:15")
+    story.rig.work()
+    story.rig.fault(**fault, operations=["redeemRewardVoucher"], next=1)
+    story.tell("processing", "09:25")
+    assert story.rig.work() == ["retry"]
+    story.rig.work_for(60, step=20)
+    assert story.outcomes() == ["Redeemed", "Reactivated", "Redeemed"]
+    assert story.rig.parked() == []
+
+
+@one_database
+def test_an_order_paid_again_whose_worker_dies_at_any_point_uses_its_voucher_once(story: Story) -> None:
+    rig, minute = story.rig, count()
+
+    def tell(status: str) -> None:
+        story.tell(status, f"08:{next(minute):02}")
+
+    rig.options(max_voucher_reactivations=1000)
+    fuse = Fuse()
+    fuse.wire(rig)
+    tell("processing")
+    rig.work()
+    at = 0
+    while True:
+        fuse.at = None
+        (row,) = rig.stores.redemptions.of_order(story.woo.shop, "16")
+        with rig.database.transaction() as session:
+            rig.stores.redemptions.write(session, story.woo.shop, "voucher", row.assignment_id, reactivations=0)
+        tell("cancelled")
+        rig.work()
+        before = len(story.outcomes())
+        tell("processing")
+        fuse.passed, fuse.at = [], at
+        try:
+            rig.work()
+        except Crash:
+            fuse.at = None
+            rig.clock.forward(61)  # longer than the lease
+            rig.sweep.run(rig.clock())
+            rig.work_for(40, step=20)
+        else:
+            break
+        assert story.outcomes()[before:] == ["Redeemed"], at
+        assert story.ended() is None
+        at += 1
+    assert at > 3
+    assert rig.parked() == []
+
+
+def test_a_cancellation_that_no_webhook_told_of_is_found(story: Story) -> None:
+    rig = story.rig
+    shop = rig.stores.shops.get("butik")
+    watchdog = Watchdog(
+        rig.stores,
+        History(rig.database),
+        Intake(rig.stores, lambda _id: None),
+        lambda shop: WOOCOMMERCE.api(shop, lambda _credentials: None),
+        lambda _shop: "https://plugin.example/webhooks/woocommerce/butik",
+        rig.clock,
+    )
+    story.tell("processing", "09:25")
+    rig.work()
+    watchdog.look_at(shop)
+    told = {**PAID, "coupon_lines": [], "meta_data": VOUCHER, "date_modified_gmt": "2026-11-24T09:50:00"}
+    story.woo.woo.orders = [{**told, "status": "cancelled"}]
+    rig.clock.forward(3600)
+    assert watchdog.look_at(shop).missed == 1
+    rig.work()
+    assert (story.outcomes(), story.ended()) == (["Redeemed", "Reactivated"], "cancelled")
+    rig.clock.forward(300)
+    story.woo.woo.orders = [{**told, "status": "cancelled", "date_modified_gmt": "2026-11-24T10:25:00"}]
+    assert watchdog.look_at(shop).missed == 0
+    assert rig.parked() == []
+
+
+@one_database
+def test_a_found_cancellation_of_an_order_that_cannot_be_read_is_not_parked_beside_it(story: Story) -> None:
+    api = WOOCOMMERCE.api(story.rig.stores.shops.get("butik"), lambda _: None)
+    assert api is not None
+    story.woo.woo.orders = [{**PAID, "status": "cancelled", "total": "1.00"}]
+    Intake(story.rig.stores, lambda _id: None).take(
+        story.woo.shop, list(api.orders(None, None)), Origin.POLL, story.rig.clock()
+    )
+    story.rig.work_for(7200, step=240)
+    assert [event.topic for event in story.rig.parked()] == ["order.updated"]

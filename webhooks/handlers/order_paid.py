@@ -6,11 +6,13 @@ from plugin.store.orders import StoredOrder
 from plugin.store.shops import RegisteredShop
 from webhooks.consents import send_consents
 from webhooks.contact_fields import attributes_of, patch_what_is_new
-from webhooks.context import AGAIN, Context, Origin
+from webhooks.context import AGAIN, Context
 from webhooks.filed import stay_spooled, wait_for_file
 from webhooks.identify import make_sure_of_contact, store_of
 from webhooks.receipts import check_sum, exchange_rate, purchase_receipt, purchase_receipt_id, stored_lines
-from webhooks.redeem import Redeemed, raise_problems, redeem_used
+from webhooks.redeem import raise_problems, redeem_used
+from webhooks.standing import told_to_stand
+from webhooks.used import REOPENED, is_history
 
 #: A purchase may name another receiver: names go to a contact only where none is known.
 ONLY_MISSING = frozenset({"firstName", "lastName", "email", "externalId"})
@@ -19,10 +21,15 @@ ONLY_MISSING = frozenset({"firstName", "lastName", "email", "externalId"})
 def handle(context: Context, event: OrderPaid) -> None:
     """Send an order once, however often the shop says that it was paid."""
     before = context.stores.orders.get(context.shop, event.order_id)
+    if before is not None:
+        before = told_to_stand(context, event, before)
     sent = before is not None and before.receipt_sent_at is not None
     # a reconciliation that misses the receipt in Engage sends it again: its id makes that harmless
     if sent and not context.recall("receipt") and context.claimed.meta.get(AGAIN) is None:
-        context.note("unchanged", "The receipt of this order was sent already.")
+        if context.recall(REOPENED) and before is not None and before.contact_id is not None:
+            _use_again(context, event, before, before.contact_id)
+        else:
+            context.note("unchanged", "The receipt of this order was sent already.")
         return
     receipt_id = purchase_receipt_id(context.shop, event.order_id)
     if before is not None and before.receipt_sent_at is None and not context.recall("receipt"):
@@ -39,15 +46,14 @@ def handle(context: Context, event: OrderPaid) -> None:
     contact_type = settings.contact_type if customer.customer_id else settings.guest_contact_type
     found = make_sure_of_contact(context, customer, contact_type)
     _remember(context, event, found.contact_id, store)
-    historical = context.origin is Origin.BACKFILL  # what an old order says of a person may be outdated
+    historical = is_history(context, event)  # what an old order says of a person may be outdated
     if found.verified and not found.created and not historical and not context.recall("patched"):
         attributes = attributes_of(context.shop, customer)
         patch_what_is_new(context, found.contact_id, attributes, event.occurred_at, only_missing=ONLY_MISSING)
         context.remember("patched")
     if found.verified and event.consents:
         send_consents(context, found.contact_id, event.consents, event.occurred_at)
-    # the past used its promotions in the past: a code may be one of today's assignments by chance
-    redeemed = Redeemed() if historical else redeem_used(context, event, found.contact_id, before)
+    redeemed = redeem_used(context, event, found.contact_id, before)
     if not context.recall("receipt"):
         receipt = purchase_receipt(context.shop, event, found.contact_id, store, redeemed.promotions, redeemed.vouchers)
         context.save()  # a worker that lost its lease sends nothing
@@ -59,6 +65,14 @@ def handle(context: Context, event: OrderPaid) -> None:
     raise_problems(context, redeemed.problems)
     if context.recall("spooled"):
         stay_spooled(context, receipt_id)
+
+
+def _use_again(context: Context, event: OrderPaid, order: StoredOrder, contact_id: str) -> None:
+    """Redeem anew what an order gave back when it was cancelled: it is paid again, and its receipt names it."""
+    redeemed = redeem_used(context, event, contact_id, order)
+    if redeemed.waiting is not None:
+        raise redeemed.waiting
+    raise_problems(context, redeemed.problems)
 
 
 def _receipt_sent(context: Context, order_id: str, contact_id: str) -> None:
@@ -78,6 +92,7 @@ def order_of(shop: RegisteredShop, event: OrderPaid, contact_id: str | None, sto
     uses: that it named promotions or vouchers, some of them by codes that only Engage can tell.
     """
     uses = {"uses": True} if event.promotions or event.vouchers else {}
+    stands = {} if event.stands_at is None else {"stands_at": event.stands_at.isoformat()}
     return StoredOrder(
         order_id=event.order_id,
         order_number=event.order_number,
@@ -88,5 +103,5 @@ def order_of(shop: RegisteredShop, event: OrderPaid, contact_id: str | None, sto
         occurred_at=event.occurred_at,
         store_external_id=store,
         exchange_rate=exchange_rate(event, shop.settings),
-        details={"lines": stored_lines(event.lines, shop.settings), "refunds": {}, **uses},
+        details={"lines": stored_lines(event.lines, shop.settings), "refunds": {}, **uses, **stands},
     )

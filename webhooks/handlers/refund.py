@@ -1,26 +1,28 @@
 """Refund: a return receipt for the order's contact. Cancellation: no receipt. Both may give back what the order used."""
 
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from plugin.errors import NotForUsError, NotYetError
 from plugin.events import OrderCancelled, OrderRefunded
-from plugin.store.orders import StoredOrder, write_detail, write_refund
+from plugin.store.orders import StoredOrder, write_details, write_refund
 from webhooks.context import AGAIN, Context
 from webhooks.filed import wait_for_file
 from webhooks.give_back import give_back, is_wholly_returned
 from webhooks.receipts import purchase_receipt_id, return_receipt
 from webhooks.redeem import raise_problems
 from webhooks.refunded import only_what_is_new
+from webhooks.standing import CANCELLED, is_news, stands_after
 
 
 def handle(context: Context, event: OrderRefunded) -> None:
     """Send the return receipt after the purchase's own; a full return gives promotions and vouchers back.
 
-    An unknown order is waited for, then parked.
+    An unknown order is waited for, then parked, or ignored where its purchase may never be told.
     """
-    order = _order(context, event.order_id)
+    order = _order(context, event.order_id, only_if_known=event.only_if_known)
     # an order that cost nothing, because a promotion paid it all, is returned without money
     if not event.lines or not (event.total or not order.total):
         raise NotForUsError("nothing was given back")
@@ -35,7 +37,7 @@ def handle(context: Context, event: OrderRefunded) -> None:
     else:
         details = _send(context, event, order)
     if is_wholly_returned(order, details):
-        _end_order(context, order, details, "wholly returned")
+        _end_order(context, order, details, "wholly returned", event.occurred_at)
 
 
 def _send(context: Context, event: OrderRefunded, order: StoredOrder) -> dict[str, Any]:
@@ -66,22 +68,32 @@ def _send(context: Context, event: OrderRefunded, order: StoredOrder) -> dict[st
 
 def handle_cancellation(context: Context, event: OrderCancelled) -> None:
     """Note the cancellation, and give back what the order used: money that goes back comes as a refund."""
-    order = _order(context, event.order_id)
+    order = _order(context, event.order_id, only_if_known=event.only_if_known)
+    if stands_after(order, event.occurred_at):
+        context.note("unchanged", "The shop said later that the order stands: an older cancellation undoes nothing.")
+        return
     context.note("cancelled", "A cancellation makes no receipt; a refund does.")
-    _end_order(context, order, order.details, "cancelled")
+    _end_order(context, order, order.details, CANCELLED, event.occurred_at)
 
 
-def _end_order(context: Context, order: StoredOrder, details: dict[str, Any], how: str) -> None:
-    """Let nothing be redeemed for the order any more, then give back what was. Raises ParkedError, TransientError."""
-    if "ended" not in details:
-        context.later(lambda session: write_detail(session, context.shop, order.order_id, "ended", how))
+def _end_order(context: Context, order: StoredOrder, details: dict[str, Any], how: str, at: datetime) -> None:
+    """Let nothing be redeemed for the order any more, then give back what was. Raises ParkedError, TransientError.
+
+    at: when the shop called it off; the newest time counts.
+    """
+    if is_news(details, how, at):
+        end = {"ended": how, "ended_at": at.isoformat()}
+        context.later(lambda session: write_details(session, context.shop, order.order_id, **end))
         context.save()
     raise_problems(context, give_back(context, order))
 
 
-def _order(context: Context, order_id: str) -> StoredOrder:
+def _order(context: Context, order_id: str, *, only_if_known: bool) -> StoredOrder:
     order = context.stores.orders.get(context.shop, order_id)
     if order is None:
+        waited = (context.now() - context.claimed.received_at).total_seconds()
+        if only_if_known and waited >= context.shop.settings.order_wait_s / 2:
+            raise NotForUsError("its order stayed unknown here, so that there is nothing to give back")
         raise NotYetError(f"Order {order_id} is not known here yet; its payment may be under way.")
     if order.contact_id is None:
         raise NotForUsError("its order was not for us")

@@ -13,7 +13,7 @@ from plugin.platforms.fields import load, read_instant
 from plugin.platforms.saleor import queries, schemas
 from plugin.platforms.saleor.addresses import api_url_of, http_to
 from plugin.platforms.saleor.manifest import ADDRESS
-from plugin.platforms.saleor.orders import UNSETTLED, was_paid
+from plugin.platforms.saleor.orders import CANCELED, UNSETTLED, was_paid
 from plugin.platforms.saleor.refunds import newest_refund_id
 
 CUSTOMERS_A_PAGE = 50
@@ -109,10 +109,10 @@ class SaleorApi:
     def orders(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None
     ) -> Iterator[FoundResource]:
-        """Yield orders paid in full and changed in [since, until), oldest change first, each followed by its refunds.
+        """Yield orders paid in full and changed in [since, until), oldest change first, each with what became of it.
 
-        One order_refunded names every refund of its order; its resource_id is the newest one's. An order that cannot be
-        read is yielded as it is, so that it is parked where a person sees it.
+        That is its refunds, and its cancellation. One order_refunded names every refund of its order; its resource_id is
+        the newest one's. An order that cannot be read is yielded as it is, so that it is parked where a person sees it.
         """
         before = cursor or ""
         for node, changed_at, at in self._pages(queries.ORDERS, "orders", ORDERS_A_PAGE, since, until, cursor):
@@ -121,18 +121,21 @@ class SaleorApi:
                 order = load(schemas.OrderSchema(), node)
                 wanted = order.get("status") not in UNSETTLED and was_paid(order)
                 refund_id = newest_refund_id(order) if wanted else None
+                canceled = order.get("status") == CANCELED
             except PayloadError:
-                wanted, refund_id = True, None
+                wanted, refund_id, canceled = True, None, False
             if not wanted:
                 continue
-            body = _bytes({"__typename": "OrderFullyPaid", "order": node})
-            # who stops between an order and its refunds reads the order again, and its refunds with it
-            after = at if refund_id is None else before
-            yield FoundResource("order_fully_paid", Kind.ORDER_PAID, order_id, body, changed_at, after)
-            before = at
+            parts = [("order_fully_paid", "OrderFullyPaid", Kind.ORDER_PAID, order_id)]
             if refund_id is not None:
-                body = _bytes({"__typename": "OrderRefunded", "order": node})
-                yield FoundResource("order_refunded", Kind.REFUND, refund_id, body, changed_at, at)
+                parts.append(("order_refunded", "OrderRefunded", Kind.REFUND, refund_id))
+            if canceled:
+                parts.append(("order_cancelled", "OrderCancelled", Kind.CANCELLATION, order_id))
+            # who stops between an order and what became of it reads the order again, and that with it
+            for left, (topic, typename, kind, name) in zip(reversed(range(len(parts))), parts, strict=True):
+                body = _bytes({"__typename": typename, "order": node})
+                yield FoundResource(topic, kind, name, body, changed_at, before if left else at)
+            before = at
 
     def _call(self, query: str, variables: Mapping[str, Any] | None = None) -> Any:
         api_url = api_url_of(self._shop)

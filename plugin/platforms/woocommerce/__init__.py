@@ -37,9 +37,14 @@ SUBSCRIBED: Mapping[str, tuple[Kind, Mapping_]] = {
     "order.created": (Kind.ORDER_PAID, orders.order_changed),
     "order.updated": (Kind.ORDER_PAID, orders.order_changed),
 }
-#: Our own topic, which no shop sends: one refund that was read from the shop.
+#: Our own topics, which no shop sends: one refund, or the cancellation of an order, that was read from the shop.
 REFUNDED = "order.refunded"
-_TOPICS = {**SUBSCRIBED, REFUNDED: (Kind.REFUND, orders.order_refunded)}
+CALLED_OFF = "order.cancelled"
+_TOPICS = {
+    **SUBSCRIBED,
+    REFUNDED: (Kind.REFUND, orders.order_refunded),
+    CALLED_OFF: (Kind.CANCELLATION, orders.order_called_off),
+}
 
 
 class WooCommerce(PlainPlatform):

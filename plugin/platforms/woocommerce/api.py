@@ -11,7 +11,7 @@ from plugin.errors import ShopApiError
 from plugin.events import Kind
 from plugin.platforms.base import FoundResource, ShopAccess, Subscription
 from plugin.platforms.http import host_of, shop_http
-from plugin.platforms.woocommerce import REFUNDED, SUBSCRIBED, orders, refunds
+from plugin.platforms.woocommerce import CALLED_OFF, REFUNDED, SUBSCRIBED, orders, refunds
 from plugin.platforms.woocommerce.hooks import Hooks
 from plugin.platforms.woocommerce.rest import Rest, Way, base_of, find_way, name_of
 from plugin.platforms.woocommerce.schemas import read_gmt
@@ -89,7 +89,7 @@ class WooApi:
     def orders(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None
     ) -> Iterator[FoundResource]:
-        """Yield paid orders changed in [since, until), oldest change first, each followed by its refunds."""
+        """Yield paid orders changed in [since, until), oldest change first, each with its refunds and its cancellation."""
         for changed, number, row in self._orders_by_change(since, until, _cursor(cursor)):
             if not orders.is_paid(row) or orders.status_of(row["status"]) == orders.FAILED:
                 continue
@@ -97,12 +97,14 @@ class WooApi:
             body = row
             if named:
                 body = {**row, "engage_refunds": [refunds.pruned(refund) for refund in self.refunds(str(number))]}
-            # whoever stops between an order and its last refund begins with that order again
-            again, done = (changed, number - 1), (changed, number)
-            yield _resource("order.updated", Kind.ORDER_PAID, number, body, changed, again if named else done)
-            for refund in named:
-                place = done if refund == named[-1] else again
-                yield _resource(REFUNDED, Kind.REFUND, refund, {**body, "engage_refund": refund}, changed, place)
+            parts = [("order.updated", Kind.ORDER_PAID, number, body)]
+            parts += [(REFUNDED, Kind.REFUND, refund, {**body, "engage_refund": refund}) for refund in named]
+            if orders.status_of(row["status"]) == orders.CANCELLED:
+                parts.append((CALLED_OFF, Kind.CANCELLATION, number, body))
+            # whoever stops between an order and its last part begins with that order again
+            for left, (topic, kind, part_number, part) in zip(reversed(range(len(parts))), parts, strict=True):
+                place = (changed, number - 1) if left else (changed, number)
+                yield _resource(topic, kind, part_number, part, changed, place)
 
     def refunds(self, order_id: str) -> list[dict[str, Any]]:
         """Return an order's refunds with their lines. Raises ShopApiError, ShopAwayError."""

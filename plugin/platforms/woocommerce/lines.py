@@ -12,14 +12,14 @@ from typing import Any
 
 from plugin.errors import PayloadError
 from plugin.events import Discount, Line, LineKind
-from plugin.platforms.money import close_gap, percent_of, rounded
+from plugin.platforms.money import percent_of, rounded
 from plugin.platforms.people import clean_text
 
 ZERO = Decimal(0)
 
 
-def order_lines(order: dict[str, Any], currency: str, total: Decimal) -> tuple[Line, ...]:
-    """Return the lines, which add up to the total. Raises PayloadError when they do not."""
+def open_lines(order: dict[str, Any], currency: str) -> tuple[Line, ...]:
+    """Return the lines as the shop rounded them: their sum may miss the total. Raises PayloadError."""
     rates = _rates(order)
     coupons = [code for entry in order.get("coupon_lines") or () if (code := clean_text(entry.get("code")))]
     raw = [
@@ -31,14 +31,8 @@ def order_lines(order: dict[str, Any], currency: str, total: Decimal) -> tuple[L
     lines = [line for line in raw if line.kind is LineKind.GOODS and line.gross_paid >= 0]
     lines += [line for line in raw if line.kind is not LineKind.GOODS and line.gross_paid > 0]
     for line in taken_off:
-        lines = _spread(lines, Discount(-line.gross_paid, line.name), currency)
-    return close_gap(lines, total, currency, shown=_shown(order))
-
-
-def gross_sum(order: dict[str, Any], currency: str) -> Decimal:
-    """Return what lines, shipping and fees come to, before anything is closed."""
-    every = [*order["line_items"], *(order.get("shipping_lines") or ()), *(order.get("fee_lines") or ())]
-    return sum((rounded(gross_of(line), currency) for line in every), ZERO)
+        lines = spread(lines, Discount(-line.gross_paid, line.name), currency)
+    return tuple(lines)
 
 
 def gross_of(line: Mapping[str, Any]) -> Decimal:
@@ -117,8 +111,11 @@ def _percent(line: dict[str, Any], gross: Decimal, tax: Decimal, rates: Mapping[
     return percent_of(tax, gross)
 
 
-def _spread(lines: list[Line], discount: Discount, currency: str) -> list[Line]:
-    """Take an amount off the goods, and off everything where the goods do not cover it."""
+def spread(lines: Sequence[Line], discount: Discount, currency: str) -> list[Line]:
+    """Take an amount off the goods, and off everything where the goods do not cover it.
+
+    Raises PayloadError when the lines come to less.
+    """
     goods = sum((line.gross_paid for line in lines if line.kind is LineKind.GOODS), ZERO)
     weights = [line.gross_paid if line.kind is LineKind.GOODS or goods < discount.amount else ZERO for line in lines]
     parts = shares(weights, discount.amount, currency)
@@ -138,7 +135,7 @@ def _less(line: Line, discount: Discount, currency: str) -> Line:
     )
 
 
-def _shown(order: dict[str, Any]) -> Decimal:
-    """Return what the shop rounds amounts to: some write whole kronor, and their lines are off by that much."""
+def shown_unit(order: dict[str, Any]) -> Decimal:
+    """Return what the shop rounds amounts to, in major units: some write whole kronor, and their lines are off by that much."""
     amounts = [order["total"], *(line["total"] for line in order["line_items"])]
     return Decimal(1).scaleb(min(min(int(amount.as_tuple().exponent), 0) for amount in amounts))

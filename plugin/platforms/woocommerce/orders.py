@@ -6,28 +6,31 @@ out the same, however many of its bodies arrive and in whatever state: paid, the
 told before is known by order and refund id, and goes to Engage once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from plugin.errors import PayloadError
-from plugin.events import Event, Mapped, OrderCancelled, OrderPaid, Payment
+from plugin.events import Event, Line, Mapped, OrderCancelled, OrderPaid, Payment
 from plugin.platforms.fields import load
-from plugin.platforms.money import checked_currency, minor_unit, rounded
+from plugin.platforms.money import checked_currency, close_gap, rounded, rounding_slack
 from plugin.platforms.people import clean_country, clean_text
 from plugin.platforms.woocommerce import schemas
 from plugin.platforms.woocommerce.customers import read_people, vanished
-from plugin.platforms.woocommerce.lines import gross_sum, order_lines
+from plugin.platforms.woocommerce.lines import open_lines, shown_unit
 from plugin.platforms.woocommerce.meta import consents_of, extra_of, used_of
 from plugin.platforms.woocommerce.refunds import read_details, refunds_of
 
 #: States of an order that is not, or not now, paid. Other plugins add states of their own (shipped, packed): with a paid
 #: date those are paid orders.
 NOT_PAID = frozenset({"auto-draft", "checkout-draft", "draft", "new", "on-hold", "pending", "trash"})
-#: The payment did not hold: no purchase is told, but one that was told is called off.
+#: The payment did not hold, or not yet: shoppers pay again. No purchase is told, and one that was told is not called off.
 FAILED = "failed"
-CALLED_OFF = frozenset({"cancelled", FAILED})
+CANCELLED = "cancelled"
+#: States of an order that was paid and does not stand any more, or may not.
+NOT_STANDING = frozenset({CANCELLED, FAILED, "refunded"})
 GUEST = frozenset({None, "", "0"})
 
 
@@ -41,13 +44,18 @@ def order_changed(body: dict[str, Any], at: datetime, meta: Mapping[str, str]) -
     paid_at = order.get("date_paid_gmt")
     if paid_at is None or status in NOT_PAID:
         before = f"{status} before it was paid"
-        return Mapped(ignored=before if status in CALLED_OFF else f"the order is {status!r}: it is not paid")
+        ended = status in {CANCELLED, FAILED}
+        return Mapped(ignored=before if ended else f"the order is {status!r}: it is not paid")
+    if status == FAILED and not order.get("refunds"):
+        return Mapped(ignored="the order's payment failed: it is not settled")
     paid, notes = _paid(order, paid_at, at)
     refunds, more_notes = refunds_of(order, paid.lines, read_details(order, meta), at)
-    events: list[Event] = [] if status == FAILED else [paid]
-    events += refunds
-    if status in CALLED_OFF:
-        events.append(OrderCancelled(order.get("date_modified_gmt") or at, order["id"], status))
+    if status == FAILED:
+        events: list[Event] = [replace(refund, only_if_known=True) for refund in refunds]
+        return Mapped(tuple(events), "the order's payment failed: it is not settled", (*notes, *more_notes))
+    events = [paid, *refunds]
+    if status == CANCELLED:
+        events.append(OrderCancelled(_changed_at(order, at), order["id"], status))
     return Mapped(tuple(events), notes=(*notes, *more_notes))
 
 
@@ -62,6 +70,14 @@ def order_refunded(body: dict[str, Any], at: datetime, meta: Mapping[str, str]) 
     return Mapped(wanted, None if wanted else "the order has no such refund any more", notes)
 
 
+def order_called_off(body: dict[str, Any], at: datetime, _meta: Mapping[str, str]) -> Mapped:
+    """Map our own topic for a cancellation that was read from the shop; the order's own body, read before it, tells it too."""
+    order = load(schemas.OrderSchema(), body)
+    if status_of(order["status"]) != CANCELLED or order.get("date_paid_gmt") is None:
+        return Mapped(ignored="the order is not one that was cancelled after its payment")
+    return Mapped((OrderCancelled(_changed_at(order, at), order["id"], CANCELLED, only_if_known=True),))
+
+
 def is_paid(body: Mapping[str, Any]) -> bool:
     """Tell from a raw body whether its order was paid."""
     status = body.get("status")
@@ -73,13 +89,19 @@ def status_of(status: str) -> str:
     return status.lower().removeprefix("wc-")
 
 
+def _changed_at(order: Mapping[str, Any], at: datetime) -> datetime:
+    changed_at: datetime | None = order.get("date_modified_gmt")
+    return changed_at or at
+
+
 def _paid(order: dict[str, Any], paid_at: datetime, at: datetime) -> tuple[OrderPaid, tuple[str, ...]]:
     currency = checked_currency(order["currency"])
     meta = order.get("meta_data")
     addresses = (order.get("billing"), order.get("shipping"))
     customer_id = order.get("customer_id")
     customer, notes = read_people(addresses, customer_id=None if customer_id in GUEST else customer_id, names={})
-    payments = _payments(order, currency)
+    lines = open_lines(order, currency)
+    payments = _payments(order, lines, currency)
     total = sum((payment.amount for payment in payments), Decimal(0))
     promotions, vouchers = used_of(
         meta, [line.get("meta_data") for line in order["line_items"]], order.get("coupon_lines") or ()
@@ -91,7 +113,7 @@ def _paid(order: dict[str, Any], paid_at: datetime, at: datetime) -> tuple[Order
         customer=customer,
         currency=currency,
         total=total,
-        lines=order_lines(order, currency, total),
+        lines=close_gap(lines, total, currency, shown=shown_unit(order)),
         payments=payments,
         promotions=promotions,
         vouchers=vouchers,
@@ -99,14 +121,17 @@ def _paid(order: dict[str, Any], paid_at: datetime, at: datetime) -> tuple[Order
         channel=clean_text(order.get("created_via")),
         country_code=next((c for a in reversed(addresses) if a and (c := clean_country(a.get("country")))), None),
         extra=extra_of(meta),
+        stands_at=None if status_of(order["status"]) in NOT_STANDING else _changed_at(order, at),
+        told_at=_changed_at(order, at),
     )
     return paid, notes
 
 
-def _payments(order: dict[str, Any], currency: str) -> tuple[Payment, ...]:
+def _payments(order: dict[str, Any], lines: Sequence[Line], currency: str) -> tuple[Payment, ...]:
     """Return what was paid through the shop's payment method, and with gift cards.
 
-    Gift cards count only where the total was lowered by exactly what they paid (inferred: an extension's own field).
+    Gift cards count only where the total was lowered by what they paid, up to the shop's roundings (inferred: an
+    extension's own field).
     """
     total = rounded(order["total"], currency)
     if total < 0:
@@ -116,7 +141,9 @@ def _payments(order: dict[str, Any], currency: str) -> tuple[Payment, ...]:
     )
     cards = [rounded(card.get("amount") or Decimal(0), currency) for card in order.get("gift_cards") or ()]
     by_card = sum(cards, Decimal(0))
-    if by_card > 0 and abs(gross_sum(order, currency) - total - by_card) <= minor_unit(currency):
+    lowered_by = sum((line.gross_paid for line in lines), Decimal(0)) - total
+    off = abs(lowered_by - by_card)
+    if by_card > 0 and off < abs(lowered_by) and off <= rounding_slack(len(lines), currency, shown_unit(order)):
         paid = [Payment("gift_card", card) for card in cards if card > 0]
         return (method, *paid) if total else tuple(paid)
     return (method,)

@@ -2,7 +2,8 @@
 
 An order's body names its refunds with id and amount alone. Their lines come from GET /orders/{id}/refunds: read at
 delivery and kept with the event, added to the body by the companion plugin, or read by the reconciliation. Without them
-a refund that gives back all that was left of the order is its remaining lines; any other is an amount.
+a refund that gives back all that was left of the order is its remaining lines; any other is an amount. With them, lines
+that come back whole come back as they were bought: the shop's own amounts leave out what negative fees and roundings did.
 """
 
 import json
@@ -12,13 +13,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from plugin.events import Line, LineKind, OrderRefunded, Payment
+from plugin.events import Discount, Line, LineKind, OrderRefunded, Payment
 from plugin.platforms.base import parse_json
 from plugin.platforms.fields import load
 from plugin.platforms.money import checked_currency, percent_of, rounded
 from plugin.platforms.people import clean_text
 from plugin.platforms.woocommerce import schemas
-from plugin.platforms.woocommerce.lines import gross_of, shares
+from plugin.platforms.woocommerce.lines import gross_of, shares, spread
 from plugin.platforms.woocommerce.meta import pairs
 
 #: Where the courier keeps, with an event, what it read of the order's refunds.
@@ -58,8 +59,8 @@ def refunds_of(
         if not total:
             continue
         lines = _lines(detail, currency) if detail else []
-        if not lines and left is not None:
-            lines = _all_that_is_left(left, total)
+        if left is not None:
+            lines = _whole_lines(left, lines, total) if lines else _all_that_is_left(left, total)
         if detail is None and not lines:
             notes.append(f"The lines of refund {refund['id']} could not be read; its amount is sent.")
         left = _after(left, lines) if lines else None
@@ -134,10 +135,22 @@ def _lines(detail: dict[str, Any], currency: str) -> list[Line]:
     ]
     merged: dict[str, Line] = {}
     for line in (*goods, *charges):
-        if line.quantity > 0 and line.gross_paid > 0:
+        is_free = line.kind is LineKind.GOODS and not line.gross_paid
+        if line.quantity > 0 and (line.gross_paid > 0 or is_free):
             before = merged.get(line.line_id)
             merged[line.line_id] = line if before is None else _sum(before, line)
-    return list(merged.values())
+    taken_off = -sum((line.gross_paid for line in charges if line.gross_paid < 0), ZERO)
+    return _less(list(merged.values()), taken_off, currency)
+
+
+def _less(lines: list[Line], taken_off: Decimal, currency: str) -> list[Line]:
+    """Take the part of negative fees that comes back off the goods, as it was when they were bought.
+
+    More than the lines come to is left to the amount of the refund.
+    """
+    if taken_off > sum((line.gross_paid for line in lines), ZERO):
+        return lines
+    return [replace(line, discounts=()) for line in spread(lines, Discount(taken_off), currency)]
 
 
 def _line(entry: dict[str, Any], kind: LineKind, quantity: Decimal, currency: str) -> Line:
@@ -158,12 +171,21 @@ def _sum(one: Line, other: Line) -> Line:
     )
 
 
+def _whole_lines(left: Mapping[str, _Left], lines: list[Line], total: Decimal) -> list[Line]:
+    """Return lines that come back in their whole quantity as they were bought, when the refund is exactly that."""
+    back = {line.line_id: left[line.line_id] for line in lines if line.line_id in left}
+    whole = len(back) == len(lines) and all(
+        line.kind is not LineKind.GOODS or line.quantity == back[line.line_id].quantity for line in lines
+    )
+    return (_all_that_is_left(back, total) if whole else []) or lines
+
+
 def _all_that_is_left(left: Mapping[str, _Left], total: Decimal) -> list[Line]:
     """Return the order's remaining lines when the refund is exactly what they come to, else none.
 
     Setting an order to refunded makes a refund of the rest without naming a line.
     """
-    rest = [entry for entry in left.values() if entry.gross]
+    rest = [e for e in left.values() if e.gross or (e.line.kind is LineKind.GOODS and e.quantity > 0)]
     if sum((entry.gross for entry in rest), ZERO) != total or any(entry.quantity <= 0 for entry in rest):
         return []
     return [replace(e.line, quantity=e.quantity, gross_paid=e.gross, tax_amount=e.tax, discounts=()) for e in rest]
@@ -196,7 +218,11 @@ def _closed(lines: Sequence[Line], total: Decimal, currency: str) -> tuple[Line,
         return (*lines, amount)
     if total < summed:
         parts = shares([line.gross_paid for line in lines], total, currency)
-        return tuple(_with_gross(line, part, currency) for line, part in zip(lines, parts, strict=True) if part)
+        return tuple(
+            _with_gross(line, part, currency) if part != line.gross_paid else line
+            for line, part in zip(lines, parts, strict=True)
+            if part or not line.gross_paid
+        )
     return tuple(lines)
 
 
