@@ -554,6 +554,19 @@ def test_only_our_own_apps_end_is_an_uninstallation() -> None:
     assert mapped("app_deleted", other, app_id="QXBwOjE=").ignored == "another app was deleted"
 
 
+def test_an_email_typed_at_the_checkout_is_not_vouched_for_by_the_accounts_confirmation() -> None:
+    account = {"id": "VXNlcjo2", "email": "", "isConfirmed": True}
+    body = {"order": {**json.loads(told("OrderFullyPaid", {"order": order()}))["order"], "user": account}}
+    body["order"]["userEmail"] = "ada@example.com"
+    (event,) = mapped("order_fully_paid", body).events
+    assert isinstance(event, OrderPaid)
+    assert (event.customer.email, event.customer.email_verified) == ("ada@example.com", False)
+    account["email"] = "own@example.com"
+    (event,) = mapped("order_fully_paid", body).events
+    assert isinstance(event, OrderPaid)
+    assert (event.customer.email, event.customer.email_verified) == ("own@example.com", True)
+
+
 def test_a_body_for_another_app_of_the_shop_is_not_taken_though_the_shop_signed_it() -> None:
     body = told("OrderFullyPaid", {"order": order()})
     assert mapped("order_fully_paid", body, app_id="QXBwOjE=").events

@@ -130,6 +130,16 @@ def test_a_guest_without_anything_is_nobody_and_no_crash() -> None:
     assert (order.customer.customer_id, order.customer.email, order.customer.mobile_phone) == (None, None, None)
 
 
+@pytest.mark.parametrize("field", ["email", "contact_email"])
+@pytest.mark.parametrize("own", [None, "", "no address"])
+def test_an_email_typed_at_the_checkout_is_not_vouched_for_by_the_accounts_flag(own: str | None, field: str) -> None:
+    typed = {"email": None, "contact_email": None, field: "ada@example.com"}
+    order = paid(customer={"id": 666, "email": own, "phone": "+46701111111", "verified_email": True}, **typed)
+    assert (order.customer.email, order.customer.email_verified) == ("ada@example.com", False)
+    order = paid(customer={"id": 666, "email": "own@example.com", "verified_email": True}, **typed)
+    assert (order.customer.email, order.customer.email_verified) == ("own@example.com", True)
+
+
 def test_a_global_id_wins_over_an_id_that_javascript_rounded() -> None:
     order = paid(
         customer={"id": 706405506930370000, "admin_graphql_api_id": "gid://shopify/Customer/706405506930370084"}

@@ -37,12 +37,7 @@ def order_paid(body: dict[str, Any], at: datetime) -> Mapped:
         return Mapped(ignored=f"the order's financial status is {order['financial_status']!r}: it is not paid")
     money = Money(order)
     addresses = (order.get("billing_address"), order.get("shipping_address"))
-    raw = dict(order.get("customer") or {})
-    raw["email"] = next(
-        (e for e in (raw.get("email"), order.get("email"), order.get("contact_email")) if clean_email(e)), None
-    )
-    raw["phone"] = raw.get("phone") or order.get("phone")
-    customer, notes = read_customer(raw, addresses=addresses)
+    customer, notes = read_customer(_buyer(order), addresses=addresses)
     total = money.of(order, "total_price")
     shipping = [
         _shipping(line, order, money) for line in order.get("shipping_lines") or () if not line.get("is_removed")
@@ -88,6 +83,21 @@ def order_cancelled(body: dict[str, Any], at: datetime) -> Mapped:
         return Mapped(ignored="cancelled before it was paid")
     reason = clean_text(order.get("cancel_reason"))
     return Mapped((OrderCancelled(order.get("cancelled_at") or at, order["id"], reason),))
+
+
+def _buyer(order: dict[str, Any]) -> dict[str, Any]:
+    """Return the order's customer, with what was typed at the checkout where the account has no e-mail or phone.
+
+    Shopify's `verified_email` is about the account's own address: it vouches for no other.
+    """
+    buyer = dict(order.get("customer") or {})
+    own = clean_email(buyer.get("email"))
+    if own is None:
+        typed = (order.get("email"), order.get("contact_email"))
+        buyer["email"] = next((email for email in typed if clean_email(email)), None)
+        buyer["verified_email"] = False
+    buyer["phone"] = buyer.get("phone") or order.get("phone")
+    return buyer
 
 
 class Money:
