@@ -216,9 +216,64 @@ def test_less_than_the_lines_is_shared_among_them() -> None:
     assert sorted(line.gross_paid for line in event.lines) == [Decimal("0.33"), Decimal("0.33"), Decimal("0.34")]
 
 
-def test_a_refund_without_money_is_ignored() -> None:
-    found = mapped("refunds/create", refund(refund_line_items=[], transactions=transaction("0.00")))
-    assert found.ignored
+def back(amount: str, status: str | None = "success", kind: str | None = "refund", **more: Any) -> dict[str, Any]:
+    return {"kind": kind, "status": status, "amount": amount, "currency": "CAD", "gateway": "card", **more}
+
+
+@pytest.mark.parametrize(
+    ("transactions", "total"),
+    [
+        ([back("0.90", "pending")], "0.90"),
+        ([back("0.90", None, None)], "0.90"),
+        ([back("0.30"), back("0.60", "pending")], "0.90"),
+        ([back("0.30"), back("0.60", "failure"), back("0.60", "error"), back("9.00", kind="void")], "0.30"),
+    ],
+)
+def test_what_is_given_back_is_what_the_transactions_say_those_on_their_way_too(
+    transactions: list[dict[str, Any]], total: str
+) -> None:
+    event = refunded(transactions=transactions)
+    assert event.total == Decimal(total)
+    assert sum(payment.amount for payment in event.payments) == event.total
+
+
+def test_a_pending_refund_of_an_amount_without_lines_is_one_amount_line() -> None:
+    event = refunded(refund_line_items=[], transactions=[back("5.00", "pending")])
+    assert [(line.kind, line.gross_paid) for line in event.lines] == [(LineKind.AMOUNT, Decimal("5.00"))]
+
+
+@pytest.mark.parametrize(
+    "transactions",
+    [
+        [],
+        [back("0.00")],
+        [back("0.90", "failure")],
+        [back("0.90", "error")],
+        [back("0.90", kind="void")],
+        [back("0.90", "pending", kind="void"), back("0.00")],
+    ],
+)
+@pytest.mark.parametrize("with_lines", [True, False])
+def test_where_no_transaction_gives_money_back_nothing_was_given_back(
+    transactions: list[dict[str, Any]], *, with_lines: bool
+) -> None:
+    lines = {} if with_lines else {"refund_line_items": []}
+    found = mapped("refunds/create", refund(transactions=transactions, **lines))
+    assert found == Mapped(ignored="no money was given back")
+
+
+def test_a_refund_without_a_list_of_transactions_is_believed_by_its_lines() -> None:
+    assert refunded(transactions=None).total == Decimal("0.90")
+
+
+def test_a_refund_of_a_test_order_is_ignored() -> None:
+    found = mapped("refunds/create", refund(transactions=[back("0.40"), back("0.50", test=True)]))
+    assert found == Mapped(ignored="a refund of a test order")
+    assert refunded(transactions=[back("0.90", test=False)]).total == Decimal("0.90")
+
+
+def test_a_test_delivery_is_ignored_whatever_its_body_says() -> None:
+    assert mapped("orders/paid", paid_order(NOW), test="true") == Mapped(ignored="a test delivery")
 
 
 @pytest.mark.parametrize(
@@ -297,10 +352,10 @@ SAMPLES = {
     "customers_email_marketing_consent-update-2": "[the state 'not_subscribed' is no answer of the shopper]",
     "customers_marketing_consent-update-2": "[the state 'not_subscribed' is no answer of the shopper]",
     "customers-redact-1": "CustomerErased", "customers-data_request-1": "DataRequested", "shop-redact-1": "ShopUninstalled",
-    "orders-paid-1": "[a test order]", "orders-paid-2": "[a test order]",
+    "orders-paid-1": "[a test delivery]", "orders-paid-2": "[a test delivery]",
     "orders-paid-3-derived-multicurrency-discount": "OrderPaid", "orders-cancelled-1": "[a test delivery]",
     "refunds-create-1": "[a test delivery]", "refunds-create-2": "OrderRefunded", "refunds-create-3": "OrderRefunded",
-    "refunds-create-4": "OrderRefunded", "refunds-create-5": "OrderRefunded",
+    "refunds-create-4": "[a refund of a test order]", "refunds-create-5": "OrderRefunded",
 }  # fmt: skip
 
 

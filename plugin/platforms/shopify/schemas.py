@@ -202,6 +202,7 @@ class RefundTransactionSchema(ShopSchema):
     amount = Amount(allow_none=True)
     currency = fields.String(allow_none=True)
     gateway = fields.String(allow_none=True)
+    test = fields.Boolean(allow_none=True)
 
 
 class RefundSchema(ShopSchema):
