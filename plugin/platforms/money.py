@@ -42,19 +42,27 @@ def rounded(amount: Decimal, currency: str) -> Decimal:
         raise PayloadError("is larger than any amount of money", "amount") from None
 
 
+def rounding_room(lines: int, currency: str, shown: Decimal | None = None) -> Decimal:
+    """Return how far the sum of that many lines may be from a total by roundings: two minor units a line.
+
+    Shops round per line, per unit or per order, so the sum may be off by about one minor unit a line and tax rate.
+    shown: what the shop rounded to, where that is coarser than the minor unit (whole kronor).
+    """
+    return max(minor_unit(currency), shown or Decimal(0)) * 2 * max(lines, 1)
+
+
 def close_gap(
     lines: Sequence[Line], total: Decimal, currency: str, *, shown: Decimal | None = None
 ) -> tuple[Line, ...]:
     """Make lines add up to the total: a remainder of roundings goes to the largest line.
 
-    Shops round per line, per unit or per order, so the sum may be off by about one minor unit a line and tax rate.
     shown: what the shop rounded to, where that is coarser than the minor unit (whole kronor).
     Raises PayloadError when it is off by more: then something is missing, and no money may be invented.
     """
     gap = total - sum((line.gross_paid for line in lines), Decimal(0))
     if not gap:
         return tuple(lines)
-    allowed = max(minor_unit(currency), shown or Decimal(0)) * 2 * max(len(lines), 1)
+    allowed = rounding_room(len(lines), currency, shown)
     largest = max(range(len(lines)), key=lambda i: lines[i].gross_paid, default=None)
     if largest is None or abs(gap) > allowed or lines[largest].gross_paid + gap < 0:
         raise PayloadError(

@@ -109,6 +109,66 @@ def test_tips_duties_and_gift_cards_are_lines_of_their_kind() -> None:
     assert sum(line.gross_paid for line in order.lines) == order.total
 
 
+@pytest.mark.parametrize("gateway", ["shopify_payments", None])
+def test_a_tip_that_is_a_line_is_counted_once(gateway: str | None) -> None:
+    tip = {"id": 9, "quantity": 1, "price": "30.00", "title": "Tip", "tip_payment_gateway": gateway}
+    order = paid(
+        total_price="479.00",
+        total_price_set=None,
+        total_tip_received="30.00",
+        line_items=[*paid_order(NOW)["line_items"], tip],
+    )
+    assert [(line.kind, line.gross_paid) for line in order.lines if line.kind not in {"goods", "shipping"}] == [
+        (LineKind.TIP, Decimal("30.00"))
+    ]
+
+
+def tipped(tip: str, total: dict[str, Any]) -> OrderPaid:
+    """Return an order of a shop in INR, paid in CAD, with a line of 1.00 CAD and a tip told in INR alone."""
+    line = {"id": 1, "quantity": 1, "price": "67.70", "price_set": both("67.70", "1.00"), "sku": "A"}
+    return paid(
+        currency="INR",
+        presentment_currency="CAD",
+        total_price=total["shop_money"]["amount"],
+        total_price_set=total,
+        total_tip_received=tip,
+        line_items=[line],
+        shipping_lines=[],
+    )
+
+
+@pytest.mark.parametrize(("tip", "shop", "total"), [("67.70", "135.40", "2.00"), ("10.15", "77.85", "1.15")])
+def test_a_tip_that_is_told_in_the_shops_currency_is_what_the_lines_leave_of_the_total(
+    tip: str, shop: str, total: str
+) -> None:
+    line, extra = tipped(tip, both(shop, total)).lines
+    assert (line.gross_paid, extra.kind, extra.gross_paid) == (Decimal("1.00"), LineKind.TIP, Decimal(total) - 1)
+
+
+def test_a_gap_that_is_not_the_tip_is_not_taken_for_it() -> None:
+    with pytest.raises(PayloadError, match=r"1\.00 CAD.*2\.00 CAD"):
+        tipped("10.00", both("135.40", "2.00"))
+
+
+@pytest.mark.parametrize(("off", "paid_for"), [("49.00", None), ("10.00", "39.00")])
+def test_a_discount_of_the_cart_on_shipping_stands_in_its_allocations(off: str, paid_for: str | None) -> None:
+    parcel = {
+        "id": 2, "title": "Post", "price": "49.00", "discounted_price": "49.00", "tax_lines": [],
+        "discount_allocations": [{"amount": off, "discount_application_index": 0}],
+    }  # fmt: skip
+    total = Decimal("449.00") - Decimal(off)
+    order = paid(shipping_lines=[parcel], total_price=str(total), total_price_set=None)
+    (line,) = (line for line in order.lines if line.kind is LineKind.SHIPPING)
+    assert line.gross_paid == Decimal(paid_for or 0)
+    assert [discount.amount for discount in line.discounts] == [Decimal(off)]
+
+
+def test_without_allocations_the_discounted_price_of_shipping_counts() -> None:
+    parcel = {"id": 2, "title": "Post", "price": "49.00", "discounted_price": "30.00", "tax_lines": []}
+    order = paid(shipping_lines=[parcel], total_price="430.00", total_price_set=None)
+    assert [line.gross_paid for line in order.lines if line.kind is LineKind.SHIPPING] == [Decimal("30.00")]
+
+
 def test_a_rounding_of_a_minor_unit_goes_to_the_largest_line_and_more_is_refused() -> None:
     order = paid(total_price="449.01", total_price_set=None)
     assert order.lines[0].gross_paid == Decimal("400.01")

@@ -19,7 +19,7 @@ from plugin.events import (
     UsedVoucher,
 )
 from plugin.platforms.fields import load
-from plugin.platforms.money import checked_currency, close_gap, minor_unit, percent_of, rounded
+from plugin.platforms.money import checked_currency, close_gap, percent_of, rounded, rounding_room
 from plugin.platforms.people import clean_email, clean_text
 from plugin.platforms.saleor import schemas
 from plugin.platforms.saleor.customers import country_of, language_tag, metadata_of, read_customer
@@ -97,7 +97,7 @@ def lines_of(order: dict[str, Any], currency: str) -> tuple[list[Line], Decimal]
         raise PayloadError("is negative", "order.total.gross")
     everything = [*lines, *([shipping] if shipping else [])]
     above = sum((line.gross_paid for line in everything), Decimal(0)) - total
-    slack = minor_unit(currency) * 2 * max(len(everything), 1)
+    slack = rounding_room(len(everything), currency)
     if above > 0 and order.get("gift_cards"):  # a gift card lowers the order's total: it is a payment, not a discount
         return everything, above
     if above > slack and lines:
