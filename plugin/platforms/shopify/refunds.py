@@ -8,7 +8,7 @@ from typing import Any
 from plugin.errors import PayloadError
 from plugin.events import Line, LineKind, Mapped, OrderRefunded, Payment
 from plugin.platforms.fields import load
-from plugin.platforms.money import checked_currency, percent_of, rounded
+from plugin.platforms.money import checked_currency, fit_refund, percent_of, rounded, rounding_room
 from plugin.platforms.people import clean_text
 from plugin.platforms.shopify import schemas
 
@@ -50,6 +50,7 @@ def refund_created(body: dict[str, Any], at: datetime) -> Mapped:
                 total=total,
                 lines=_closed(lines, total, currency),
                 payments=payments or (Payment("other", total),),
+                subtotals=tuple(lines),
             ),
         )
     )
@@ -81,7 +82,7 @@ def _currency(refund: dict[str, Any], paid: list[dict[str, Any]]) -> str:
 def _lines(refund: dict[str, Any], currency: str) -> list[Line]:
     lines = []
     for entry in refund.get("refund_line_items") or ():
-        # subtotals hold the tax only in shops whose prices do; the gap to what was paid back is closed below
+        # subtotals hold the tax only in shops whose prices do, and a refund does not say which its shop is
         gross = _amount(entry, "subtotal", currency)
         tax = _amount(entry, "total_tax", currency)
         if entry["quantity"] > 0:
@@ -118,36 +119,19 @@ def _lines(refund: dict[str, Any], currency: str) -> list[Line]:
 
 
 def _closed(lines: list[Line], total: Decimal, currency: str) -> tuple[Line, ...]:
-    """Make lines add up to what was paid back.
-
-    More than the lines: tax that was on top of them, or an amount without lines. Less: a part of them was kept.
-    """
+    """Make lines add up to what was given back, as far as that alone tells whether their tax comes on top of them."""
     summed = sum((line.gross_paid for line in lines), Decimal(0))
     tax = sum((line.tax_amount for line in lines), Decimal(0))
-    if tax and summed + tax == total:
-        return tuple(_with_gross(line, line.gross_paid + line.tax_amount, line.tax_amount) for line in lines)
-    if total > summed:
-        rest = Line("amount", LineKind.AMOUNT, Decimal(1), total - summed, Decimal(0), Decimal(0), name="Refund")
-        return (*lines, rest)
-    if total < summed:
-        return _shared(lines, total, summed, currency)
-    return tuple(lines)
+    room = rounding_room(len(lines), currency)
+    gap = total - summed
+    on_top = abs(gap - tax) <= room and abs(gap - tax) < abs(gap)
+    whole = [_with_tax(line, line.tax_amount if on_top else Decimal(0)) for line in lines]
+    return fit_refund(whole, total, currency, rounding=room)
 
 
-def _shared(lines: list[Line], total: Decimal, summed: Decimal, currency: str) -> tuple[Line, ...]:
-    """Give each line its share of what was paid back, and of its tax: no share is negative, and they add up."""
-    found, before, so_far = [], Decimal(0), Decimal(0)
-    for line in lines:
-        so_far += line.gross_paid
-        until = rounded(so_far * total / summed, currency)
-        tax = rounded(line.tax_amount * total / summed, currency)
-        found.append(_with_gross(line, until - before, tax))
-        before = until
-    return tuple(found)
-
-
-def _with_gross(line: Line, gross: Decimal, tax: Decimal) -> Line:
-    tax = min(tax, gross)
+def _with_tax(line: Line, on_top: Decimal) -> Line:
+    gross = line.gross_paid + on_top
+    tax = min(line.tax_amount, gross)
     return replace(line, gross_paid=gross, tax_amount=tax, tax_percent=percent_of(tax, gross))
 
 
