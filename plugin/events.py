@@ -242,6 +242,8 @@ class OrderRefunded:
     given_back_in_all: what was given back of the order up to now, where the shop tells it: never more than that is
     returned, so that a refund which the shop names twice, or by its sum only, counts once. only_if_known: its purchase may
     never be told; where it stays unknown here, the refund is ignored and not parked.
+    subtotals: the lines as the shop names them, where it does not say whether their gross_paid holds their tax or the tax comes
+    on top; `lines` are then the best guess, and what the order's lines cost tells (`webhooks/refunded.py`).
     """
 
     occurred_at: datetime
@@ -253,6 +255,7 @@ class OrderRefunded:
     payments: tuple[Payment, ...]
     given_back_in_all: Decimal | None = None
     only_if_known: bool = False
+    subtotals: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

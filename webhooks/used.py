@@ -6,7 +6,7 @@ that know only codes name vouchers by them too. A code that is none of them is t
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from plugin.engage.client import EngageClient

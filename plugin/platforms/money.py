@@ -73,12 +73,17 @@ def close_gap(
     return tuple(closed)
 
 
-def fit_refund(lines: Sequence[Line], total: Decimal, currency: str) -> tuple[Line, ...]:
+def fit_refund(
+    lines: Sequence[Line], total: Decimal, currency: str, *, rounding: Decimal = Decimal(0)
+) -> tuple[Line, ...]:
     """Make the lines of a refund add up to what was given back.
 
     More than the lines: the rest is an amount without a line. Less: a part of each line's price was kept.
+    rounding: a rest of no more than that came of roundings, and goes to the largest line.
     """
     summed = sum((line.gross_paid for line in lines), Decimal(0))
+    if lines and summed < total <= summed + rounding:
+        return close_gap(lines, total, currency)
     if total > summed:
         rest = Line("amount", LineKind.AMOUNT, Decimal(1), total - summed, Decimal(0), Decimal(0), name="Refund")
         return (*lines, rest)

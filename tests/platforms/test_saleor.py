@@ -554,11 +554,32 @@ def test_only_our_own_apps_end_is_an_uninstallation() -> None:
     assert mapped("app_deleted", other, app_id="QXBwOjE=").ignored == "another app was deleted"
 
 
+def test_an_email_typed_at_the_checkout_is_not_vouched_for_by_the_accounts_confirmation() -> None:
+    account = {"id": "VXNlcjo2", "email": "", "isConfirmed": True}
+    body = {"order": {**json.loads(told("OrderFullyPaid", {"order": order()}))["order"], "user": account}}
+    body["order"]["userEmail"] = "ada@example.com"
+    (event,) = mapped("order_fully_paid", body).events
+    assert isinstance(event, OrderPaid)
+    assert (event.customer.email, event.customer.email_verified) == ("ada@example.com", False)
+    account["email"] = "own@example.com"
+    (event,) = mapped("order_fully_paid", body).events
+    assert isinstance(event, OrderPaid)
+    assert (event.customer.email, event.customer.email_verified) == ("own@example.com", True)
+
+
 def test_a_body_for_another_app_of_the_shop_is_not_taken_though_the_shop_signed_it() -> None:
     body = told("OrderFullyPaid", {"order": order()})
     assert mapped("order_fully_paid", body, app_id="QXBwOjE=").events
-    with pytest.raises(PayloadError, match="another app"):
-        mapped("order_fully_paid", body, app_id="QXBwOjk=")
+    other = Mapped(ignored="meant for another app of this shop")
+    assert mapped("order_fully_paid", body, app_id="QXBwOjk=") == other
+    assert mapped("order_fully_paid", body, app_id="QXBwOjk=", former_app_id="QXBwOjg=") == other
+
+
+def test_a_body_for_the_app_that_we_were_before_the_last_installation_is_taken() -> None:
+    body = told("OrderFullyPaid", {"order": order()})
+    assert mapped("order_fully_paid", body, app_id="QXBwOjk=", former_app_id="QXBwOjE=").events
+    gone = told("AppDeleted", {"app": {"id": "QXBwOjE="}})
+    assert mapped("app_deleted", gone, app_id="QXBwOjk=", former_app_id="QXBwOjE=").ignored == "another app was deleted"
 
 
 def test_a_profile_change_that_is_sent_on_as_a_deletion_deletes_nobody() -> None:

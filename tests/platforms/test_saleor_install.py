@@ -174,6 +174,22 @@ def test_installing_again_gives_a_new_token_and_starts_deliveries(web: FlaskClie
     assert (kept.credentials["token"], kept.credentials["app_id"], kept.stopped_reason) == (
         "a-new-token", "QXBwOjI=", None,
     )  # fmt: skip
+    assert kept.credentials["former_app_id"] == "QXBwOjE="
+    assert register(web, saleor.api_url, "a-new-token").status_code == 200
+    assert shops.get("kiosk").credentials["former_app_id"] == "QXBwOjE=", "the same app again is not its own former one"
+
+
+def test_what_was_under_way_to_the_former_app_is_mapped_after_the_app_was_installed_again(
+    web: FlaskClient, shops: Shops, saleor: Shop, clock: Clock
+) -> None:
+    register(web, saleor.api_url)
+    saleor.token, saleor.app["id"] = "a-new-token", "QXBwOjI="
+    register(web, saleor.api_url, "a-new-token")
+    for recipient, taken in (("QXBwOjE=", True), ("QXBwOjI=", True), ("QXBwOjM=", False)):
+        body = json.dumps({"user": {"id": "VXNlcjox"}, "recipient": {"id": recipient}}).encode()
+        headers = {name.lower(): value for name, value in saleor.headers("customer_updated", body).items()}
+        delivery = Saleor().verify(WebhookRequest(headers, body), shops.get("kiosk"), clock())
+        assert bool(Saleor().normalise(delivery, body, clock()).events) is taken
 
 
 def test_a_token_that_the_shop_does_not_know_changes_nothing(web: FlaskClient, shops: Shops, saleor: Shop) -> None:

@@ -109,6 +109,66 @@ def test_tips_duties_and_gift_cards_are_lines_of_their_kind() -> None:
     assert sum(line.gross_paid for line in order.lines) == order.total
 
 
+@pytest.mark.parametrize("gateway", ["shopify_payments", None])
+def test_a_tip_that_is_a_line_is_counted_once(gateway: str | None) -> None:
+    tip = {"id": 9, "quantity": 1, "price": "30.00", "title": "Tip", "tip_payment_gateway": gateway}
+    order = paid(
+        total_price="479.00",
+        total_price_set=None,
+        total_tip_received="30.00",
+        line_items=[*paid_order(NOW)["line_items"], tip],
+    )
+    assert [(line.kind, line.gross_paid) for line in order.lines if line.kind not in {"goods", "shipping"}] == [
+        (LineKind.TIP, Decimal("30.00"))
+    ]
+
+
+def tipped(tip: str, total: dict[str, Any]) -> OrderPaid:
+    """Return an order of a shop in INR, paid in CAD, with a line of 1.00 CAD and a tip told in INR alone."""
+    line = {"id": 1, "quantity": 1, "price": "67.70", "price_set": both("67.70", "1.00"), "sku": "A"}
+    return paid(
+        currency="INR",
+        presentment_currency="CAD",
+        total_price=total["shop_money"]["amount"],
+        total_price_set=total,
+        total_tip_received=tip,
+        line_items=[line],
+        shipping_lines=[],
+    )
+
+
+@pytest.mark.parametrize(("tip", "shop", "total"), [("67.70", "135.40", "2.00"), ("10.15", "77.85", "1.15")])
+def test_a_tip_that_is_told_in_the_shops_currency_is_what_the_lines_leave_of_the_total(
+    tip: str, shop: str, total: str
+) -> None:
+    line, extra = tipped(tip, both(shop, total)).lines
+    assert (line.gross_paid, extra.kind, extra.gross_paid) == (Decimal("1.00"), LineKind.TIP, Decimal(total) - 1)
+
+
+def test_a_gap_that_is_not_the_tip_is_not_taken_for_it() -> None:
+    with pytest.raises(PayloadError, match=r"1\.00 CAD.*2\.00 CAD"):
+        tipped("10.00", both("135.40", "2.00"))
+
+
+@pytest.mark.parametrize(("off", "paid_for"), [("49.00", None), ("10.00", "39.00")])
+def test_a_discount_of_the_cart_on_shipping_stands_in_its_allocations(off: str, paid_for: str | None) -> None:
+    parcel = {
+        "id": 2, "title": "Post", "price": "49.00", "discounted_price": "49.00", "tax_lines": [],
+        "discount_allocations": [{"amount": off, "discount_application_index": 0}],
+    }  # fmt: skip
+    total = Decimal("449.00") - Decimal(off)
+    order = paid(shipping_lines=[parcel], total_price=str(total), total_price_set=None)
+    (line,) = (line for line in order.lines if line.kind is LineKind.SHIPPING)
+    assert line.gross_paid == Decimal(paid_for or 0)
+    assert [discount.amount for discount in line.discounts] == [Decimal(off)]
+
+
+def test_without_allocations_the_discounted_price_of_shipping_counts() -> None:
+    parcel = {"id": 2, "title": "Post", "price": "49.00", "discounted_price": "30.00", "tax_lines": []}
+    order = paid(shipping_lines=[parcel], total_price="430.00", total_price_set=None)
+    assert [line.gross_paid for line in order.lines if line.kind is LineKind.SHIPPING] == [Decimal("30.00")]
+
+
 def test_a_rounding_of_a_minor_unit_goes_to_the_largest_line_and_more_is_refused() -> None:
     order = paid(total_price="449.01", total_price_set=None)
     assert order.lines[0].gross_paid == Decimal("400.01")
@@ -128,6 +188,16 @@ def test_test_orders_and_unpaid_ones_are_ignored_with_the_reason(changes: dict[s
 def test_a_guest_without_anything_is_nobody_and_no_crash() -> None:
     order = paid(customer=None, email="", phone=None)
     assert (order.customer.customer_id, order.customer.email, order.customer.mobile_phone) == (None, None, None)
+
+
+@pytest.mark.parametrize("field", ["email", "contact_email"])
+@pytest.mark.parametrize("own", [None, "", "no address"])
+def test_an_email_typed_at_the_checkout_is_not_vouched_for_by_the_accounts_flag(own: str | None, field: str) -> None:
+    typed = {"email": None, "contact_email": None, field: "ada@example.com"}
+    order = paid(customer={"id": 666, "email": own, "phone": "+46701111111", "verified_email": True}, **typed)
+    assert (order.customer.email, order.customer.email_verified) == ("ada@example.com", False)
+    order = paid(customer={"id": 666, "email": "own@example.com", "verified_email": True}, **typed)
+    assert (order.customer.email, order.customer.email_verified) == ("own@example.com", True)
 
 
 def test_a_global_id_wins_over_an_id_that_javascript_rounded() -> None:
@@ -206,9 +276,64 @@ def test_less_than_the_lines_is_shared_among_them() -> None:
     assert sorted(line.gross_paid for line in event.lines) == [Decimal("0.33"), Decimal("0.33"), Decimal("0.34")]
 
 
-def test_a_refund_without_money_is_ignored() -> None:
-    found = mapped("refunds/create", refund(refund_line_items=[], transactions=transaction("0.00")))
-    assert found.ignored
+def back(amount: str, status: str | None = "success", kind: str | None = "refund", **more: Any) -> dict[str, Any]:
+    return {"kind": kind, "status": status, "amount": amount, "currency": "CAD", "gateway": "card", **more}
+
+
+@pytest.mark.parametrize(
+    ("transactions", "total"),
+    [
+        ([back("0.90", "pending")], "0.90"),
+        ([back("0.90", None, None)], "0.90"),
+        ([back("0.30"), back("0.60", "pending")], "0.90"),
+        ([back("0.30"), back("0.60", "failure"), back("0.60", "error"), back("9.00", kind="void")], "0.30"),
+    ],
+)
+def test_what_is_given_back_is_what_the_transactions_say_those_on_their_way_too(
+    transactions: list[dict[str, Any]], total: str
+) -> None:
+    event = refunded(transactions=transactions)
+    assert event.total == Decimal(total)
+    assert sum(payment.amount for payment in event.payments) == event.total
+
+
+def test_a_pending_refund_of_an_amount_without_lines_is_one_amount_line() -> None:
+    event = refunded(refund_line_items=[], transactions=[back("5.00", "pending")])
+    assert [(line.kind, line.gross_paid) for line in event.lines] == [(LineKind.AMOUNT, Decimal("5.00"))]
+
+
+@pytest.mark.parametrize(
+    "transactions",
+    [
+        [],
+        [back("0.00")],
+        [back("0.90", "failure")],
+        [back("0.90", "error")],
+        [back("0.90", kind="void")],
+        [back("0.90", "pending", kind="void"), back("0.00")],
+    ],
+)
+@pytest.mark.parametrize("with_lines", [True, False])
+def test_where_no_transaction_gives_money_back_nothing_was_given_back(
+    transactions: list[dict[str, Any]], *, with_lines: bool
+) -> None:
+    lines = {} if with_lines else {"refund_line_items": []}
+    found = mapped("refunds/create", refund(transactions=transactions, **lines))
+    assert found == Mapped(ignored="no money was given back")
+
+
+def test_a_refund_without_a_list_of_transactions_is_believed_by_its_lines() -> None:
+    assert refunded(transactions=None).total == Decimal("0.90")
+
+
+def test_a_refund_of_a_test_order_is_ignored() -> None:
+    found = mapped("refunds/create", refund(transactions=[back("0.40"), back("0.50", test=True)]))
+    assert found == Mapped(ignored="a refund of a test order")
+    assert refunded(transactions=[back("0.90", test=False)]).total == Decimal("0.90")
+
+
+def test_a_test_delivery_is_ignored_whatever_its_body_says() -> None:
+    assert mapped("orders/paid", paid_order(NOW), test="true") == Mapped(ignored="a test delivery")
 
 
 @pytest.mark.parametrize(
@@ -287,10 +412,10 @@ SAMPLES = {
     "customers_email_marketing_consent-update-2": "[the state 'not_subscribed' is no answer of the shopper]",
     "customers_marketing_consent-update-2": "[the state 'not_subscribed' is no answer of the shopper]",
     "customers-redact-1": "CustomerErased", "customers-data_request-1": "DataRequested", "shop-redact-1": "ShopUninstalled",
-    "orders-paid-1": "[a test order]", "orders-paid-2": "[a test order]",
+    "orders-paid-1": "[a test delivery]", "orders-paid-2": "[a test delivery]",
     "orders-paid-3-derived-multicurrency-discount": "OrderPaid", "orders-cancelled-1": "[a test delivery]",
     "refunds-create-1": "[a test delivery]", "refunds-create-2": "OrderRefunded", "refunds-create-3": "OrderRefunded",
-    "refunds-create-4": "OrderRefunded", "refunds-create-5": "OrderRefunded",
+    "refunds-create-4": "[a refund of a test order]", "refunds-create-5": "OrderRefunded",
 }  # fmt: skip
 
 

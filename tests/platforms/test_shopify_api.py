@@ -179,6 +179,7 @@ def test_paid_orders_come_by_change_each_with_its_refunds_and_cancellation(
         order(2, 20, financial_status="pending"),
         order(4, 40, financial_status="partially_refunded", refunds=[refund(9)]),
         order(5, 60),
+        order(6, 50, financial_status="refunded", refunds=[refund(10)], cancelled_at=at(50), test=True),
     ]
     found = list(house.api.orders(START, START + timedelta(minutes=60)))
     assert marks(found) == [

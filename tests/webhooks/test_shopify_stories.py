@@ -137,6 +137,19 @@ def test_a_yes_from_the_future_is_outdone_by_a_later_no(rig: Any) -> None:
     assert rig.contacts()[ADA["email"]]["preferences"]["acceptsEmail"] is False
 
 
+def test_an_order_with_somebody_elses_email_changes_nothing_of_that_persons_contact(rig: Any) -> None:
+    rig.send_shopify("customers/create", signup(rig.clock()))
+    rig.work()
+    before = rig.contacts()[ADA["email"]]["attributes"]
+    buyer = {"id": 666, "email": None, "phone": "+46701111111", "verified_email": True, "first_name": "Mallory"}
+    rig.clock.forward(60)
+    rig.send_shopify("orders/paid", {**paid_order(rig.clock()), "customer": buyer, "email": ADA["email"]})
+    rig.work()
+    assert rig.contacts()[ADA["email"]]["attributes"] == before
+    assert not link(rig, 666).verified
+    assert len(rig.receipts()) == 1
+
+
 def test_an_order_of_nobody_is_ignored_with_the_reason(rig: Any) -> None:
     nobody = {**paid_order(rig.clock()), "customer": None, "email": "", "contact_email": None, "phone": None}
     event = rig.send_shopify("orders/paid", nobody)

@@ -113,11 +113,11 @@ class Saleor(PlainPlatform):
         signature = _header(request, HEADER) or request.header(HEADER)
         check_signature(request.body, signature, shop, self._keys, now)
         topic = (_header(request, "saleor-event") or request.header("saleor-event")).lower()
-        own_app = shop.credentials.get("app_id")
+        own = {name: shop.credentials.get(name) for name in ("app_id", "former_app_id")}
         return Delivery(
             topic=topic,
             shop_domain=self.claimed_domain(request),
-            meta={"app_id": str(own_app)[:64]} if own_app else {},
+            meta={name: str(app_id)[:64] for name, app_id in own.items() if app_id},
         )
 
     def peek(self, topic: str, body: bytes) -> Peek:  # noqa: ARG002
@@ -149,7 +149,9 @@ class Saleor(PlainPlatform):
     def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
         """Map a webhook. Raises PayloadError that names the field."""
         found = event_in(parse_json(body))
-        self._check_addressee(found, delivery)
+        self._check_kind(found, delivery)
+        if not _is_for_us(found, delivery):
+            return Mapped(ignored="meant for another app of this shop")
         at = believable(read_instant(found.get("issuedAt")), received_at)
         if delivery.topic == APP_DELETED:
             event = load(schemas.AppEventSchema(), found)
@@ -159,15 +161,8 @@ class Saleor(PlainPlatform):
             return Mapped((ShopUninstalled(at),))
         return _TOPICS[delivery.topic][1](found, at)
 
-    def _check_addressee(self, found: dict[str, Any], delivery: Delivery) -> None:
-        """Raise PayloadError for a body that was meant for another app, or tells of something else than its header.
-
-        The shop signs the bodies of all its apps with one key, and the topic is not signed: whoever gets such a body could
-        send it on to us. Bodies of older queries name no recipient.
-        """
-        recipient, own = found.get("recipient"), delivery.meta.get("app_id")
-        if own and isinstance(recipient, dict) and recipient.get("id") not in (None, own):
-            raise PayloadError("names another app of the shop", "recipient.id")
+    def _check_kind(self, found: dict[str, Any], delivery: Delivery) -> None:
+        """Raise PayloadError for a body that tells of something else than its header, which is not signed, where that erases."""
         kind = found.get("__typename")
         expected = "".join(word.capitalize() for word in delivery.topic.split("_"))
         if self.topics[delivery.topic] in {Kind.ERASURE, Kind.SHOP} and kind not in (None, expected):
@@ -205,6 +200,18 @@ class Saleor(PlainPlatform):
             "Grant MANAGE_USERS and MANAGE_ORDERS. Saleor then posts the app's token here, and it is proved by a call.",
             f"See that it works: engage-plugin doctor {shop.name}",
         )
+
+
+def _is_for_us(found: dict[str, Any], delivery: Delivery) -> bool:
+    """Tell whether a body names our app, or the one that we were before the last installation, or no recipient (older queries).
+
+    The shop signs the bodies of all its apps with one key, so whoever gets one for another app could send it on to us. What was under
+    way while the app was installed anew, which gives it a new id, still names the former one.
+    """
+    recipient, own = found.get("recipient"), delivery.meta.get("app_id")
+    if own is None or not isinstance(recipient, dict):
+        return True
+    return recipient.get("id") in (None, own, delivery.meta.get("former_app_id"))
 
 
 def event_in(body: dict[str, Any]) -> dict[str, Any]:

@@ -86,12 +86,19 @@ def _register(desk: InstallDesk) -> ShopAccess:
         "api_url": api_url,
         "token": token,
         "app_id": app["id"],
+        "former_app_id": _former_app_id(shop, app["id"]),
         "jwks": fetch_jwks(shop, api_url),
         "jwks_at": desk.now().isoformat(),
     }
     kept = desk.keep(shop.name, credentials)
     log.info("shop=%s step=installed platform=saleor", shop.name)
     return kept
+
+
+def _former_app_id(shop: ShopAccess, app_id: str) -> str | None:
+    """Return the id that our app had in this shop before: what Saleor still sends of it is ours too."""
+    known = shop.credentials.get("app_id")
+    return known if known != app_id else shop.credentials.get("former_app_id")
 
 
 def _shop_of(desk: InstallDesk, api_url: str) -> ShopAccess | None:

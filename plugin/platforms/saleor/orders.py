@@ -20,7 +20,7 @@ from plugin.events import (
 )
 from plugin.platforms.fields import load
 from plugin.platforms.money import checked_currency, close_gap, percent_of, rounded, rounding_slack
-from plugin.platforms.people import clean_text
+from plugin.platforms.people import clean_email, clean_text
 from plugin.platforms.saleor import schemas
 from plugin.platforms.saleor.customers import country_of, language_tag, metadata_of, read_customer
 
@@ -116,7 +116,9 @@ def _paid(order: dict[str, Any], paid_at: datetime) -> Mapped:
     # the invoice goes to who buys, the parcel may go to somebody else
     addresses = (order.get("billing_address"), order.get("shipping_address"))
     user = dict(order.get("user") or {})
-    user["email"] = user.get("email") or order.get("user_email")
+    if not clean_email(user.get("email")):
+        # typed at the checkout: `isConfirmed` is about the account's own address and vouches for no other
+        user["email"], user["is_confirmed"] = order.get("user_email") or user.get("email"), False
     if not order.get("user"):
         user["language_code"] = order.get("language_code_enum")
     customer, notes = read_customer(user, addresses=addresses)

@@ -111,9 +111,9 @@ class ShopifyApi:
     def orders(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None
     ) -> Iterator[FoundResource]:
-        """Yield paid orders changed in [since, until), each followed by its refunds and its cancellation."""
+        """Yield paid orders changed in [since, until), each followed by its refunds and its cancellation; no test orders."""
         for order, changed_at in self._changed("orders", since, until, cursor):
-            if order.get("financial_status") not in PAID:
+            if order.get("financial_status") not in PAID or order.get("test") is True:
                 continue
             mark = f"{changed_at.isoformat()}|{_id(order)}"
             found = list(_of_order(order, changed_at, mark))

@@ -17,7 +17,7 @@ from plugin.events import (
     UsedVoucher,
 )
 from plugin.platforms.fields import load
-from plugin.platforms.money import checked_currency, close_gap, percent_of, rounded
+from plugin.platforms.money import checked_currency, close_gap, percent_of, rounded, rounding_slack
 from plugin.platforms.people import clean_country, clean_email, clean_text
 from plugin.platforms.shopify import schemas
 from plugin.platforms.shopify.customers import read_customer
@@ -37,12 +37,7 @@ def order_paid(body: dict[str, Any], at: datetime) -> Mapped:
         return Mapped(ignored=f"the order's financial status is {order['financial_status']!r}: it is not paid")
     money = Money(order)
     addresses = (order.get("billing_address"), order.get("shipping_address"))
-    raw = dict(order.get("customer") or {})
-    raw["email"] = next(
-        (e for e in (raw.get("email"), order.get("email"), order.get("contact_email")) if clean_email(e)), None
-    )
-    raw["phone"] = raw.get("phone") or order.get("phone")
-    customer, notes = read_customer(raw, addresses=addresses)
+    customer, notes = read_customer(_buyer(order), addresses=addresses)
     total = money.of(order, "total_price")
     shipping = [
         _shipping(line, order, money) for line in order.get("shipping_lines") or () if not line.get("is_removed")
@@ -52,6 +47,7 @@ def order_paid(body: dict[str, Any], at: datetime) -> Mapped:
         *(line for line in shipping if line is not None),
         *_others(order, money),
     ]
+    lines += _tip_in_gap(order, lines, total, money)
     payments = _payments(order, total)
     return Mapped(
         (
@@ -90,6 +86,21 @@ def order_cancelled(body: dict[str, Any], at: datetime) -> Mapped:
     return Mapped((OrderCancelled(order.get("cancelled_at") or at, order["id"], reason),))
 
 
+def _buyer(order: dict[str, Any]) -> dict[str, Any]:
+    """Return the order's customer, with what was typed at the checkout where the account has no e-mail or phone.
+
+    Shopify's `verified_email` is about the account's own address: it vouches for no other.
+    """
+    buyer = dict(order.get("customer") or {})
+    own = clean_email(buyer.get("email"))
+    if own is None:
+        typed = (order.get("email"), order.get("contact_email"))
+        buyer["email"] = next((email for email in typed if clean_email(email)), None)
+        buyer["verified_email"] = False
+    buyer["phone"] = buyer.get("phone") or order.get("phone")
+    return buyer
+
+
 class Money:
     """Reads amounts in the currency the shopper paid in."""
 
@@ -122,9 +133,10 @@ def _goods(line: dict[str, Any], order: dict[str, Any], money: Money) -> Line:
     title = " - ".join(filter(None, (clean_text(line.get("title")), clean_text(line.get("variant_title")))))
     gross, tax, percent = _taxed(before_tax, line, order, money)
     number = line.get("variant_id") or line.get("product_id") or line["id"]
+    kind = LineKind.TIP if _is_tip(line) else LineKind.GIFT_CARD if line.get("gift_card") else LineKind.GOODS
     return Line(
         line_id=line["id"],
-        kind=LineKind.GIFT_CARD if line.get("gift_card") else LineKind.GOODS,
+        kind=kind,
         quantity=quantity,
         gross_paid=gross,
         tax_amount=tax,
@@ -139,7 +151,8 @@ def _goods(line: dict[str, Any], order: dict[str, Any], money: Money) -> Line:
 def _shipping(line: dict[str, Any], order: dict[str, Any], money: Money) -> Line | None:
     discounts = _discounts(line, order, money)
     price = money.maybe(line, "price") or Decimal(0)
-    paid = money.maybe(line, "discounted_price")
+    # the discounted price leaves out discounts of the whole cart; the allocations hold them all (platform facts 1.7)
+    paid = None if discounts else money.maybe(line, "discounted_price")
     if paid is None:
         paid = price - sum((d.amount for d in discounts), Decimal(0))
     gross, tax, percent = _taxed(paid, line, order, money)
@@ -186,7 +199,7 @@ def _discounts(line: dict[str, Any], order: dict[str, Any], money: Money) -> tup
 
 
 def _others(order: dict[str, Any], money: Money) -> list[Line]:
-    """Return tips, duties and additional fees as lines of their own."""
+    """Return tips, duties and additional fees as lines of their own; a tip that is a line already is in it."""
     kinds = (
         ("total_tip_received", LineKind.TIP, "Tip"),
         ("original_total_duties", LineKind.FEE, "Duties"),
@@ -195,8 +208,32 @@ def _others(order: dict[str, Any], money: Money) -> list[Line]:
     return [
         Line(name, kind, Decimal(1), rounded(amount, money.currency), Decimal(0), Decimal(0), name=title)
         for name, kind, title in kinds
-        if (amount := money.maybe(order, name))
+        if (amount := money.maybe(order, name)) and not (kind is LineKind.TIP and _has_tip(order))
     ]
+
+
+def _tip_in_gap(order: dict[str, Any], lines: list[Line], total: Decimal, money: Money) -> list[Line]:
+    """Return the tip that Shopify tells in the shop's currency only, where another one was paid in: what the lines leave of the total.
+
+    That is the tip only where it is the told one at the order's own rate, give or take what `close_gap` allows for roundings.
+    """
+    told = order.get("total_tip_received")
+    if not told or not order["total_price"] or money.maybe(order, "total_tip_received") is not None or _has_tip(order):
+        return []
+    gap = total - sum((line.gross_paid for line in lines), Decimal(0))
+    expected = told * total / order["total_price"]
+    if gap <= 0 or abs(gap - expected) > rounding_slack(len(lines), money.currency):
+        return []
+    return [Line("total_tip_received", LineKind.TIP, Decimal(1), gap, Decimal(0), Decimal(0), name="Tip")]
+
+
+def _has_tip(order: dict[str, Any]) -> bool:
+    return any(_is_tip(line) for line in order["line_items"])
+
+
+def _is_tip(line: dict[str, Any]) -> bool:
+    """Tell whether a line is a tip: those alone have this field, which may be null in them."""
+    return "tip_payment_gateway" in line
 
 
 def _payments(order: dict[str, Any], total: Decimal) -> tuple[Payment, ...]:

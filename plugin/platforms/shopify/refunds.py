@@ -8,21 +8,30 @@ from typing import Any
 from plugin.errors import PayloadError
 from plugin.events import Line, LineKind, Mapped, OrderRefunded, Payment
 from plugin.platforms.fields import load
-from plugin.platforms.money import checked_currency, percent_of, rounded
+from plugin.platforms.money import checked_currency, fit_refund, percent_of, rounded, rounding_slack
 from plugin.platforms.people import clean_text
 from plugin.platforms.shopify import schemas
 
+#: A transaction that gives money back has one of these. A pending one is on its way: of one that fails after that, no webhook
+#: tells which this plugin takes, so its return stays (docs/shopify.md, limits).
+MONEY_KINDS = frozenset({"refund", None})
+MONEY_STATES = frozenset({"success", "pending", None})
+
 
 def refund_created(body: dict[str, Any], at: datetime) -> Mapped:
-    """Map refunds/create: lines, shipping, and what is left over as an amount. Lines add up to what was paid back."""
+    """Map refunds/create: lines, shipping, and what is left over as an amount. Lines add up to what was given back.
+
+    The transactions say how much money goes back. Where they say none, lines were only put back in stock, a payment was called
+    off before it was captured (void), or it failed. A body without any list of transactions is believed by its lines.
+    """
     refund = load(schemas.RefundSchema(), body)
-    paid = [
-        t
-        for t in refund.get("transactions") or ()
-        if t.get("kind") in {"refund", None} and t.get("status") != "failure"
-    ]
-    paid = [t for t in paid if t.get("status") in {"success", None} and t.get("amount")]
-    currency = _currency(refund)
+    transactions = refund.get("transactions")
+    if any(t.get("test") for t in transactions or ()):
+        return Mapped(ignored="a refund of a test order")
+    paid = [t for t in transactions or () if _is_money(t)]
+    if transactions is not None and not paid:
+        return Mapped(ignored="no money was given back")
+    currency = _currency(refund, paid)
     lines = _lines(refund, currency)
     if any(t["amount"] < 0 for t in paid) or any(min(line.gross_paid, line.tax_amount) < 0 for line in lines):
         raise PayloadError("must not be negative", "refund_line_items or transactions")
@@ -41,13 +50,20 @@ def refund_created(body: dict[str, Any], at: datetime) -> Mapped:
                 total=total,
                 lines=_closed(lines, total, currency),
                 payments=payments or (Payment("other", total),),
+                subtotals=tuple(lines),
             ),
         )
     )
 
 
-def _currency(refund: dict[str, Any]) -> str:
-    named = [t["currency"] for t in refund.get("transactions") or () if t.get("currency")]
+def _is_money(transaction: dict[str, Any]) -> bool:
+    """Tell whether a transaction gives money back, or is about to."""
+    kind, status = transaction.get("kind"), transaction.get("status")
+    return kind in MONEY_KINDS and status in MONEY_STATES and bool(transaction.get("amount"))
+
+
+def _currency(refund: dict[str, Any], paid: list[dict[str, Any]]) -> str:
+    named = [t["currency"] for t in paid if t.get("currency")]
     holders = (
         ("refund_line_items", "subtotal_set"),
         ("refund_shipping_lines", "subtotal_amount_set"),
@@ -66,7 +82,7 @@ def _currency(refund: dict[str, Any]) -> str:
 def _lines(refund: dict[str, Any], currency: str) -> list[Line]:
     lines = []
     for entry in refund.get("refund_line_items") or ():
-        # subtotals hold the tax only in shops whose prices do; the gap to what was paid back is closed below
+        # subtotals hold the tax only in shops whose prices do, and a refund does not say which its shop is
         gross = _amount(entry, "subtotal", currency)
         tax = _amount(entry, "total_tax", currency)
         if entry["quantity"] > 0:
@@ -103,36 +119,19 @@ def _lines(refund: dict[str, Any], currency: str) -> list[Line]:
 
 
 def _closed(lines: list[Line], total: Decimal, currency: str) -> tuple[Line, ...]:
-    """Make lines add up to what was paid back.
-
-    More than the lines: tax that was on top of them, or an amount without lines. Less: a part of them was kept.
-    """
+    """Make lines add up to what was given back, as far as that alone tells whether their tax comes on top of them."""
     summed = sum((line.gross_paid for line in lines), Decimal(0))
     tax = sum((line.tax_amount for line in lines), Decimal(0))
-    if tax and summed + tax == total:
-        return tuple(_with_gross(line, line.gross_paid + line.tax_amount, line.tax_amount) for line in lines)
-    if total > summed:
-        rest = Line("amount", LineKind.AMOUNT, Decimal(1), total - summed, Decimal(0), Decimal(0), name="Refund")
-        return (*lines, rest)
-    if total < summed:
-        return _shared(lines, total, summed, currency)
-    return tuple(lines)
+    room = rounding_slack(len(lines), currency)
+    gap = total - summed
+    on_top = abs(gap - tax) <= room and abs(gap - tax) < abs(gap)
+    whole = [_with_tax(line, line.tax_amount if on_top else Decimal(0)) for line in lines]
+    return fit_refund(whole, total, currency, rounding=room)
 
 
-def _shared(lines: list[Line], total: Decimal, summed: Decimal, currency: str) -> tuple[Line, ...]:
-    """Give each line its share of what was paid back, and of its tax: no share is negative, and they add up."""
-    found, before, so_far = [], Decimal(0), Decimal(0)
-    for line in lines:
-        so_far += line.gross_paid
-        until = rounded(so_far * total / summed, currency)
-        tax = rounded(line.tax_amount * total / summed, currency)
-        found.append(_with_gross(line, until - before, tax))
-        before = until
-    return tuple(found)
-
-
-def _with_gross(line: Line, gross: Decimal, tax: Decimal) -> Line:
-    tax = min(tax, gross)
+def _with_tax(line: Line, on_top: Decimal) -> Line:
+    gross = line.gross_paid + on_top
+    tax = min(line.tax_amount, gross)
     return replace(line, gross_paid=gross, tax_amount=tax, tax_percent=percent_of(tax, gross))
 
 

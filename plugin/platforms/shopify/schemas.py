@@ -74,6 +74,7 @@ class LineSchema(ShopSchema):
     price = Amount(allow_none=True)
     price_set = money_set()
     gift_card = fields.Boolean(allow_none=True)
+    tip_payment_gateway = fields.Raw(allow_none=True)
     tax_lines = fields.List(fields.Nested(TaxLineSchema), allow_none=True)
     discount_allocations = fields.List(fields.Nested(AllocationSchema), allow_none=True)
     properties = fields.List(fields.Nested(PropertySchema), allow_none=True)
@@ -202,6 +203,7 @@ class RefundTransactionSchema(ShopSchema):
     amount = Amount(allow_none=True)
     currency = fields.String(allow_none=True)
     gateway = fields.String(allow_none=True)
+    test = fields.Boolean(allow_none=True)
 
 
 class RefundSchema(ShopSchema):
