@@ -71,7 +71,7 @@ def run(port: int, host: str, workers: int, web_processes: int) -> None:
     services = make_services(port=port)
     services.database.migrate()
     services.manifest  # noqa: B018 - checked here, before anything starts
-    services.stores.shops.all()  # the key that opens stored secrets is checked here too
+    services.stores.shops.check_key()
     services.close()
     forget_figures(services.settings.state_dir / METRICS_FOLDER)
     supervisor = Supervisor(services.settings.longest_restart_pause_s)

@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,11 +74,14 @@ class Settings:
         return self.database_url.replace(f":{parts.password}@", ":***@")
 
 
-def load_settings(*, port: int = DEFAULT_PORT, shared_services: bool = False) -> Settings:
+def load_settings(
+    *, port: int = DEFAULT_PORT, shared_services: bool = False, in_use: Callable[[str], bool] = lambda _url: False
+) -> Settings:
     """Read the environment.
 
     port: what PUBLIC_URL falls back on. shared_services: for one process of many machines, where DATABASE_URL
-    and REDIS_URL must be given. Raises ConfigurationError with every fault.
+    and REDIS_URL must be given. in_use: tells whether a database holds what another key sealed; then none is made.
+    Raises ConfigurationError with every fault.
     """
     unreadable = _unreadable_files()
     if unreadable:
@@ -123,7 +127,7 @@ def load_settings(*, port: int = DEFAULT_PORT, shared_services: bool = False) ->
     database_url = values["database_url"] or f"sqlite:///{state_dir / 'engage-plugin.sqlite'}"
     if not values["secret_key"] and not faults:
         if database_url.startswith("sqlite"):
-            values["secret_key"] = _kept_secret_key(state_dir)
+            values["secret_key"] = _kept_secret_key(state_dir, lambda: in_use(database_url))
         else:
             faults.append(
                 "SECRET_KEY (or SECRET_KEY_FILE) is not set. With DATABASE_URL on a server it must be given, the same on "
@@ -205,12 +209,14 @@ def _public_url_faults(url: str) -> list[str]:
     return []
 
 
-def _kept_secret_key(state_dir: Path) -> str:
+def _kept_secret_key(state_dir: Path, in_use: Callable[[], bool]) -> str:
     """Read the key that was made at the first start, or make it. Raises ConfigurationError."""
     path = state_dir / "secret-key"
     try:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
+            if in_use():
+                raise ConfigurationError([_key_is_missing(path)])
             _place_new_key(path)
         key = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -223,6 +229,13 @@ def _kept_secret_key(state_dir: Path) -> str:
     if len(key) < SECRET_KEY_BYTES:
         raise ConfigurationError([f"{path} holds a key that is too short; restore it from a backup or set SECRET_KEY."])
     return key
+
+
+def _key_is_missing(path: Path) -> str:
+    return (
+        f"SECRET_KEY is not set and {path} does not exist, but the database holds shops, whose secrets need the key they were "
+        "stored with: set that SECRET_KEY, in every terminal, or bring the file back from a backup."
+    )
 
 
 def _place_new_key(path: Path) -> None:

@@ -19,6 +19,7 @@ from plugin.embedded_redis import EmbeddedRedis
 from plugin.errors import ConfigurationError, PluginError
 from plugin.logs import set_up
 from plugin.settings import DEFAULT_PORT, load_settings
+from plugin.store.shops import holds_shops
 
 METRICS_FOLDER = "metrics"
 #: A column with sentences is at least so wide, in characters.
@@ -62,7 +63,7 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
 
 def make_services(*, port: int = DEFAULT_PORT, shared: bool = False) -> Services:
     """Read the environment and return the services of this process. Raises ConfigurationError."""
-    settings = load_settings(port=port, shared_services=shared)
+    settings = load_settings(port=port, shared_services=shared, in_use=holds_shops)
     set_up(settings.log_level)
     if shared:
         from plugin.metrics import share_figures

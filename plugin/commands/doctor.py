@@ -105,11 +105,20 @@ def _all_checks(services: Services, name: str | None) -> Iterator[Check]:
     if database.result == "fault":
         return
     yield _balance(services)
-    shops = [services.stores.shops.get(name)] if name else list(services.stores.shops.all())
-    if not shops:
+    known = services.stores.shops
+    unopened = {broken: fault for broken, fault in known.unopened().items() if name in (None, broken)}
+    for broken, fault in unopened.items():
+        yield _unopened(broken, fault)
+    shops = [] if name in unopened else [known.get(name)] if name else list(known.all())
+    if not shops and not unopened:
         yield Check("shops", "warning", "No shop is registered: engage-plugin shops add.")
     for shop in shops:
         yield from ShopChecks(services, shop).all()
+
+
+def _unopened(name: str, fault: str) -> Check:
+    give_up = f"If the key is lost: engage-plugin shops erase {name} --sure, then set the shop up again."
+    return Check(f"{name}: what is stored", "fault", f"{fault} {give_up}")
 
 
 def _manifest(services: Services) -> Check:

@@ -196,19 +196,25 @@ def erase_shop(name: str, sure: bool) -> None:
     Example: engage-plugin shops erase web-se --sure
     """
     with opened() as services:
-        shop = services.stores.shops.get(name)
+        shop_id, platform = services.stores.shops.id_and_platform(name)
         if not sure:
             click.echo(
                 f"Would stop {name} and erase its links, consents, orders, redemptions and what its events hold; what is "
                 "still due would be discarded. Its row, its settings and bare event rows stay. Add --sure to do it."
             )
             return
-        services.stores.shops.uninstall(shop.id, "An operator erased the shop's data.")
+        services.stores.shops.uninstall(shop_id, "An operator erased the shop's data.")
         erasures, total = services.stores.shop_erasures, Counter[str]()
-        while done := erasures.erase_some(shop.id, services.clock()):
+        while done := erasures.erase_some(shop_id, services.clock()):
             total.update(done)
-        erasures.record(shop.id, None, services.clock(), dict(total))
-        left = erasures.under_way(shop.id)
+        erasures.record(shop_id, None, services.clock(), dict(total))
+        if services.stores.shops.renew_lost_secrets(shop_id, PLATFORMS[platform].new_secret()):
+            click.echo(
+                f"The secrets of {name} could not be opened and were replaced. To use the shop again, set its engage_key "
+                f"and give the shop the secrets that `engage-plugin shops show {name} --secrets` prints.",
+                err=True,
+            )
+        left = erasures.under_way(shop_id)
         show({"erased": dict(total), "still_worked_on": left})
         if left:
             raise ConflictError(f"{left} events are being worked on just now: run this again in some minutes.")
