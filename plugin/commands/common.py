@@ -11,7 +11,9 @@ from textwrap import fill
 from typing import Any, ParamSpec, TypeVar
 
 import click
+from redis import ConnectionError as RedisConnectionError
 from redis import RedisError
+from redis import TimeoutError as RedisTimeoutError
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.app import Services
@@ -19,6 +21,7 @@ from plugin.embedded_redis import EmbeddedRedis
 from plugin.errors import ConfigurationError, PluginError
 from plugin.logs import set_up
 from plugin.settings import DEFAULT_PORT, load_settings
+from plugin.store.db import what_failed
 from plugin.store.shops import holds_shops
 
 METRICS_FOLDER = "metrics"
@@ -45,20 +48,35 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
             sys.exit(1)
         except SQLAlchemyError as error:
             click.echo(
-                f"Error: the database did not do its part ({type(error).__name__}). Is DATABASE_URL right and the server up? "
+                f"Error: the database did not do its part ({what_failed(error)}). Is DATABASE_URL right and the server up? "
                 "`engage-plugin doctor` checks it.",
                 err=True,
             )
             sys.exit(1)
         except RedisError as error:
             click.echo(
-                f"Error: Redis did not do its part ({type(error).__name__}). Is REDIS_URL right and the server up? "
+                f"Error: Redis did not do its part ({what_failed_in_redis(error)}). {_about_redis()} "
                 "`engage-plugin doctor` checks it.",
                 err=True,
             )
             sys.exit(1)
 
     return run
+
+
+def what_failed_in_redis(error: RedisError) -> str:
+    """Name a fault of Redis for an operator: of a connection that fails, with the client's own first line."""
+    name = type(error).__name__
+    lines = str(error).strip().splitlines() if isinstance(error, RedisConnectionError | RedisTimeoutError) else []
+    return f"{name}: {lines[0]}" if lines else name
+
+
+def _about_redis() -> str:
+    """Say which Redis was asked, and what to do."""
+    address = load_settings().safe_redis_url()  # read before without a fault: nothing but Redis gets here
+    if address is None:
+        return "The embedded one runs while `engage-plugin run` does."
+    return f"Is REDIS_URL ({address}) right and the server up?"
 
 
 def make_services(*, port: int = DEFAULT_PORT, shared: bool = False) -> Services:

@@ -12,12 +12,13 @@ from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.app import Services
-from plugin.commands.common import explained, json_option, make_services, show, table
+from plugin.commands.common import explained, json_option, make_services, show, table, what_failed_in_redis
 from plugin.engage.contract.compare import differences, inferred_operations, read_document
 from plugin.engage.operations import Lane
 from plugin.engage.transport import CallRecord
 from plugin.errors import ConfigurationError, EngageError, EngageNotFoundError, PermanentError, ShopApiError
 from plugin.platforms.registry import PLATFORMS
+from plugin.store.db import what_failed
 from plugin.store.redemptions import RedemptionState
 from plugin.store.shops import RegisteredShop
 
@@ -135,19 +136,19 @@ def _database(services: Services) -> Check:
     except ConfigurationError as error:
         return Check(what, "fault", " ".join(error.faults))
     except SQLAlchemyError as error:
-        return Check(what, "fault", f"It does not answer ({type(error).__name__}): check DATABASE_URL and the server.")
+        return Check(what, "fault", f"It does not answer ({what_failed(error)}): check DATABASE_URL and the server.")
     return Check(what, "ok")
 
 
 def _redis(services: Services) -> Check:
-    what = "Redis" if services.settings.redis_url else "embedded Redis"
+    address = services.settings.safe_redis_url()
+    what = f"Redis {address}" if address else "embedded Redis"
     try:
         policy = cast("dict[str, str]", services.redis.config_get("maxmemory-policy"))
     except RedisError as error:
-        todo = "start `engage-plugin run`" if services.settings.redis_url is None else "check REDIS_URL and the server"
-        return Check(
-            what, "warning" if services.settings.redis_url is None else "fault", f"{type(error).__name__}: {todo}."
-        )
+        todo = "check REDIS_URL and the server" if address else "start `engage-plugin run`"
+        said = f"It does not answer ({what_failed_in_redis(error)}): {todo}."
+        return Check(what, "fault" if address else "warning", said)
     if policy.get("maxmemory-policy") != "noeviction":
         return Check(
             what, "fault", "Set maxmemory-policy to noeviction: evicting would drop wake-ups and cached rates."
