@@ -92,12 +92,20 @@ def make_services(*, port: int = DEFAULT_PORT, shared: bool = False) -> Services
 
 
 @contextmanager
-def opened(*, migrate: bool = True) -> Iterator[Services]:
-    """Open services for one command. The embedded database is brought up to date, one on a server is checked."""
+def opened(*, migrate: bool = True, tell_new: bool = False) -> Iterator[Services]:
+    """Open services for one command. The embedded database is brought up to date, one on a server is checked.
+
+    tell_new: say on standard error when the embedded database was not there and was made.
+    """
     services = make_services()
     try:
         if services.settings.embedded_database and migrate:
-            services.database.migrate()
+            if services.database.migrate() and tell_new:
+                click.echo(
+                    f"Made a new database: {services.settings.safe_database_url()}. To use one that is there already, set its "
+                    "STATE_DIR or DATABASE_URL in this terminal too.",
+                    err=True,
+                )
         else:
             services.database.check_schema()
         yield services

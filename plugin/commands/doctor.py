@@ -19,6 +19,7 @@ from plugin.engage.transport import CallRecord
 from plugin.errors import ConfigurationError, EngageError, EngageNotFoundError, PermanentError, ShopApiError
 from plugin.platforms.registry import PLATFORMS
 from plugin.store.db import what_failed
+from plugin.store.inbox_desk import EventFilter
 from plugin.store.redemptions import RedemptionState
 from plugin.store.shops import RegisteredShop
 
@@ -214,7 +215,7 @@ class ShopChecks:
             yield self._line(
                 "group currency",
                 "warning",
-                "Not set, so receipts carry no exchange rate: engage-plugin shops set NAME group_currency=SEK",
+                f"Not set, so receipts carry no exchange rate: engage-plugin shops set {shop.name} group_currency=SEK",
             )
         if shop.settings.fallback:
             yield self._line("fallback", *self._fallback())
@@ -227,9 +228,7 @@ class ShopChecks:
         try:
             api = services.shop_api_of(shop)
             if api is None:
-                if PLATFORMS[shop.platform].install_steps(services.install_desk, shop):
-                    todo = f"Nothing is installed yet: engage-plugin shops install {shop.name}"
-                    yield self._line("installation", "warning", todo)
+                yield from self._not_installed()
                 return
             api.check()
             found = [one for one in api.subscriptions(services.watchdog.webhook_url(shop)) if one.problem]
@@ -243,6 +242,19 @@ class ShopChecks:
             )
         if not found:
             yield self._line("webhook subscriptions", "ok")
+
+    def _not_installed(self) -> Iterator[Check]:
+        """Tell how far a shop is that cannot be asked: on some platforms its events are all there is to see."""
+        shop, platform = self._shop, PLATFORMS[self._shop.platform]
+        install = f"engage-plugin shops install {shop.name}"
+        if self._services.desk.find(EventFilter(shop=shop.name), limit=1):
+            if platform.domain_example:
+                todo = f"Events arrive, but the shop cannot be asked for what was missed: {install}"
+                yield self._line("installation", "warning", todo)
+            else:
+                yield self._line("installation, events arrive", "ok")
+        elif platform.install_steps(self._services.install_desk, shop):
+            yield self._line("installation", "warning", f"Nothing is installed yet: {install}")
 
     def _line(self, what: str, result: str, todo: str = "") -> Check:
         return Check(f"{self._shop.name}: {what}", result, todo)

@@ -122,16 +122,16 @@ class Database:
         with self.reading() as session:
             session.execute(text("SELECT 1"))
 
-    def migrate(self) -> None:
-        """Bring the schema to the current revision. On PostgreSQL several machines may try: one at a time does it.
+    def migrate(self) -> bool:
+        """Bring the schema to the current revision; tell whether there were no tables before.
 
-        Raises ConfigurationError for a database of a newer version.
+        On PostgreSQL several machines may try: one at a time does it. Raises ConfigurationError for a database of a newer version.
         """
         if self.sqlite and self.url.database:
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         found = self._revision()
         if found == REVISION:
-            return
+            return False
         _refuse_newer(found)
         from alembic import command
 
@@ -142,6 +142,7 @@ class Database:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
+        return found is None
 
     def check_schema(self) -> None:
         """Raise ConfigurationError when the schema is not the one that this version needs."""

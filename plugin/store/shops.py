@@ -93,6 +93,14 @@ def faults_of(new: NewShop) -> list[str]:
     return faults
 
 
+def changed_settings(shop: RegisteredShop, changes: Mapping[str, str]) -> dict[str, str]:
+    """Return a shop's settings as they would be stored after changes. Raises ConfigurationError with every fault."""
+    wanted = {**shop.stored_settings, **changes}
+    wanted = {key: value for key, value in wanted.items() if value != "" or key not in changes}
+    parse_settings(wanted)
+    return wanted
+
+
 def holds_shops(database_url: str) -> bool:
     """Tell whether a database holds shops already; one that is not there, or has no tables yet, holds none."""
     database = Database(database_url)
@@ -256,9 +264,7 @@ class Shops:
     def change(self, name: str, changes: Mapping[str, str]) -> RegisteredShop:
         """Set settings; an empty text takes one back to its default. Raises ConfigurationError, NotFoundHereError."""
         shop = self.get(name)
-        wanted = {**shop.stored_settings, **changes}
-        wanted = {key: value for key, value in wanted.items() if value != "" or key not in changes}
-        parse_settings(wanted)
+        wanted = changed_settings(shop, changes)
         with self._database.transaction() as session:
             session.execute(update(Shop).where(Shop.id == shop.id).values(settings=wanted))
         self._recent.clear()
