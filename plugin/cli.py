@@ -116,7 +116,7 @@ def _run_children(services: Services, workers: int, web: list[str], url: str) ->
 @click.option("--processes", default=2, show_default=True, type=click.IntRange(1, 64), help="Web processes.")
 @explained
 def web(port: int, host: str, processes: int) -> None:
-    """Serve webhooks and My Pages. DATABASE_URL and REDIS_URL must be set.
+    """Serve webhooks and My Pages. DATABASE_URL, REDIS_URL and SECRET_KEY must be set.
 
     Example: engage-plugin web --host 0.0.0.0 --port 8000
     """
@@ -132,7 +132,7 @@ def web(port: int, host: str, processes: int) -> None:
 @main.command()
 @explained
 def worker() -> None:
-    """Deliver events to Engage. DATABASE_URL and REDIS_URL must be set. Example: engage-plugin worker"""
+    """Deliver events to Engage. DATABASE_URL, REDIS_URL and SECRET_KEY must be set. Example: engage-plugin worker"""
     from plugin.processes import run_worker
 
     services = make_services(shared=True)
@@ -144,7 +144,7 @@ def worker() -> None:
 @click.option("--once", is_flag=True, help="Sweep once and end.")
 @explained
 def sweep(once: bool) -> None:
-    """Find lost leases and due events. DATABASE_URL and REDIS_URL must be set. Example: engage-plugin sweep"""
+    """Find lost leases and due events. DATABASE_URL, REDIS_URL and SECRET_KEY must be set. Example: engage-plugin sweep"""
     from plugin.processes import run_sweep
 
     services = make_services(shared=True)
@@ -170,9 +170,13 @@ def sandbox(port: int) -> None:
     from plugin.sandbox import serve
 
     try:
-        serve(port)
+        serve(port, ready=_tell_of_sandbox)
     except OSError as error:
         raise ConfigurationError([f"The sandbox cannot listen on port {port}: {error.strerror}."]) from error
+
+
+def _tell_of_sandbox(address: str) -> None:
+    click.echo(f"The sandbox stands in for Engage at {address} and takes any key. Open it to see what it holds.")
 
 
 if __name__ == "__main__":

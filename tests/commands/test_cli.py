@@ -1,6 +1,8 @@
 """The command: what it prints, how it refuses, and that every command explains itself."""
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 import requests
 from bodies import customer, order
 from click.testing import CliRunner, Result
+from running import free_port
 from sqlalchemy import update
 
 from plugin.cli import main
@@ -227,8 +230,20 @@ def test_wrong_environment_stops_the_start_with_every_fault(run, monkeypatch: py
         assert name in answer.output
 
 
+def test_the_sandbox_tells_where_it_is(tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "plugin.cli", "sandbox", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as sandbox:
+        try:
+            assert sandbox.stdout is not None
+            assert f"http://127.0.0.1:{port}" in sandbox.stdout.readline()
+        finally:
+            sandbox.terminate()
+
+
 @pytest.mark.parametrize("command", ["web", "worker", "sweep"])
 def test_one_process_of_many_needs_its_services_named(run, command: str) -> None:  # type: ignore[no-untyped-def]
+    assert "SECRET_KEY" in run(command, "--help").output
     answer = run(command)
     assert answer.exit_code == 2
     assert "DATABASE_URL" in answer.output
@@ -332,6 +347,8 @@ def test_a_preview_says_why_an_event_would_be_parked_or_cannot_be_read(run, tmp_
     assert run("preview", "77").exit_code == 1
     path.write_bytes(b"\xff")
     assert run("preview", str(path), "--shop", "web-se").exit_code == 2
+    path.write_text("garbage")
+    assert f"{path} holds no webhook: the body is not JSON" in run("preview", str(path), "--shop", "web-se").stderr
     assert "order.paid" in run("preview", str(path), "--shop", "web-se", "--topic", "no.such").output
 
 
