@@ -111,6 +111,7 @@ def measure_plugin(folder: Path, database_url: str) -> Load:
         [
             *("shops", "add", "bench", "--platform", "shopify", "--engage-url", "http://127.0.0.1:9"),
             *("--engage-key", "k", "--store", "s", "--webhook-secret", SECRET),
+            *("--shop-domain", "bench.myshopify.com"),
         ],
     ):
         command = [sys.executable, "-m", "plugin.cli", *arguments]

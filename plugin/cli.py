@@ -5,6 +5,7 @@ import signal
 
 import click
 
+from plugin.app import Services
 from plugin.commands.common import METRICS_FOLDER, explained, make_services
 from plugin.embedded_redis import EmbeddedRedis
 from plugin.errors import ConfigurationError
@@ -65,14 +66,24 @@ def run(port: int, host: str, workers: int, web_processes: int) -> None:
 
     Starts the embedded Redis where REDIS_URL is not set. Example: engage-plugin run --port 8000 --workers 2
     """
+    from plugin.start_checks import check_port, only_run_of
+
+    services = make_services(port=port)
+    with only_run_of(services.settings.state_dir):
+        check_port(host, port)
+        services.database.migrate()
+        services.manifest  # noqa: B018 - checked here, before anything starts
+        services.stores.shops.check_key()
+        services.close()
+        web = ["--host", host, "--port", str(port), "--processes", str(web_processes)]
+        _run_children(services, workers, web, f"http://{host}:{port}")
+
+
+def _run_children(services: Services, workers: int, web: list[str], url: str) -> None:
+    """Start every process and keep it running until this one is told to stop."""
     from plugin.metrics import forget_figures
     from plugin.processes import Supervisor, own_command
 
-    services = make_services(port=port)
-    services.database.migrate()
-    services.manifest  # noqa: B018 - checked here, before anything starts
-    services.stores.shops.all()  # the key that opens stored secrets is checked here too
-    services.close()
     forget_figures(services.settings.state_dir / METRICS_FOLDER)
     supervisor = Supervisor(services.settings.longest_restart_pause_s)
     for stop_signal in (signal.SIGTERM, signal.SIGINT):
@@ -92,9 +103,8 @@ def run(port: int, host: str, workers: int, web_processes: int) -> None:
         supervisor.add("sweep", own_command("sweep"), environment)
         for number in range(workers):
             supervisor.add(f"worker-{number + 1}", own_command("worker"), environment)
-        web = ["web", "--host", host, "--port", str(port), "--processes", str(web_processes)]
-        supervisor.add("web", own_command(*web), environment)
-        click.echo(f"engage-plugin listens on http://{host}:{port}", err=True)
+        supervisor.add("web", own_command("web", *web), environment)
+        click.echo(f"engage-plugin listens on {url}", err=True)
         supervisor.watch()
     finally:
         supervisor.stop()
@@ -106,21 +116,23 @@ def run(port: int, host: str, workers: int, web_processes: int) -> None:
 @click.option("--processes", default=2, show_default=True, type=click.IntRange(1, 64), help="Web processes.")
 @explained
 def web(port: int, host: str, processes: int) -> None:
-    """Serve webhooks and My Pages. DATABASE_URL and REDIS_URL must be set.
+    """Serve webhooks and My Pages. DATABASE_URL, REDIS_URL and SECRET_KEY must be set.
 
     Example: engage-plugin web --host 0.0.0.0 --port 8000
     """
+    from plugin.start_checks import check_port
     from plugin.web_server import run_web
 
     services = make_services(port=port, shared=True)
     services.database.check_schema()
+    check_port(host, port)
     run_web(services, host=host, port=port, processes=processes)
 
 
 @main.command()
 @explained
 def worker() -> None:
-    """Deliver events to Engage. DATABASE_URL and REDIS_URL must be set. Example: engage-plugin worker"""
+    """Deliver events to Engage. DATABASE_URL, REDIS_URL and SECRET_KEY must be set. Example: engage-plugin worker"""
     from plugin.processes import run_worker
 
     services = make_services(shared=True)
@@ -132,7 +144,7 @@ def worker() -> None:
 @click.option("--once", is_flag=True, help="Sweep once and end.")
 @explained
 def sweep(once: bool) -> None:
-    """Find lost leases and due events. DATABASE_URL and REDIS_URL must be set. Example: engage-plugin sweep"""
+    """Find lost leases and due events. DATABASE_URL, REDIS_URL and SECRET_KEY must be set. Example: engage-plugin sweep"""
     from plugin.processes import run_sweep
 
     services = make_services(shared=True)
@@ -158,9 +170,13 @@ def sandbox(port: int) -> None:
     from plugin.sandbox import serve
 
     try:
-        serve(port)
+        serve(port, ready=_tell_of_sandbox)
     except OSError as error:
         raise ConfigurationError([f"The sandbox cannot listen on port {port}: {error.strerror}."]) from error
+
+
+def _tell_of_sandbox(address: str) -> None:
+    click.echo(f"The sandbox stands in for Engage at {address} and takes any key. Open it to see what it holds.")
 
 
 if __name__ == "__main__":

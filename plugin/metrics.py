@@ -3,6 +3,7 @@
 The processes of one machine count into files of one folder, and whoever is asked adds them up.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.engage.transport import CallRecord
+from plugin.errors import ConfigurationError
 from plugin.store.inbox_desk import InboxDesk
 
+log = logging.getLogger(__name__)
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 WAITS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -135,7 +139,13 @@ class _InboxCollector:
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield events by state, the balance, what is late, and which breakers are open."""
+        """Yield whether the database answers; if so, events by state, the balance, what is late, and open breakers."""
+        found, up = _read(self._of_inbox)
+        yield GaugeMetricFamily("engage_plugin_database_up", "1 while the database answers", float(up))
+        yield from found
+        yield from _read(self._of_breakers)[0] if up else ()
+
+    def _of_inbox(self) -> Iterator[Metric]:
         status = self._desk.status()
         states = GaugeMetricFamily("engage_plugin_events", "Events by state", labels=["state"])
         for state, amount in status.items():
@@ -157,6 +167,8 @@ class _InboxCollector:
         yield GaugeMetricFamily(
             "engage_plugin_overdue", "Events that are due for more than a minute; 0 is right", self._desk.overdue(now)
         )
+
+    def _of_breakers(self) -> Iterator[Metric]:
         breakers = GaugeMetricFamily("engage_plugin_breaker_open", "1 while Engage does not answer", labels=["shop"])
         for shop, is_open in self._breakers().items():
             breakers.add_metric([shop], float(is_open))
@@ -175,6 +187,9 @@ class _ShopCollector:
 
     def collect(self) -> Iterator[Metric]:
         """Yield wrong webhook subscriptions, shops that do not answer, and differences of the last reconciliation."""
+        yield from _read(self._of_shops)[0]
+
+    def _of_shops(self) -> Iterator[Metric]:
         problems = GaugeMetricFamily(
             "engage_plugin_webhook_problems", "Wrong webhook subscriptions at the shop; 0 is right", labels=["shop"]
         )
@@ -193,3 +208,15 @@ class _ShopCollector:
             for name, number in health.differences.items():
                 differences.add_metric([shop, name], number)
         yield from (problems, away, differences)
+
+
+def _read(collect: Callable[[], Iterator[Metric]]) -> tuple[list[Metric], bool]:
+    """Return figures and whether the database answered. What cannot be read is left out, and holds no other figure back."""
+    try:
+        return list(collect()), True
+    except SQLAlchemyError as error:
+        log.error("Figures are left out, the database does not answer (%s)", type(error).__name__)
+        return [], False
+    except ConfigurationError as error:
+        log.error("Figures are left out: %s", " ".join(error.faults))
+        return [], True

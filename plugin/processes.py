@@ -16,7 +16,7 @@ from redis import Redis, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.app import Services
-from plugin.errors import unexpected
+from plugin.errors import ConfigurationError, unexpected
 from plugin.memory import keep_small
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,8 @@ def _sweep_until(services: Services, stop: threading.Event, *, once: bool) -> No
                 forget_at = time.monotonic() + FORGET_EVERY_S
         except SQLAlchemyError as error:
             log.error("The sweep found no database (%s); it tries again", type(error).__name__)
+        except ConfigurationError as error:  # ending would only start it again, into the same fault
+            log.error("The sweep met a faulty set-up (%s); it tries again", " ".join(error.faults))
         if once or stop.wait(services.settings.sweep_interval_s):
             return
 

@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,28 +68,35 @@ class Settings:
 
     def safe_database_url(self) -> str:
         """Return the database address without its password, for messages."""
-        parts = urlsplit(self.database_url)
-        if parts.password is None:
-            return self.database_url
-        return self.database_url.replace(f":{parts.password}@", ":***@")
+        return _without_password(self.database_url)
+
+    def safe_redis_url(self) -> str | None:
+        """Return the address of Redis without its password, for messages; None for the embedded one."""
+        return None if self.redis_url is None else _without_password(self.redis_url)
 
 
-def load_settings(*, port: int = DEFAULT_PORT, shared_services: bool = False) -> Settings:
+def load_settings(
+    *, port: int = DEFAULT_PORT, shared_services: bool = False, in_use: Callable[[str], bool] = lambda _url: False
+) -> Settings:
     """Read the environment.
 
     port: what PUBLIC_URL falls back on. shared_services: for one process of many machines, where DATABASE_URL
-    and REDIS_URL must be given. Raises ConfigurationError with every fault.
+    and REDIS_URL must be given. in_use: tells whether a database holds what another key sealed; then none is made.
+    Raises ConfigurationError with every fault.
     """
     unreadable = _unreadable_files()
-    if unreadable:
-        raise ConfigurationError(unreadable)
     env = FileAwareEnv(eager=False, strip_whitespace=True)
+
+    def secret(name: str, least: int = 0) -> Any:
+        enough = Length(min=least, error=f"must have at least {least} characters")
+        return None if name in unreadable else env.str(name, None, validate=enough)
+
     positive = Range(min=0.001, max=7 * 86400, error="must be a number of seconds above 0 and at most a week")
     state_dir = Path(env.str("STATE_DIR", "./var")).expanduser().resolve()
     values: dict[str, Any] = {
-        "database_url": env.str("DATABASE_URL", None),
-        "redis_url": env.str("REDIS_URL", None),
-        "secret_key": env.str("SECRET_KEY", None, validate=Length(min=32, error="must have at least 32 characters")),
+        "database_url": secret("DATABASE_URL"),
+        "redis_url": secret("REDIS_URL"),
+        "secret_key": secret("SECRET_KEY", 32),
         "public_url": env.str("PUBLIC_URL", f"http://127.0.0.1:{port}"),
         "retry_base_s": env.float("RETRY_BASE_S", 10.0, validate=positive),
         "sweep_interval_s": env.float("SWEEP_INTERVAL_S", 15.0, validate=positive),
@@ -103,11 +111,9 @@ def load_settings(*, port: int = DEFAULT_PORT, shared_services: bool = False) ->
         "delivery_threads": env.int("DELIVERY_THREADS", 16, validate=Range(min=1, max=64)),
         "web_threads": env.int("WEB_THREADS", 16, validate=Range(min=1, max=128)),
         "allow_private_shops": env.bool("ALLOW_PRIVATE_SHOPS", False),
-        "metrics_token": env.str(
-            "METRICS_TOKEN", None, validate=Length(min=16, error="must have at least 16 characters")
-        ),
+        "metrics_token": secret("METRICS_TOKEN", 16),
         "shopify_client_id": env.str("SHOPIFY_CLIENT_ID", None),
-        "shopify_client_secret": env.str("SHOPIFY_CLIENT_SECRET", None),
+        "shopify_client_secret": secret("SHOPIFY_CLIENT_SECRET"),
         "shopify_api_version": env.str(
             "SHOPIFY_API_VERSION",
             "2026-07",
@@ -116,14 +122,18 @@ def load_settings(*, port: int = DEFAULT_PORT, shared_services: bool = False) ->
         "shopify_webhooks": env.str("SHOPIFY_WEBHOOKS", "app", validate=OneOf(["app", "shop"])),
         "log_level": env.str("LOG_LEVEL", "INFO", validate=OneOf(["DEBUG", "INFO", "WARNING", "ERROR"])),
     }
-    faults = _environment_faults(env)
-    faults += _database_faults(values["database_url"], shared=shared_services)
-    faults += _redis_faults(values["redis_url"], shared=shared_services)
+    faults = [*unreadable.values(), *_environment_faults(env)]
+    if "DATABASE_URL" not in unreadable:
+        faults += _database_faults(values["database_url"], shared=shared_services)
+    if "REDIS_URL" not in unreadable:
+        faults += _redis_faults(values["redis_url"], shared=shared_services)
     faults += _public_url_faults(values["public_url"])
+    if "SHOPIFY_CLIENT_SECRET" not in unreadable:
+        faults += _shopify_faults(values["shopify_client_id"], values["shopify_client_secret"])
     database_url = values["database_url"] or f"sqlite:///{state_dir / 'engage-plugin.sqlite'}"
     if not values["secret_key"] and not faults:
         if database_url.startswith("sqlite"):
-            values["secret_key"] = _kept_secret_key(state_dir)
+            values["secret_key"] = _kept_secret_key(state_dir, lambda: in_use(database_url))
         else:
             faults.append(
                 "SECRET_KEY (or SECRET_KEY_FILE) is not set. With DATABASE_URL on a server it must be given, the same on "
@@ -137,13 +147,21 @@ def load_settings(*, port: int = DEFAULT_PORT, shared_services: bool = False) ->
     return Settings(state_dir=state_dir, **values)
 
 
-def _unreadable_files() -> list[str]:
-    """Return a fault for each NAME_FILE that names no readable file."""
-    faults = []
+def _without_password(url: str) -> str:
+    password = urlsplit(url).password
+    return url if password is None else url.replace(f":{password}@", ":***@")
+
+
+def _unreadable_files() -> dict[str, str]:
+    """Return the settings whose NAME_FILE names no readable file, each with its fault."""
+    faults = {}
     for name in FROM_FILES:
         path = os.environ.get(f"{name}_FILE")
-        if path and not (Path(path).is_file() and os.access(path, os.R_OK)):
-            faults.append(f"{name}_FILE names {path}, which is no readable file.")
+        try:
+            if path:
+                Path(path).read_text()  # as environs reads it
+        except (OSError, UnicodeDecodeError):
+            faults[name] = f"{name}_FILE names {path}, which is no readable text file."
     return faults
 
 
@@ -177,8 +195,12 @@ def _database_faults(url: str | None, *, shared: bool) -> list[str]:
     if url is None:
         return ["DATABASE_URL is not set. A single process shares its database with others: give it."] if shared else []
     scheme = url.split(":", 1)[0]
-    if scheme in {"sqlite", "postgresql", "postgresql+psycopg", "postgres"}:
+    if scheme == "sqlite":
         return []
+    if scheme in {"postgresql", "postgresql+psycopg", "postgres"}:
+        if url.partition("?")[0].count("@") < 2:  # else the rest of the password would be taken for the server's name
+            return []
+        return ["DATABASE_URL has more than one @: write each @ of the password as %40."]
     return [f"DATABASE_URL begins with {scheme!r}; use sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME."]
 
 
@@ -190,6 +212,13 @@ def _redis_faults(url: str | None, *, shared: bool) -> list[str]:
     if url.split(":", 1)[0] in {"redis", "rediss", "unix"}:
         return []
     return ["REDIS_URL must begin with redis://, rediss:// or unix://."]
+
+
+def _shopify_faults(client_id: str | None, client_secret: str | None) -> list[str]:
+    if bool(client_id) == bool(client_secret):
+        return []
+    missing, given = ("SECRET", "ID") if client_id else ("ID", "SECRET")
+    return [f"SHOPIFY_CLIENT_{given} is set, SHOPIFY_CLIENT_{missing} is not: give both of the app, or neither."]
 
 
 def _public_url_faults(url: str) -> list[str]:
@@ -205,12 +234,14 @@ def _public_url_faults(url: str) -> list[str]:
     return []
 
 
-def _kept_secret_key(state_dir: Path) -> str:
+def _kept_secret_key(state_dir: Path, in_use: Callable[[], bool]) -> str:
     """Read the key that was made at the first start, or make it. Raises ConfigurationError."""
     path = state_dir / "secret-key"
     try:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
+            if in_use():
+                raise ConfigurationError([_key_is_missing(path)])
             _place_new_key(path)
         key = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -223,6 +254,13 @@ def _kept_secret_key(state_dir: Path) -> str:
     if len(key) < SECRET_KEY_BYTES:
         raise ConfigurationError([f"{path} holds a key that is too short; restore it from a backup or set SECRET_KEY."])
     return key
+
+
+def _key_is_missing(path: Path) -> str:
+    return (
+        f"SECRET_KEY is not set and {path} does not exist, but the database holds shops, whose secrets need the key they were "
+        "stored with: set that SECRET_KEY, in every terminal, or bring the file back from a backup."
+    )
 
 
 def _place_new_key(path: Path) -> None:

@@ -9,7 +9,7 @@ from plugin.settings import load_settings
 
 NAMES = (
     "DATABASE_URL", "REDIS_URL", "SECRET_KEY", "SECRET_KEY_FILE", "PUBLIC_URL", "RETRY_BASE_S", "SWEEP_INTERVAL_S",
-    "ENGAGE_RATE", "METRICS_TOKEN", "STATE_DIR",
+    "ENGAGE_RATE", "METRICS_TOKEN", "STATE_DIR", "DATABASE_URL_FILE", "REDIS_URL_FILE", "SHOPIFY_CLIENT_ID", "SHOPIFY_CLIENT_SECRET",
 )  # fmt: skip
 
 
@@ -51,6 +51,7 @@ def test_a_database_on_a_server_needs_a_key_that_is_given(monkeypatch: pytest.Mo
         ("SECRET_KEY", "short"), ("SECRET_KEY_FILE", "/nowhere"), ("PUBLIC_URL", "ftp://x"), ("PUBLIC_URL", "http://shop.example"),
         ("RETRY_BASE_S", "0"), ("RETRY_BASE_S", "nan"), ("SWEEP_INTERVAL_S", "-1"), ("ENGAGE_RATE", "201"), ("ENGAGE_RATE", "0"),
         ("REDIS_URL", "http://x"), ("DATABASE_URL", "oracle://x"), ("METRICS_TOKEN", "short"), ("STATE_DIR", "/proc/nowhere"),
+        ("SHOPIFY_CLIENT_ID", "half"), ("SHOPIFY_CLIENT_SECRET", "half"), ("DATABASE_URL", "postgresql://user:p@ss@host/name"),
         ("SHOPIFY_API_VERSION", "2026-05"), ("SHOPIFY_API_VERSION", "latest"), ("SHOPIFY_WEBHOOKS", "both"),
     ],
 )  # fmt: skip
@@ -59,3 +60,33 @@ def test_nonsense_is_refused_by_name(name: str, value: str, monkeypatch: pytest.
     with pytest.raises(ConfigurationError) as caught:
         load_settings()
     assert name.removesuffix("_FILE") in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_hides_no_other_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe\x00")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("REDIS_URL_FILE", str(binary))
+    monkeypatch.setenv("SECRET_KEY", "short")
+    monkeypatch.setenv("ENGAGE_RATE", "0")
+    monkeypatch.setenv("PUBLIC_URL", "http://shop.example")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(shared_services=True)
+    begins = (
+        "DATABASE_URL_FILE names",
+        "REDIS_URL_FILE names",
+        "SECRET_KEY: ",
+        "ENGAGE_RATE: ",
+        "PUBLIC_URL is plain http",
+    )
+    assert len(caught.value.faults) == len(begins)
+    assert all(any(fault.startswith(begin) for fault in caught.value.faults) for begin in begins), caught.value.faults
+
+
+def test_addresses_are_told_without_their_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://user:p-word@host/name")
+    monkeypatch.setenv("REDIS_URL", "redis://:p-word@host:6379/1")
+    monkeypatch.setenv("SECRET_KEY", "k" * 40)
+    settings = load_settings()
+    assert settings.safe_database_url() == "postgresql://user:***@host/name"
+    assert settings.safe_redis_url() == "redis://:***@host:6379/1"

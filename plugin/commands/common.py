@@ -11,7 +11,9 @@ from textwrap import fill
 from typing import Any, ParamSpec, TypeVar
 
 import click
+from redis import ConnectionError as RedisConnectionError
 from redis import RedisError
+from redis import TimeoutError as RedisTimeoutError
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.app import Services
@@ -19,6 +21,8 @@ from plugin.embedded_redis import EmbeddedRedis
 from plugin.errors import ConfigurationError, PluginError
 from plugin.logs import set_up
 from plugin.settings import DEFAULT_PORT, load_settings
+from plugin.store.db import what_failed
+from plugin.store.shops import holds_shops
 
 METRICS_FOLDER = "metrics"
 #: A column with sentences is at least so wide, in characters.
@@ -44,14 +48,14 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
             sys.exit(1)
         except SQLAlchemyError as error:
             click.echo(
-                f"Error: the database did not do its part ({type(error).__name__}). Is DATABASE_URL right and the server up? "
+                f"Error: the database did not do its part ({what_failed(error)}). Is DATABASE_URL right and the server up? "
                 "`engage-plugin doctor` checks it.",
                 err=True,
             )
             sys.exit(1)
         except RedisError as error:
             click.echo(
-                f"Error: Redis did not do its part ({type(error).__name__}). Is REDIS_URL right and the server up? "
+                f"Error: Redis did not do its part ({what_failed_in_redis(error)}). {_about_redis()} "
                 "`engage-plugin doctor` checks it.",
                 err=True,
             )
@@ -60,9 +64,24 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
+def what_failed_in_redis(error: RedisError) -> str:
+    """Name a fault of Redis for an operator: of a connection that fails, with the client's own first line."""
+    name = type(error).__name__
+    lines = str(error).strip().splitlines() if isinstance(error, RedisConnectionError | RedisTimeoutError) else []
+    return f"{name}: {lines[0]}" if lines else name
+
+
+def _about_redis() -> str:
+    """Say which Redis was asked, and what to do."""
+    address = load_settings().safe_redis_url()  # read before without a fault: nothing but Redis gets here
+    if address is None:
+        return "The embedded one runs while `engage-plugin run` does."
+    return f"Is REDIS_URL ({address}) right and the server up?"
+
+
 def make_services(*, port: int = DEFAULT_PORT, shared: bool = False) -> Services:
     """Read the environment and return the services of this process. Raises ConfigurationError."""
-    settings = load_settings(port=port, shared_services=shared)
+    settings = load_settings(port=port, shared_services=shared, in_use=holds_shops)
     set_up(settings.log_level)
     if shared:
         from plugin.metrics import share_figures
@@ -73,12 +92,20 @@ def make_services(*, port: int = DEFAULT_PORT, shared: bool = False) -> Services
 
 
 @contextmanager
-def opened(*, migrate: bool = True) -> Iterator[Services]:
-    """Open services for one command. The embedded database is brought up to date, one on a server is checked."""
+def opened(*, migrate: bool = True, tell_new: bool = False) -> Iterator[Services]:
+    """Open services for one command. The embedded database is brought up to date, one on a server is checked.
+
+    tell_new: say on standard error when the embedded database was not there and was made.
+    """
     services = make_services()
     try:
         if services.settings.embedded_database and migrate:
-            services.database.migrate()
+            if services.database.migrate() and tell_new:
+                click.echo(
+                    f"Made a new database: {services.settings.safe_database_url()}. To use one that is there already, set its "
+                    "STATE_DIR or DATABASE_URL in this terminal too.",
+                    err=True,
+                )
         else:
             services.database.check_schema()
         yield services

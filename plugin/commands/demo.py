@@ -29,6 +29,7 @@ from plugin.demo.shop import ShopAccess, Signed, serve_shop_front, sign_shopify,
 from plugin.errors import PluginError
 from plugin.platforms.registry import PLATFORMS
 from plugin.processes import Supervisor, own_command
+from plugin.start_checks import only_run_of
 from plugin.store.shops import NewShop
 
 START_TIMEOUT_S = 60.0
@@ -83,7 +84,8 @@ def demo(once: bool, port: int) -> None:
     """
     console = Console()
     state_dir = Path(os.environ.get("STATE_DIR", "./var")).resolve() / "demo"
-    shutil.rmtree(state_dir, ignore_errors=True)
+    with only_run_of(state_dir):  # another demonstration would lose its files
+        shutil.rmtree(state_dir, ignore_errors=True)
     ports = _free_ports([port, 8099, 8098])
     plugin_url, sandbox_url = (f"http://127.0.0.1:{number}" for number in ports[:2])
     os.environ |= {

@@ -12,12 +12,14 @@ from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.app import Services
-from plugin.commands.common import explained, json_option, make_services, show, table
+from plugin.commands.common import explained, json_option, make_services, show, table, what_failed_in_redis
 from plugin.engage.contract.compare import differences, inferred_operations, read_document
 from plugin.engage.operations import Lane
 from plugin.engage.transport import CallRecord
 from plugin.errors import ConfigurationError, EngageError, EngageNotFoundError, PermanentError, ShopApiError
 from plugin.platforms.registry import PLATFORMS
+from plugin.store.db import what_failed
+from plugin.store.inbox_desk import EventFilter
 from plugin.store.redemptions import RedemptionState
 from plugin.store.shops import RegisteredShop
 
@@ -105,11 +107,20 @@ def _all_checks(services: Services, name: str | None) -> Iterator[Check]:
     if database.result == "fault":
         return
     yield _balance(services)
-    shops = [services.stores.shops.get(name)] if name else list(services.stores.shops.all())
-    if not shops:
+    known = services.stores.shops
+    unopened = {broken: fault for broken, fault in known.unopened().items() if name in (None, broken)}
+    for broken, fault in unopened.items():
+        yield _unopened(broken, fault)
+    shops = [] if name in unopened else [known.get(name)] if name else list(known.all())
+    if not shops and not unopened:
         yield Check("shops", "warning", "No shop is registered: engage-plugin shops add.")
     for shop in shops:
         yield from ShopChecks(services, shop).all()
+
+
+def _unopened(name: str, fault: str) -> Check:
+    give_up = f"If the key is lost: engage-plugin shops erase {name} --sure, then set the shop up again."
+    return Check(f"{name}: what is stored", "fault", f"{fault} {give_up}")
 
 
 def _manifest(services: Services) -> Check:
@@ -126,19 +137,19 @@ def _database(services: Services) -> Check:
     except ConfigurationError as error:
         return Check(what, "fault", " ".join(error.faults))
     except SQLAlchemyError as error:
-        return Check(what, "fault", f"It does not answer ({type(error).__name__}): check DATABASE_URL and the server.")
+        return Check(what, "fault", f"It does not answer ({what_failed(error)}): check DATABASE_URL and the server.")
     return Check(what, "ok")
 
 
 def _redis(services: Services) -> Check:
-    what = "Redis" if services.settings.redis_url else "embedded Redis"
+    address = services.settings.safe_redis_url()
+    what = f"Redis {address}" if address else "embedded Redis"
     try:
         policy = cast("dict[str, str]", services.redis.config_get("maxmemory-policy"))
     except RedisError as error:
-        todo = "start `engage-plugin run`" if services.settings.redis_url is None else "check REDIS_URL and the server"
-        return Check(
-            what, "warning" if services.settings.redis_url is None else "fault", f"{type(error).__name__}: {todo}."
-        )
+        todo = "check REDIS_URL and the server" if address else "start `engage-plugin run`"
+        said = f"It does not answer ({what_failed_in_redis(error)}): {todo}."
+        return Check(what, "fault" if address else "warning", said)
     if policy.get("maxmemory-policy") != "noeviction":
         return Check(
             what, "fault", "Set maxmemory-policy to noeviction: evicting would drop wake-ups and cached rates."
@@ -204,7 +215,7 @@ class ShopChecks:
             yield self._line(
                 "group currency",
                 "warning",
-                "Not set, so receipts carry no exchange rate: engage-plugin shops set NAME group_currency=SEK",
+                f"Not set, so receipts carry no exchange rate: engage-plugin shops set {shop.name} group_currency=SEK",
             )
         if shop.settings.fallback:
             yield self._line("fallback", *self._fallback())
@@ -217,9 +228,7 @@ class ShopChecks:
         try:
             api = services.shop_api_of(shop)
             if api is None:
-                if PLATFORMS[shop.platform].install_steps(services.install_desk, shop):
-                    todo = f"Nothing is installed yet: engage-plugin shops install {shop.name}"
-                    yield self._line("installation", "warning", todo)
+                yield from self._not_installed()
                 return
             api.check()
             found = [one for one in api.subscriptions(services.watchdog.webhook_url(shop)) if one.problem]
@@ -233,6 +242,19 @@ class ShopChecks:
             )
         if not found:
             yield self._line("webhook subscriptions", "ok")
+
+    def _not_installed(self) -> Iterator[Check]:
+        """Tell how far a shop is that cannot be asked: on some platforms its events are all there is to see."""
+        shop, platform = self._shop, PLATFORMS[self._shop.platform]
+        install = f"engage-plugin shops install {shop.name}"
+        if self._services.desk.find(EventFilter(shop=shop.name), limit=1):
+            if platform.domain_example:
+                todo = f"Events arrive, but the shop cannot be asked for what was missed: {install}"
+                yield self._line("installation", "warning", todo)
+            else:
+                yield self._line("installation, events arrive", "ok")
+        elif platform.install_steps(self._services.install_desk, shop):
+            yield self._line("installation", "warning", f"Nothing is installed yet: {install}")
 
     def _line(self, what: str, result: str, todo: str = "") -> Check:
         return Check(f"{self._shop.name}: {what}", result, todo)

@@ -60,9 +60,10 @@ def write_command(shop_name: str | None) -> None:
         for shop in _shops(services, shop_name):
             outage = services.outage_of(shop)
             if outage.since is None:
+                why = "it answers" if outage.standing.value == "answers" else "Redis, which keeps that, does not answer"
                 raise ConflictError(
-                    f"Engage is not known to be away for shop {shop.name} (it is {outage.standing.value}): what waits goes "
-                    "by the API, and a file would be taken back at once."
+                    f"Engage is not known to be away for shop {shop.name} ({why}): what waits goes by the API, and a file "
+                    "would be taken back at once."
                 )
             with _turn(services, shop) as work:
                 services.fallback.mend(work)

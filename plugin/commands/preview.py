@@ -61,7 +61,9 @@ def _read(path: Path, topic: str | None) -> tuple[str, bytes]:
         raise ConflictError(f"{path} cannot be read ({error.strerror}): give an event's id or a file.") from None
     try:
         content = parse_json(body)
-    except PayloadError:
+    except PayloadError as error:
+        if topic is None:
+            raise click.UsageError(f"{path} holds no webhook: {error}. Give a file with a webhook's body.") from None
         content = {}
     if isinstance(content.get("topic"), str) and isinstance(content.get("body"), dict):
         topic = topic or content["topic"]

@@ -1,6 +1,8 @@
 """engage-plugin shops: register shops and change their settings."""
 
+import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,9 +12,10 @@ import click
 from plugin.commands.common import explained, json_option, opened, show, table
 from plugin.errors import ConfigurationError, ConflictError, TransferError
 from plugin.platforms.registry import PLATFORMS
+from plugin.services.ground import APP_SECRETS
 from plugin.settings import is_loopback_host
 from plugin.store.shop_settings import SETTINGS, defaults
-from plugin.store.shops import NewShop, RegisteredShop, faults_of
+from plugin.store.shops import NewShop, RegisteredShop, changed_settings, faults_of
 
 SECRET_KEYS = ("engage_key", "engage_url", "webhook_secret")
 FILE_ACCESS_KEYS = ("fallback_password", "fallback_key")
@@ -59,17 +62,30 @@ def add(
         shop_domain=shop_domain,
     )
     faults = [*faults_of(new), *engage_url_faults(engage_url)]
-    try:
-        adapter.check_secret(new.webhook_secret)
-    except ConfigurationError as error:
-        faults += error.faults
+    if adapter.domain_example and not (shop_domain or "").strip():
+        faults.append(
+            f"A {adapter.name} shop needs --shop-domain, such as {adapter.domain_example}: it is found by it."
+        )
+    faults += _faults_in(lambda: adapter.check_secret(new.webhook_secret))
     if faults:
         raise ConfigurationError(faults)
-    with opened() as services:
+    with opened(tell_new=True) as services:
         if webhook_secret is None and platform in services.app_secrets:
             new = replace(new, webhook_secret=services.app_secrets[platform])
         shop = services.stores.shops.add(new, services.clock())
+        if webhook_secret is None and platform in APP_SECRETS and platform not in services.app_secrets:
+            _warn_of_random_secret(shop, APP_SECRETS[platform])
+        if not {"PUBLIC_URL", "PUBLIC_URL_FILE"} & set(os.environ):
+            click.echo("PUBLIC_URL is not set in this terminal, so the addresses below are this machine's.", err=True)
         show(_card(shop, services.settings.public_url, secrets=True))
+
+
+def _warn_of_random_secret(shop: RegisteredShop, setting: str) -> None:
+    click.echo(
+        f"{setting} is not set in this terminal: {shop.name} was given a random webhook secret, and what the app signs will "
+        f"be refused. Store the app's secret: engage-plugin shops set {shop.name} webhook_secret=SECRET",
+        err=True,
+    )
 
 
 @shops.command("list")
@@ -129,23 +145,18 @@ def set_shop(name: str, changes: tuple[str, ...]) -> None:
 
     Example: engage-plugin shops set web-se group_currency=SEK login_url=https://shop.example/login
     """
-    wanted: dict[str, str] = {}
-    for change in changes:
-        key, separator, value = change.partition("=")
-        if not separator:
-            raise ConfigurationError([f"{change!r} is not KEY=VALUE"])
-        wanted[key.strip()] = value.strip()
+    wanted, faults = _read_changes(changes)
     access = {key: wanted.pop(key) for key in SECRET_KEYS if key in wanted}
     file_access = {key: wanted.pop(key) for key in FILE_ACCESS_KEYS if key in wanted}
     with opened() as services:
         shop = services.stores.shops.get(name)
-        faults = [f"{key} must not be empty" for key, value in access.items() if not value]
-        if "engage_url" in access:
+        faults += [f"{key} must not be empty" for key, value in access.items() if not value]
+        if access.get("engage_url"):
             faults += engage_url_faults(access["engage_url"])
-        if "webhook_secret" in access:
-            PLATFORMS[shop.platform].check_secret(access["webhook_secret"])
+        if access.get("webhook_secret"):
+            faults += _faults_in(lambda: PLATFORMS[shop.platform].check_secret(access["webhook_secret"]))
         file_access, file_faults = _read_file_access(file_access)
-        faults += file_faults
+        faults += [*file_faults, *_faults_in(lambda: changed_settings(shop, wanted))]
         if faults:
             raise ConfigurationError(faults)
         if wanted:
@@ -196,22 +207,52 @@ def erase_shop(name: str, sure: bool) -> None:
     Example: engage-plugin shops erase web-se --sure
     """
     with opened() as services:
-        shop = services.stores.shops.get(name)
+        shop_id, platform = services.stores.shops.id_and_platform(name)
         if not sure:
             click.echo(
                 f"Would stop {name} and erase its links, consents, orders, redemptions and what its events hold; what is "
                 "still due would be discarded. Its row, its settings and bare event rows stay. Add --sure to do it."
             )
             return
-        services.stores.shops.uninstall(shop.id, "An operator erased the shop's data.")
+        services.stores.shops.uninstall(shop_id, "An operator erased the shop's data.")
         erasures, total = services.stores.shop_erasures, Counter[str]()
-        while done := erasures.erase_some(shop.id, services.clock()):
+        while done := erasures.erase_some(shop_id, services.clock()):
             total.update(done)
-        erasures.record(shop.id, None, services.clock(), dict(total))
-        left = erasures.under_way(shop.id)
+        erasures.record(shop_id, None, services.clock(), dict(total))
+        if services.stores.shops.renew_lost_secrets(shop_id, PLATFORMS[platform].new_secret()):
+            click.echo(
+                f"The secrets of {name} could not be opened and were replaced. To use the shop again, set its engage_key "
+                f"and give the shop the secrets that `engage-plugin shops show {name} --secrets` prints.",
+                err=True,
+            )
+        left = erasures.under_way(shop_id)
         show({"erased": dict(total), "still_worked_on": left})
         if left:
             raise ConflictError(f"{left} events are being worked on just now: run this again in some minutes.")
+
+
+def _read_changes(changes: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
+    """Return what KEY=VALUE arguments want, and what is wrong with them: one that is none, a key that comes twice."""
+    wanted: dict[str, str] = {}
+    faults = []
+    for change in changes:
+        key, separator, value = (part.strip() for part in change.partition("="))
+        if not separator:
+            faults.append(f"{change!r} is not KEY=VALUE")
+        elif key in wanted:
+            faults.append(f"{key} is given twice: give one value")
+        else:
+            wanted[key] = value
+    return wanted, faults
+
+
+def _faults_in(check: Callable[[], object]) -> list[str]:
+    """Return what a check finds wrong."""
+    try:
+        check()
+    except ConfigurationError as error:
+        return list(error.faults)
+    return []
 
 
 def _read_file_access(given: dict[str, str]) -> tuple[dict[str, str], list[str]]:

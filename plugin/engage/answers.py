@@ -61,7 +61,7 @@ def raise_for_status(answer: Answer, operation: str, now: datetime) -> None:
     message = f"Engage answered {answer.status} to {operation}" + (f": {said}" if said else "")
     if answer.status in {401, 403}:
         raise UnauthorisedError(
-            f"{message}. The key is not accepted: check it under Administration > API connections and set it again.",
+            f"{message.rstrip('.')}. The key is not accepted: check it under Administration > API connections and set it again.",
             operation=operation,
             status=answer.status,
             code=code,

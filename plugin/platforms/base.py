@@ -196,7 +196,8 @@ class Platform(Protocol):
 
     slug: folder, URL segment and registry key. topics: supported topics, each with the kind that it becomes.
     ignored_topics: topics that the shop may send and that have nothing for Engage. vouches: whether the shop can tell
-    that an e-mail is the customer's own.
+    that an e-mail is the customer's own. domain_example: what a shop's domain looks like, by which the plugin finds and
+    calls it; empty where it needs none.
     """
 
     slug: str
@@ -204,6 +205,7 @@ class Platform(Protocol):
     topics: Mapping[str, Kind]
     ignored_topics: frozenset[str]
     vouches: bool
+    domain_example: str
 
     def new_secret(self) -> str:
         """Make a webhook secret in the form that the platform's own signing wants."""
@@ -268,6 +270,7 @@ class PlainPlatform:
 
     name = "this platform"
     vouches = True
+    domain_example = ""
 
     def is_ping(self, _request: WebhookRequest) -> bool:
         """Every webhook of this platform is signed."""

@@ -27,12 +27,15 @@ class _Number(str):
     __slots__ = ()
 
 
-def render_page(state: SandboxState) -> bytes:
-    """Return the page as UTF-8 HTML; of each kind the newest 50. Everything that came from outside is escaped."""
+def render_page(state: SandboxState, address: str) -> bytes:
+    """Return the page as UTF-8 HTML; of each kind the newest 50. Everything that came from outside is escaped.
+
+    address: the sandbox's own, for the commands that are shown.
+    """
     data = state.data
     receipts = list(data.receipts.values())
     sections = [
-        _faults(state.faults.settings),
+        _faults(state.faults.settings, f"{address.rstrip('/')}/sandbox/faults"),
         _table("Contacts", len(data.contacts), ("Id", "Type", "Name", "E-mail", "Store", "Consents"), _contacts(state)),
         _table("Receipts", len(receipts), ("Id", "State", "Received", "Store", "Total", "Lines"), _receipts(receipts)),
         _table(
@@ -94,16 +97,20 @@ def _receipts(receipts: list[StoredReceipt]) -> Iterable[Sequence[Any]]:
         yield receipt.unique_receipt_id, state, times, body["storeExternalId"], total, lines
 
 
-def _faults(settings: FaultSettings) -> str:
+def _faults(settings: FaultSettings, address: str) -> str:
     plain = FaultSettings()
+    names = FaultSettings.__dataclass_fields__
     changed = [
         f"{escape(name)} = {escape(str(getattr(settings, name)))}"
-        for name in FaultSettings.__dataclass_fields__
+        for name in names
         if getattr(settings, name) != getattr(plain, name)
     ]
-    if not changed:
-        return "<h2>Faults</h2><p>None is active.</p>"
-    return f'<h2>Faults</h2><p class="faults">{"<br>".join(changed)}</p>'
+    active = f'<p class="faults">{"<br>".join(changed)}</p>' if changed else "<p>None is active.</p>"
+    on, off = escape(f"""curl -d '{{"outage": true}}' {address}"""), escape(f"curl -X DELETE {address}")
+    return (
+        f"<h2>Faults</h2>{active}<p>Switch an outage on with <code>{on}</code>, and all faults off with "
+        f"<code>{off}</code>. Others are set alike: {', '.join(names)}.</p>"
+    )
 
 
 def _table(title: str, total: int, headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -38,7 +38,7 @@ def add_views(app: Flask, state: SandboxState, operation_ids: frozenset[str]) ->
     def page() -> Response:
         with state.lock:
             state.settle(state.clock())
-            body = render_page(state)
+            body = render_page(state, request.host_url)
         headers = {
             "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
             "Cache-Control": "no-store",

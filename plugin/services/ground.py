@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a wor
     from webhooks.context import Stores
 
 REDIS_TIMEOUT_S = 0.5
+#: Platforms on which one app signs the webhooks of all of its shops, and the setting that holds its secret.
+APP_SECRETS = {"shopify": "SHOPIFY_CLIENT_SECRET"}
 
 
 @dataclass(frozen=True)

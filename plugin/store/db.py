@@ -19,7 +19,7 @@ from sqlalchemy import JSON, ColumnElement, Connection, Engine, Update, create_e
 from sqlalchemy import cast as cast_sql
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import CursorResult, Result, make_url
-from sqlalchemy.exc import DisconnectionError, OperationalError
+from sqlalchemy.exc import DisconnectionError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -122,12 +122,17 @@ class Database:
         with self.reading() as session:
             session.execute(text("SELECT 1"))
 
-    def migrate(self) -> None:
-        """Bring the schema to the current revision. On PostgreSQL several machines may try: one at a time does it."""
+    def migrate(self) -> bool:
+        """Bring the schema to the current revision; tell whether there were no tables before.
+
+        On PostgreSQL several machines may try: one at a time does it. Raises ConfigurationError for a database of a newer version.
+        """
         if self.sqlite and self.url.database:
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self._revision() == REVISION:
-            return
+        found = self._revision()
+        if found == REVISION:
+            return False
+        _refuse_newer(found)
         from alembic import command
 
         with self.engine.connect() as connection:
@@ -137,16 +142,15 @@ class Database:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
+        return found is None
 
     def check_schema(self) -> None:
         """Raise ConfigurationError when the schema is not the one that this version needs."""
         found = self._revision()
+        _refuse_newer(found)
         if found != REVISION:
-            raise ConfigurationError(
-                [
-                    f"The database schema is at {found or 'nothing'}, this version needs {REVISION}: run `engage-plugin migrate`."
-                ]
-            )
+            state = "The database has no tables" if found is None else f"The database schema is at {found}"
+            raise ConfigurationError([f"{state}, this version needs {REVISION}: run `engage-plugin migrate`."])
 
     def _revision(self) -> str | None:
         """Return the revision that the database is at; None for one without our tables."""
@@ -323,6 +327,16 @@ class RowWrite:
         session.connection().execute(self.statement, self.row)
 
 
+def what_failed(error: SQLAlchemyError) -> str:
+    """Name a fault of the database for an operator: of a connection that fails, with the driver's own first line.
+
+    Other faults keep their text to themselves: it may hold people's data.
+    """
+    name = type(error).__name__
+    lines = str(error.orig).strip().splitlines() if isinstance(error, OperationalError) else []
+    return f"{name}: {lines[0]}" if lines else name
+
+
 def run(session: Session, statement: Update, parameters: Mapping[str, Any] | None = None) -> int:
     """Run an UPDATE without reading back what it changed, and return how many rows it touched."""
     return changed_rows(session.connection().execute(statement, parameters))
@@ -331,6 +345,16 @@ def run(session: Session, statement: Update, parameters: Mapping[str, Any] | Non
 def changed_rows(result: Result[Any]) -> int:
     """Return how many rows a writing statement touched."""
     return cast("CursorResult[Any]", result).rowcount
+
+
+def _refuse_newer(found: str | None) -> None:
+    if found is not None and not list((MIGRATIONS / "versions").glob(f"{found}_*.py")):
+        raise ConfigurationError(
+            [
+                f"The database is from a newer version of the plugin (its schema is at {found}, this version knows {REVISION}): "
+                "install that version."
+            ]
+        )
 
 
 def _alembic_config() -> "Config":

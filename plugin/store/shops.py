@@ -2,16 +2,19 @@
 
 import hashlib
 import json
+import logging
 import re
 import secrets as random_secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from plugin.errors import ConfigurationError, ConflictError, NotFoundHereError
 from plugin.store.db import Database
@@ -20,6 +23,7 @@ from plugin.store.shop_settings import ShopSettings, parse_settings
 from plugin.store.turns import begin_anew
 from plugin.store.vault import Vault
 
+log = logging.getLogger(__name__)
 _NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
 _HOST = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?[^/?#]*")
 SHOPPER_SECRET_BYTES = 32
@@ -89,6 +93,28 @@ def faults_of(new: NewShop) -> list[str]:
     return faults
 
 
+def changed_settings(shop: RegisteredShop, changes: Mapping[str, str]) -> dict[str, str]:
+    """Return a shop's settings as they would be stored after changes. Raises ConfigurationError with every fault."""
+    wanted = {**shop.stored_settings, **changes}
+    wanted = {key: value for key, value in wanted.items() if value != "" or key not in changes}
+    parse_settings(wanted)
+    return wanted
+
+
+def holds_shops(database_url: str) -> bool:
+    """Tell whether a database holds shops already; one that is not there, or has no tables yet, holds none."""
+    database = Database(database_url)
+    try:
+        if database.sqlite and not Path(database.url.database or "").is_file():  # asking would make the file
+            return False
+        with database.reading() as session:
+            return session.scalar(select(Shop.id).limit(1)) is not None
+    except SQLAlchemyError:
+        return False
+    finally:
+        database.close()
+
+
 class Shops:
     """Reads and writes shops."""
 
@@ -96,9 +122,13 @@ class Shops:
         self._database = database
         self._vault = vault
         self._recent: dict[tuple[str, str] | int, tuple[float, RegisteredShop]] = {}
+        self._told_unopened: set[str] = set()
 
     def add(self, new: NewShop, now: datetime) -> RegisteredShop:
-        """Register a shop. Raises ConfigurationError with every fault, ConflictError when the name or domain is taken."""
+        """Register a shop. Raises ConfigurationError with every fault, ConflictError when the name or domain is taken.
+
+        With another SECRET_KEY than that of the shops that are registered already, nothing is stored.
+        """
         if faults := faults_of(new):
             raise ConfigurationError(faults)
         row = Shop(
@@ -108,13 +138,14 @@ class Shops:
             engage_url=new.engage_url.rstrip("/"),
             engage_key_encrypted=self._vault.seal(new.engage_key),
             webhook_secrets_encrypted=self._vault.seal(json.dumps([new.webhook_secret])),
-            shopper_secret_encrypted=self._vault.seal(random_secrets.token_urlsafe(SHOPPER_SECRET_BYTES)),
+            shopper_secret_encrypted=self._vault.seal(_new_shopper_secret()),
             settings=dict(new.settings),
             stopped_reason=None,
             created_at=now,
         )
         try:
             with self._database.transaction() as session:
+                self._check_key(session)
                 session.add(row)
         except IntegrityError as error:
             raise ConflictError(
@@ -128,9 +159,7 @@ class Shops:
         with self._database.reading() as session:
             row = session.scalar(select(Shop).where(Shop.name == name))
         if row is None:
-            raise NotFoundHereError(
-                f"There is no shop named {name!r}: `engage-plugin shops list` shows those that are."
-            )
+            raise _no_shop(name)
         return self._opened(row)
 
     def find(self, platform: str, name: str, *, fresh: bool = False) -> RegisteredShop | None:
@@ -176,23 +205,66 @@ class Shops:
         return None if row is None else self._keep((platform, f"@{domain}"), self._opened(row))
 
     def of_platform(self, platform: str) -> tuple[RegisteredShop, ...]:
-        """Return every shop of a platform, for app-wide addresses."""
+        """Return every shop of a platform that can be opened, for app-wide addresses."""
         with self._database.reading() as session:
             rows = session.scalars(select(Shop).where(Shop.platform == platform).order_by(Shop.id)).all()
-        return tuple(self._opened(row) for row in rows)
+        return tuple(self._that_open(rows))
 
     def all(self) -> tuple[RegisteredShop, ...]:
-        """Return every shop by name."""
+        """Return every shop by name; one that cannot be opened is left out, told in the log, and in `unopened`."""
         with self._database.reading() as session:
             rows = session.scalars(select(Shop).order_by(Shop.name)).all()
-        return tuple(self._opened(row) for row in rows)
+        return tuple(self._that_open(rows))
+
+    def unopened(self) -> dict[str, str]:
+        """Return the names of shops that cannot be opened, each with the reason."""
+        with self._database.reading() as session:
+            rows = session.scalars(select(Shop).order_by(Shop.name)).all()
+        faults = {}
+        for row in rows:
+            try:
+                self._opened(row)
+            except ConfigurationError as error:
+                faults[row.name] = " ".join(error.faults)
+        return faults
+
+    def check_key(self) -> None:
+        """Raise ConfigurationError when shops are registered and this SECRET_KEY opens none of them."""
+        with self._database.reading() as session:
+            self._check_key(session)
+
+    def id_and_platform(self, name: str) -> tuple[int, str]:
+        """Return a shop's row id and platform without opening its secrets. Raises NotFoundHereError."""
+        with self._database.reading() as session:
+            found = session.execute(select(Shop.id, Shop.platform).where(Shop.name == name)).one_or_none()
+        if found is None:
+            raise _no_shop(name)
+        return found.id, found.platform
+
+    def renew_lost_secrets(self, shop_id: int, webhook_secret: str) -> bool:
+        """Where a shop's secrets cannot be opened, store others, so that it can be set up again; tell whether it was so.
+
+        Its Engage key is lost: deliveries must be stopped.
+        """
+        with self._database.transaction() as session:
+            sealed = session.scalars(select(Shop.engage_key_encrypted).where(Shop.id == shop_id)).one()
+            if self._vault.opens(sealed):
+                return False
+            values = {
+                "engage_key_encrypted": self._vault.seal(""),
+                "webhook_secrets_encrypted": self._vault.seal(json.dumps([webhook_secret])),
+                "shopper_secret_encrypted": self._vault.seal(_new_shopper_secret()),
+                "credentials_encrypted": None,
+                "file_access_encrypted": None,
+            }
+            session.execute(update(Shop).where(Shop.id == shop_id).values(**values))
+        self._recent.clear()
+        return True
 
     def change(self, name: str, changes: Mapping[str, str]) -> RegisteredShop:
         """Set settings; an empty text takes one back to its default. Raises ConfigurationError, NotFoundHereError."""
         shop = self.get(name)
-        wanted = {**shop.stored_settings, **changes}
-        wanted = {key: value for key, value in wanted.items() if value != "" or key not in changes}
-        parse_settings(wanted)
+        wanted = changed_settings(shop, changes)
         with self._database.transaction() as session:
             session.execute(update(Shop).where(Shop.id == shop.id).values(settings=wanted))
         self._recent.clear()
@@ -233,6 +305,7 @@ class Shops:
 
     def keep_credentials(self, name: str, credentials: Mapping[str, Any]) -> RegisteredShop:
         """Store a platform's keys and tokens, sealed; they take the place of those before. Raises NotFoundHereError."""
+        self.get(name)  # with another SECRET_KEY than the shop's nothing is stored
         sealed = self._vault.seal(json.dumps(dict(credentials)))
         with self._database.transaction() as session:
             session.execute(update(Shop).where(Shop.name == name).values(credentials_encrypted=sealed))
@@ -241,6 +314,7 @@ class Shops:
 
     def keep_file_access(self, name: str, access: Mapping[str, str]) -> RegisteredShop:
         """Store the SFTP user's password or key, sealed, in the place of what was there. Raises NotFoundHereError."""
+        self.get(name)  # with another SECRET_KEY than the shop's nothing is stored
         sealed = self._vault.seal(json.dumps(dict(access)))
         with self._database.transaction() as session:
             session.execute(update(Shop).where(Shop.name == name).values(file_access_encrypted=sealed))
@@ -277,7 +351,34 @@ class Shops:
         self._recent[key] = (time.monotonic(), shop)
         return shop
 
+    def _check_key(self, session: Session) -> None:
+        rows = session.execute(select(Shop.name, Shop.engage_key_encrypted).order_by(Shop.id)).all()
+        if rows and not any(self._vault.opens(row.engage_key_encrypted) for row in rows):
+            raise ConfigurationError(
+                [
+                    f"SECRET_KEY is not the one that the registered shops ({', '.join(row.name for row in rows[:5])}) were "
+                    "stored with. Set that one (SECRET_KEY or SECRET_KEY_FILE), or unset SECRET_KEY where theirs lies in "
+                    "STATE_DIR/secret-key."
+                ]
+            )
+
+    def _that_open(self, rows: Sequence[Shop]) -> Iterator[RegisteredShop]:
+        for row in rows:
+            try:
+                yield self._opened(row)
+            except ConfigurationError as error:
+                if row.name not in self._told_unopened:  # once a process: some ask every second
+                    self._told_unopened.add(row.name)
+                    log.error("shop=%s is left out: %s", row.name, " ".join(error.faults))
+
     def _opened(self, row: Shop) -> RegisteredShop:
+        """Open a shop's secrets. Raises ConfigurationError that names the shop."""
+        try:
+            return self._with_open_secrets(row)
+        except ConfigurationError as error:
+            raise ConfigurationError([f"shop {row.name}: {fault}" for fault in error.faults]) from error
+
+    def _with_open_secrets(self, row: Shop) -> RegisteredShop:
         return RegisteredShop(
             id=row.id,
             name=row.name,
@@ -299,3 +400,11 @@ class Shops:
             if row.file_access_encrypted is None
             else json.loads(self._vault.open(row.file_access_encrypted)),
         )
+
+
+def _new_shopper_secret() -> str:
+    return random_secrets.token_urlsafe(SHOPPER_SECRET_BYTES)
+
+
+def _no_shop(name: str) -> NotFoundHereError:
+    return NotFoundHereError(f"There is no shop named {name!r}: `engage-plugin shops list` shows those that are.")

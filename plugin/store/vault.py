@@ -37,6 +37,14 @@ class Vault:
         """Decrypt a secret, or recall it. Raises ConfigurationError when SECRET_KEY is not the one that sealed it."""
         return self._opened(sealed)
 
+    def opens(self, sealed: bytes) -> bool:
+        """Tell whether SECRET_KEY is the one that sealed a secret."""
+        try:
+            self.open(sealed)
+        except ConfigurationError:
+            return False
+        return True
+
     def _open(self, sealed: bytes) -> str:
         try:
             return self._fernet.decrypt(sealed).decode()

@@ -1,6 +1,8 @@
 """The command: what it prints, how it refuses, and that every command explains itself."""
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -10,14 +12,17 @@ import pytest
 import requests
 from bodies import customer, order
 from click.testing import CliRunner, Result
+from running import free_port
 from sqlalchemy import update
 
 from plugin.cli import main
+from plugin.commands.common import make_services
 from plugin.events import Kind
 from plugin.sandbox.testing import running_sandbox
 from plugin.store.db import Database
 from plugin.store.inbox import Inbox, NewEvent
 from plugin.store.models import Shop, State
+from plugin.store.shops import NewShop
 
 
 @pytest.fixture
@@ -65,7 +70,7 @@ def test_every_command_has_help_with_an_example(run, path: tuple[str, ...]) -> N
 
 
 def test_a_shop_is_registered_and_what_its_developer_needs_is_printed(run) -> None:  # type: ignore[no-untyped-def]
-    card = json.loads(run(*ADD).output)
+    card = json.loads(run(*ADD).stdout)
     assert card["webhook_url"] == "http://127.0.0.1:8000/webhooks/standard/web-se"
     assert card["mypages_url"] == "http://127.0.0.1:8000/mypages/web-se/"
     assert card["webhook_secret"].startswith("whsec_")
@@ -133,6 +138,73 @@ def test_a_name_is_taken_once(run) -> None:  # type: ignore[no-untyped-def]
     assert "shops list" in answer.output
 
 
+@pytest.mark.parametrize("platform", ["saleor", "shopify", "woocommerce"])
+def test_a_shop_that_is_found_by_its_domain_needs_one(run, platform: str) -> None:  # type: ignore[no-untyped-def]
+    answer = run(*[{"standard": platform, "web-se": "Web SE"}.get(word, word) for word in ADD])
+    assert answer.exit_code == 2
+    assert "--shop-domain, such as" in answer.stderr
+    assert "The name 'Web SE'" in answer.stderr
+
+
+def test_a_new_database_and_addresses_of_this_machine_are_told_once(  # type: ignore[no-untyped-def]
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(*ADD).stderr
+    assert f"Made a new database: sqlite:///{tmp_path}/engage-plugin.sqlite" in first
+    assert "PUBLIC_URL is not set" in first
+    monkeypatch.setenv("PUBLIC_URL", "https://engage.shop.example")
+    second = run(*["web-no" if word == "web-se" else word for word in ADD])
+    assert json.loads(second.stdout)["webhook_url"] == "https://engage.shop.example/webhooks/standard/web-no"
+    assert second.stderr == ""
+
+
+def test_a_shop_of_an_app_without_the_apps_secret_is_told_what_to_do(  # type: ignore[no-untyped-def]
+    run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = [*("shopify" if word == "standard" else word for word in ADD), "--shop-domain"]
+    told = "shops set web-se webhook_secret=SECRET"
+    assert told in run(*shop, "kiosk.myshopify.com").stderr
+    own = [word.replace("web-se", "own") for word in shop]
+    assert "webhook_secret" not in run(*own, "own.myshopify.com", "--webhook-secret", "shpss_0123456789abcdef").stderr
+    monkeypatch.setenv("SHOPIFY_CLIENT_ID", "app")
+    monkeypatch.setenv("SHOPIFY_CLIENT_SECRET", "shpss_0123456789abcdef")
+    of_app = run(*[word.replace("web-se", "of-app") for word in shop], "of-app.myshopify.com")
+    assert "webhook_secret" not in of_app.stderr
+    assert json.loads(of_app.stdout)["webhook_secret"] == "shpss_0123456789abcdef"
+
+
+def test_every_fault_of_a_change_is_told_at_once_and_nothing_is_changed(run) -> None:  # type: ignore[no-untyped-def]
+    run(*ADD)
+    before = run("shops", "show", "web-se", "--secrets", "--json").stdout
+    answer = run(
+        *("shops", "set", "web-se", "redeem_wait_s=soon", "nonsense=1", "engage_url=http://x.example", "engage_key="),
+        *("webhook_secret=short", "fallback_key=@/nowhere", "source=A", "source=B", "words"),
+    )
+    assert answer.exit_code == 2
+    for part in (
+        *("redeem_wait_s", "nonsense", "must be https", "engage_key must not", "whsec_", "fallback_key names /nowhere"),
+        *("source is given twice", "'words' is not KEY=VALUE"),
+    ):
+        assert part in answer.stderr, part
+    assert run("shops", "show", "web-se", "--secrets", "--json").stdout == before
+
+
+def test_the_doctor_sees_that_events_of_a_standard_shop_arrive(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    run(*ADD)
+
+    def told() -> dict[str, str]:
+        checks = json.loads(run("doctor", "web-se", "--json").stdout)
+        return {check["what"]: check["todo"] for check in checks if "installation" in check["what"]}
+
+    assert told() == {"web-se: installation": "Nothing is installed yet: engage-plugin shops install web-se"}
+    now = datetime.now(UTC)
+    database = Database(f"sqlite:///{tmp_path / 'engage-plugin.sqlite'}")
+    new = NewEvent(1, "standard", "customer.created", Kind.SIGNUP, "first", "c:1", now, now, b"{}")
+    Inbox(database).accept(new)
+    database.close()
+    assert told() == {"web-se: installation, events arrive": ""}
+
+
 def test_status_of_an_empty_inbox_adds_up(run) -> None:  # type: ignore[no-untyped-def]
     counts = json.loads(run("status", "--json").output)
     assert counts == dict.fromkeys(
@@ -158,8 +230,20 @@ def test_wrong_environment_stops_the_start_with_every_fault(run, monkeypatch: py
         assert name in answer.output
 
 
+def test_the_sandbox_tells_where_it_is(tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "plugin.cli", "sandbox", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as sandbox:
+        try:
+            assert sandbox.stdout is not None
+            assert f"http://127.0.0.1:{port}" in sandbox.stdout.readline()
+        finally:
+            sandbox.terminate()
+
+
 @pytest.mark.parametrize("command", ["web", "worker", "sweep"])
 def test_one_process_of_many_needs_its_services_named(run, command: str) -> None:  # type: ignore[no-untyped-def]
+    assert "SECRET_KEY" in run(command, "--help").output
     answer = run(command)
     assert answer.exit_code == 2
     assert "DATABASE_URL" in answer.output
@@ -186,8 +270,11 @@ def test_the_doctor_says_what_to_mend(run) -> None:  # type: ignore[no-untyped-d
 
 
 def test_the_doctor_tells_of_a_shop_without_an_address_and_goes_on(run) -> None:  # type: ignore[no-untyped-def]
-    run(*[{"standard": "woocommerce", "web-se": "butik"}.get(word, word) for word in ADD])
     run(*ADD)
+    services = make_services()
+    new = NewShop("butik", "woocommerce", "http://127.0.0.1:9", "k", "s" * 40, {"store": "s"})
+    services.stores.shops.add(new, services.clock())  # as older versions let be registered
+    services.close()
     checks = {check["what"]: check for check in json.loads(run("doctor", "--json").stdout)}
     assert checks["butik: the shop's own API"]["result"] == "fault"
     assert "--shop-domain" in checks["butik: the shop's own API"]["todo"]
@@ -260,6 +347,8 @@ def test_a_preview_says_why_an_event_would_be_parked_or_cannot_be_read(run, tmp_
     assert run("preview", "77").exit_code == 1
     path.write_bytes(b"\xff")
     assert run("preview", str(path), "--shop", "web-se").exit_code == 2
+    path.write_text("garbage")
+    assert f"{path} holds no webhook: the body is not JSON" in run("preview", str(path), "--shop", "web-se").stderr
     assert "order.paid" in run("preview", str(path), "--shop", "web-se", "--topic", "no.such").output
 
 

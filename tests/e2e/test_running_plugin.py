@@ -34,7 +34,7 @@ class Shop:
         self.plugin, self.engage = plugin, engage
         card = plugin.command(
             *("shops", "add", self.name, "--platform", platform, "--engage-url", engage.url),
-            *("--engage-key", f"key-{self.name}", "--store", "web-se"),
+            *("--engage-key", f"key-{self.name}", "--store", "web-se", "--shop-domain", f"{self.name}.myshopify.com"),
         )
         self.secret, self.shopper_secret = card["webhook_secret"], card["shopper_secret"]
         self.webhook_url, self.mypages_url = card["webhook_url"], card["mypages_url"]

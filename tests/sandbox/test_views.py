@@ -1,8 +1,11 @@
 """What people and tests look at, and the set-up that they change."""
 
+import re
+from html import unescape
 from typing import Any
 
 import pytest
+import requests
 from sandbox.conftest import MakeEngage
 from sandbox.support import PROMOTION_ID, UNKNOWN_ID, Engage, code, receipt
 
@@ -32,6 +35,16 @@ def test_the_page_loads_nothing_and_reloads_itself(engage: Engage) -> None:
     assert '<meta http-equiv="refresh" content="3">' in page.text
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert not any(mark in page.text for mark in ("<script", "src=", "href=", "url(", "@import"))
+
+
+def test_the_page_tells_how_faults_are_switched_on_and_off(engage: Engage) -> None:
+    page = unescape(engage.get("/").text)
+    address = re.search(r"""curl -d '{"outage": true}' (http\S+/sandbox/faults)<""", page)
+    assert address is not None
+    assert requests.post(address[1], data='{"outage": true}', timeout=10).status_code == 200
+    assert "outage = True" in engage.get("/").text
+    assert f"curl -X DELETE {address[1]}" in page
+    assert "done_but_504_rate" in page
 
 
 def test_calls_are_listed_without_query_values(engage: Engage) -> None:

@@ -42,9 +42,23 @@ def test_a_database_without_tables_is_told_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as refused:
         database.check_schema()
     assert refused.value.faults == (
-        f"The database schema is at nothing, this version needs {REVISION}: run `engage-plugin migrate`.",
+        f"The database has no tables, this version needs {REVISION}: run `engage-plugin migrate`.",
     )
     database.close()
+
+
+def test_a_database_of_a_newer_version_is_left_as_it_is(database: Database) -> None:
+    with database.transaction() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    try:
+        for attempt in (database.check_schema, database.migrate):
+            with pytest.raises(
+                ConfigurationError, match=r"newer version of the plugin .* at 9999, .* install that version"
+            ):
+                attempt()
+    finally:
+        with database.transaction() as session:
+            session.execute(text(f"UPDATE alembic_version SET version_num = '{REVISION}'"))
 
 
 def test_an_older_database_is_refused_and_brought_up_to_date(first_version: Database) -> None:

@@ -293,11 +293,13 @@ def test_a_shop_of_the_app_is_verified_by_the_apps_secret(command: Any, monkeypa
     words = ("--platform", "shopify", "--engage-url", "http://127.0.0.1:9", "--engage-key", "k", "--store", "s")
     made = command("shops", "add", "lonely", *words, "--shop-domain", "lonely.myshopify.com")
     assert json.loads(made.stdout)["webhook_secret"] != APP_SECRET
+    assert "put its client ID and secret into SHOPIFY_CLIENT_ID" in command("shops", "install", "lonely").stdout
+    monkeypatch.setenv("SHOPIFY_CLIENT_ID", "an-app")
     monkeypatch.setenv("SHOPIFY_CLIENT_SECRET", APP_SECRET)
     made = command("shops", "add", "of-app", *words, "--shop-domain", "of-app.myshopify.com")
     assert json.loads(made.stdout)["webhook_secret"] == APP_SECRET
     steps = command("shops", "install", "of-app").stdout
-    assert "SHOPIFY_CLIENT_ID" in steps  # only half of the app's credentials are set
+    assert "SHOPIFY_CLIENT_ID" not in steps
     assert "/install/shopify/shopify.app.toml" in steps
     assert "/install/shopify?shop=of-app.myshopify.com" in steps
 

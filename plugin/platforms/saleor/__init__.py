@@ -53,6 +53,7 @@ class Saleor(PlainPlatform):
 
     slug = "saleor"
     name = "Saleor"
+    domain_example = "ACME.saleor.cloud"
     topics: Mapping[str, Kind] = MappingProxyType(
         {**{topic: kind for topic, (kind, _) in _TOPICS.items()}, APP_DELETED: Kind.SHOP}
     )

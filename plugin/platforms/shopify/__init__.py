@@ -71,6 +71,7 @@ class Shopify(PlainPlatform):
 
     slug = "shopify"
     name = "Shopify"
+    domain_example = "YOUR-SHOP.myshopify.com"
     options = AppOptions()
     topics: Mapping[str, Kind] = MappingProxyType({topic: kind for topic, (kind, _) in _TOPICS.items()})
     ignored_topics = frozenset(

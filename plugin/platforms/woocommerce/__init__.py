@@ -52,6 +52,7 @@ class WooCommerce(PlainPlatform):
 
     slug = "woocommerce"
     name = "WooCommerce"
+    domain_example = "shop.example"
     vouches = False
     topics: Mapping[str, Kind] = MappingProxyType({topic: kind for topic, (kind, _) in _TOPICS.items()})
     ignored_topics = frozenset(

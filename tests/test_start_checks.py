@@ -1,0 +1,134 @@
+"""What stops a start: a folder that another `engage-plugin run` uses, a port that is taken, an address of another machine."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from running import RunningPlugin, free_port
+
+from plugin import start_checks
+from plugin.cli import main
+from plugin.errors import ConfigurationError
+from plugin.start_checks import check_port, only_run_of
+
+#: Holds the folder, starts a child that lives on, and waits to be killed.
+HOLDS = """
+import subprocess, sys, time
+from pathlib import Path
+from plugin.start_checks import only_run_of
+with only_run_of(Path(sys.argv[1])):
+    child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
+    print(child.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "PUBLIC_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+
+
+@contextmanager
+def listening(port: int = 0) -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        yield int(taken.getsockname()[1])
+
+
+def test_a_folder_is_used_by_one_run_and_a_kill_frees_it_while_children_live(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    child = int(holder.stdout.readline())
+    try:
+        with pytest.raises(ConfigurationError) as refused, only_run_of(tmp_path):
+            pass
+        assert refused.value.faults == (
+            f"engage-plugin run (pid {holder.pid}) already uses STATE_DIR {tmp_path}: stop it, or set another STATE_DIR.",
+        )
+        holder.kill()
+        holder.wait()
+        os.kill(child, 0)
+        with only_run_of(tmp_path):
+            pass
+    finally:
+        holder.kill()
+        holder.stdout.close()
+        os.kill(child, signal.SIGKILL)
+
+
+def test_a_second_run_leaves_the_first_ones_redis_alone(tmp_path: Path) -> None:
+    first = RunningPlugin(tmp_path, {}, free_port())
+    try:
+        first.wait_until_ready()
+        refused = CliRunner().invoke(main, ["run", "--port", str(free_port())])
+        assert refused.exit_code == 2
+        assert f"pid {first.process.pid}" in refused.stderr
+        assert (tmp_path / "redis" / "redis.sock").exists()
+        first.wait_until_ready()
+    finally:
+        assert first.stop() == 0
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="cannot be written to"), only_run_of(tmp_path / "file"):
+        pass
+
+
+@pytest.mark.parametrize("command", ["run", "web"])
+def test_a_taken_port_ends_the_start_before_anything_is_started(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start_checks, "PORT_PATIENCE_S", 0.2)
+    monkeypatch.setenv("SECRET_KEY", "k" * 40)
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/plugin.sqlite")
+    assert CliRunner().invoke(main, ["migrate"]).exit_code == 0
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:9")
+    with listening() as port:
+        refused = CliRunner().invoke(main, [command, "--port", str(port)])
+    assert refused.exit_code == 2
+    assert f"Port {port} on 127.0.0.1 is taken: choose another with --port" in refused.stderr
+    assert "listens on" not in refused.stderr
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "nobody.invalid", "2001:db8::1"])
+def test_an_address_of_another_machine_is_refused_at_once(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no address of this machine"):
+        check_port(host, free_port())
+
+
+def test_a_port_that_is_about_to_be_free_is_waited_for() -> None:
+    with listening() as port:
+        freed = threading.Event()
+        waiter = threading.Thread(target=lambda: (check_port("127.0.0.1", port), freed.set()))
+        waiter.start()
+        assert not freed.wait(0.3)
+    waiter.join(10)
+    assert freed.is_set()
+
+
+def test_a_port_whose_connections_just_ended_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start_checks, "PORT_PATIENCE_S", 0.0)
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = int(server.getsockname()[1])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            server.accept()[0].close()  # who closes first keeps the port for a minute (TIME_WAIT)
+            assert client.recv(1) == b""
+    with socket.socket() as strict, pytest.raises(OSError, match="in use"):
+        strict.bind(("127.0.0.1", port))
+    check_port("127.0.0.1", port)
