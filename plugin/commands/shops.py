@@ -17,6 +17,7 @@ from plugin.settings import is_loopback_host
 from plugin.store.shop_settings import SETTINGS, defaults
 from plugin.store.shops import NewShop, RegisteredShop, changed_settings, faults_of
 
+DOMAIN_KEY = "shop_domain"
 SECRET_KEYS = ("engage_key", "engage_url", "webhook_secret")
 FILE_ACCESS_KEYS = ("fallback_password", "fallback_key")
 
@@ -62,10 +63,6 @@ def add(
         shop_domain=shop_domain,
     )
     faults = [*faults_of(new), *engage_url_faults(engage_url)]
-    if adapter.domain_example and not (shop_domain or "").strip():
-        faults.append(
-            f"A {adapter.name} shop needs --shop-domain, such as {adapter.domain_example}: it is found by it."
-        )
     faults += _faults_in(lambda: adapter.check_secret(new.webhook_secret))
     if faults:
         raise ConfigurationError(faults)
@@ -75,6 +72,12 @@ def add(
         shop = services.stores.shops.add(new, services.clock())
         if webhook_secret is None and platform in APP_SECRETS and platform not in services.app_secrets:
             _warn_of_random_secret(shop, APP_SECRETS[platform])
+        if adapter.domain_example and shop.shop_domain is None:
+            click.echo(
+                f"{shop.name} has no domain, and can be neither installed nor asked for what its webhooks missed: "
+                f"engage-plugin shops set {shop.name} shop_domain={adapter.domain_example}",
+                err=True,
+            )
         if not {"PUBLIC_URL", "PUBLIC_URL_FILE"} & set(os.environ):
             click.echo("PUBLIC_URL is not set in this terminal, so the addresses below are this machine's.", err=True)
         show(_card(shop, services.settings.public_url, secrets=True))
@@ -140,17 +143,18 @@ def show_shop(name: str, secrets: bool, as_json: bool) -> None:
 def set_shop(name: str, changes: tuple[str, ...]) -> None:
     """Change settings; an empty VALUE takes one back to its default. No restart is needed.
 
-    Also engage_key=, engage_url= and webhook_secret= (the former secret stays valid until the new one is set again), and
+    Also shop_domain=, engage_key=, engage_url= and webhook_secret= (the former secret stays valid until the new one is set again), and
     fallback_password= or fallback_key=@FILE of the SFTP user; one takes the place of the other.
 
     Example: engage-plugin shops set web-se group_currency=SEK login_url=https://shop.example/login
     """
     wanted, faults = _read_changes(changes)
+    domain = {DOMAIN_KEY: wanted.pop(DOMAIN_KEY)} if DOMAIN_KEY in wanted else {}
     access = {key: wanted.pop(key) for key in SECRET_KEYS if key in wanted}
     file_access = {key: wanted.pop(key) for key in FILE_ACCESS_KEYS if key in wanted}
     with opened() as services:
         shop = services.stores.shops.get(name)
-        faults += [f"{key} must not be empty" for key, value in access.items() if not value]
+        faults += [f"{key} must not be empty" for key, value in (access | domain).items() if not value]
         if access.get("engage_url"):
             faults += engage_url_faults(access["engage_url"])
         if access.get("webhook_secret"):
@@ -159,13 +163,15 @@ def set_shop(name: str, changes: tuple[str, ...]) -> None:
         faults += [*file_faults, *_faults_in(lambda: changed_settings(shop, wanted))]
         if faults:
             raise ConfigurationError(faults)
+        if domain:
+            services.stores.shops.keep_domain(name, domain[DOMAIN_KEY])
         if wanted:
             services.stores.shops.change(name, wanted)
         if access:
             services.stores.shops.replace_secrets(name, **access)
         if file_access:
             services.stores.shops.keep_file_access(name, file_access)
-        click.echo(f"{name}: {', '.join([*wanted, *access, *(f'fallback_{key}' for key in file_access)])} set")
+        click.echo(f"{name}: {', '.join([*domain, *wanted, *access, *(f'fallback_{key}' for key in file_access)])} set")
         if "webhook_secret" in access:
             former = len(services.stores.shops.get(name).webhook_secrets) > 1
             click.echo(

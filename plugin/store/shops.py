@@ -303,6 +303,20 @@ class Shops:
             self._recent.clear()
         return self.get(name)
 
+    def keep_domain(self, name: str, domain: str) -> RegisteredShop:
+        """Change the domain that a shop is found by. Raises ConflictError when another shop has it, NotFoundHereError."""
+        shop = self.get(name)
+        try:
+            with self._database.transaction() as session:
+                moved = update(Shop).where(Shop.id == shop.id).values(shop_domain=with_lower_host(domain))
+                session.execute(moved)
+        except IntegrityError as error:
+            raise ConflictError(
+                f"Another shop on {shop.platform} has this domain: `engage-plugin shops list` shows them."
+            ) from error
+        self._recent.clear()
+        return self.get(name)
+
     def keep_credentials(self, name: str, credentials: Mapping[str, Any]) -> RegisteredShop:
         """Store a platform's keys and tokens, sealed; they take the place of those before. Raises NotFoundHereError."""
         self.get(name)  # with another SECRET_KEY than the shop's nothing is stored

@@ -139,11 +139,17 @@ def test_a_name_is_taken_once(run) -> None:  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("platform", ["saleor", "shopify", "woocommerce"])
-def test_a_shop_that_is_found_by_its_domain_needs_one(run, platform: str) -> None:  # type: ignore[no-untyped-def]
-    answer = run(*[{"standard": platform, "web-se": "Web SE"}.get(word, word) for word in ADD])
-    assert answer.exit_code == 2
-    assert "--shop-domain, such as" in answer.stderr
-    assert "The name 'Web SE'" in answer.stderr
+def test_a_shop_that_is_found_by_its_domain_is_told_so_and_can_be_given_one(run, platform: str) -> None:  # type: ignore[no-untyped-def]
+    answer = run(*[{"standard": platform}.get(word, word) for word in ADD])
+    assert answer.exit_code == 0
+    assert "shops set web-se shop_domain=" in answer.stderr
+    assert run("shops", "set", "web-se", "shop_domain=").exit_code == 2
+    assert run("shops", "set", "web-se", "shop_domain=Shop.Example/Butik").exit_code == 0
+    assert json.loads(run("shops", "show", "web-se", "--json").stdout)["shop_domain"] == "shop.example/Butik"
+    other = [{"standard": platform, "web-se": "web-no"}.get(word, word) for word in ADD]
+    assert run(*other).exit_code == 0
+    taken = run("shops", "set", "web-no", "shop_domain=shop.example/Butik")
+    assert (taken.exit_code, "Another shop" in taken.stderr) == (1, True)
 
 
 def test_a_new_database_and_addresses_of_this_machine_are_told_once(  # type: ignore[no-untyped-def]
@@ -277,7 +283,7 @@ def test_the_doctor_tells_of_a_shop_without_an_address_and_goes_on(run) -> None:
     services.close()
     checks = {check["what"]: check for check in json.loads(run("doctor", "--json").stdout)}
     assert checks["butik: the shop's own API"]["result"] == "fault"
-    assert "--shop-domain" in checks["butik: the shop's own API"]["todo"]
+    assert "shop_domain=" in checks["butik: the shop's own API"]["todo"]
     assert "web-se: key and stores" in checks
 
 

@@ -181,7 +181,7 @@ class Shopify(PlainPlatform):
         public = desk.public_url
         if shop.shop_domain is None:
             return (
-                f"{shop.name} has no domain: register it with --shop-domain YOUR-SHOP.myshopify.com, its permanent one.",
+                f"{shop.name} has no domain: engage-plugin shops set {shop.name} shop_domain=YOUR-SHOP.myshopify.com",
             )
         steps = []
         if not (desk.app_credential("SHOPIFY_CLIENT_ID") and desk.app_credential("SHOPIFY_CLIENT_SECRET")):

@@ -117,7 +117,8 @@ def base_of(shop: ShopAccess) -> str:
     typed = (shop.shop_domain or "").strip()
     if not typed:
         raise ShopApiError(
-            f"The shop {shop.name!r} has no address: register it with --shop-domain, such as shop.example or shop.example/shop."
+            f"The shop {shop.name!r} has no address: engage-plugin shops set {shop.name} shop_domain=shop.example "
+            "(with its folder, if it has one)."
         )
     address = typed if "://" in typed else f"https://{typed}"
     try:
