@@ -23,7 +23,6 @@ FIELD_OF_CODE: Mapping[str, str] = {
     "InvalidBirthDay": "birthDay",
     "InvalidGender": "gender",
 }
-MAX_REFUSALS = 6
 #: Before the name of a field that the shopper edited on My Pages. What the shop last told of the field stands beside
 #: it: so the shop's old value, told again, is nothing new, and does not undo the edit.
 EDITED = "edited:"
@@ -76,11 +75,26 @@ def patch_what_is_new(
         if any(before[name].at < at for name in confirmed):
             remember_attributes(context, contact_id, confirmed, at, shown=False)
         return False
-    _, sent_write = write_leaving_out_refused(
-        context, ContactWrite(changed), lambda write: context.client.patch_contact(contact_id, write)
-    )
-    remember_attributes(context, contact_id, {**confirmed, **sent_write.attributes}, at)
-    return True
+    sent = patch_leaving_out_refused(context, contact_id, changed)
+    # a refused value too: told again, Engage would refuse it again
+    remember_attributes(context, contact_id, {**confirmed, **changed}, at)
+    return bool(sent)
+
+
+def patch_leaving_out_refused(
+    context: Context, contact_id: str, attributes: Mapping[str, object]
+) -> Mapping[str, object]:
+    """Patch a contact without the optional fields that Engage refuses; return what was really sent, maybe nothing.
+
+    Raises PermanentError when the key field, or nothing by name, is refused.
+    """
+
+    def send(write: ContactWrite) -> None:
+        if write:
+            context.client.patch_contact(contact_id, write)
+
+    _, sent = write_leaving_out_refused(context, ContactWrite(attributes), send)
+    return sent.attributes
 
 
 def what_is_new(
@@ -140,11 +154,11 @@ def remember_attributes(
 def write_leaving_out_refused(
     context: Context, write: ContactWrite, send: Callable[[ContactWrite], T]
 ) -> tuple[T, ContactWrite]:
-    """Send a contact; an optional field that Engage refuses is left out, noted, and the rest goes.
+    """Send a contact; an optional field that Engage refuses is left out, noted, and the rest goes, which may be nothing.
 
     Returns the answer and what was really sent. Raises PermanentError when the key field, or nothing by name, is refused.
     """
-    for _ in range(MAX_REFUSALS):
+    while True:  # each refusal leaves one field fewer
         try:
             return send(write), write
         except PermanentError as error:
@@ -154,6 +168,3 @@ def write_leaving_out_refused(
                 raise
             context.note("left out", f"Engage refused {name} ({error.code or error.status}); it was left out.")
             write = replace(write, attributes={n: v for n, v in write.attributes.items() if n != name})
-            if not write:
-                raise
-    return send(write), write

@@ -134,8 +134,9 @@ def _create(context: Context, customer: Customer, contact_type: str) -> str:
         )
         return made.contact_id
 
-    contact_id, sent = write_leaving_out_refused(context, ContactWrite(attributes), create)
-    remember_attributes(context, contact_id, sent.attributes, at, contact_type=contact_type)
+    contact_id, _ = write_leaving_out_refused(context, ContactWrite(attributes), create)
+    # refused ones too: told again, Engage would refuse them again
+    remember_attributes(context, contact_id, attributes, at, contact_type=contact_type)
     return contact_id
 
 
