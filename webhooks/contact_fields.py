@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from plugin.engage.models import ContactWrite
-from plugin.errors import PermanentError
+from plugin.errors import PermanentError, TransientError
 from plugin.events import Customer
 from plugin.store.contacts import Sent
 from plugin.store.shops import RegisteredShop
@@ -23,6 +23,8 @@ FIELD_OF_CODE: Mapping[str, str] = {
     "InvalidBirthDay": "birthDay",
     "InvalidGender": "gender",
 }
+#: In place of a hash: what Engage holds in the field is not known. No value has this hash.
+UNKNOWN = ""
 #: Before the name of a field that the shopper edited on My Pages. What the shop last told of the field stands beside
 #: it: so the shop's old value, told again, is nothing new, and does not undo the edit.
 EDITED = "edited:"
@@ -86,15 +88,32 @@ def patch_leaving_out_refused(
 ) -> Mapping[str, object]:
     """Patch a contact without the optional fields that Engage refuses; return what was really sent, maybe nothing.
 
-    Raises PermanentError when the key field, or nothing by name, is refused.
+    Raises PermanentError when the key field, or nothing by name, is refused, and TransientError.
     """
 
     def send(write: ContactWrite) -> None:
         if write:
             context.client.patch_contact(contact_id, write)
 
-    _, sent = write_leaving_out_refused(context, ContactWrite(attributes), send)
+    try:
+        _, sent = write_leaving_out_refused(context, ContactWrite(attributes), send)
+    except TransientError as error:
+        if error.sent:
+            _doubt(context, contact_id, attributes)
+        raise
     return sent.attributes
+
+
+def _doubt(context: Context, contact_id: str, attributes: Mapping[str, object]) -> None:
+    """Store with the end of the try that nobody knows what Engage holds in some fields.
+
+    The event may be discarded before it is tried again: the next that the shop tells of them is sent, whatever it is.
+    """
+    contacts, shop, now = context.stores.contacts, context.shop, context.now()
+    _, before = contacts.state(shop, contact_id)
+    doubted = {name: Sent(UNKNOWN, before[name].at) for name in attributes if name in before}
+    if doubted:
+        context.later(contacts.sent(shop, contact_id, doubted, now))
 
 
 def what_is_new(

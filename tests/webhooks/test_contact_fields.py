@@ -1,5 +1,6 @@
-"""What of a customer's data goes to Engage: refused fields."""
+"""What of a customer's data goes to Engage: refused fields, and changes of unknown outcome."""
 
+from datetime import timedelta
 from typing import Any
 
 from bodies import customer, order
@@ -39,3 +40,33 @@ def test_a_refused_field_is_sent_again_once_it_changes(rig: Any) -> None:
     rig.send("customer.updated", customer=customer(birth_date="1970-01-01"))
     assert rig.work() == ["delivered"]
     assert rig.contacts()["ada@example.com"]["attributes"]["birthDay"] == "1970-01-01"
+
+
+def test_after_a_discarded_change_of_unknown_outcome_the_shops_word_is_sent_again(rig: Any) -> None:
+    rig.send("customer.created", customer=customer())
+    rig.work()
+    rig.clock.forward(1)
+    rig.fault(done_but_504_rate=1, operations=["updateContact"], next=1)
+    lost = rig.send("customer.updated", customer=customer(last_name="Lind"))
+    assert rig.work() == ["retry"]
+    assert rig.contacts()["ada@example.com"]["attributes"]["lastName"] == "Lind"
+    rig.desk.discard(lost, "a mistake", rig.clock())
+    rig.clock.forward(1)
+    rig.send("customer.updated", customer=customer())
+    assert rig.work() == ["delivered"]
+    assert rig.contacts()["ada@example.com"]["attributes"]["lastName"] == "Berg"
+
+
+def test_a_change_of_unknown_outcome_makes_no_older_one_newer(rig: Any) -> None:
+    rig.send("customer.created", customer=customer())
+    rig.work()
+    signed_up = rig.clock()
+    rig.clock.forward(1)
+    rig.fault(done_but_504_rate=1, operations=["updateContact"], next=1)
+    lost = rig.send("customer.updated", customer=customer(last_name="Lind"))
+    rig.work()
+    rig.desk.discard(lost, "a mistake", rig.clock())
+    before = signed_up - timedelta(seconds=1)
+    rig.send("customer.updated", customer=customer(last_name="Older", updated_at=before.isoformat()))
+    rig.work()
+    assert rig.calls().count("updateContact") == 1
