@@ -1,11 +1,11 @@
 """Making sure of the contact: the stored link, else a look-up, else a new contact (DESIGN, who is who)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from plugin.engage.models import ContactWrite
+from plugin.engage.models import ContactWrite, CreatedContact
 from plugin.errors import (
     EngageConflictError,
     EngageNotFoundError,
@@ -22,6 +22,10 @@ from webhooks.contact_fields import attributes_of, remember_attributes, write_le
 from webhooks.context import Context
 
 BUSY_WAIT = timedelta(seconds=1)
+#: What a contact that we made holds only if we sent it. A country Engage may add by itself, other attributes it may lack.
+PERSONAL = frozenset(
+    {"email", "mobilePhone", "firstName", "lastName", "birthDay", "gender", "street", "careOf", "zipCode", "city"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +68,14 @@ def _find_or_create(context: Context, customer: Customer, contact_type: str) -> 
         _need_key(context, customer)
         context.remember("create_intended")
         try:
-            contact_id = _create(context, customer, contact_type)
+            contact_id, ours = _create(context, customer, contact_type)
         except EngageConflictError as error:  # somebody else was faster, or Engage knows the key by another way
-            contact_id = error.contact_id or _look_up(context, customer)
+            contact_id, ours = error.contact_id or _look_up(context, customer), False
             if contact_id is None:
                 raise
-        else:
+        if ours:
             return _remember(context, customer, Found(contact_id, verified=True, created=True), "created")
-    elif context.recall("create_intended") and _created_after_all(context, customer, contact_id):
+    elif context.recall("create_intended") and customer.customer_id and _is_ours(context, customer, contact_id):
         return _remember(context, customer, Found(contact_id, verified=True, created=True), "created")
     verified, reason = vouched(context.shop, customer)
     return _remember(context, customer, Found(contact_id, verified, created=False), reason)
@@ -122,33 +126,45 @@ def _need_key(context: Context, customer: Customer) -> None:
         )
 
 
-def _create(context: Context, customer: Customer, contact_type: str) -> str:
+def _create(context: Context, customer: Customer, contact_type: str) -> tuple[str, bool]:
+    """Create the contact; return its id, and whether it is the one that was asked for.
+
+    A tenant may answer with the id of a contact that had the key before, and with no word of which it is (facts 2.3).
+    """
     settings = context.shop.settings
-    at = context.claimed.occurred_at
     attributes = attributes_of(context.shop, customer)
     store = store_of(context, customer.address.country_code)
 
-    def create(write: ContactWrite) -> str:
-        made = context.client.create_contact(
+    def create(write: ContactWrite) -> CreatedContact:
+        return context.client.create_contact(
             write, contact_type=contact_type, store_external_id=store, source=settings.source
         )
-        return made.contact_id
 
-    contact_id, _ = write_leaving_out_refused(context, ContactWrite(attributes), create)
+    made, sent = write_leaving_out_refused(context, ContactWrite(attributes), create)
+    if made.contact is None and not _is_ours(context, customer, made.contact_id, sent.attributes):
+        return made.contact_id, False
     # refused ones too: told again, Engage would refuse them again
-    remember_attributes(context, contact_id, attributes, at, contact_type=contact_type)
-    return contact_id
+    at = context.claimed.occurred_at
+    remember_attributes(context, made.contact_id, attributes, at, contact_type=contact_type)
+    return made.contact_id, True
 
 
-def _created_after_all(context: Context, customer: Customer, contact_id: str) -> bool:
-    """Tell whether an earlier try, whose answer was lost, made this contact: it then holds our customer id."""
-    if customer.customer_id is None or not context.shop.settings.send_external_id:
-        return customer.customer_id is None
+def _is_ours(
+    context: Context, customer: Customer, contact_id: str, sent: Mapping[str, object] | None = None
+) -> bool:
+    """Tell whether a contact is the one that we asked Engage to make, although its answer does not say so.
+
+    It then holds our customer id; where that is not sent, just what we sent and nothing of a person beside it. A guest
+    proves nothing by that later on: anybody may order with another person's address. sent: None for all that is known.
+    """
     try:
-        contact = context.client.get_contact(contact_id)
+        held = context.client.get_contact(contact_id).attributes
     except EngageNotFoundError as error:
         raise TransientError("A contact that was just found is gone again.", operation="get_contact") from error
-    return str(contact.attributes.get("externalId") or "") == customer.customer_id
+    told = attributes_of(context.shop, customer) if sent is None else sent
+    if "externalId" in told:
+        return str(held.get("externalId") or "") == customer.customer_id
+    return all(str(held.get(name) or "") == str(told.get(name) or "") for name in PERSONAL)
 
 
 def vouched(shop: RegisteredShop, customer: Customer) -> tuple[bool, str]:
