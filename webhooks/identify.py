@@ -14,7 +14,7 @@ from plugin.errors import (
     ParkedError,
     TransientError,
 )
-from plugin.events import Customer
+from plugin.events import CONTACT_KINDS, Customer, Kind
 from plugin.store.contacts import Link
 from plugin.store.shop_settings import ShopSettings
 from plugin.store.shops import RegisteredShop
@@ -22,6 +22,8 @@ from webhooks.contact_fields import attributes_of, remember_attributes, write_le
 from webhooks.context import Context
 
 BUSY_WAIT = timedelta(seconds=1)
+#: What may take an e-mail or phone from a contact.
+CHANGE_THE_ADDRESS = CONTACT_KINDS | {Kind.ERASURE}
 #: What a contact that we made holds only if we sent it. A country Engage may add by itself, other attributes it may lack.
 PERSONAL = frozenset(
     {"email", "mobilePhone", "firstName", "lastName", "birthDay", "gender", "street", "careOf", "zipCode", "city"}
@@ -47,8 +49,8 @@ def known_link(context: Context, customer: Customer) -> Link | None:
 def make_sure_of_contact(context: Context, customer: Customer, contact_type: str) -> Found:
     """Return the customer's contact, looked up or created, and store the link.
 
-    Raises NotForUsError for nobody (no id, e-mail or phone), ParkedError when the key field is missing, and
-    HeldBackError while another worker creates the same contact.
+    Raises NotForUsError for nobody (no id, e-mail or phone), ParkedError when the key field is missing, HeldBackError
+    while another worker creates the same contact, and TransientError while the contact's other customer goes first.
     """
     step = context.recall("contact")
     if step is not None:
@@ -77,8 +79,27 @@ def _find_or_create(context: Context, customer: Customer, contact_type: str) -> 
             return _remember(context, customer, Found(contact_id, verified=True, created=True), "created")
     elif context.recall("create_intended") and customer.customer_id and _is_ours(context, customer, contact_id):
         return _remember(context, customer, Found(contact_id, verified=True, created=True), "created")
+    _wait_for_others(context, customer, contact_id)
     verified, reason = vouched(context.shop, customer)
     return _remember(context, customer, Found(contact_id, verified, created=False), reason)
+
+
+def _wait_for_others(context: Context, customer: Customer, contact_id: str) -> None:
+    """Let another customer whose contact was found tell first what they did before: the address may have moved on since.
+
+    Raises TransientError meanwhile. After that a vouched address is, as ever, proof of being the same person.
+    """
+    others = set(context.stores.contacts.customers_of(context.shop, contact_id)) - {customer.customer_id}
+    if not others:
+        return
+    if context.stores.inbox.goes_before(context.claimed, others, CHANGE_THE_ADDRESS):
+        raise TransientError(
+            "The contact that was found is another customer's, who has earlier changes that are not delivered yet.",
+            code="another_goes_before",
+            sent=False,
+        )
+    if customer.customer_id is not None:
+        context.note("shared", "Another customer of the shop with this e-mail or phone is the same contact.")
 
 
 def _look_up(context: Context, customer: Customer) -> str | None:
@@ -149,9 +170,7 @@ def _create(context: Context, customer: Customer, contact_type: str) -> tuple[st
     return made.contact_id, True
 
 
-def _is_ours(
-    context: Context, customer: Customer, contact_id: str, sent: Mapping[str, object] | None = None
-) -> bool:
+def _is_ours(context: Context, customer: Customer, contact_id: str, sent: Mapping[str, object] | None = None) -> bool:
     """Tell whether a contact is the one that we asked Engage to make, although its answer does not say so.
 
     It then holds our customer id; where that is not sent, just what we sent and nothing of a person beside it. A guest

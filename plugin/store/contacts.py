@@ -54,6 +54,11 @@ class Contacts:
             row = connection.execute(_LINK, where).one_or_none()
         return None if row is None else Link(row.contact_id, row.verified, row.reason)
 
+    def customers_of(self, shop: RegisteredShop, contact_id: str) -> list[str]:
+        """Return the customers of the shop that have a verified link to a contact: more than one for several accounts."""
+        with self._database.read_connection() as connection:
+            return list(connection.execute(_CUSTOMERS, _place(shop, contact_id)).scalars())
+
     def remember_link(self, shop: RegisteredShop, customer_id: str, link: Link, now: datetime) -> None:
         """Store a link; a verified one is never turned back into an unverified one of the same contact."""
         statement = self._database.insert(ContactLink).values(
@@ -280,6 +285,12 @@ _LINK = select(ContactLink.contact_id, ContactLink.verified, ContactLink.reason)
     ContactLink.shop_id == bindparam("shop_id"),
     ContactLink.tenant == bindparam("tenant"),
     ContactLink.customer_id == bindparam("customer_id"),
+)
+_CUSTOMERS = select(ContactLink.customer_id).where(
+    ContactLink.shop_id == bindparam("shop_id"),
+    ContactLink.tenant == bindparam("tenant"),
+    ContactLink.contact_id == bindparam("contact_id"),
+    ContactLink.verified,
 )
 _STATE = select(ContactState.id, ContactState.contact_type, ContactState.sent, ContactState.generation).where(
     ContactState.shop_id == bindparam("shop_id"),

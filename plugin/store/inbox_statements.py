@@ -59,6 +59,20 @@ PARKED_IN_FRONT = (
     .order_by(InboxEvent.occurred_at, InboxEvent.id)
     .limit(1)
 )
+#: Whether customers have an event of some kinds that happened before another one and is yet to be done; a parked one counts
+#: where it holds what comes after it.
+YET_TO_BE_DONE = (
+    select(InboxEvent.id)
+    .where(
+        is_unfinished(),
+        InboxEvent.shop_id == bindparam("shop_id"),
+        InboxEvent.ordering_key.in_(bindparam("keys", expanding=True)),
+        InboxEvent.kind.in_(bindparam("kinds", expanding=True)),
+        _EARLIER,
+        or_(is_in(State.PENDING), is_in(State.LEASED), InboxEvent.holds),
+    )
+    .limit(1)
+)
 LOCK_UNFINISHED = (
     select(InboxEvent.state, InboxEvent.next_attempt_at)
     .where(InboxEvent.id == bindparam("id"), is_in(State.PENDING) | is_in(State.LEASED))
