@@ -72,6 +72,34 @@ def test_merged_customers_are_one_and_an_unknown_survivor_takes_the_contact_over
     assert link(rig, 8).contact_id == contact
 
 
+def test_a_merge_waits_for_what_the_merged_customer_did_before(rig: Any) -> None:
+    rig.fault(error_rate=1, error_statuses=[503], next=1)
+    rig.send_shopify("customers/create", person(rig, 7, "one@example.com"))
+    assert rig.work() == ["retry"]
+    rig.clock.forward(1)
+    merging = rig.send_shopify("customers/merge", merge(8, 7))
+    assert rig.work() == ["retry"]
+    rig.work_for(30)
+    rig.send_shopify("customers/update", person(rig, 8, "two@example.com"))
+    rig.work()
+    assert rig.event(merging).state == "delivered"
+    assert list(rig.contacts()) == ["two@example.com"]
+    assert link(rig, 7) is None
+
+
+def test_a_signup_does_not_wait_for_its_own_merge(rig: Any) -> None:
+    rig.send_shopify("customers/create", person(rig, 8, "one@example.com"))
+    rig.work()
+    rig.fault(error_rate=1, error_statuses=[503], next=1)
+    late = rig.send_shopify("customers/create", person(rig, 7, "one@example.com"))
+    rig.work()
+    rig.clock.forward(1)
+    rig.send_shopify("customers/merge", merge(8, 7))
+    rig.work_for(30)
+    assert rig.event(late).state == "delivered"
+    assert link(rig, 7) is None
+
+
 def test_orders_go_with_a_merge_and_are_erased_with_the_customer_who_is_left(rig: Any) -> None:
     bought = rig.send_shopify("orders/paid", paid_order(rig.clock()))
     rig.work()
