@@ -1,11 +1,12 @@
 """Consents: the newest answer of the shopper counts, and at the same time the no (DESIGN, who is who)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from plugin.engage.models import Consent, ContactWrite
 from plugin.events import Channel, ConsentChange
 from plugin.platforms.fields import believable
+from plugin.store.keys import contact_to_come
 from webhooks.context import Context, Origin
 
 PREFERENCES = {Channel.EMAIL: "acceptsEmail", Channel.SMS: "acceptsSms", Channel.POSTAL: "acceptsPostal"}
@@ -19,9 +20,49 @@ def send_consents(context: Context, contact_id: str, changes: Iterable[ConsentCh
     """
     if context.origin is not Origin.WEBHOOK:  # no sync and no history raises a consent
         changes = [change for change in changes if not change.value]
+    return _send(context, contact_id, _dated(context, changes, at))
+
+
+def keep_noes(context: Context, customer_id: str, changes: Iterable[ConsentChange], at: datetime) -> None:
+    """Keep what a customer without a contact said no to: an older yes that is still under way may make one."""
+    contacts, shop, event_id, now = context.stores.contacts, context.shop, context.claimed.id, context.now()
+    noes = {
+        subject: (False, when, change.source)
+        for when, change in _dated(context, changes, at)
+        if not change.value and (subject := _subject(change)) is not None
+    }
+    context.later(
+        lambda session: contacts.write_consents(session, shop, contact_to_come(customer_id), noes, event_id, now)
+    )
+
+
+def send_kept_noes(context: Context, contact_id: str, customer_id: str) -> None:
+    """Send what `keep_noes` kept of a customer to the contact that they have now."""
+    contacts, shop, waiting = context.stores.contacts, context.shop, contact_to_come(customer_id)
+    kept = contacts.last_consents(shop, waiting)
+    if not kept:
+        return
+    channels = {channel.value: channel for channel in PREFERENCES}
+    noes = []
+    for subject, (value, when) in kept.items():
+        channel = channels.get(subject, Channel.OTHER)
+        noes.append((when, ConsentChange(channel, value, when, None, subject if channel is Channel.OTHER else None)))
+    _send(context, contact_id, noes)
+    context.later(lambda session: contacts.forget_consents(session, shop, waiting))
+
+
+def _dated(context: Context, changes: Iterable[ConsentChange], at: datetime) -> list[tuple[datetime, ConsentChange]]:
+    """Return answers in the order they were given, at the same time a yes before a no."""
     received_at = context.claimed.received_at
     dated = [(believable(change.at or at, received_at), change) for change in changes]
-    dated.sort(key=lambda one: (one[0], not one[1].value))
+    return sorted(dated, key=lambda one: (one[0], not one[1].value))
+
+
+def _subject(change: ConsentChange) -> str | None:
+    return change.consent_id if change.channel is Channel.OTHER else change.channel.value
+
+
+def _send(context: Context, contact_id: str, dated: Sequence[tuple[datetime, ConsentChange]]) -> bool:
     if not dated:
         return False
     contacts, shop, event_id, now = context.stores.contacts, context.shop, context.claimed.id, context.now()
@@ -30,7 +71,7 @@ def send_consents(context: Context, contact_id: str, changes: Iterable[ConsentCh
     preferences: dict[str, bool] = {}
     consents: list[Consent] = []
     for when, change in dated:
-        subject = change.consent_id if change.channel is Channel.OTHER else change.channel.value
+        subject = _subject(change)
         if subject is None:
             continue
         last = known.get(subject)

@@ -18,6 +18,7 @@ from plugin.events import CONTACT_KINDS, Customer, Kind
 from plugin.store.contacts import Link
 from plugin.store.shop_settings import ShopSettings
 from plugin.store.shops import RegisteredShop
+from webhooks.consents import send_kept_noes
 from webhooks.contact_fields import attributes_of, remember_attributes, write_leaving_out_refused
 from webhooks.context import Context
 
@@ -198,9 +199,13 @@ def vouched(shop: RegisteredShop, customer: Customer) -> tuple[bool, str]:
 
 
 def _remember(context: Context, customer: Customer, found: Found, reason: str) -> Found:
-    if customer.customer_id is not None:
+    customer_id = customer.customer_id
+    if customer_id is not None:
+        if found.verified:
+            send_kept_noes(context, found.contact_id, customer_id)
+        contacts, shop, now = context.stores.contacts, context.shop, context.now()
         link = Link(found.contact_id, found.verified, reason)
-        context.stores.contacts.remember_link(context.shop, customer.customer_id, link, context.now())
+        context.later(lambda session: contacts.write_link(session, shop, customer_id, link, now))
     context.remember("contact", {"id": found.contact_id, "verified": found.verified, "created": found.created})
     return found
 

@@ -61,6 +61,11 @@ class Contacts:
 
     def remember_link(self, shop: RegisteredShop, customer_id: str, link: Link, now: datetime) -> None:
         """Store a link; a verified one is never turned back into an unverified one of the same contact."""
+        with self._database.transaction() as session:
+            self.write_link(session, shop, customer_id, link, now)
+
+    def write_link(self, session: Session, shop: RegisteredShop, customer_id: str, link: Link, now: datetime) -> None:
+        """Do what `remember_link` does within a transaction."""
         statement = self._database.insert(ContactLink).values(
             shop_id=shop.id,
             tenant=shop.tenant,
@@ -71,14 +76,13 @@ class Contacts:
             created_at=now,
         )
         changed = {"contact_id": link.contact_id, "verified": link.verified, "reason": link.reason}
-        with self._database.transaction() as session:
-            session.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["shop_id", "tenant", "customer_id"],
-                    set_=changed,
-                    where=(ContactLink.contact_id != link.contact_id) | ContactLink.verified.is_(False),
-                )
+        session.execute(
+            statement.on_conflict_do_update(
+                index_elements=["shop_id", "tenant", "customer_id"],
+                set_=changed,
+                where=(ContactLink.contact_id != link.contact_id) | ContactLink.verified.is_(False),
             )
+        )
 
     def remember_links(self, shop: RegisteredShop, links: Mapping[str, Link], now: datetime) -> None:
         """Store many links at once, for customers that have none."""
@@ -215,6 +219,11 @@ class Contacts:
             )
             for subject, (value, at, source) in entries.items()
         )
+
+    def forget_consents(self, session: Session, shop: RegisteredShop, contact_id: str) -> None:
+        """Take a contact's answers out of the ledger."""
+        theirs = (ConsentEntry.shop_id == shop.id, ConsentEntry.contact_id == contact_id)
+        session.execute(delete(ConsentEntry).where(*theirs))
 
     def take_lease(self, name: str, now: datetime, length: timedelta) -> str | None:
         """Take a named lease and return its token; None while another worker holds it."""
