@@ -1,6 +1,7 @@
 """Consents: the newest answer of the shopper counts, and at the same time the no (DESIGN, who is who)."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from plugin.engage.models import Consent, ContactWrite
@@ -16,7 +17,7 @@ def send_consents(context: Context, contact_id: str, changes: Iterable[ConsentCh
     """Send answers that are newer than what is known, and add them to the ledger; False when there are none.
 
     at: the time of answers that have none of their own. A time ahead of the webhook is not believed, whichever shop says
-    it: no later no could outdo such a yes.
+    it: no later no could outdo such a yes. Raises HeldBackError, and what the client raises.
     """
     if context.origin is not Origin.WEBHOOK:  # no sync and no history raises a consent
         changes = [change for change in changes if not change.value]
@@ -62,14 +63,32 @@ def _subject(change: ConsentChange) -> str | None:
     return change.consent_id if change.channel is Channel.OTHER else change.channel.value
 
 
+@dataclass(frozen=True, slots=True)
+class _News:
+    """Answers that are newer than what is known: as the ledger keeps them, and as Engage is told."""
+
+    ledger: dict[str, tuple[bool, datetime, str | None]] = field(default_factory=dict)
+    preferences: dict[str, bool] = field(default_factory=dict)
+    consents: list[Consent] = field(default_factory=list)
+
+
 def _send(context: Context, contact_id: str, dated: Sequence[tuple[datetime, ConsentChange]]) -> bool:
-    if not dated:
+    news = _news(context, contact_id, dated)
+    if news.ledger and context.be_alone_with(contact_id):
+        news = _news(context, contact_id, dated)
+    if not news.ledger:
         return False
+    if news.preferences or news.consents:
+        context.client.patch_contact(contact_id, ContactWrite({}, news.preferences, tuple(news.consents)))
     contacts, shop, event_id, now = context.stores.contacts, context.shop, context.claimed.id, context.now()
-    known = contacts.last_consents(shop, contact_id)
-    ledger: dict[str, tuple[bool, datetime, str | None]] = {}
-    preferences: dict[str, bool] = {}
-    consents: list[Consent] = []
+    context.later(lambda session: contacts.write_consents(session, shop, contact_id, news.ledger, event_id, now))
+    context.later(contacts.cached_forgotten(shop, contact_id, now))
+    return True
+
+
+def _news(context: Context, contact_id: str, dated: Sequence[tuple[datetime, ConsentChange]]) -> _News:
+    news, settings = _News(), context.shop.settings
+    known = context.stores.contacts.last_consents(context.shop, contact_id) if dated else {}
     for when, change in dated:
         subject = _subject(change)
         if subject is None:
@@ -77,19 +96,11 @@ def _send(context: Context, contact_id: str, dated: Sequence[tuple[datetime, Con
         last = known.get(subject)
         if last is not None and (last[1] > when or (last[1] == when and last[0] <= change.value)):
             continue
-        ledger[subject] = (change.value, when, change.source)
+        news.ledger[subject] = (change.value, when, change.source)
         known[subject] = (change.value, when)
         if change.channel in PREFERENCES:
-            preferences[PREFERENCES[change.channel]] = change.value
-        consent_id = context.shop.settings.consent_ids.get(
-            subject, subject if change.channel is Channel.OTHER else None
-        )
+            news.preferences[PREFERENCES[change.channel]] = change.value
+        consent_id = settings.consent_ids.get(subject, subject if change.channel is Channel.OTHER else None)
         if consent_id is not None:
-            consents.append(Consent(consent_id, change.value, when, change.source or context.shop.settings.source))
-    if not ledger:
-        return False
-    if preferences or consents:
-        context.client.patch_contact(contact_id, ContactWrite({}, preferences, tuple(consents)))
-    context.later(lambda session: contacts.write_consents(session, shop, contact_id, ledger, event_id, now))
-    context.later(contacts.cached_forgotten(shop, contact_id, now))
-    return True
+            news.consents.append(Consent(consent_id, change.value, when, change.source or settings.source))
+    return news

@@ -64,10 +64,16 @@ def patch_what_is_new(
 ) -> bool:
     """Send the attributes that differ from what was last sent and are not older; False when none does.
 
-    only_missing: attributes that are sent only if none was sent before.
+    only_missing: attributes that are sent only if none was sent before. Raises HeldBackError, and what the client raises.
     """
-    _, before = context.stores.contacts.state(context.shop, contact_id)
-    changed, confirmed = what_is_new(before, attributes, at, context.digest, only_missing)
+
+    def look() -> tuple[dict[str, Sent], int, dict[str, object], dict[str, object]]:
+        _, before, generation = context.stores.contacts.known(context.shop, contact_id)
+        return before, generation, *what_is_new(before, attributes, at, context.digest, only_missing)
+
+    before, generation, changed, confirmed = look()
+    if changed and context.be_alone_with(contact_id):
+        before, generation, changed, confirmed = look()
     if changed and context.recall("filed"):
         held = context.client.get_contact(contact_id).attributes  # the file may have brought it
         arrived = {name: value for name, value in changed.items() if str(held.get(name)) == str(value)}
@@ -75,12 +81,24 @@ def patch_what_is_new(
         changed = {name: value for name, value in changed.items() if name not in arrived}
     if not changed:
         if any(before[name].at < at for name in confirmed):
-            remember_attributes(context, contact_id, confirmed, at, shown=False)
+            _confirm(context, contact_id, confirmed, at, generation)
         return False
     sent = patch_leaving_out_refused(context, contact_id, changed)
     # a refused value too: told again, Engage would refuse it again
     remember_attributes(context, contact_id, {**confirmed, **changed}, at)
     return bool(sent)
+
+
+def _confirm(
+    context: Context, contact_id: str, attributes: Mapping[str, object], at: datetime, generation: int
+) -> None:
+    """Store since when it is known that fields are still as Engage was told. Whoever changes the contact is not hindered."""
+    contacts, shop, now = context.stores.contacts, context.shop, context.now()
+    context.later(contacts.confirmed(shop, contact_id, _told(context, attributes, at), generation, now))
+
+
+def _told(context: Context, attributes: Mapping[str, object], at: datetime) -> dict[str, Sent]:
+    return {name: Sent(context.digest(value), at) for name, value in attributes.items()}
 
 
 def patch_leaving_out_refused(
@@ -162,12 +180,10 @@ def remember_attributes(
     at: datetime,
     *,
     contact_type: str | None = None,
-    shown: bool = True,
 ) -> None:
-    """Store what Engage now knows. shown: whether it can be seen on My Pages, whose cache is then forgotten."""
-    sent = {name: Sent(context.digest(value), at) for name, value in attributes.items()}
+    """Store what Engage now knows, and let cached pages of the contact be forgotten."""
     contacts, shop, now = context.stores.contacts, context.shop, context.now()
-    context.later(contacts.sent(shop, contact_id, sent, now, contact_type=contact_type, forget_cached=shown))
+    context.later(contacts.sent(shop, contact_id, _told(context, attributes, at), now, contact_type=contact_type))
 
 
 def write_leaving_out_refused(

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 
 from plugin.engage.models import ContactWrite, CreatedContact
 from plugin.errors import (
@@ -20,9 +19,8 @@ from plugin.store.shop_settings import ShopSettings
 from plugin.store.shops import RegisteredShop
 from webhooks.consents import send_kept_noes
 from webhooks.contact_fields import attributes_of, remember_attributes, write_leaving_out_refused
-from webhooks.context import Context
+from webhooks.context import BUSY_WAIT, Context
 
-BUSY_WAIT = timedelta(seconds=1)
 #: What may take an e-mail or phone from a contact.
 CHANGE_THE_ADDRESS = CONTACT_KINDS | {Kind.ERASURE}
 #: What a contact that we made holds only if we sent it. A country Engage may add by itself, other attributes it may lack.

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import JSON, Update, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from plugin.store.db import Database, RowWrite, changed_rows
 from plugin.store.models import ConsentEntry, ContactLink, ContactState, NamedLease
 from plugin.store.shops import RegisteredShop
+from plugin.store.types import UtcDateTime
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects.postgresql import Insert
@@ -46,6 +47,7 @@ class Contacts:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._put_state = state_upsert(database)
+        self._confirm_state = _confirmation(database)
 
     def link(self, shop: RegisteredShop, customer_id: str) -> Link | None:
         """Return the contact of a customer, or None."""
@@ -133,13 +135,31 @@ class Contacts:
 
     def state(self, shop: RegisteredShop, contact_id: str) -> tuple[str | None, dict[str, Sent]]:
         """Return the contact type last known and the fields last sent."""
+        contact_type, sent, _ = self.known(shop, contact_id)
+        return contact_type, sent
+
+    def known(self, shop: RegisteredShop, contact_id: str) -> tuple[str | None, dict[str, Sent], int]:
+        """Return what `state` does, and the generation, which counts up with each change of the contact."""
         with self._database.read_connection() as connection:
             row = connection.execute(_STATE, _place(shop, contact_id)).one_or_none()
         if row is None:
-            return None, {}
-        return row.contact_type, {
-            name: Sent(digest, datetime.fromisoformat(at)) for name, (digest, at) in row.sent.items()
+            return None, {}, 0
+        sent = {name: Sent(digest, datetime.fromisoformat(at)) for name, (digest, at) in row.sent.items()}
+        return row.contact_type, sent, row.generation
+
+    def confirmed(
+        self, shop: RegisteredShop, contact_id: str, fields: Mapping[str, Sent], generation: int, now: datetime
+    ) -> RowWrite:
+        """Return the write that notes fields as still being so, unless the contact was changed since that generation."""
+        row = {
+            "of_shop": shop.id,
+            "of_tenant": shop.tenant,
+            "of_contact": contact_id,
+            "at_generation": generation,
+            "confirmed": _as_json(fields),
+            "now": now,
         }
+        return RowWrite(self._confirm_state, row, contact_id)
 
     def sent(
         self,
@@ -245,10 +265,14 @@ class Contacts:
         with self._database.transaction() as session:
             return changed_rows(session.execute(this.values(expires_at=now + length))) == 1
 
+    def lease_given_back(self, name: str, token: str) -> RowWrite:
+        """Return the write that gives a named lease back, for the commit of what it was taken for."""
+        return RowWrite(_GIVE_BACK, {"lease": name, "held": token}, name)
+
     def give_lease_back(self, name: str, token: str) -> None:
         """Give a named lease back; one that was lost meanwhile stays with its new holder."""
         with self._database.transaction() as session:
-            session.execute(delete(NamedLease).where(NamedLease.name == name, NamedLease.token == token))
+            self.lease_given_back(name, token)(session)
 
 
 def state_upsert(database: Database) -> "Insert":
@@ -266,6 +290,23 @@ def state_upsert(database: Database) -> "Insert":
     )
 
 
+def _confirmation(database: Database) -> Update:
+    """Return the statement that adds fields to those sent of a contact that nobody changed since it was read."""
+    return (
+        update(ContactState)
+        .where(
+            ContactState.shop_id == bindparam("of_shop"),
+            ContactState.tenant == bindparam("of_tenant"),
+            ContactState.contact_id == bindparam("of_contact"),
+            ContactState.generation == bindparam("at_generation"),
+        )
+        .values(
+            sent=database.merged_json(ContactState.sent, bindparam("confirmed", type_=JSON)),
+            updated_at=bindparam("now", type_=UtcDateTime()),
+        )
+    )
+
+
 def state_row(
     shop: RegisteredShop,
     contact_id: str,
@@ -279,10 +320,14 @@ def state_row(
     return {
         **_place(shop, contact_id),
         "contact_type": contact_type,
-        "sent": {name: [sent.digest, sent.at.isoformat()] for name, sent in fields.items()},
+        "sent": _as_json(fields),
         "generation": FIRST_GENERATION + forget_cached,
         "updated_at": now,
     }
+
+
+def _as_json(fields: Mapping[str, Sent]) -> dict[str, list[str]]:
+    return {name: [sent.digest, sent.at.isoformat()] for name, sent in fields.items()}
 
 
 def _place(shop: RegisteredShop, contact_id: str) -> dict[str, object]:
@@ -290,6 +335,7 @@ def _place(shop: RegisteredShop, contact_id: str) -> dict[str, object]:
 
 
 # made once: building a statement takes longer than running it
+_GIVE_BACK = delete(NamedLease).where(NamedLease.name == bindparam("lease"), NamedLease.token == bindparam("held"))
 _LINK = select(ContactLink.contact_id, ContactLink.verified, ContactLink.reason).where(
     ContactLink.shop_id == bindparam("shop_id"),
     ContactLink.tenant == bindparam("tenant"),

@@ -1,5 +1,6 @@
 """Consents: whatever the order in which answers are delivered, the shopper's newest counts, and a no above all."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -90,4 +91,23 @@ def test_a_yes_and_a_newer_no_that_both_wait_end_as_no(rig: Any, *, yes_is_first
         rig.send("consent.changed", customer=WHO, consents=[{"channel": "email", "value": value, "at": at.isoformat()}])
         rig.clock.forward(30)
     rig.work_for(2 * HOUR, 300)
+    assert accepts_email(rig) is False
+
+
+def test_a_guests_older_yes_under_way_does_not_overtake_the_customers_newer_no(
+    rig: Any, before_patch: Callable[[Callable[[], object]], None]
+) -> None:
+    rig.send("customer.created", customer=customer())
+    rig.work()
+    rig.clock.forward(10)
+    say(rig, value=True, who={"email": "ada@example.com", "email_verified": True})
+    (yes,) = rig.courier.claim()
+    rig.clock.forward(10)
+    no = say(rig, value=False)
+    outcomes: list[str] = []
+    before_patch(lambda: outcomes.extend(rig.work()))
+    assert rig.courier.work(yes) == "delivered"
+    assert outcomes == ["held back"]
+    assert rig.event(no).attempts == 0
+    assert rig.work_for(10) == ["delivered"]
     assert accepts_email(rig) is False

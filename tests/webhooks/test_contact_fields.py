@@ -1,9 +1,12 @@
-"""What of a customer's data goes to Engage: refused fields, and changes of unknown outcome."""
+"""What of a customer's data goes to Engage: refused fields, changes of unknown outcome, and others' changes meanwhile."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 from bodies import customer, order
+
+from plugin.store.contacts import Sent
 
 #: A day that the Standard platform takes and Engage refuses.
 REFUSED = {"birth_date": "1870-01-01"}
@@ -70,3 +73,56 @@ def test_a_change_of_unknown_outcome_makes_no_older_one_newer(rig: Any) -> None:
     rig.send("customer.updated", customer=customer(last_name="Older", updated_at=before.isoformat()))
     rig.work()
     assert rig.calls().count("updateContact") == 1
+
+
+def phone(rig: Any) -> str:
+    (contact,) = rig.contacts().values()
+    return str(contact["attributes"]["mobilePhone"])
+
+
+def guest_and_customer(rig: Any, before_patch: Callable[[Callable[[], object]], None]) -> Any:
+    """Let a guest's order with an older phone read what is known, and the customer's newer phone come before its patch."""
+    rig.send("customer.created", customer=customer(phone=None))
+    rig.work()
+    rig.clock.forward(10)
+    guest = {"email": "ada@example.com", "email_verified": True, "phone": "+46701111111"}
+    rig.send("order.paid", order=order(customer=guest))
+    (bought,) = rig.courier.claim()
+    rig.clock.forward(10)
+    rig.send("customer.updated", customer=customer(phone="+46702222222"))
+    before_patch(rig.work)
+    return bought
+
+
+def test_an_older_fact_of_another_event_under_way_does_not_overtake_a_newer_one(
+    rig: Any, before_patch: Callable[[Callable[[], object]], None]
+) -> None:
+    assert rig.courier.work(guest_and_customer(rig, before_patch)) == "delivered"
+    assert rig.work_for(10) == ["delivered"]
+    assert phone(rig) == "+46702222222"
+
+
+def test_a_contact_is_free_again_after_a_try_that_failed(
+    rig: Any, before_patch: Callable[[Callable[[], object]], None]
+) -> None:
+    bought = guest_and_customer(rig, before_patch)
+    rig.fault(error_rate=1, error_statuses=[503], operations=["updateContact"], next=1)
+    assert rig.courier.work(bought) == "retry"
+    rig.clock.forward(2)
+    assert rig.work() == ["delivered"]
+    rig.work_for(20)
+    assert phone(rig) == "+46702222222"
+
+
+def test_a_value_told_again_does_not_hide_a_change_that_another_event_made_meanwhile(rig: Any) -> None:
+    rig.send("customer.created", customer=customer())
+    rig.work()
+    contacts, contact_id = rig.stores.contacts, rig.contacts()["ada@example.com"]["id"]
+    _, _, seen = contacts.known(rig.standard, contact_id)
+    later, digest = rig.clock.forward(60), rig.stores.vault.digest_of
+    changed = {"lastName": Sent(digest("Lind"), later)}
+    told_again = {"lastName": Sent(digest("Berg"), rig.clock.forward(60))}
+    with rig.database.transaction() as session:
+        contacts.sent(rig.standard, contact_id, changed, later)(session)
+        contacts.confirmed(rig.standard, contact_id, told_again, seen, later)(session)
+    assert contacts.state(rig.standard, contact_id)[1]["lastName"] == changed["lastName"]

@@ -20,6 +20,7 @@ def handle(context: Context, event: ProfileEdited) -> None:
         raise NotForUsError("the shopper has no verified link to a contact any more")
     if event.consents:
         send_consents(context, link.contact_id, event.consents, event.occurred_at)
+    context.be_alone_with(link.contact_id)
     attributes = newer_than_edits(context, link.contact_id, dict(event.attributes), event.occurred_at)
     if not attributes:
         return
