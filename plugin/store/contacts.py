@@ -48,6 +48,12 @@ class Contacts:
         self._database = database
         self._put_state = state_upsert(database)
         self._confirm_state = _confirmation(database)
+        taking = database.insert(NamedLease)
+        self._take = taking.on_conflict_do_update(
+            index_elements=["name"],
+            set_={"token": taking.excluded.token, "expires_at": taking.excluded.expires_at},
+            where=NamedLease.expires_at < bindparam("now", type_=UtcDateTime()),
+        ).returning(NamedLease.token)
 
     def link(self, shop: RegisteredShop, customer_id: str) -> Link | None:
         """Return the contact of a customer, or None."""
@@ -248,16 +254,10 @@ class Contacts:
     def take_lease(self, name: str, now: datetime, length: timedelta) -> str | None:
         """Take a named lease and return its token; None while another worker holds it."""
         token = secrets.token_hex(16)
-        statement = self._database.insert(NamedLease).values(name=name, token=token, expires_at=now + length)
+        asked = {"name": name, "token": token, "expires_at": now + length, "now": now}
         with self._database.transaction() as session:
-            taken = session.scalar(
-                statement.on_conflict_do_update(
-                    index_elements=["name"],
-                    set_={"token": token, "expires_at": now + length},
-                    where=NamedLease.expires_at < now,
-                ).returning(NamedLease.token)
-            )
-            return token if taken == token else None
+            taken = session.connection().scalar(self._take, asked)
+        return token if taken == token else None
 
     def prolong_lease(self, name: str, token: str, now: datetime, length: timedelta) -> bool:
         """Hold a named lease for longer; False when it was lost."""
