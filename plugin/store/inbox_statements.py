@@ -108,7 +108,8 @@ WAIT = _THIS.values(next_attempt_at=None, held_by=bindparam("behind"))
 _CLAIMED = (
     InboxEvent.id, InboxEvent.shop_id, InboxEvent.platform, InboxEvent.topic, InboxEvent.kind, InboxEvent.ordering_key,
     InboxEvent.order_ref, InboxEvent.meta, InboxEvent.body, InboxEvent.occurred_at, InboxEvent.received_at,
-    InboxEvent.attempts, InboxEvent.first_attempt_at, InboxEvent.lease_token, InboxEvent.progress,
+    InboxEvent.attempts, InboxEvent.first_attempt_at, InboxEvent.lease_token, InboxEvent.lease_expires_at,
+    InboxEvent.progress,
 )  # fmt: skip
 #: For rows that this transaction has locked. Returns them, so that they need not be read again.
 LEASE = (

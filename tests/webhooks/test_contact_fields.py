@@ -126,3 +126,27 @@ def test_a_value_told_again_does_not_hide_a_change_that_another_event_made_meanw
         contacts.sent(rig.standard, contact_id, changed, later)(session)
         contacts.confirmed(rig.standard, contact_id, told_again, seen, later)(session)
     assert contacts.state(rig.standard, contact_id)[1]["lastName"] == changed["lastName"]
+
+
+def test_a_worker_that_was_paused_for_longer_than_its_lease_sends_nothing_any_more(
+    rig: Any, before_patch: Callable[[Callable[[], object]], None]
+) -> None:
+    rig.send("customer.created", customer=customer())
+    rig.work()
+    for name in ("Lind", "Berg-Lind"):
+        rig.clock.forward(1)
+        rig.send("customer.updated", customer=customer(last_name=name))
+    (paused,) = rig.courier.claim()
+    meanwhile: list[str] = []
+
+    def others_go_on() -> None:
+        rig.clock.forward(180)
+        rig.sweep.run(rig.clock())
+        meanwhile.extend(rig.work())
+
+    before_patch(others_go_on)
+    before = rig.calls().count("updateContact")
+    assert rig.courier.work(paused) == "lease lost"
+    assert meanwhile == ["delivered", "delivered"]
+    assert rig.contacts()["ada@example.com"]["attributes"]["lastName"] == "Berg-Lind"
+    assert rig.calls().count("updateContact") - before == 2
