@@ -120,7 +120,7 @@ class Transport:
             answer = self._send(account, operation, path or {}, query or {}, body, read_timeout_s)
             status, engage_time = answer.status, http_date(answer.headers.get("Date"))
             if status not in accept:
-                raise_for_status(answer, operation.name, datetime.now(UTC))
+                raise_for_status(answer, operation.name, datetime.now(UTC), [path, query, body])
             gate.succeeded()
         except TransientError as error:
             outcome = str(error)
