@@ -100,6 +100,21 @@ def test_a_signup_does_not_wait_for_its_own_merge(rig: Any) -> None:
     assert link(rig, 7) is None
 
 
+@pytest.mark.parametrize("who", [7, 8])
+def test_a_no_of_a_customer_without_a_contact_goes_with_a_merge(rig: Any, who: int) -> None:
+    said = rig.clock()
+    consent = {"state": "unsubscribed", "opt_in_level": "single_opt_in", "consent_updated_at": said.isoformat()}
+    no = {"customer_id": who, "email_address": f"{who}@example.com", "email_marketing_consent": consent}
+    rig.send_shopify("customers_email_marketing_consent/update", no)
+    rig.work_for(3600, 300)
+    assert rig.contacts() == {}
+    rig.send_shopify("customers/create", person(rig, 15 - who, "one@example.com"))
+    rig.work()
+    rig.send_shopify("customers/merge", merge(8, 7))
+    rig.work()
+    assert rig.contacts()["one@example.com"]["preferences"]["acceptsEmail"] is False
+
+
 def test_orders_go_with_a_merge_and_are_erased_with_the_customer_who_is_left(rig: Any) -> None:
     bought = rig.send_shopify("orders/paid", paid_order(rig.clock()))
     rig.work()

@@ -2,6 +2,7 @@
 
 from plugin.errors import NotForUsError, NotYetError
 from plugin.events import CONTACT_KINDS, CustomerMerged, CustomerUpdated, Kind
+from webhooks.consents import send_kept_noes
 from webhooks.contact_fields import attributes_of, patch_what_is_new
 from webhooks.context import Context
 from webhooks.field_consents import hold_back, send_all_consents
@@ -36,10 +37,13 @@ def handle_merge(context: Context, event: CustomerMerged) -> None:
     if context.stores.inbox.goes_before(context.claimed, [event.merged_id], MAKE_CONTACTS):
         raise NotYetError("The merged customer has earlier events that are not delivered yet.")
     context.stores.orders.take_over(context.shop, event.kept_id, event.merged_id)
-    merged = contacts.link(context.shop, event.merged_id)
+    merged, kept = (contacts.link(context.shop, customer_id) for customer_id in (event.merged_id, event.kept_id))
+    theirs = kept or merged
+    if theirs is not None and theirs.verified:
+        for customer_id in (event.merged_id, event.kept_id):
+            send_kept_noes(context, theirs.contact_id, customer_id)
     if merged is None:
         raise NotForUsError("the merged customer has no contact")
-    kept = contacts.link(context.shop, event.kept_id)
     if kept is None:
         contacts.remember_link(context.shop, event.kept_id, merged, context.now())
     elif kept.contact_id != merged.contact_id:
