@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from plugin.engage.models import ContactWrite
-from plugin.errors import PermanentError
+from plugin.errors import PermanentError, TransientError
 from plugin.events import Customer
 from plugin.store.contacts import Sent
 from plugin.store.shops import RegisteredShop
@@ -23,7 +23,8 @@ FIELD_OF_CODE: Mapping[str, str] = {
     "InvalidBirthDay": "birthDay",
     "InvalidGender": "gender",
 }
-MAX_REFUSALS = 6
+#: In place of a hash: what Engage holds in the field is not known. No value has this hash.
+UNKNOWN = ""
 #: Before the name of a field that the shopper edited on My Pages. What the shop last told of the field stands beside
 #: it: so the shop's old value, told again, is nothing new, and does not undo the edit.
 EDITED = "edited:"
@@ -63,10 +64,16 @@ def patch_what_is_new(
 ) -> bool:
     """Send the attributes that differ from what was last sent and are not older; False when none does.
 
-    only_missing: attributes that are sent only if none was sent before.
+    only_missing: attributes that are sent only if none was sent before. Raises HeldBackError, and what the client raises.
     """
-    _, before = context.stores.contacts.state(context.shop, contact_id)
-    changed, confirmed = what_is_new(before, attributes, at, context.digest, only_missing)
+
+    def look() -> tuple[dict[str, Sent], int, dict[str, object], dict[str, object]]:
+        _, before, generation = context.stores.contacts.known(context.shop, contact_id)
+        return before, generation, *what_is_new(before, attributes, at, context.digest, only_missing)
+
+    before, generation, changed, confirmed = look()
+    if changed and context.be_alone_with(contact_id):
+        before, generation, changed, confirmed = look()
     if changed and context.recall("filed"):
         held = context.client.get_contact(contact_id).attributes  # the file may have brought it
         arrived = {name: value for name, value in changed.items() if str(held.get(name)) == str(value)}
@@ -74,13 +81,57 @@ def patch_what_is_new(
         changed = {name: value for name, value in changed.items() if name not in arrived}
     if not changed:
         if any(before[name].at < at for name in confirmed):
-            remember_attributes(context, contact_id, confirmed, at, shown=False)
+            _confirm(context, contact_id, confirmed, at, generation)
         return False
-    _, sent_write = write_leaving_out_refused(
-        context, ContactWrite(changed), lambda write: context.client.patch_contact(contact_id, write)
-    )
-    remember_attributes(context, contact_id, {**confirmed, **sent_write.attributes}, at)
-    return True
+    sent = patch_leaving_out_refused(context, contact_id, changed)
+    # a refused value too: told again, Engage would refuse it again
+    remember_attributes(context, contact_id, {**confirmed, **changed}, at)
+    return bool(sent)
+
+
+def _confirm(
+    context: Context, contact_id: str, attributes: Mapping[str, object], at: datetime, generation: int
+) -> None:
+    """Store since when it is known that fields are still as Engage was told. Whoever changes the contact is not hindered."""
+    contacts, shop, now = context.stores.contacts, context.shop, context.now()
+    context.later(contacts.confirmed(shop, contact_id, _told(context, attributes, at), generation, now))
+
+
+def _told(context: Context, attributes: Mapping[str, object], at: datetime) -> dict[str, Sent]:
+    return {name: Sent(context.digest(value), at) for name, value in attributes.items()}
+
+
+def patch_leaving_out_refused(
+    context: Context, contact_id: str, attributes: Mapping[str, object]
+) -> Mapping[str, object]:
+    """Patch a contact without the optional fields that Engage refuses; return what was really sent, maybe nothing.
+
+    Raises PermanentError when the key field, or nothing by name, is refused, and TransientError.
+    """
+
+    def send(write: ContactWrite) -> None:
+        if write:
+            context.client.patch_contact(contact_id, write)
+
+    try:
+        _, sent = write_leaving_out_refused(context, ContactWrite(attributes), send)
+    except TransientError as error:
+        if error.sent:
+            _doubt(context, contact_id, attributes)
+        raise
+    return sent.attributes
+
+
+def _doubt(context: Context, contact_id: str, attributes: Mapping[str, object]) -> None:
+    """Store with the end of the try that nobody knows what Engage holds in some fields.
+
+    The event may be discarded before it is tried again: the next that the shop tells of them is sent, whatever it is.
+    """
+    contacts, shop, now = context.stores.contacts, context.shop, context.now()
+    _, before = contacts.state(shop, contact_id)
+    doubted = {name: Sent(UNKNOWN, before[name].at) for name in attributes if name in before}
+    if doubted:
+        context.later(contacts.sent(shop, contact_id, doubted, now))
 
 
 def what_is_new(
@@ -129,22 +180,20 @@ def remember_attributes(
     at: datetime,
     *,
     contact_type: str | None = None,
-    shown: bool = True,
 ) -> None:
-    """Store what Engage now knows. shown: whether it can be seen on My Pages, whose cache is then forgotten."""
-    sent = {name: Sent(context.digest(value), at) for name, value in attributes.items()}
+    """Store what Engage now knows, and let cached pages of the contact be forgotten."""
     contacts, shop, now = context.stores.contacts, context.shop, context.now()
-    context.later(contacts.sent(shop, contact_id, sent, now, contact_type=contact_type, forget_cached=shown))
+    context.later(contacts.sent(shop, contact_id, _told(context, attributes, at), now, contact_type=contact_type))
 
 
 def write_leaving_out_refused(
     context: Context, write: ContactWrite, send: Callable[[ContactWrite], T]
 ) -> tuple[T, ContactWrite]:
-    """Send a contact; an optional field that Engage refuses is left out, noted, and the rest goes.
+    """Send a contact; an optional field that Engage refuses is left out, noted, and the rest goes, which may be nothing.
 
     Returns the answer and what was really sent. Raises PermanentError when the key field, or nothing by name, is refused.
     """
-    for _ in range(MAX_REFUSALS):
+    while True:  # each refusal leaves one field fewer
         try:
             return send(write), write
         except PermanentError as error:
@@ -154,6 +203,3 @@ def write_leaving_out_refused(
                 raise
             context.note("left out", f"Engage refused {name} ({error.code or error.status}); it was left out.")
             write = replace(write, attributes={n: v for n, v in write.attributes.items() if n != name})
-            if not write:
-                raise
-    return send(write), write

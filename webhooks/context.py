@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from plugin.engage.client import EngageClient
 from plugin.engage.transport import CallRecord
+from plugin.errors import HeldBackError, LeaseLostError
 from plugin.store.contacts import Contacts
 from plugin.store.db import Database
 from plugin.store.erasure import Erasures
@@ -68,6 +69,8 @@ class Origin(StrEnum):
     BACKFILL = "backfill"
 
 
+#: How long an event waits for another one that changes the same contact.
+BUSY_WAIT = timedelta(seconds=1)
 ORIGIN = "origin"
 #: In meta: Engage does not have the receipt although it was sent; send it again under the same id.
 AGAIN = "again"
@@ -90,6 +93,11 @@ class Context:
     writes: list[Write] = field(default_factory=list)
     part: str = ""
     forget_kept: Callable[[str], bool] = lambda _contact_id: True
+    _ours_until: datetime = field(init=False)
+    _alone_with: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._ours_until = self.claimed.lease_expires_at
 
     @property
     def origin(self) -> Origin:
@@ -114,9 +122,17 @@ class Context:
 
     def save(self) -> None:
         """Store progress and the timeline so far, and prolong the lease. Raises LeaseLostError."""
-        self.stores.inbox.keep(self.claimed, self.entries, self.now(), self.lease, self.writes)
+        now = self.now()
+        self.stores.inbox.keep(self.claimed, self.entries, now, self.lease, self.writes)
+        self._ours_until = now + self.lease
         self.entries.clear()
         self.writes.clear()
+        self._alone_with.clear()  # given back in the same commit
+
+    def still_ours(self) -> None:
+        """Raise LeaseLostError when the lease is over by the clock: another worker may be further than this one knows."""
+        if self.now() >= self._ours_until:
+            raise LeaseLostError(f"The lease of event {self.claimed.id} ended while this worker waited; it stops here.")
 
     def later(self, write: Write) -> None:
         """Store something with the next step that is stored, at the latest with the end of the try.
@@ -124,6 +140,25 @@ class Context:
         For what follows from a call that may be repeated: a crash before it makes the call again, and then this.
         """
         self.writes.append(write)
+
+    def be_alone_with(self, contact_id: str) -> bool:
+        """Keep others from changing a contact until what follows is stored; False where this event does so already.
+
+        Several customers and guests, each with an order of events of their own, may be one contact: what was read
+        before may be old, and is to be read again. Raises HeldBackError while another event changes the contact, and
+        LeaseLostError.
+        """
+        if contact_id in self._alone_with:
+            return False
+        self.still_ours()  # whoever lost the event takes no lease that hinders its new worker
+        contacts, name = self.stores.contacts, f"change:{self.shop.tenant}:{contact_id}"
+        token = contacts.take_lease(name, self.now(), self.lease)
+        if token is None:
+            reason = "Another event changes this contact just now."
+            raise HeldBackError(reason, operation="lease", retry_after=BUSY_WAIT, sent=False)
+        self._alone_with.add(contact_id)
+        self.later(contacts.lease_given_back(name, token))
+        return True
 
     def note(self, step: str, text: str) -> None:
         """Add a remark to the event's timeline, without personal data."""

@@ -91,7 +91,7 @@ class Courier:
         """Try one claimed event, store what became of it and return that. Raises LeaseLostError."""
         context = Context(claimed, shop, self.client_of(shop), self.stores, self.clock, self.lease)
         lane = Lane.BACKFILL if context.origin is Origin.BACKFILL else None
-        context.client = context.client.with_options(observer=context.observe, lane=lane)
+        context.client = context.client.with_options(observer=context.observe, lane=lane, still_ours=context.still_ours)
         context.forget_kept = lambda contact_id: self.forget_kept(shop, contact_id)
         try:
             return self._handle(context)

@@ -1,11 +1,10 @@
 """Making sure of the contact: the stored link, else a look-up, else a new contact (DESIGN, who is who)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 
-from plugin.engage.models import ContactWrite
+from plugin.engage.models import ContactWrite, CreatedContact
 from plugin.errors import (
     EngageConflictError,
     EngageNotFoundError,
@@ -14,14 +13,20 @@ from plugin.errors import (
     ParkedError,
     TransientError,
 )
-from plugin.events import Customer
+from plugin.events import CONTACT_KINDS, Customer, Kind
 from plugin.store.contacts import Link
 from plugin.store.shop_settings import ShopSettings
 from plugin.store.shops import RegisteredShop
+from webhooks.consents import send_kept_noes
 from webhooks.contact_fields import attributes_of, remember_attributes, write_leaving_out_refused
-from webhooks.context import Context
+from webhooks.context import BUSY_WAIT, Context
 
-BUSY_WAIT = timedelta(seconds=1)
+#: What may take an e-mail or phone from a contact.
+CHANGE_THE_ADDRESS = CONTACT_KINDS | {Kind.ERASURE}
+#: What a contact that we made holds only if we sent it. A country Engage may add by itself, other attributes it may lack.
+PERSONAL = frozenset(
+    {"email", "mobilePhone", "firstName", "lastName", "birthDay", "gender", "street", "careOf", "zipCode", "city"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,8 @@ def known_link(context: Context, customer: Customer) -> Link | None:
 def make_sure_of_contact(context: Context, customer: Customer, contact_type: str) -> Found:
     """Return the customer's contact, looked up or created, and store the link.
 
-    Raises NotForUsError for nobody (no id, e-mail or phone), ParkedError when the key field is missing, and
-    HeldBackError while another worker creates the same contact.
+    Raises NotForUsError for nobody (no id, e-mail or phone), ParkedError when the key field is missing, HeldBackError
+    while another worker creates the same contact, and TransientError while the contact's other customer goes first.
     """
     step = context.recall("contact")
     if step is not None:
@@ -64,17 +69,36 @@ def _find_or_create(context: Context, customer: Customer, contact_type: str) -> 
         _need_key(context, customer)
         context.remember("create_intended")
         try:
-            contact_id = _create(context, customer, contact_type)
+            contact_id, ours = _create(context, customer, contact_type)
         except EngageConflictError as error:  # somebody else was faster, or Engage knows the key by another way
-            contact_id = error.contact_id or _look_up(context, customer)
+            contact_id, ours = error.contact_id or _look_up(context, customer), False
             if contact_id is None:
                 raise
-        else:
+        if ours:
             return _remember(context, customer, Found(contact_id, verified=True, created=True), "created")
-    elif context.recall("create_intended") and _created_after_all(context, customer, contact_id):
+    elif context.recall("create_intended") and customer.customer_id and _is_ours(context, customer, contact_id):
         return _remember(context, customer, Found(contact_id, verified=True, created=True), "created")
+    _wait_for_others(context, customer, contact_id)
     verified, reason = vouched(context.shop, customer)
     return _remember(context, customer, Found(contact_id, verified, created=False), reason)
+
+
+def _wait_for_others(context: Context, customer: Customer, contact_id: str) -> None:
+    """Let another customer whose contact was found tell first what they did before: the address may have moved on since.
+
+    Raises TransientError meanwhile. After that a vouched address is, as ever, proof of being the same person.
+    """
+    others = set(context.stores.contacts.customers_of(context.shop, contact_id)) - {customer.customer_id}
+    if not others:
+        return
+    if context.stores.inbox.goes_before(context.claimed, others, CHANGE_THE_ADDRESS):
+        raise TransientError(
+            "The contact that was found is another customer's, who has earlier changes that are not delivered yet.",
+            code="another_goes_before",
+            sent=False,
+        )
+    if customer.customer_id is not None:
+        context.note("shared", "Another customer of the shop with this e-mail or phone is the same contact.")
 
 
 def _look_up(context: Context, customer: Customer) -> str | None:
@@ -122,32 +146,43 @@ def _need_key(context: Context, customer: Customer) -> None:
         )
 
 
-def _create(context: Context, customer: Customer, contact_type: str) -> str:
+def _create(context: Context, customer: Customer, contact_type: str) -> tuple[str, bool]:
+    """Create the contact; return its id, and whether it is the one that was asked for.
+
+    A tenant may answer with the id of a contact that had the key before, and with no word of which it is (facts 2.3).
+    """
     settings = context.shop.settings
-    at = context.claimed.occurred_at
     attributes = attributes_of(context.shop, customer)
     store = store_of(context, customer.address.country_code)
 
-    def create(write: ContactWrite) -> str:
-        made = context.client.create_contact(
+    def create(write: ContactWrite) -> CreatedContact:
+        return context.client.create_contact(
             write, contact_type=contact_type, store_external_id=store, source=settings.source
         )
-        return made.contact_id
 
-    contact_id, sent = write_leaving_out_refused(context, ContactWrite(attributes), create)
-    remember_attributes(context, contact_id, sent.attributes, at, contact_type=contact_type)
-    return contact_id
+    made, sent = write_leaving_out_refused(context, ContactWrite(attributes), create)
+    if made.contact is None and not _is_ours(context, customer, made.contact_id, sent.attributes):
+        return made.contact_id, False
+    # refused ones too: told again, Engage would refuse them again
+    at = context.claimed.occurred_at
+    remember_attributes(context, made.contact_id, attributes, at, contact_type=contact_type)
+    return made.contact_id, True
 
 
-def _created_after_all(context: Context, customer: Customer, contact_id: str) -> bool:
-    """Tell whether an earlier try, whose answer was lost, made this contact: it then holds our customer id."""
-    if customer.customer_id is None or not context.shop.settings.send_external_id:
-        return customer.customer_id is None
+def _is_ours(context: Context, customer: Customer, contact_id: str, sent: Mapping[str, object] | None = None) -> bool:
+    """Tell whether a contact is the one that we asked Engage to make, although its answer does not say so.
+
+    It then holds our customer id; where that is not sent, just what we sent and nothing of a person beside it. A guest
+    proves nothing by that later on: anybody may order with another person's address. sent: None for all that is known.
+    """
     try:
-        contact = context.client.get_contact(contact_id)
+        held = context.client.get_contact(contact_id).attributes
     except EngageNotFoundError as error:
         raise TransientError("A contact that was just found is gone again.", operation="get_contact") from error
-    return str(contact.attributes.get("externalId") or "") == customer.customer_id
+    told = attributes_of(context.shop, customer) if sent is None else sent
+    if "externalId" in told:
+        return str(held.get("externalId") or "") == customer.customer_id
+    return all(str(held.get(name) or "") == str(told.get(name) or "") for name in PERSONAL)
 
 
 def vouched(shop: RegisteredShop, customer: Customer) -> tuple[bool, str]:
@@ -162,9 +197,13 @@ def vouched(shop: RegisteredShop, customer: Customer) -> tuple[bool, str]:
 
 
 def _remember(context: Context, customer: Customer, found: Found, reason: str) -> Found:
-    if customer.customer_id is not None:
+    customer_id = customer.customer_id
+    if customer_id is not None:
+        if found.verified:
+            send_kept_noes(context, found.contact_id, customer_id)
+        contacts, shop, now = context.stores.contacts, context.shop, context.now()
         link = Link(found.contact_id, found.verified, reason)
-        context.stores.contacts.remember_link(context.shop, customer.customer_id, link, context.now())
+        context.later(lambda session: contacts.write_link(session, shop, customer_id, link, now))
     context.remember("contact", {"id": found.contact_id, "verified": found.verified, "created": found.created})
     return found
 

@@ -6,7 +6,7 @@ JSON string, an object, HTML, nothing. Texts of Engage may echo what was sent, s
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -28,6 +28,12 @@ _GUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _FIELD = re.compile(r"^[A-Za-z][A-Za-z0-9_.\[\]]{0,60}$")
 _PERSONAL = re.compile(r"\S*@\S*|\+?\d[\d\s\-]{4,}\d|(['\"‘’“”]).*?\1|<[^>]*>")
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+#: What is sent under these names tells nothing of a person, and helps who reads an error.
+_TECHNICAL = frozenset(
+    {"contactType", "contactTypeId", "currency", "matchKeyType", "source", "storeExternalId", "type"}
+)
+#: The longest text of Engage that is looked at, in characters.
+_LONGEST = 1000
 MAX_RETRY_AFTER = timedelta(hours=6)
 
 
@@ -48,15 +54,20 @@ def parse_body(body: bytes) -> Any:
         return None
 
 
-def raise_for_status(answer: Answer, operation: str, now: datetime) -> None:
+def raise_for_status(answer: Answer, operation: str, now: datetime, sent: Any = None) -> None:
     """Raise the error that an answer means; return for 2xx.
 
+    sent: what was sent, of which Engage may echo values: none of them goes into the error's text.
     Raises TransientError, PermanentError, EngageNotFoundError, EngageConflictError, UnauthorisedError or, for a
     redirect that nothing announced, EngageError.
     """
     if 200 <= answer.status < 300:
         return
     code, field, text = _read_error(answer.data)
+    told = _told(sent)
+    text = _scrubbed(text, told)
+    if code is not None and code.casefold() in told:
+        code = None
     said = " ".join(filter(None, [code, f"(field {field})" if field else None, text if text != code else None]))
     message = f"Engage answered {answer.status} to {operation}" + (f": {said}" if said else "")
     if answer.status in {401, 403}:
@@ -118,10 +129,10 @@ def items_of(data: Any, operation: str) -> tuple[list[Any], int | None]:
 
 
 def _read_error(data: Any) -> tuple[str | None, str | None, str | None]:
-    """Return symbolic code, field and scrubbed text of an error body of any shape."""
+    """Return symbolic code, field and text of an error body of any shape."""
     if isinstance(data, str):
         word = data.strip()
-        return (word, None, None) if _CODE.match(word) else (None, None, _scrubbed(word))
+        return (word, None, None) if _CODE.match(word) else (None, None, word)
     if not isinstance(data, Mapping):
         return None, None, None
     code = next((str(data[n]) for n in ("errorCode", "code", "error") if _CODE.match(str(data.get(n) or ""))), None)
@@ -135,14 +146,35 @@ def _read_error(data: Any) -> tuple[str | None, str | None, str | None]:
         code, field, text = code or inner[0], inner[1], text or inner[2]
     if code is None and text and _CODE.match(text):
         code = text
-    return code, field, _scrubbed(text)
+    return code, field, text
 
 
-def _scrubbed(text: str | None) -> str | None:
-    """Take out what may be personal: addresses, numbers, quoted values, mark-up. At most 160 characters stay."""
+def _scrubbed(text: str | None, told: Collection[str]) -> str | None:
+    """Take out what may be personal: addresses, numbers, quoted values, mark-up, and what Engage was told.
+
+    At most 160 characters stay.
+    """
     if not text or text.lstrip().startswith("<"):
         return None
+    text = text[:_LONGEST]
+    folded = text.casefold()
+    echoed = sorted((value for value in told if value in folded), key=len, reverse=True)
+    if echoed:
+        values = "|".join(re.escape(value) for value in echoed)
+        text = re.sub(rf"(?<!\w)(?:{values})(?!\w)", "…", text, flags=re.IGNORECASE)
     return " ".join(_PERSONAL.sub("…", text).split())[:160] or None
+
+
+def _told(sent: Any) -> set[str]:
+    """Return the texts within what was sent, whole and word by word, without regard to case."""
+    if isinstance(sent, Mapping):
+        return set().union(*(_told(value) for name, value in sent.items() if name not in _TECHNICAL))
+    if isinstance(sent, list | tuple):
+        return set().union(*(_told(value) for value in sent))
+    if not isinstance(sent, str):
+        return set()
+    whole = sent.strip().casefold()
+    return {word for word in (whole, *whole.split()) if len(word) > 1}
 
 
 def _guid(data: Any) -> str | None:

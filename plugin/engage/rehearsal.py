@@ -96,7 +96,7 @@ class Rehearsal(Transport):
 
 _ANSWERS: Mapping[str, tuple[int, Any, str]] = {
     "find_contact_id": (404, None, "no contact is found"),
-    "create_contact": (201, {"id": UNKNOWN_ID}, f"the contact is created as {UNKNOWN_ID}"),
+    "create_contact": (201, {"id": UNKNOWN_ID, "attributes": {}}, f"the contact is created as {UNKNOWN_ID}"),
     "get_contact": (
         200,
         {"id": UNKNOWN_ID, "contactType": "another", "attributes": {}},

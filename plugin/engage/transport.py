@@ -100,10 +100,12 @@ class Transport:
         read_timeout_s: float | None = None,
         observer: Callable[[CallRecord], None] | None = None,
         accept: frozenset[int] = frozenset(),
+        still_ours: Callable[[], None] = lambda: None,
     ) -> Answer:
         """Make one call and return its answer, or raise the error that it means.
 
-        accept: further statuses that are answers and no errors (302 of an order job).
+        accept: further statuses that are answers and no errors (302 of an order job). still_ours: asked when the call is
+        about to leave, after whatever wait for its slot; raises LeaseLostError where it is somebody else's by now.
         Raises HeldBackError, TransientError, PermanentError, EngageNotFoundError, EngageConflictError, UnauthorisedError.
         """
         gate = self._gates.of(account.api_key)
@@ -111,13 +113,14 @@ class Transport:
         came = time.monotonic()
         gate.enter(lane)
         self._gates.waited(lane.name.lower(), time.monotonic() - came)
+        still_ours()
         at, started, status, outcome = datetime.now(UTC), time.monotonic(), None, "ok"
         engage_time = None
         try:
             answer = self._send(account, operation, path or {}, query or {}, body, read_timeout_s)
             status, engage_time = answer.status, http_date(answer.headers.get("Date"))
             if status not in accept:
-                raise_for_status(answer, operation.name, datetime.now(UTC))
+                raise_for_status(answer, operation.name, datetime.now(UTC), [path, query, body])
             gate.succeeded()
         except TransientError as error:
             outcome = str(error)

@@ -4,17 +4,20 @@ All of it is kept per Engage tenant: a shop that is switched to another tenant s
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import JSON, Update, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from plugin.store.db import Database, RowWrite, changed_rows
+from plugin.store.group_commit import GroupCommit
+from plugin.store.inbox import is_of_one_row
 from plugin.store.models import ConsentEntry, ContactLink, ContactState, NamedLease
 from plugin.store.shops import RegisteredShop
+from plugin.store.types import UtcDateTime
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects.postgresql import Insert
@@ -46,6 +49,14 @@ class Contacts:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._put_state = state_upsert(database)
+        self._confirm_state = _confirmation(database)
+        taking = database.insert(NamedLease)
+        self._take = taking.on_conflict_do_update(
+            index_elements=["name"],
+            set_={"token": taking.excluded.token, "expires_at": taking.excluded.expires_at},
+            where=NamedLease.expires_at < bindparam("now", type_=UtcDateTime()),
+        ).returning(NamedLease.token)
+        self._takes: GroupCommit[Mapping[str, Any], str | None] = GroupCommit(self._take_waiting, is_of_one_row)
 
     def link(self, shop: RegisteredShop, customer_id: str) -> Link | None:
         """Return the contact of a customer, or None."""
@@ -54,8 +65,18 @@ class Contacts:
             row = connection.execute(_LINK, where).one_or_none()
         return None if row is None else Link(row.contact_id, row.verified, row.reason)
 
+    def customers_of(self, shop: RegisteredShop, contact_id: str) -> list[str]:
+        """Return the customers of the shop that have a verified link to a contact: more than one for several accounts."""
+        with self._database.read_connection() as connection:
+            return list(connection.execute(_CUSTOMERS, _place(shop, contact_id)).scalars())
+
     def remember_link(self, shop: RegisteredShop, customer_id: str, link: Link, now: datetime) -> None:
         """Store a link; a verified one is never turned back into an unverified one of the same contact."""
+        with self._database.transaction() as session:
+            self.write_link(session, shop, customer_id, link, now)
+
+    def write_link(self, session: Session, shop: RegisteredShop, customer_id: str, link: Link, now: datetime) -> None:
+        """Do what `remember_link` does within a transaction."""
         statement = self._database.insert(ContactLink).values(
             shop_id=shop.id,
             tenant=shop.tenant,
@@ -66,14 +87,13 @@ class Contacts:
             created_at=now,
         )
         changed = {"contact_id": link.contact_id, "verified": link.verified, "reason": link.reason}
-        with self._database.transaction() as session:
-            session.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["shop_id", "tenant", "customer_id"],
-                    set_=changed,
-                    where=(ContactLink.contact_id != link.contact_id) | ContactLink.verified.is_(False),
-                )
+        session.execute(
+            statement.on_conflict_do_update(
+                index_elements=["shop_id", "tenant", "customer_id"],
+                set_=changed,
+                where=(ContactLink.contact_id != link.contact_id) | ContactLink.verified.is_(False),
             )
+        )
 
     def remember_links(self, shop: RegisteredShop, links: Mapping[str, Link], now: datetime) -> None:
         """Store many links at once, for customers that have none."""
@@ -124,13 +144,31 @@ class Contacts:
 
     def state(self, shop: RegisteredShop, contact_id: str) -> tuple[str | None, dict[str, Sent]]:
         """Return the contact type last known and the fields last sent."""
+        contact_type, sent, _ = self.known(shop, contact_id)
+        return contact_type, sent
+
+    def known(self, shop: RegisteredShop, contact_id: str) -> tuple[str | None, dict[str, Sent], int]:
+        """Return what `state` does, and the generation, which counts up with each change of the contact."""
         with self._database.read_connection() as connection:
             row = connection.execute(_STATE, _place(shop, contact_id)).one_or_none()
         if row is None:
-            return None, {}
-        return row.contact_type, {
-            name: Sent(digest, datetime.fromisoformat(at)) for name, (digest, at) in row.sent.items()
+            return None, {}, 0
+        sent = {name: Sent(digest, datetime.fromisoformat(at)) for name, (digest, at) in row.sent.items()}
+        return row.contact_type, sent, row.generation
+
+    def confirmed(
+        self, shop: RegisteredShop, contact_id: str, fields: Mapping[str, Sent], generation: int, now: datetime
+    ) -> RowWrite:
+        """Return the write that notes fields as still being so, unless the contact was changed since that generation."""
+        row = {
+            "of_shop": shop.id,
+            "of_tenant": shop.tenant,
+            "of_contact": contact_id,
+            "at_generation": generation,
+            "confirmed": _as_json(fields),
+            "now": now,
         }
+        return RowWrite(self._confirm_state, row, contact_id)
 
     def sent(
         self,
@@ -211,19 +249,24 @@ class Contacts:
             for subject, (value, at, source) in entries.items()
         )
 
+    def forget_consents(self, session: Session, shop: RegisteredShop, contact_id: str) -> None:
+        """Take a contact's answers out of the ledger."""
+        theirs = (ConsentEntry.shop_id == shop.id, ConsentEntry.contact_id == contact_id)
+        session.execute(delete(ConsentEntry).where(*theirs))
+
     def take_lease(self, name: str, now: datetime, length: timedelta) -> str | None:
         """Take a named lease and return its token; None while another worker holds it."""
         token = secrets.token_hex(16)
-        statement = self._database.insert(NamedLease).values(name=name, token=token, expires_at=now + length)
+        return self._takes.run({"name": name, "token": token, "expires_at": now + length, "now": now})
+
+    def _take_waiting(self, waiting: Callable[[], Sequence[Mapping[str, Any]]]) -> list[str | None]:
+        """Take in one commit the leases that threads ask for, by name: two commits never wait for each other."""
         with self._database.transaction() as session:
-            taken = session.scalar(
-                statement.on_conflict_do_update(
-                    index_elements=["name"],
-                    set_={"token": token, "expires_at": now + length},
-                    where=NamedLease.expires_at < now,
-                ).returning(NamedLease.token)
-            )
-            return token if taken == token else None
+            connection, asked = session.connection(), waiting()
+            taken = {
+                row["token"]: connection.scalar(self._take, row) for row in sorted(asked, key=lambda row: row["name"])
+            }
+        return [token if taken[token] == token else None for token in (row["token"] for row in asked)]
 
     def prolong_lease(self, name: str, token: str, now: datetime, length: timedelta) -> bool:
         """Hold a named lease for longer; False when it was lost."""
@@ -231,10 +274,14 @@ class Contacts:
         with self._database.transaction() as session:
             return changed_rows(session.execute(this.values(expires_at=now + length))) == 1
 
+    def lease_given_back(self, name: str, token: str) -> RowWrite:
+        """Return the write that gives a named lease back, for the commit of what it was taken for."""
+        return RowWrite(_GIVE_BACK, {"lease": name, "held": token}, name)
+
     def give_lease_back(self, name: str, token: str) -> None:
         """Give a named lease back; one that was lost meanwhile stays with its new holder."""
         with self._database.transaction() as session:
-            session.execute(delete(NamedLease).where(NamedLease.name == name, NamedLease.token == token))
+            self.lease_given_back(name, token)(session)
 
 
 def state_upsert(database: Database) -> "Insert":
@@ -252,6 +299,23 @@ def state_upsert(database: Database) -> "Insert":
     )
 
 
+def _confirmation(database: Database) -> Update:
+    """Return the statement that adds fields to those sent of a contact that nobody changed since it was read."""
+    return (
+        update(ContactState)
+        .where(
+            ContactState.shop_id == bindparam("of_shop"),
+            ContactState.tenant == bindparam("of_tenant"),
+            ContactState.contact_id == bindparam("of_contact"),
+            ContactState.generation == bindparam("at_generation"),
+        )
+        .values(
+            sent=database.merged_json(ContactState.sent, bindparam("confirmed", type_=JSON)),
+            updated_at=bindparam("now", type_=UtcDateTime()),
+        )
+    )
+
+
 def state_row(
     shop: RegisteredShop,
     contact_id: str,
@@ -265,10 +329,14 @@ def state_row(
     return {
         **_place(shop, contact_id),
         "contact_type": contact_type,
-        "sent": {name: [sent.digest, sent.at.isoformat()] for name, sent in fields.items()},
+        "sent": _as_json(fields),
         "generation": FIRST_GENERATION + forget_cached,
         "updated_at": now,
     }
+
+
+def _as_json(fields: Mapping[str, Sent]) -> dict[str, list[str]]:
+    return {name: [sent.digest, sent.at.isoformat()] for name, sent in fields.items()}
 
 
 def _place(shop: RegisteredShop, contact_id: str) -> dict[str, object]:
@@ -276,10 +344,17 @@ def _place(shop: RegisteredShop, contact_id: str) -> dict[str, object]:
 
 
 # made once: building a statement takes longer than running it
+_GIVE_BACK = delete(NamedLease).where(NamedLease.name == bindparam("lease"), NamedLease.token == bindparam("held"))
 _LINK = select(ContactLink.contact_id, ContactLink.verified, ContactLink.reason).where(
     ContactLink.shop_id == bindparam("shop_id"),
     ContactLink.tenant == bindparam("tenant"),
     ContactLink.customer_id == bindparam("customer_id"),
+)
+_CUSTOMERS = select(ContactLink.customer_id).where(
+    ContactLink.shop_id == bindparam("shop_id"),
+    ContactLink.tenant == bindparam("tenant"),
+    ContactLink.contact_id == bindparam("contact_id"),
+    ContactLink.verified,
 )
 _STATE = select(ContactState.id, ContactState.contact_type, ContactState.sent, ContactState.generation).where(
     ContactState.shop_id == bindparam("shop_id"),

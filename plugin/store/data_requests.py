@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from plugin.store.db import Database
+from plugin.store.keys import contact_to_come
 from plugin.store.models import (
     ConsentEntry,
     ContactLink,
@@ -54,7 +55,7 @@ class DataRequests:
                 "contacts_in_engage": contacts,
                 "links": links,
                 "told_to_engage": _told(session, shop, own),
-                "consents": _consents(session, shop, own),
+                "consents": _consents(session, shop, [*own, *_noes_kept(person)]),
                 "orders": orders,
                 "redemptions": _redemptions(session, shop, [row["order_id"] for row in orders]),
                 "events": events,
@@ -72,6 +73,10 @@ def _links(session: Session, shop: RegisteredShop, person: Person) -> list[dict[
         {"contact_id": r.contact_id, "verified": r.verified, "reason": r.reason, "created_at": r.created_at}
         for r in rows
     ]
+
+
+def _noes_kept(person: Person) -> list[str]:
+    return [] if person.customer_id is None else [contact_to_come(person.customer_id)]
 
 
 def _told(session: Session, shop: RegisteredShop, contact_ids: Sequence[str]) -> list[dict[str, Any]]:

@@ -15,7 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import JSON, ColumnElement, Connection, Engine, Update, create_engine, event, func, inspect, text
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    Delete,
+    Engine,
+    Update,
+    create_engine,
+    event,
+    func,
+    inspect,
+    text,
+)
 from sqlalchemy import cast as cast_sql
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import CursorResult, Result, make_url
@@ -318,7 +330,7 @@ class RowWrite:
     place: they are sent in its order, so that two commits which write the same rows never wait for each other.
     """
 
-    statement: "Insert | Update"
+    statement: "Insert | Update | Delete"
     row: Mapping[str, Any]
     place: str
 

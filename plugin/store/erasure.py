@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from plugin.events import Kind
 from plugin.store.db import Database, RowWrite, changed_rows
 from plugin.store.fallback_rows import write_erasure
+from plugin.store.keys import contact_to_come
 from plugin.store.models import (
     BackfillRefusal,
     BackfillRun,
@@ -78,6 +79,8 @@ class Erasures:
                         )
                     )
                 )
+                waiting = ConsentEntry.contact_id == contact_to_come(customer_id)
+                session.execute(delete(ConsentEntry).where(ConsentEntry.shop_id == shop.id, waiting))
             if contact_id is not None and not _is_anothers(session, shop, contact_id, customer_id):
                 done["consents"] = _forget_contact(session, shop, contact_id, now)
             done["orders"] = _empty_orders(session, shop, orders)

@@ -65,17 +65,19 @@ class GroupCommit(Generic[W, R]):
             mine.gate.acquire()  # always, even if its turn has just come: a gate that nobody passes is opened twice
             leads = mine.leads
         if leads:
-            self._lead()
+            self._lead(mine)
         if mine.error is not None:
             raise mine.error
         return mine.result  # type: ignore[return-value]  # set where no error is
 
-    def _lead(self) -> None:
+    def _lead(self, mine: _Waiting[W, R]) -> None:
         batch: list[_Waiting[W, R]] = []
         try:
             self._store_batch(batch, self._take)
         finally:
             with self._lock:
+                if self._queue and self._queue[0] is mine:  # this thread ends before it took anything: it leads no more
+                    self._queue.popleft()
                 successor = self._queue[0] if self._queue else None
                 self._led = successor is not None
                 if successor is not None:

@@ -5,7 +5,7 @@ none; whoever ends the row in front makes it due. What a crash leaves behind, th
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,9 +15,11 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from plugin.errors import ConflictError, NotFoundHereError
+from plugin.events import Kind
 from plugin.store.db import Database, run
 from plugin.store.group_commit import GroupCommit
-from plugin.store.inbox_statements import FINISH, KEEP, RETRY, due_events
+from plugin.store.inbox_statements import FINISH, KEEP, RETRY, YET_TO_BE_DONE, due_events
+from plugin.store.keys import customer_key
 from plugin.store.models import FINAL_STATES, AcceptedCount, InboxEvent, State, is_in
 from plugin.store.steps import AttemptEntry, Step, Write, store_steps
 from plugin.store.turns import Claimed, claim_some, lease_these, take_up
@@ -229,6 +231,21 @@ class Inbox:
         }
         releases_at = claimed.received_at if lets_others_pass else None
         self._steps.run(Step(RETRY, claimed, values, entries, writes, releases_at))
+
+    def goes_before(self, claimed: Claimed, customer_ids: Collection[str], kinds: Collection[Kind]) -> bool:
+        """Tell whether events of other customers, of some kinds, that happened before this one are yet to be done.
+
+        Only earlier ones count, so that no two events wait for each other. A parked one counts where it holds later ones.
+        """
+        where = {
+            "shop_id": claimed.shop_id,
+            "keys": [customer_key(customer_id) for customer_id in customer_ids],
+            "kinds": list(kinds),
+            "at": claimed.occurred_at,
+            "id": claimed.id,
+        }
+        with self._database.read_connection() as connection:
+            return connection.scalar(YET_TO_BE_DONE, where) is not None
 
     def ordering_key_of_order(self, shop_id: int, order_ref: str) -> str | None:
         """Return the customer's ordering key that an earlier event of the same order has, or None."""

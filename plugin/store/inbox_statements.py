@@ -73,6 +73,20 @@ PARKED_IN_FRONT = (
     .order_by(InboxEvent.occurred_at, InboxEvent.id)
     .limit(1)
 )
+#: Whether customers have an event of some kinds that happened before another one and is yet to be done; a parked one counts
+#: where it holds what comes after it.
+YET_TO_BE_DONE = (
+    select(InboxEvent.id)
+    .where(
+        is_unfinished(),
+        InboxEvent.shop_id == bindparam("shop_id"),
+        InboxEvent.ordering_key.in_(bindparam("keys", expanding=True)),
+        InboxEvent.kind.in_(bindparam("kinds", expanding=True)),
+        _EARLIER,
+        or_(is_in(State.PENDING), is_in(State.LEASED), InboxEvent.holds),
+    )
+    .limit(1)
+)
 LOCK_UNFINISHED = (
     select(InboxEvent.state, InboxEvent.next_attempt_at)
     .where(InboxEvent.id == bindparam("id"), is_in(State.PENDING) | is_in(State.LEASED))
@@ -112,7 +126,8 @@ WAIT = _THIS.values(next_attempt_at=None, held_by=bindparam("behind"))
 _CLAIMED = (
     InboxEvent.id, InboxEvent.shop_id, InboxEvent.platform, InboxEvent.topic, InboxEvent.kind, InboxEvent.ordering_key,
     InboxEvent.order_ref, InboxEvent.meta, InboxEvent.body, InboxEvent.occurred_at, InboxEvent.received_at,
-    InboxEvent.attempts, InboxEvent.first_attempt_at, InboxEvent.lease_token, InboxEvent.progress,
+    InboxEvent.attempts, InboxEvent.first_attempt_at, InboxEvent.lease_token, InboxEvent.lease_expires_at,
+    InboxEvent.progress,
 )  # fmt: skip
 #: For rows that this transaction has locked. Returns them, so that they need not be read again. An event whose tries were
 #: all given back begins now: what it waited for was no fault of its own.

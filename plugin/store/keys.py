@@ -13,3 +13,8 @@ def bounded(text: str) -> str:
 def customer_key(customer_id: str) -> str:
     """Return the ordering key of a customer: their events go one after the other."""
     return f"customer:{bounded(customer_id)}"
+
+
+def contact_to_come(customer_id: str) -> str:
+    """Return what stands for the contact of a customer who has none yet, where answers to consents are kept."""
+    return hashlib.sha256(customer_key(customer_id).encode()).hexdigest()

@@ -14,6 +14,12 @@ from plugin.store.db import Database, run
 from plugin.store.models import ShopOrder
 from plugin.store.shops import RegisteredShop
 
+#: Columns that a later webhook tells anew of an order that was nobody's.
+_TOLD = (
+    "order_number", "customer_id", "contact_id", "currency", "total", "occurred_at", "store_external_id",
+    "exchange_rate", "details", "event_id",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class StoredOrder:
@@ -50,7 +56,10 @@ class Orders:
         return None if row is None else _stored(row)
 
     def remember(self, shop: RegisteredShop, order: StoredOrder, event_id: int) -> None:
-        """Store an order as first paid; what stands of an earlier webhook of the same order stays."""
+        """Store an order as first paid; what stands of an earlier webhook of the same order stays.
+
+        Unless that was an order of nobody: then its receipt, and so its returns, are of what the shop says now.
+        """
         with self._database.transaction() as session:
             self.write_first(session, shop, order, event_id)
 
@@ -60,23 +69,27 @@ class Orders:
 
     def write_first(self, session: Session, shop: RegisteredShop, order: StoredOrder, event_id: int | None) -> None:
         """Do what `remember` does within a transaction."""
+        statement = self._database.insert(ShopOrder).values(
+            shop_id=shop.id,
+            order_id=order.order_id,
+            order_number=order.order_number,
+            customer_id=order.customer_id,
+            contact_id=order.contact_id,
+            currency=order.currency,
+            total=str(order.total),
+            occurred_at=order.occurred_at,
+            store_external_id=order.store_external_id,
+            exchange_rate=None if order.exchange_rate is None else str(order.exchange_rate),
+            details=order.details,
+            event_id=event_id,
+        )
+        new = statement.excluded
         session.execute(
-            self._database.insert(ShopOrder)
-            .values(
-                shop_id=shop.id,
-                order_id=order.order_id,
-                order_number=order.order_number,
-                customer_id=order.customer_id,
-                contact_id=order.contact_id,
-                currency=order.currency,
-                total=str(order.total),
-                occurred_at=order.occurred_at,
-                store_external_id=order.store_external_id,
-                exchange_rate=None if order.exchange_rate is None else str(order.exchange_rate),
-                details=order.details,
-                event_id=event_id,
+            statement.on_conflict_do_update(
+                index_elements=["shop_id", "order_id"],
+                set_={name: new[name] for name in _TOLD},
+                where=ShopOrder.contact_id.is_(None) & ShopOrder.receipt_sent_at.is_(None),
             )
-            .on_conflict_do_nothing(index_elements=["shop_id", "order_id"])
         )
 
     def write_change(self, session: Session, shop: RegisteredShop, order_id: str, **values: Any) -> None:

@@ -50,6 +50,7 @@ class Claimed:
     attempts: int
     first_attempt_at: datetime
     lease_token: str
+    lease_expires_at: datetime
     progress: dict[str, Any]
 
 

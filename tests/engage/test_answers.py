@@ -20,9 +20,9 @@ NOW = datetime(2026, 3, 5, 12, tzinfo=UTC)
 GUID = "7d3c1c1e-2b1f-4b57-9d0a-5f5a2f7f6a01"
 
 
-def error_of(status: int, data: Any, **headers: str) -> EngageError:
+def error_of(status: int, data: Any, sent: Any = None, **headers: str) -> EngageError:
     with pytest.raises(EngageError) as caught:
-        raise_for_status(Answer(status, data, headers), "create_contact", NOW)
+        raise_for_status(Answer(status, data, headers), "create_contact", NOW, sent)
     return caught.value
 
 
@@ -72,6 +72,34 @@ def test_texts_of_engage_are_scrubbed_of_what_may_be_personal(text: str) -> None
     for personal in ("ada@", "123 45 67", "Ada Berg", "<p>"):
         assert personal not in shown
     assert len(shown) < 300
+
+
+SENT = {
+    "contactType": "Member",
+    "firstName": "Anna-Karin",
+    "lastName": "von Svensson",
+    "street": "Storgatan 1",
+    "consents": [{"id": "Bo", "value": True}],
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Anna-Karin Svensson is no first name", "… … is no first name"),
+        ("STORGATAN 1 is no street of a Member", "… is no street of a Member"),
+        ("the surname (von svensson) is taken", "the surname (…) is taken"),
+        ("Bo is not known; the Bookkeeper is", "… is not known; the Bookkeeper is"),
+    ],
+)
+def test_what_was_sent_is_in_no_text_of_engage(said: str, shown: str) -> None:
+    error = error_of(400, {"errorCode": "InvalidFirstName", "message": said}, SENT)
+    assert str(error) == f"Engage answered 400 to create_contact: InvalidFirstName {shown}"
+
+
+def test_nor_is_it_taken_for_a_code() -> None:
+    error = error_of(400, "Svensson", SENT)
+    assert (error.code, "Svensson" in str(error)) == (None, False)
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,16 @@ from plugin.engage.models import (
     TaxDetail,
     UsedPromotion,
 )
-from plugin.engage.operations import OPERATIONS
+from plugin.engage.operations import OPERATIONS, Lane
 from plugin.engage.transport import CallRecord, EngageAccount, Transport
-from plugin.errors import EngageConflictError, EngageError, EngageNotFoundError, TransientError, UnauthorisedError
+from plugin.errors import (
+    EngageConflictError,
+    EngageError,
+    EngageNotFoundError,
+    LeaseLostError,
+    TransientError,
+    UnauthorisedError,
+)
 from plugin.sandbox.testing import RunningSandbox, running_sandbox
 
 KEY = "11111111-2222-4333-8444-very-secret-1"
@@ -329,3 +336,13 @@ def test_not_found_and_conflict_are_told_apart(bench: Bench) -> None:
 def test_redirects_are_not_followed_and_a_job_that_is_done_is_understood(bench: Bench) -> None:
     job = bench.client.create_order(_order(bench))
     assert bench.client.get_order_job(job.job_id).done
+
+
+def test_a_call_that_is_somebody_elses_by_now_does_not_leave(bench: Bench) -> None:
+    def lost() -> None:
+        raise LeaseLostError("another worker has it")
+
+    client = bench.client.with_options(still_ours=lost).with_options(lane=Lane.SHOPPER)
+    with pytest.raises(LeaseLostError):
+        client.get_contact(bench.contact_id)
+    assert bench.records == []

@@ -186,3 +186,18 @@ def test_threads_that_lose_the_processor_anywhere_all_get_through() -> None:
     finally:
         sys.setswitchinterval(interval)
     assert len(through) == 8
+
+
+def test_a_leader_that_ends_before_its_turn_leaves_the_lead_to_the_next() -> None:
+    """Whatever ends it: what it would have written is not written, and nobody waits for it."""
+    ends = [KeyboardInterrupt()]
+
+    def store(waiting: Callable[[], Sequence[str]]) -> list[str]:
+        if ends:
+            raise ends.pop()
+        return [f"stored {write}" for write in waiting()]
+
+    group: GroupCommit[str, str] = GroupCommit(store, lambda _error: False)
+    with pytest.raises(KeyboardInterrupt):
+        group.run("first")
+    assert group.run("second") == "stored second"

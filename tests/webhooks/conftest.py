@@ -6,7 +6,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from tests_support import Clock
 
 from plugin.engage.client import EngageClient
 from plugin.engage.gate import GateRules, Gates
+from plugin.engage.models import ContactWrite
 from plugin.engage.transport import EngageAccount, Transport
 from plugin.sandbox.state import utc_now
 from plugin.sandbox.testing import HEADERS, RunningSandbox, running_sandbox
@@ -184,6 +185,23 @@ class Rig:
         answer = requests.post(self.sandbox.url + path, json=body, timeout=5)
         assert answer.ok, answer.text
         return answer.json()
+
+
+@pytest.fixture
+def before_patch(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Return what lets something happen once between the reading of what is known and the next patch."""
+
+    def let(happen: Callable[[], object]) -> None:
+        real, waiting = EngageClient.patch_contact, [happen]
+
+        def late(client: EngageClient, contact_id: str, write: ContactWrite) -> None:
+            if waiting:
+                waiting.pop()()
+            real(client, contact_id, write)
+
+        monkeypatch.setattr(EngageClient, "patch_contact", late)
+
+    return let
 
 
 @pytest.fixture(scope="session")

@@ -84,6 +84,43 @@ def test_an_order_of_nobody_is_ignored_and_so_is_its_refund(rig: Any) -> None:
     assert rig.event(back).state == "ignored"
 
 
+def test_an_order_of_nobody_that_becomes_somebodys_has_its_returns(rig: Any) -> None:
+    rig.send("order.paid", order=order(customer={}))
+    assert rig.work() == ["ignored"]
+    rig.clock.forward(1)
+    rig.send("order.paid", order=order())
+    rig.clock.forward(1)
+    rig.send("order.refunded", refund=refund())
+    assert rig.work_for(20) == ["delivered", "delivered"]
+    assert sorted(rig.receipts()) == ["web-se-9001", "web-se-9001-RR1"]
+    kept = rig.stores.orders.get(rig.standard, "9001")
+    assert (kept.customer_id, kept.contact_id) == ("1001", rig.contacts()["ada@example.com"]["id"])
+
+
+def test_a_guests_order_has_its_returns_once_guest_orders_are_wanted(rig: Any) -> None:
+    rig.stores.shops.change("web-se", {"guest_orders": "no"})
+    guest = order(customer={"email": "ada@example.com"})
+    rig.send("order.paid", order=guest)
+    assert rig.work() == ["ignored"]
+    rig.stores.shops.change("web-se", {"guest_orders": "yes"})
+    rig.clock.forward(1)
+    rig.send("order.paid", order=guest)
+    rig.clock.forward(1)
+    rig.send("order.refunded", refund=refund())
+    assert rig.work_for(20) == ["delivered", "delivered"]
+    assert sorted(rig.receipts()) == ["web-se-9001", "web-se-9001-RR1"]
+
+
+def test_an_order_whose_receipt_was_sent_stays_as_it_was_first_paid(rig: Any) -> None:
+    rig.send("order.paid", order=order())
+    rig.work()
+    before = rig.stores.orders.get(rig.standard, "9001")
+    rig.clock.forward(1)
+    rig.send("order.paid", order=order(customer=customer(id="1002", email="eve@example.com")))
+    rig.work()
+    assert rig.stores.orders.get(rig.standard, "9001") == before
+
+
 def test_guest_orders_can_be_switched_off(rig: Any) -> None:
     rig.stores.shops.change("web-se", {"guest_orders": "no"})
     rig.send("order.paid", order=order(customer={"email": "grace@example.com"}))

@@ -72,6 +72,49 @@ def test_merged_customers_are_one_and_an_unknown_survivor_takes_the_contact_over
     assert link(rig, 8).contact_id == contact
 
 
+def test_a_merge_waits_for_what_the_merged_customer_did_before(rig: Any) -> None:
+    rig.fault(error_rate=1, error_statuses=[503], next=1)
+    rig.send_shopify("customers/create", person(rig, 7, "one@example.com"))
+    assert rig.work() == ["retry"]
+    rig.clock.forward(1)
+    merging = rig.send_shopify("customers/merge", merge(8, 7))
+    assert rig.work() == ["retry"]
+    rig.work_for(30)
+    rig.send_shopify("customers/update", person(rig, 8, "two@example.com"))
+    rig.work()
+    assert rig.event(merging).state == "delivered"
+    assert list(rig.contacts()) == ["two@example.com"]
+    assert link(rig, 7) is None
+
+
+def test_a_signup_does_not_wait_for_its_own_merge(rig: Any) -> None:
+    rig.send_shopify("customers/create", person(rig, 8, "one@example.com"))
+    rig.work()
+    rig.fault(error_rate=1, error_statuses=[503], next=1)
+    late = rig.send_shopify("customers/create", person(rig, 7, "one@example.com"))
+    rig.work()
+    rig.clock.forward(1)
+    rig.send_shopify("customers/merge", merge(8, 7))
+    rig.work_for(30)
+    assert rig.event(late).state == "delivered"
+    assert link(rig, 7) is None
+
+
+@pytest.mark.parametrize("who", [7, 8])
+def test_a_no_of_a_customer_without_a_contact_goes_with_a_merge(rig: Any, who: int) -> None:
+    said = rig.clock()
+    consent = {"state": "unsubscribed", "opt_in_level": "single_opt_in", "consent_updated_at": said.isoformat()}
+    no = {"customer_id": who, "email_address": f"{who}@example.com", "email_marketing_consent": consent}
+    rig.send_shopify("customers_email_marketing_consent/update", no)
+    rig.work_for(3600, 300)
+    assert rig.contacts() == {}
+    rig.send_shopify("customers/create", person(rig, 15 - who, "one@example.com"))
+    rig.work()
+    rig.send_shopify("customers/merge", merge(8, 7))
+    rig.work()
+    assert rig.contacts()["one@example.com"]["preferences"]["acceptsEmail"] is False
+
+
 def test_orders_go_with_a_merge_and_are_erased_with_the_customer_who_is_left(rig: Any) -> None:
     bought = rig.send_shopify("orders/paid", paid_order(rig.clock()))
     rig.work()

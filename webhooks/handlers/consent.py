@@ -2,7 +2,7 @@
 
 from plugin.errors import NotForUsError, NotYetError
 from plugin.events import ConsentChanged
-from webhooks.consents import send_consents
+from webhooks.consents import keep_noes, send_consents
 from webhooks.context import Context
 from webhooks.handlers.signup import UNVERIFIED
 from webhooks.identify import known_link, make_sure_of_contact
@@ -16,7 +16,8 @@ def handle(context: Context, event: ConsentChanged) -> None:
         if waited < context.shop.settings.order_wait_s / 2:
             raise NotYetError("The customer of this consent is not known yet; its signup may be under way.")
         if not any(change.value for change in event.consents):
-            raise NotForUsError("a no of somebody who has no contact")
+            keep_noes(context, customer.customer_id, event.consents, event.occurred_at)
+            raise NotForUsError("a no of somebody who has no contact; it is kept for the one that may come")
     found = make_sure_of_contact(context, customer, context.shop.settings.contact_type)
     if not found.verified:
         raise NotForUsError(UNVERIFIED)

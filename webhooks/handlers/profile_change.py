@@ -1,12 +1,16 @@
 """Profile change: only what is new goes to the contact that is known. Merge: one customer takes the other's place."""
 
-from plugin.errors import NotForUsError
-from plugin.events import CustomerMerged, CustomerUpdated
+from plugin.errors import NotForUsError, NotYetError
+from plugin.events import CONTACT_KINDS, CustomerMerged, CustomerUpdated, Kind
+from webhooks.consents import send_kept_noes
 from webhooks.contact_fields import attributes_of, patch_what_is_new
 from webhooks.context import Context
 from webhooks.field_consents import hold_back, send_all_consents
 from webhooks.handlers.signup import UNVERIFIED
 from webhooks.identify import make_sure_of_contact
+
+#: What may make a customer's contact, or store an order under their name.
+MAKE_CONTACTS = CONTACT_KINDS | {Kind.ORDER_PAID}
 
 
 def handle(context: Context, event: CustomerUpdated) -> None:
@@ -25,13 +29,21 @@ def handle(context: Context, event: CustomerUpdated) -> None:
 
 
 def handle_merge(context: Context, event: CustomerMerged) -> None:
-    """Give the kept customer the merged one's contact where it has none; two contacts stay two in Engage."""
+    """Give the kept customer the merged one's contact where it has none; two contacts stay two in Engage.
+
+    What the merged customer did before comes first, since it may make their contact. Raises NotYetError meanwhile.
+    """
     contacts = context.stores.contacts
+    if context.stores.inbox.goes_before(context.claimed, [event.merged_id], MAKE_CONTACTS):
+        raise NotYetError("The merged customer has earlier events that are not delivered yet.")
     context.stores.orders.take_over(context.shop, event.kept_id, event.merged_id)
-    merged = contacts.link(context.shop, event.merged_id)
+    merged, kept = (contacts.link(context.shop, customer_id) for customer_id in (event.merged_id, event.kept_id))
+    theirs = kept or merged
+    if theirs is not None and theirs.verified:
+        for customer_id in (event.merged_id, event.kept_id):
+            send_kept_noes(context, theirs.contact_id, customer_id)
     if merged is None:
         raise NotForUsError("the merged customer has no contact")
-    kept = contacts.link(context.shop, event.kept_id)
     if kept is None:
         contacts.remember_link(context.shop, event.kept_id, merged, context.now())
     elif kept.contact_id != merged.contact_id:

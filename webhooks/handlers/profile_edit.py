@@ -1,10 +1,9 @@
 """The shopper's own change on My Pages: it goes to the contact of a verified link, and to no other."""
 
-from plugin.engage.models import ContactWrite
 from plugin.errors import NotForUsError, ParkedError
 from plugin.events import ProfileEdited
 from webhooks.consents import send_consents
-from webhooks.contact_fields import newer_than_edits, remember_edited, write_leaving_out_refused
+from webhooks.contact_fields import newer_than_edits, patch_leaving_out_refused, remember_edited
 from webhooks.context import Context
 
 #: What a shopper is told of an edit that stands parked under this code: the value was refused.
@@ -21,13 +20,12 @@ def handle(context: Context, event: ProfileEdited) -> None:
         raise NotForUsError("the shopper has no verified link to a contact any more")
     if event.consents:
         send_consents(context, link.contact_id, event.consents, event.occurred_at)
+    context.be_alone_with(link.contact_id)
     attributes = newer_than_edits(context, link.contact_id, dict(event.attributes), event.occurred_at)
     if not attributes:
         return
-    _, sent = write_leaving_out_refused(
-        context, ContactWrite(attributes), lambda write: context.client.patch_contact(link.contact_id, write)
-    )
-    remember_edited(context, link.contact_id, sent.attributes, event.occurred_at)
-    refused = sorted(attributes.keys() - sent.attributes.keys())
+    sent = patch_leaving_out_refused(context, link.contact_id, attributes)
+    remember_edited(context, link.contact_id, sent, event.occurred_at)
+    refused = sorted(attributes.keys() - sent.keys())
     if refused:
         raise ParkedError(f"Engage refused what the shopper wrote in {', '.join(refused)}.", REFUSED, holds=False)

@@ -23,6 +23,7 @@ class Calls:
         lane: Lane | None = None,
         read_timeout_s: float | None = None,
         observer: Callable[[CallRecord], None] | None = None,
+        still_ours: Callable[[], None] | None = None,
         transactions_path: str = "list_transactions",
         on_transactions_path: Callable[[str], None] | None = None,
     ) -> None:
@@ -31,6 +32,7 @@ class Calls:
         self._lane = lane
         self._read_timeout_s = read_timeout_s
         self._observer = observer
+        self._still_ours = still_ours
         self.transactions_path = transactions_path
         self._on_transactions_path = on_transactions_path
 
@@ -40,14 +42,19 @@ class Calls:
         lane: Lane | None = None,
         read_timeout_s: float | None = None,
         observer: Callable[[CallRecord], None] | None = None,
+        still_ours: Callable[[], None] | None = None,
     ) -> Self:
-        """Return a client with another lane, read time-out (seconds) or observer."""
+        """Return a client with another lane, read time-out (seconds) or observer.
+
+        still_ours: asked before each call leaves; raises LeaseLostError once the calls are another worker's to make.
+        """
         return type(self)(
             self.account,
             self._transport,
             lane=self._lane if lane is None else lane,
             read_timeout_s=read_timeout_s or self._read_timeout_s,
             observer=observer or self._observer,
+            still_ours=still_ours or self._still_ours,
             transactions_path=self.transactions_path,
             on_transactions_path=self._on_transactions_path,
         )
@@ -62,6 +69,8 @@ class Calls:
         return self._call_operation(OPERATIONS[name], **options)
 
     def _call_operation(self, operation: Operation, **options: Any) -> Answer:
+        if self._still_ours is not None:
+            options["still_ours"] = self._still_ours
         return self._transport.call(
             self.account,
             operation,
