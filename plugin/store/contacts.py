@@ -260,13 +260,18 @@ class Contacts:
         return self._takes.run({"name": name, "token": token, "expires_at": now + length, "now": now})
 
     def _take_waiting(self, waiting: Callable[[], Sequence[Mapping[str, Any]]]) -> list[str | None]:
-        """Take in one commit the leases that threads ask for, by name: two commits never wait for each other."""
+        """Take in one commit the leases that threads ask for, by name: two commits never wait for each other.
+
+        Who asks first gets a name that two ask for.
+        """
         with self._database.transaction() as session:
+            self._database.need_not_survive(session)
             connection, asked = session.connection(), waiting()
-            taken = {
-                row["token"]: connection.scalar(self._take, row) for row in sorted(asked, key=lambda row: row["name"])
-            }
-        return [token if taken[token] == token else None for token in (row["token"] for row in asked)]
+            first = {row["name"]: row for row in reversed(asked)}
+            now = min(row["now"] for row in asked)  # one for the whole statement
+            rows = [{**first[name], "now": now} for name in sorted(first)]
+            taken = set(connection.execute(self._take, rows).scalars())
+        return [row["token"] if row["token"] in taken else None for row in asked]
 
     def prolong_lease(self, name: str, token: str, now: datetime, length: timedelta) -> bool:
         """Hold a named lease for longer; False when it was lost."""
