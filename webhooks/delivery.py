@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
+from typing import NamedTuple
 
 from plugin.engage.client import EngageClient
 from plugin.engage.operations import Lane
@@ -36,6 +37,13 @@ from webhooks.handlers import HANDLERS
 from webhooks.supplement import supplemented
 
 log = logging.getLogger(__name__)
+
+
+class Ended(NamedTuple):
+    """How a try ended. code: the short stable word of what was wrong, None where nothing was."""
+
+    outcome: str
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +79,24 @@ class Courier:
         started = monotonic()
         shop = self.stores.shops.by_id(claimed.shop_id)
         try:
-            outcome = self.attempt(claimed, shop)
+            ended = self.attempt(claimed, shop)
         except LeaseLostError as error:
-            outcome = "lease lost"
+            ended = Ended("lease lost")
             log.warning("event=%d shop=%s %s", claimed.id, shop.name, error)
-        self.count(shop.name, outcome)
+        self.count(shop.name, ended.outcome)
         log.info(
-            "event=%d shop=%s topic=%s attempt=%d outcome=%s duration_ms=%d",
+            "event=%d shop=%s topic=%s attempt=%d outcome=%s%s duration_ms=%d",
             claimed.id,
             shop.name,
             claimed.topic,
             claimed.attempts,
-            outcome,
+            ended.outcome,
+            "" if ended.code is None else f" code={ended.code}",
             round((monotonic() - started) * 1000),
         )
-        return outcome
+        return ended.outcome
 
-    def attempt(self, claimed: Claimed, shop: RegisteredShop) -> str:
+    def attempt(self, claimed: Claimed, shop: RegisteredShop) -> Ended:
         """Try one claimed event, store what became of it and return that. Raises LeaseLostError."""
         context = Context(claimed, shop, self.client_of(shop), self.stores, self.clock, self.lease)
         lane = Lane.BACKFILL if context.origin is Origin.BACKFILL else None
@@ -123,7 +132,7 @@ class Courier:
             fault = f"{what[0].upper()}{what[1:]}; this is a fault of the plugin."
             return self._later(context, TransientError(fault, code=f"unexpected:{type(error).__name__}"))
 
-    def _handle(self, context: Context) -> str:
+    def _handle(self, context: Context) -> Ended:
         claimed = context.claimed
         delivery = Delivery(topic=claimed.topic, meta=claimed.meta)
         if claimed.topic not in OWN_TOPICS:
@@ -147,7 +156,7 @@ class Courier:
             raise NotForUsError("; ".join(reasons))
         return self._finish(context, State.DELIVERED, None, None)
 
-    def _later(self, context: Context, error: TransientError | NotYetError | UnauthorisedError) -> str:
+    def _later(self, context: Context, error: TransientError | NotYetError | UnauthorisedError) -> Ended:
         settings = context.shop.settings
         not_yet = isinstance(error, NotYetError)
         give_up_after = (
@@ -173,10 +182,9 @@ class Courier:
 
     def _put_back(
         self, context: Context, at: datetime, error: Exception, *, counts: bool, lets_others_pass: bool = False
-    ) -> str:
+    ) -> Ended:
         if counts:
             context.note("retry", f"next try {at:%Y-%m-%d %H:%M:%S} UTC: {error}")
-        _log_end(context, "retry", error_code(error))
         self.stores.inbox.retry_later(
             context.claimed,
             at,
@@ -187,15 +195,14 @@ class Courier:
             counts=counts,
             lets_others_pass=lets_others_pass,
         )
-        return "retry" if counts else "held back"
+        return Ended("retry" if counts else "held back", error_code(error))
 
     def _finish(
         self, context: Context, state: State, error: Exception | str | None, code: str | None, *, holds: bool = True
-    ) -> str:
+    ) -> Ended:
         claimed = context.claimed
         if error is not None:
             context.note(state.value, str(error))
-            _log_end(context, state.value, code)
         self.stores.inbox.finish(
             claimed,
             state,
@@ -206,8 +213,4 @@ class Courier:
             error_code=code,
             holds=holds and context.shop.settings.parked_hold_contacts and claimed.kind in HOLDING_KINDS,
         )
-        return state.value
-
-
-def _log_end(context: Context, step: str, code: str | None) -> None:
-    log.info("event=%d shop=%s step=%s code=%s", context.claimed.id, context.shop.name, step, code)
+        return Ended(state.value, code)

@@ -420,3 +420,13 @@ def test_an_erasure_reaches_what_stands_under_the_order_alone(rig: Any, database
     for number in ("9001", "9002"):
         kept = rig.stores.orders.get(rig.standard, number)
         assert (kept.customer_id, set(kept.details) - {"refunds", "ended"}) == (None, set())
+
+
+def test_the_log_names_the_code_of_what_went_wrong_and_nothing_of_a_person(
+    rig: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        rig.send("customer.created", customer={"id": "7", "first_name": "Nobody"})
+        rig.work()
+    assert "outcome=parked code=missing_key:email" in caplog.text
+    assert "Nobody" not in caplog.text
