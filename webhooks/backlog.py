@@ -268,7 +268,9 @@ class Backlog:
                     one.add(key, update.fields)
         # the contact of a changed key may be another one now: the handler of single events looks
         keys = {"email", turn.shop.settings.key_attribute}
-        in_bulk = [one for one in merged.values() if keys.isdisjoint(one.values)]
+        # and a contact that several customers are is changed by one event at a time, whoever of them it is of
+        shared = self.inbox.shared_contacts(turn.shop, sorted(merged))
+        in_bulk = [one for name, one in merged.items() if keys.isdisjoint(one.values) and name not in shared]
         singly = turn.taken.changes.keys() - set(_keys(in_bulk))
         if singly:
             reason = "It is none for the bulk API; it is sent by itself."

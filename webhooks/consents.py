@@ -52,6 +52,13 @@ def send_kept_noes(context: Context, contact_id: str, customer_id: str) -> None:
     context.later(lambda session: contacts.forget_consents(session, shop, waiting))
 
 
+def pass_on_kept_noes(context: Context, customer_id: str, other_id: str) -> None:
+    """Keep for another customer what `keep_noes` kept of one who becomes them."""
+    contacts, shop = context.stores.contacts, context.shop
+    theirs, others = contact_to_come(customer_id), contact_to_come(other_id)
+    context.later(lambda session: contacts.move_consents(session, shop, theirs, others))
+
+
 def _dated(context: Context, changes: Iterable[ConsentChange], at: datetime) -> list[tuple[datetime, ConsentChange]]:
     """Return answers in the order they were given, at the same time a yes before a no."""
     received_at = context.claimed.received_at

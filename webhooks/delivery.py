@@ -37,6 +37,8 @@ from webhooks.handlers import HANDLERS
 from webhooks.supplement import supplemented
 
 log = logging.getLogger(__name__)
+#: How long events of a shop wait that cannot be opened, for somebody to mend it.
+UNOPENED_WAIT = timedelta(minutes=5)
 
 
 class Ended(NamedTuple):
@@ -77,7 +79,10 @@ class Courier:
     def work(self, claimed: Claimed) -> str:
         """Try one claimed event and return what became of the try."""
         started = monotonic()
-        shop = self.stores.shops.by_id(claimed.shop_id)
+        try:
+            shop = self.stores.shops.by_id(claimed.shop_id)
+        except ConfigurationError as error:
+            return self._of_unopened_shop(claimed, error)
         try:
             ended = self.attempt(claimed, shop)
         except LeaseLostError as error:
@@ -95,6 +100,16 @@ class Courier:
             round((monotonic() - started) * 1000),
         )
         return ended.outcome
+
+    def _of_unopened_shop(self, claimed: Claimed, error: ConfigurationError) -> str:
+        """Put back an event whose shop's secrets or settings cannot be read now: that is not the event's fault."""
+        log.error("event=%d %s", claimed.id, error)
+        at = self.clock() + UNOPENED_WAIT
+        try:
+            self.stores.inbox.retry_later(claimed, at, error=str(error), error_code="configuration", counts=False)
+        except LeaseLostError as lost:
+            log.warning("event=%d %s", claimed.id, lost)
+        return "held back"
 
     def attempt(self, claimed: Claimed, shop: RegisteredShop) -> Ended:
         """Try one claimed event, store what became of it and return that. Raises LeaseLostError."""

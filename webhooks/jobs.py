@@ -184,6 +184,8 @@ class Drain:
                 self._courier.work(claimed)
         except SQLAlchemyError as error:  # the lease of the event at hand ends by itself; the sweep takes it up
             log.error("The database failed a worker (%s); the sweep goes on with what is due", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - nobody reads what a thread of the pool raises
+            log.error("A worker's thread met an %s; the sweep goes on with what is due", unexpected(error))
         finally:
             with self._change:
                 self._running -= 1

@@ -26,7 +26,7 @@ def only_what_is_new(event: OrderRefunded, order: StoredOrder) -> OrderRefunded 
         return event
     rest = Line("amount", LineKind.AMOUNT, Decimal(1), room, Decimal(0), Decimal(0), name="Refund")
     payment = Payment(event.payments[0].type if event.payments else "other", room)
-    return replace(event, total=room, lines=(rest,), payments=(payment,))
+    return replace(event, total=room, lines=(rest,), payments=(payment,), subtotals=())
 
 
 @dataclass(frozen=True, slots=True)

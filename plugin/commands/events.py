@@ -92,9 +92,9 @@ def list_events(
         until=read_time(until),
     )
     with opened() as services:
-        stopped = {name.name for name in services.stores.shops.all() if name.stopped_reason is not None}
+        stopped = _stopped(services)
         if shop is not None:
-            services.stores.shops.get(shop)
+            services.stores.shops.id_and_platform(shop)  # a mistyped name is told, and not an empty list
         found = services.desk.find(wanted, limit=limit, after_id=after)
         if as_json:
             show([asdict(row) for row in found])
@@ -127,13 +127,17 @@ def show_event(event_id: int, as_json: bool) -> None:
         for name, value in asdict(event).items():
             shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
             click.echo(f"{name}: {'' if shown is None else shown}")
-        if waits := _waits_for(event, {event.shop} if services.stores.shops.get(event.shop).stopped_reason else set()):
+        if waits := _waits_for(event, _stopped(services)):
             click.echo(waits)
         table(
             "Timeline (times are UTC)",
             ["at", "try", "step", "fields sent", "outcome", "status", "ms"],
             [[e.at, e.attempt, e.operation, e.sent, e.outcome, e.status, e.duration_ms] for e in timeline],
         )
+
+
+def _stopped(services: Services) -> set[str]:
+    return {shop.name for shop in services.stores.shops.all() if shop.stopped_reason is not None}
 
 
 def _why(event: EventRow, stopped: Collection[str]) -> str | None:
@@ -187,7 +191,7 @@ def retry(
             if ids:
                 raise ConflictError("Give ids or options, not both: which events are meant is not clear.")
             if shop:
-                services.stores.shops.get(shop)
+                services.stores.shops.id_and_platform(shop)
             wanted = EventFilter(
                 state=State.PARKED.value,
                 error_code=error_code,

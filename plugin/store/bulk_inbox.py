@@ -143,6 +143,20 @@ class BulkInbox:
                     found[customer_id] = KnownContact(contact_id, contact_type, _fields(sent))
         return found
 
+    def shared_contacts(self, shop: RegisteredShop, contact_ids: Sequence[str]) -> set[str]:
+        """Return which of these contacts several customers of the tenant are."""
+        found: set[str] = set()
+        with self._database.reading() as session:
+            for chunk in _chunks(contact_ids):
+                several = (
+                    select(ContactLink.contact_id)
+                    .where(ContactLink.tenant == shop.tenant, ContactLink.contact_id.in_(chunk), ContactLink.verified)
+                    .group_by(ContactLink.contact_id)
+                    .having(func.count() > 1)
+                )
+                found.update(session.scalars(several))
+        return found
+
     def prolong(self, taken: Taken, keys: Sequence[str], now: datetime, lease: timedelta) -> set[str]:
         """Keep the leases of these ordering keys; returns those whose lease was lost."""
         with self._database.transaction() as session:

@@ -148,7 +148,7 @@ class Contacts:
         return contact_type, sent
 
     def known(self, shop: RegisteredShop, contact_id: str) -> tuple[str | None, dict[str, Sent], int]:
-        """Return what `state` does, and the generation, which counts up with each change of the contact."""
+        """Return what `state` does, and the generation, which counts up with each change that My Pages show."""
         with self._database.read_connection() as connection:
             row = connection.execute(_STATE, _place(shop, contact_id)).one_or_none()
         if row is None:
@@ -248,6 +248,11 @@ class Contacts:
             )
             for subject, (value, at, source) in entries.items()
         )
+
+    def move_consents(self, session: Session, shop: RegisteredShop, contact_id: str, other_id: str) -> None:
+        """Make a contact's answers another's."""
+        theirs = (ConsentEntry.shop_id == shop.id, ConsentEntry.contact_id == contact_id)
+        session.execute(update(ConsentEntry).where(*theirs).values(contact_id=other_id))
 
     def forget_consents(self, session: Session, shop: RegisteredShop, contact_id: str) -> None:
         """Take a contact's answers out of the ledger."""

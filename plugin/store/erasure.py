@@ -24,8 +24,9 @@ from plugin.store.models import (
 from plugin.store.shops import RegisteredShop
 from plugin.store.turns import discard
 
-#: Of an order's details these hold nothing of a person: ids of refunds and lines, amounts, how the order was called off.
-KEPT_DETAILS = ("refunds", "ended")
+#: Of an order's details these hold nothing of a person: ids of refunds and lines, amounts, how and when the order was
+#: called off, and when it stood.
+KEPT_DETAILS = ("refunds", "ended", "ended_at", "stands_at")
 _EMPTY_ORDER = (
     update(ShopOrder)
     .where(ShopOrder.id == bindparam("row_id"))

@@ -1,5 +1,6 @@
 """What crashes leave behind is found here: lost leases, events nobody woke, rows that are overdue."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
+from plugin.errors import ConfigurationError
 from plugin.events import HOLDING_KINDS
 from plugin.store.db import Database, run
 from plugin.store.inbox import OVERDUE_AFTER
@@ -115,7 +117,7 @@ class Sweep:
             parked = {
                 "state": State.PARKED,
                 "next_attempt_at": None,
-                "holds": kind in HOLDING_KINDS and parse_settings(stored).parked_hold_contacts,
+                "holds": kind in HOLDING_KINDS and _parked_hold(stored),
                 "last_error": why,
                 "error_code": "lost_lease",
             }
@@ -168,3 +170,11 @@ def _change(session: Session, which: ColumnElement[bool], **values: Any) -> int:
     found = select(InboxEvent.id).where(which).order_by(InboxEvent.id).limit(BATCH)
     ids = list(session.scalars(found.with_for_update(skip_locked=True, of=InboxEvent)))
     return run(session, update(InboxEvent).where(InboxEvent.id.in_(ids)).values(**values)) if ids else 0
+
+
+def _parked_hold(stored: Mapping[str, str]) -> bool:
+    """Tell whether a shop's parked events hold others; one shop's faulty settings must not stop the sweep of all."""
+    try:
+        return parse_settings(stored).parked_hold_contacts
+    except ConfigurationError:
+        return True

@@ -115,6 +115,24 @@ def test_a_no_of_a_customer_without_a_contact_goes_with_a_merge(rig: Any, who: i
     assert rig.contacts()["one@example.com"]["preferences"]["acceptsEmail"] is False
 
 
+def test_a_no_outlives_a_merge_of_two_customers_without_a_contact(rig: Any) -> None:
+    def says(who: int, state: str, at: str) -> None:
+        consent = {"state": state, "opt_in_level": "single_opt_in", "consent_updated_at": at}
+        told = {"customer_id": who, "email_address": "one@example.com", "email_marketing_consent": consent}
+        rig.send_shopify("customers_email_marketing_consent/update", told)
+
+    before, said = rig.clock().isoformat(), rig.clock.forward(60).isoformat()
+    says(7, "unsubscribed", said)
+    rig.work_for(3600, 300)
+    rig.send_shopify("customers/merge", merge(8, 7))
+    rig.work()
+    rig.send_shopify("customers/create", person(rig, 8, "one@example.com"))
+    rig.work()
+    says(8, "subscribed", before)
+    rig.work()
+    assert rig.contacts()["one@example.com"]["preferences"]["acceptsEmail"] is False
+
+
 def test_orders_go_with_a_merge_and_are_erased_with_the_customer_who_is_left(rig: Any) -> None:
     bought = rig.send_shopify("orders/paid", paid_order(rig.clock()))
     rig.work()

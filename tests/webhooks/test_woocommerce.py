@@ -424,8 +424,9 @@ def test_an_order_paid_before_its_shop_was_registered_redeems_nothing_of_today(
     (assignment,) = woo.rig.seed(assignments=[given])["assignments"]
     body = {**PAID, "status": "completed", "date_paid_gmt": "2025-05-02T10:00:00"}
     body["billing"] = {**PAID["billing"], "address_1": "A former street 1"}
+    body["meta_data"] = [{"key": "engage_consent_email", "value": "yes"}]
     if named == "by its id":
-        body["meta_data"] = [{"key": "engage_promotion_assignment_id", "value": assignment}]
+        body["meta_data"] = [*body["meta_data"], {"key": "engage_promotion_assignment_id", "value": assignment}]
     if told == "refunded":
         body |= {"status": "refunded", "refunds": [{"id": 18, "total": "-1666.75"}]}
     event = woo.send("order.updated", {**body, "date_modified_gmt": "2026-11-24T09:00:00"})
@@ -436,6 +437,7 @@ def test_an_order_paid_before_its_shop_was_registered_redeems_nothing_of_today(
     assert not receipt.get("usedPromotions")
     assert ("butik-16-R18" in woo.receipt_ids()) is (told == "refunded")
     assert woo.rig.contacts()["bea@example.se"]["attributes"] == contact["attributes"]
+    assert woo.rig.contacts()["bea@example.se"]["preferences"] == contact["preferences"]
     assert "order of the past" in " ".join(entry.outcome for entry in woo.rig.desk.show(event)[1])
 
 

@@ -51,8 +51,9 @@ def handle(context: Context, event: OrderPaid) -> None:
         attributes = attributes_of(context.shop, customer)
         patch_what_is_new(context, found.contact_id, attributes, event.occurred_at, only_missing=ONLY_MISSING)
         context.remember("patched")
-    if found.verified and event.consents:
-        send_consents(context, found.contact_id, event.consents, event.occurred_at)
+    consents = [change for change in event.consents if not (historical and change.value)]
+    if found.verified and consents:
+        send_consents(context, found.contact_id, consents, event.occurred_at)
     redeemed = redeem_used(context, event, found.contact_id, before)
     if not context.recall("receipt"):
         receipt = purchase_receipt(context.shop, event, found.contact_id, store, redeemed.promotions, redeemed.vouchers)

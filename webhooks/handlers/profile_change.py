@@ -2,7 +2,7 @@
 
 from plugin.errors import NotForUsError, NotYetError
 from plugin.events import CONTACT_KINDS, CustomerMerged, CustomerUpdated, Kind
-from webhooks.consents import send_kept_noes
+from webhooks.consents import pass_on_kept_noes, send_kept_noes
 from webhooks.contact_fields import attributes_of, patch_what_is_new
 from webhooks.context import Context
 from webhooks.field_consents import hold_back, send_all_consents
@@ -42,6 +42,8 @@ def handle_merge(context: Context, event: CustomerMerged) -> None:
     if theirs is not None and theirs.verified:
         for customer_id in (event.merged_id, event.kept_id):
             send_kept_noes(context, theirs.contact_id, customer_id)
+    else:
+        pass_on_kept_noes(context, event.merged_id, event.kept_id)
     if merged is None:
         raise NotForUsError("the merged customer has no contact")
     if kept is None:
