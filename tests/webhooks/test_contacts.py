@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from bodies import customer, order, refund
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from plugin.events import Mapped, OrderRefunded
 from plugin.platforms.registry import normalise
 from plugin.store.data_requests import DataRequests, Person
 from plugin.store.history import History, Refusal
-from plugin.store.models import BackfillRefusal, Erasure, InboxEvent
+from plugin.store.models import BackfillRefusal, Erasure, InboxEvent, Shop
 
 MEMBER = {"first_name": "Ada", "last_name": "Berg"}
 
@@ -430,3 +430,30 @@ def test_the_log_names_the_code_of_what_went_wrong_and_nothing_of_a_person(
         rig.work()
     assert "outcome=parked code=missing_key:email" in caplog.text
     assert "Nobody" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"engage_key_encrypted": b"sealed with a lost key"}, {"settings": {"store": "web-se", "give_up_after_h": "x"}}],
+)
+def test_events_of_a_shop_that_cannot_be_read_wait_and_others_go_on(rig: Any, fault: dict[str, Any]) -> None:
+    event = rig.send("customer.created", customer=customer())
+    with rig.database.transaction() as session:
+        kept = session.execute(select(Shop).where(Shop.name == "web-se")).scalar_one()
+        before = {name: getattr(kept, name) for name in fault}
+        session.execute(update(Shop).where(Shop.name == "web-se").values(fault))
+    rig.stores.shops._recent.clear()
+    rig.send_shopify("customers/create", {"id": 5, "email": "bo@example.com", "verified_email": True})
+    assert sorted(rig.work()) == ["delivered", "held back"]
+    waiting = rig.event(event)
+    assert (waiting.state, waiting.error_code, waiting.attempts) == ("pending", "configuration", 0)
+    with rig.database.transaction() as session:  # ten lost leases in a row, as workers that die would leave it
+        died = {"state": "leased", "lease_expires_at": rig.clock(), "lease_token": "of a dead worker", "lost_leases": 9}
+        session.execute(update(InboxEvent).where(InboxEvent.id == event).values(died))
+    rig.sweep.run(rig.clock.forward(1))
+    assert (rig.event(event).state, rig.event(event).error_code) == ("parked", "lost_lease")
+    with rig.database.transaction() as session:
+        session.execute(update(Shop).where(Shop.name == "web-se").values(before))
+    rig.stores.shops._recent.clear()
+    rig.desk.retry([event], rig.clock())
+    assert rig.work() == ["delivered"]
