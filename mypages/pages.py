@@ -22,6 +22,7 @@ from mypages.showing import Showing, Shown
 from mypages.visits import BEARER, Doorkeeper, TurnedAwayError, Via, Visit, asked_for, link
 from plugin.engage.cached import CachedEngage
 from plugin.engage.client import EngageClient
+from plugin.errors import ConfigurationError
 from plugin.store.contacts import Contacts
 from plugin.store.edits import Edits
 from plugin.store.orders import Orders
@@ -145,8 +146,8 @@ class _Desk:
             shown = show(Showing(self._my_pages, visit, self.tokens, self.assets(visit.mode)))
         except TurnedAwayError as error:
             return self._turned_away(error, mode if visit is None else visit.mode, visit)
-        except SQLAlchemyError as error:
-            log.error("My Pages found no database (%s); answered 503", type(error).__name__)
+        except (SQLAlchemyError, ConfigurationError) as error:  # a shop whose secrets cannot be opened, too
+            log.error("My Pages found no database or no settings (%s); answered 503", type(error).__name__)
             shop = None if visit is None else visit.shop
             return self._turned_away(TurnedAwayError(MessageKind.BUSY, 503, shop), mode, visit)
         if shown.location:
@@ -165,8 +166,8 @@ class _Desk:
             shop, sealed = self.door.hand_over(name, request.form.get("token", ""))
         except TurnedAwayError as error:
             return self._turned_away(error, Mode.PAGE, None)
-        except SQLAlchemyError as error:
-            log.error("No session could begin without the database (%s); answered 503", type(error).__name__)
+        except (SQLAlchemyError, ConfigurationError) as error:
+            log.error("No session could begin without database or settings (%s); answered 503", type(error).__name__)
             return self._turned_away(TurnedAwayError(MessageKind.BUSY, 503, None), Mode.PAGE, None)
         if wants_json():
             answered = as_json({"session": sealed, "expires_in": SESSION_S})

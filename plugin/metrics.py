@@ -40,12 +40,16 @@ def forget_figures(folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ShopHealth:
-    """What the watchdog saw of a shop last, and what its last reconciliation found by kind of difference."""
+    """What the watchdog saw of a shop last, and what its last reconciliation found by kind of difference.
+
+    stopped: whether its deliveries stand still until somebody mends the cause.
+    """
 
     webhook_problems: int
     unreachable: bool
     looked_at: datetime | None
     differences: Mapping[str, int]
+    stopped: bool = False
 
 
 class Metrics:
@@ -186,7 +190,7 @@ class _ShopCollector:
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield wrong webhook subscriptions, shops that do not answer, and differences of the last reconciliation."""
+        """Yield stopped shops, wrong webhook subscriptions, shops that do not answer, and differences of the last reconciliation."""
         yield from _read(self._of_shops)[0]
 
     def _of_shops(self) -> Iterator[Metric]:
@@ -201,13 +205,17 @@ class _ShopCollector:
             "Differences that the last reconciliation found; 0 is right",
             labels=["shop", "difference"],
         )
+        stopped = GaugeMetricFamily(
+            "engage_plugin_shop_stopped", "1 while the shop's deliveries are stopped, 0 is right", labels=["shop"]
+        )
         for shop, health in self._health().items():
+            stopped.add_metric([shop], float(health.stopped))
             if health.looked_at is not None:
                 problems.add_metric([shop], health.webhook_problems)
                 away.add_metric([shop], float(health.unreachable))
             for name, number in health.differences.items():
                 differences.add_metric([shop, name], number)
-        yield from (problems, away, differences)
+        yield from (stopped, problems, away, differences)
 
 
 def _read(collect: Callable[[], Iterator[Metric]]) -> tuple[list[Metric], bool]:

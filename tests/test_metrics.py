@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import update
 
 from plugin.app import Services, create_app
 from plugin.errors import ConfigurationError
 from plugin.settings import load_settings
+from plugin.store.models import Shop
+from plugin.store.shops import NewShop
 
 
 @pytest.fixture
@@ -53,3 +56,22 @@ def test_a_faulty_set_up_holds_no_other_figure_back(services: Services, monkeypa
     monkeypatch.setattr(services.stores.shops, "all", fail)
     found = figures(services)
     assert (found["engage_plugin_database_up"], found["engage_plugin_balance"]) == (1, 0)
+
+
+def test_a_stopped_shop_and_one_that_cannot_be_opened_are_told(services: Services) -> None:
+    services.database.migrate()
+    shops, now = services.stores.shops, services.clock()
+    for name in ("web-se", "web-no", "lost"):
+        shops.add(NewShop(name, "standard", "http://127.0.0.1:9", "k", "s" * 40, {"store": "s"}), now)
+    shops.stop(shops.get("web-no").id, "Engage refuses the API key.")
+    with services.database.transaction() as session:
+        session.execute(update(Shop).where(Shop.name == "lost").values(engage_key_encrypted=b"of a lost key"))
+    shops._recent.clear()
+    web = create_app(services).test_client()
+    told = web.get("/metrics").text
+    assert 'engage_plugin_shop_stopped{shop="web-se"} 0.0' in told
+    assert 'engage_plugin_shop_stopped{shop="web-no"} 1.0' in told
+    assert web.get("/mypages/lost/").status_code == 503
+    assert web.post("/mypages/lost/session", data={"token": "x"}).status_code == 503
+    assert web.get("/mypages/web-se/").status_code in {200, 302, 303, 401}
+    services.close()

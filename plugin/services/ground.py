@@ -120,7 +120,11 @@ class Ground:
             watched, last = self.history.watched(shop), self.history.last_reconciliation(shop)
             differences = {} if last is None else {name: last[1].get(name, 0) for name in DIFFERENCES}
             health[shop.name] = ShopHealth(
-                len(watched.problems), watched.error is not None, watched.checked_at, differences
+                len(watched.problems),
+                watched.error is not None,
+                watched.checked_at,
+                differences,
+                shop.stopped_reason is not None,
             )
         return health
 
