@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 from plugin.events import Mapped, OrderRefunded
 from plugin.platforms.registry import normalise
 from plugin.store.data_requests import DataRequests, Person
+from plugin.store.erasure import KEPT_DETAILS
 from plugin.store.history import History, Refusal
 from plugin.store.models import BackfillRefusal, Erasure, InboxEvent, Shop
 
@@ -419,7 +420,7 @@ def test_an_erasure_reaches_what_stands_under_the_order_alone(rig: Any, database
     assert sorted(left) == ["7", "8"]
     for number in ("9001", "9002"):
         kept = rig.stores.orders.get(rig.standard, number)
-        assert (kept.customer_id, set(kept.details) - {"refunds", "ended"}) == (None, set())
+        assert (kept.customer_id, set(kept.details) - set(KEPT_DETAILS)) == (None, set())
 
 
 def test_the_log_names_the_code_of_what_went_wrong_and_nothing_of_a_person(
