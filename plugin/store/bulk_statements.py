@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
 from sqlalchemy.orm import aliased
 
 from plugin.events import Kind
+from plugin.store.inbox_statements import is_earlier
 from plugin.store.models import InboxEvent, State, is_in, is_unfinished
 from plugin.store.shops import RegisteredShop
 from plugin.store.turns import LIVE
@@ -31,7 +32,7 @@ def is_backlog(shop: RegisteredShop, now: datetime) -> ColumnElement[bool]:
 def somebody_goes_first() -> ColumnElement[bool]:
     """Tell that another event of the same customer is at work, in front, or parked and holding this one."""
     mate = aliased(InboxEvent)
-    earlier = _before(mate, InboxEvent)
+    earlier = is_earlier(mate, InboxEvent)
     return exists().where(
         is_unfinished(mate),
         mate.shop_id == InboxEvent.shop_id,
@@ -58,7 +59,7 @@ def changes_under(token: str) -> Select[Any]:
         between.shop_id == InboxEvent.shop_id,
         between.ordering_key == InboxEvent.ordering_key,
         between.kind != Kind.PROFILE_CHANGE,
-        _before(between, InboxEvent),
+        is_earlier(between, InboxEvent),
     )
     follows = and_(
         is_in(State.PENDING),
@@ -74,7 +75,3 @@ def changes_under(token: str) -> Select[Any]:
     )  # fmt: skip
     leased = and_(is_in(State.LEASED), InboxEvent.lease_token == token)
     return select(*columns).where(or_(leased, follows)).order_by(InboxEvent.occurred_at, InboxEvent.id)
-
-
-def _before(one: type[InboxEvent], other: type[InboxEvent]) -> ColumnElement[bool]:
-    return or_(one.occurred_at < other.occurred_at, and_(one.occurred_at == other.occurred_at, one.id < other.id))

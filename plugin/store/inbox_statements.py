@@ -29,6 +29,11 @@ def due_events(now: datetime) -> Select[int]:
     return select(InboxEvent.id).join(Shop, Shop.id == InboxEvent.shop_id).where(_is_due(now))
 
 
+def is_earlier(one: type[InboxEvent], other: type[InboxEvent]) -> ColumnElement[bool]:
+    """Return the condition that an event happened before another one, or was stored before one of the same time."""
+    return or_(one.occurred_at < other.occurred_at, and_(one.occurred_at == other.occurred_at, one.id < other.id))
+
+
 def goes_first(
     mate: type[InboxEvent], kind: SQLColumnExpression[str], earlier: ColumnElement[bool]
 ) -> ColumnElement[bool]:
@@ -93,10 +98,7 @@ LOCK_UNFINISHED = (
     .with_for_update(skip_locked=True)
 )
 _mate = aliased(InboxEvent)
-_MATE_EARLIER = or_(
-    _mate.occurred_at < InboxEvent.occurred_at,
-    and_(_mate.occurred_at == InboxEvent.occurred_at, _mate.id < InboxEvent.id),
-)
+_MATE_EARLIER = is_earlier(_mate, InboxEvent)
 #: Which of several events must wait for another of their customer. A subquery of one row, not EXISTS: PostgreSQL makes
 #: a join of all unfinished events of that.
 BLOCKED = (

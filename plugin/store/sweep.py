@@ -12,7 +12,7 @@ from plugin.errors import ConfigurationError
 from plugin.events import HOLDING_KINDS
 from plugin.store.db import Database, run
 from plugin.store.inbox import OVERDUE_AFTER
-from plugin.store.inbox_statements import due_events, goes_first
+from plugin.store.inbox_statements import due_events, goes_first, is_earlier
 from plugin.store.models import DeliveryAttempt, InboxEvent, NamedLease, Shop, State, UsedToken, is_in, is_unfinished
 from plugin.store.shop_settings import parse_settings
 from plugin.store.shops import RegisteredShop
@@ -127,10 +127,7 @@ class Sweep:
         """Make waiting events due that nothing of their customer goes before: a crash lost their release, or they came
         while a later one was at work, which is tried again at its own time."""
         mate = aliased(InboxEvent)
-        earlier = or_(
-            mate.occurred_at < InboxEvent.occurred_at,
-            and_(mate.occurred_at == InboxEvent.occurred_at, mate.id < InboxEvent.id),
-        )
+        earlier = is_earlier(mate, InboxEvent)
         same_key = and_(mate.shop_id == InboxEvent.shop_id, mate.ordering_key == InboxEvent.ordering_key)
         waiting = (
             select(InboxEvent.id)
