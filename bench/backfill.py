@@ -15,7 +15,7 @@ import requests
 
 from bench.delivery import services_in
 from bench.machine import sandbox, show
-from plugin.store.shops import NewShop
+from plugin.store.shops.shops import NewShop
 
 NUMBER, RATE = int(os.environ.get("BACKFILL_CUSTOMERS", "100000")), 50
 

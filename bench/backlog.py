@@ -14,9 +14,9 @@ from sqlalchemy import update
 
 from bench.delivery import known_customers, profile_changes, run_workers, services_in, stop
 from bench.machine import sandbox, show
-from plugin.store.models import InboxEvent
-from plugin.store.shops import NewShop
-from plugin.store.turns import LIVE
+from plugin.store.inbox.claiming import LIVE
+from plugin.store.shops.shops import NewShop
+from plugin.store.tables.inbox import InboxEvent
 
 NUMBER, RATE = int(os.environ.get("BACKLOG_EVENTS", "100000")), 50
 

@@ -13,8 +13,8 @@ from redis import Redis
 
 from bench.machine import API_KEY, percentile, redis_url, sandbox, show
 from plugin.engage.client import EngageClient
-from plugin.engage.gate import GateRules, Gates
-from plugin.engage.transport import EngageAccount, Transport, user_agent
+from plugin.engage.http.call_guard import GateRules, Gates
+from plugin.engage.http.transport import EngageAccount, Transport, user_agent
 
 ROUNDS, CALLS = 30, 100
 

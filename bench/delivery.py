@@ -22,12 +22,12 @@ from bench.acknowledgement import postgresql
 from bench.machine import redis_url, sandbox, show
 from plugin.app import Services
 from plugin.events import Kind
-from plugin.processes import run_worker
+from plugin.runtime.supervisor import run_worker
 from plugin.settings import load_settings
-from plugin.store.bulk_inbox import BulkInbox
-from plugin.store.contacts import Link, Sent
-from plugin.store.inbox import NewEvent
-from plugin.store.shops import NewShop, RegisteredShop
+from plugin.store.contacts.contacts import Link, Sent
+from plugin.store.inbox.bulk import BulkInbox
+from plugin.store.inbox.inbox import NewEvent
+from plugin.store.shops.shops import NewShop, RegisteredShop
 
 FAST, SLOW, WORKERS = 6000, 1500, 2
 

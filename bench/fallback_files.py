@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import show
-from plugin.engage.models import Receipt, ReceiptDiscount, ReceiptItem, ReceiptPayment, TaxDetail
-from plugin.engage.writes import receipt_body
-from plugin.fallback.files import check
-from plugin.fallback.names import FileKind
-from plugin.store.db import Database
-from plugin.store.fallback_files import FallbackFiles
-from plugin.store.models import Base, FileState
-from plugin.store.partial_indexes import INDEXES
-from plugin.store.shops import NewShop, Shops
-from plugin.store.vault import Vault
-from webhooks.file_history import HistoryFiles
+from plugin.engage.data.models import Receipt, ReceiptDiscount, ReceiptItem, ReceiptPayment, TaxDetail
+from plugin.engage.data.request_bodies import receipt_body
+from plugin.engage_files.names import FileKind
+from plugin.engage_files.writer import check
+from plugin.store.database.engine import Database
+from plugin.store.files.files import FallbackFiles
+from plugin.store.shops.shops import NewShop, Shops
+from plugin.store.shops.vault import Vault
+from plugin.store.tables.base import Base
+from plugin.store.tables.files import FileState
+from plugin.store.tables.partial_indexes import INDEXES
+from webhooks.fallback.receipt_stream import HistoryFiles
 
 NUMBER = int(os.environ.get("FILES_RECEIPTS", "1000000"))
 MARKS = 10

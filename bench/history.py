@@ -19,12 +19,12 @@ from sqlalchemy import bindparam, text
 from bench.acknowledgement import postgresql
 from bench.machine import show
 from plugin.events import Kind
-from plugin.store.db import Database
-from plugin.store.inbox import Inbox, NewEvent
-from plugin.store.models import State
-from plugin.store.shops import NewShop, Shops
-from plugin.store.types import UtcDateTime
-from plugin.store.vault import Vault
+from plugin.store.database.engine import Database
+from plugin.store.database.types import UtcDateTime
+from plugin.store.inbox.inbox import Inbox, NewEvent
+from plugin.store.shops.shops import NewShop, Shops
+from plugin.store.shops.vault import Vault
+from plugin.store.tables.inbox import State
 
 LONG, SHORT = int(os.environ.get("HISTORY_ROWS", "1000000")), 1000
 ROUNDS, EVENTS = 40, 25

@@ -25,12 +25,12 @@ from jinja2 import DictLoader
 
 from bench.load import Load, get_bytes, post_all
 from bench.machine import API_KEY, free_port, percentile, redis_url, sandbox, show
-from mypages.identity import Sessions, Shopper
+from mypages.auth.sessions import Sessions, Shopper
 from plugin.app import Services
+from plugin.runtime.web_server import run_web
 from plugin.settings import Settings
-from plugin.store.contacts import Link
-from plugin.store.shops import NewShop, RegisteredShop
-from plugin.web_server import run_web
+from plugin.store.contacts.contacts import Link
+from plugin.store.shops.shops import NewShop, RegisteredShop
 
 SHORT = bool(os.environ.get("MY_PAGES_SHORT"))
 SHOPPERS = 300 if SHORT else 1000

@@ -15,9 +15,9 @@ from redis import Redis
 
 from bench.machine import API_KEY, redis_url, sandbox, show
 from plugin.engage.client import EngageClient
-from plugin.engage.gate import GateRules, Gates
+from plugin.engage.http.call_guard import GateRules, Gates
+from plugin.engage.http.transport import EngageAccount, Transport
 from plugin.engage.operations import Lane
-from plugin.engage.transport import EngageAccount, Transport
 from plugin.errors import HeldBackError
 
 RATE, PROCESSES, SECONDS = 50, 8, 30

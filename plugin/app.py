@@ -19,15 +19,15 @@ def create_app(services: Services) -> Flask:
     """Return the web application. Raises ConfigurationError when the manifest is faulty."""
     from flask import Flask
 
-    from mypages.pages import MyPages
-    from mypages.pages import blueprint as mypages_blueprint
+    from mypages.http.routes import MyPages
+    from mypages.http.routes import blueprint as mypages_blueprint
     from plugin.api import checkout as checkout_api
     from plugin.api import promotions as promotions_api
     from plugin.platforms.registry import PLATFORMS
-    from plugin.store.edits import Edits
-    from plugin.store.shoppers import Shoppers
-    from webhooks.receive import Door
-    from webhooks.receive import blueprint as webhooks_blueprint
+    from plugin.store.contacts.snapshot import Shoppers
+    from plugin.store.inbox.edits import Edits
+    from webhooks.receiving.endpoint import Door
+    from webhooks.receiving.endpoint import blueprint as webhooks_blueprint
 
     settings = services.settings
     app = Flask("plugin")

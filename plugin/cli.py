@@ -7,8 +7,8 @@ import click
 
 from plugin.app import Services
 from plugin.commands.common import METRICS_FOLDER, explained, make_services
-from plugin.embedded_redis import EmbeddedRedis
 from plugin.errors import ConfigurationError
+from plugin.runtime.embedded_redis import EmbeddedRedis
 from plugin.settings import DEFAULT_PORT
 
 port_option = click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(1, 65535))
@@ -66,7 +66,7 @@ def run(port: int, host: str, workers: int, web_processes: int) -> None:
 
     Starts the embedded Redis where REDIS_URL is not set. Example: engage-plugin run --port 8000 --workers 2
     """
-    from plugin.start_checks import check_port, only_run_of
+    from plugin.runtime.preflight import check_port, only_run_of
 
     services = make_services(port=port)
     with only_run_of(services.settings.state_dir):
@@ -82,7 +82,7 @@ def run(port: int, host: str, workers: int, web_processes: int) -> None:
 def _run_children(services: Services, workers: int, web: list[str], url: str) -> None:
     """Start every process and keep it running until this one is told to stop."""
     from plugin.metrics import forget_figures
-    from plugin.processes import Supervisor, own_command
+    from plugin.runtime.supervisor import Supervisor, own_command
 
     forget_figures(services.settings.state_dir / METRICS_FOLDER)
     supervisor = Supervisor(services.settings.longest_restart_pause_s)
@@ -120,8 +120,8 @@ def web(port: int, host: str, processes: int) -> None:
 
     Example: engage-plugin web --host 0.0.0.0 --port 8000
     """
-    from plugin.start_checks import check_port
-    from plugin.web_server import run_web
+    from plugin.runtime.preflight import check_port
+    from plugin.runtime.web_server import run_web
 
     services = make_services(port=port, shared=True)
     services.database.check_schema()
@@ -133,7 +133,7 @@ def web(port: int, host: str, processes: int) -> None:
 @explained
 def worker() -> None:
     """Deliver events to Engage. DATABASE_URL, REDIS_URL and SECRET_KEY must be set. Example: engage-plugin worker"""
-    from plugin.processes import run_worker
+    from plugin.runtime.supervisor import run_worker
 
     services = make_services(shared=True)
     services.database.check_schema()
@@ -145,7 +145,7 @@ def worker() -> None:
 @explained
 def sweep(once: bool) -> None:
     """Find lost leases and due events. DATABASE_URL, REDIS_URL and SECRET_KEY must be set. Example: engage-plugin sweep"""
-    from plugin.processes import run_sweep
+    from plugin.runtime.supervisor import run_sweep
 
     services = make_services(shared=True)
     services.database.check_schema()

@@ -243,7 +243,7 @@ class OrderRefunded:
     returned, so that a refund which the shop names twice, or by its sum only, counts once. only_if_known: its purchase may
     never be told; where it stays unknown here, the refund is ignored and not parked.
     subtotals: the lines as the shop names them, where it does not say whether their gross_paid holds their tax or the tax comes
-    on top; `lines` are then the best guess, and what the order's lines cost tells (`webhooks/refunded.py`).
+    on top; `lines` are then the best guess, and what the order's lines cost tells (`webhooks/orders/refund_lines.py`).
     """
 
     occurred_at: datetime

@@ -16,9 +16,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from sqlalchemy.exc import SQLAlchemyError
 
-from plugin.engage.transport import CallRecord
+from plugin.engage.http.transport import CallRecord
 from plugin.errors import ConfigurationError
-from plugin.store.inbox_desk import InboxDesk
+from plugin.store.inbox.admin import InboxDesk
 
 log = logging.getLogger(__name__)
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"

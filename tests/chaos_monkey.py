@@ -21,7 +21,7 @@ from redis import Redis, RedisError
 from running import RunningPlugin, wait_for
 from standardwebhooks.webhooks import Webhook
 
-from plugin.embedded_redis import EmbeddedRedis
+from plugin.runtime.embedded_redis import EmbeddedRedis
 from plugin.sandbox.testing import RunningSandbox
 
 FAULTS: tuple[dict[str, Any], ...] = (

@@ -11,10 +11,10 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from tests_support import Clock, service_url
 
-from plugin.store.db import Database
-from plugin.store.models import Base
-from plugin.store.shops import NewShop, RegisteredShop, Shops
-from plugin.store.vault import Vault
+from plugin.store.database.engine import Database
+from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops.vault import Vault
+from plugin.store.tables.base import Base
 
 SECRET_KEY = "a key of tests that is longer than thirty-two characters"
 

@@ -8,8 +8,8 @@ import pytest
 from outage import FileServer
 from sqlalchemy.orm import Session
 
-from plugin.fallback import disk
-from plugin.store.db import Database
+from plugin.engage_files import disk
+from plugin.store.database.engine import Database
 
 
 class Crash(BaseException):

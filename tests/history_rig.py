@@ -11,16 +11,16 @@ import simplejson
 from plugin.errors import ShopApiError, ShopAwayError
 from plugin.events import Kind
 from plugin.platforms.base import FoundResource, ShopApi, Subscription
-from plugin.store.bulk_inbox import BulkInbox
-from plugin.store.fallback_files import FallbackFiles
-from plugin.store.history import History
-from plugin.store.shops import RegisteredShop
-from webhooks.backfill import Backfill
-from webhooks.backfill_customers import CustomersInBulk
-from webhooks.backfill_files import OrdersInFiles
-from webhooks.found import Intake
-from webhooks.reconcile import Reconciler
-from webhooks.watch import Watchdog
+from plugin.store.files.files import FallbackFiles
+from plugin.store.inbox.bulk import BulkInbox
+from plugin.store.shops.shops import RegisteredShop
+from plugin.store.sync.history import History
+from webhooks.sync.backfill import Backfill
+from webhooks.sync.backfill_customers import CustomersInBulk
+from webhooks.sync.backfill_order_files import OrdersInFiles
+from webhooks.sync.ingest import Intake
+from webhooks.sync.monitor import Watchdog
+from webhooks.sync.reconcile import Reconciler
 
 
 @dataclass

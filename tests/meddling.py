@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from plugin.engage.http.transport import EngageAccount, Transport
 from plugin.engage.operations import Operation
-from plugin.engage.transport import EngageAccount, Transport
 
 
 class Crash(BaseException):

@@ -6,15 +6,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from plugin.engage_files.folder import FolderTransfer
+from plugin.engage_files.transfer import Alive, Seen
 from plugin.errors import TransferError
-from plugin.fallback.folder import FolderTransfer
-from plugin.fallback.transfer import Alive, Seen
-from plugin.sandbox.file_import import take_files
+from plugin.sandbox.purchases.file_import import take_files
 from plugin.sandbox.state import SandboxState
-from plugin.store.fallback_files import FallbackFiles, StoredFile
-from plugin.store.models import FileState
-from plugin.store.shops import RegisteredShop
-from webhooks.fallback import Fallback, Outage, Standing
+from plugin.store.files.files import FallbackFiles, StoredFile
+from plugin.store.shops.shops import RegisteredShop
+from plugin.store.tables.files import FileState
+from webhooks.fallback.runner import Fallback, Outage, Standing
 
 RECEIPTS_FOLDER = "integration/transactionImport"
 FALLBACK_AFTER = timedelta(seconds=1800)

@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from plugin.engage.client import EngageClient
-from plugin.engage.gate import GateRules, Gates
-from plugin.engage.transport import EngageAccount, Transport
-from plugin.fallback.sftp import SftpAccess, SftpTransfer
-from plugin.store.db import Database
-from plugin.store.fallback_files import FallbackFiles
-from plugin.store.shops import RegisteredShop
-from plugin.store.sweep import Sweep
-from plugin.store.vault import Vault
-from webhooks.context import Stores
-from webhooks.delivery import Courier
-from webhooks.fallback import Fallback, Outage, Standing
+from plugin.engage.http.call_guard import GateRules, Gates
+from plugin.engage.http.transport import EngageAccount, Transport
+from plugin.engage_files.sftp import SftpAccess, SftpTransfer
+from plugin.store.database.engine import Database
+from plugin.store.files.files import FallbackFiles
+from plugin.store.inbox.sweep import Sweep
+from plugin.store.shops.shops import RegisteredShop
+from plugin.store.shops.vault import Vault
+from webhooks.attempt.context import Stores
+from webhooks.fallback.runner import Fallback, Outage, Standing
+from webhooks.processing.processor import Courier
 
 _PLACES = {"now": 0, "away_since": 8, "server_away": 16, "turns": 24}
 SIZE = 32

@@ -18,8 +18,8 @@ import requests
 from click.testing import CliRunner
 
 from plugin.cli import main
-from plugin.store.db import Database
-from plugin.store.inbox_desk import InboxDesk
+from plugin.store.database.engine import Database
+from plugin.store.inbox.admin import InboxDesk
 
 START_S = 60.0
 #: What a plugin of a test must not take over from the machine's environment.

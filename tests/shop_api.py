@@ -10,17 +10,17 @@ from werkzeug.test import TestResponse
 
 from plugin.api import checkout as checkout_api
 from plugin.api import promotions as promotions_api
-from plugin.api.asking import Gatekeeper
+from plugin.auth.api_auth import Gatekeeper
 from plugin.platforms.registry import PLATFORMS
-from plugin.promotions.assigning import Assigning
+from plugin.promotions.bulk_assignment import Assigning
 from plugin.promotions.checkout import OFFERS_BUDGET_S, VALIDATE_BUDGET_S, Checkout
-from plugin.promotions.desk import PromotionDesk
+from plugin.promotions.service import PromotionDesk
 from plugin.sandbox.testing import RunningSandbox
-from plugin.store.api_tokens import ApiTokens
-from plugin.store.promotions import Promotions
-from plugin.store.redemptions import Redemptions
-from plugin.store.shops import RegisteredShop
-from plugin.store.tokens import UsedTokens
+from plugin.store.orders.promotions import Promotions
+from plugin.store.orders.redemptions import Redemptions
+from plugin.store.shops.api_tokens import ApiTokens
+from plugin.store.shops.handover_tokens import UsedTokens
+from plugin.store.shops.shops import RegisteredShop
 
 
 class ShopApi(Pages):

@@ -15,27 +15,27 @@ import requests
 from flask import Flask
 from flask.testing import FlaskClient
 
-from mypages.memory import Memory
-from mypages.pages import MyPages, blueprint
-from plugin.engage.cached import CachedEngage, CachedTransport
+from mypages.data.page_cache import Memory
+from mypages.http.routes import MyPages, blueprint
+from plugin.engage.cache.cached import CachedEngage, CachedTransport
+from plugin.engage.cache.response_cache import KeptAnswers
+from plugin.engage.cache.single_flight import Flights
 from plugin.engage.client import EngageClient
-from plugin.engage.flights import Flights
-from plugin.engage.gate import GateRules, Gates
-from plugin.engage.kept import KeptAnswers
-from plugin.engage.transport import EngageAccount, Transport
+from plugin.engage.http.call_guard import GateRules, Gates
+from plugin.engage.http.transport import EngageAccount, Transport
 from plugin.platforms.base import Delivery
 from plugin.sandbox.testing import RunningSandbox
-from plugin.store.contacts import Contacts, Link
-from plugin.store.db import Database
-from plugin.store.edits import Edits
-from plugin.store.orders import Orders, StoredOrder
-from plugin.store.shoppers import Shoppers
-from plugin.store.shops import NewShop, RegisteredShop, Shops
-from plugin.store.tokens import UsedTokens
-from plugin.store.vault import Vault
-from webhooks.context import Stores
-from webhooks.delivery import Courier
-from webhooks.receive import new_event
+from plugin.store.contacts.contacts import Contacts, Link
+from plugin.store.contacts.snapshot import Shoppers
+from plugin.store.database.engine import Database
+from plugin.store.inbox.edits import Edits
+from plugin.store.orders.orders import Orders, StoredOrder
+from plugin.store.shops.handover_tokens import UsedTokens
+from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops.vault import Vault
+from webhooks.attempt.context import Stores
+from webhooks.processing.processor import Courier
+from webhooks.receiving.new_event import new_event
 
 
 @cache

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from plugin.errors import ConfigurationError
-from plugin.manifest import PLACES, load_manifest
+from plugin.installation.manifest import PLACES, load_manifest
 from plugin.platforms.registry import PLATFORMS
 
 ROOT = PLACES[0].parent

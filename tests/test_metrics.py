@@ -9,8 +9,8 @@ from sqlalchemy import update
 from plugin.app import Services, create_app
 from plugin.errors import ConfigurationError
 from plugin.settings import load_settings
-from plugin.store.models import Shop
-from plugin.store.shops import NewShop
+from plugin.store.shops.shops import NewShop
+from plugin.store.tables.shops import Shop
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from running import wait_for
 
-from plugin.processes import RAN_WELL_S, Supervisor
+from plugin.runtime.supervisor import RAN_WELL_S, Supervisor
 
 DIES = [sys.executable, "-S", "-c", "raise SystemExit(3)"]
 LIVES = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]

@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner
 from running import RunningPlugin, free_port
 
-from plugin import start_checks
 from plugin.cli import main
 from plugin.errors import ConfigurationError
-from plugin.start_checks import check_port, only_run_of
+from plugin.runtime import preflight
+from plugin.runtime.preflight import check_port, only_run_of
 
 #: Holds the folder, starts a child that lives on, and waits to be killed.
 HOLDS = """
@@ -91,7 +91,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
 def test_a_taken_port_ends_the_start_before_anything_is_started(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(start_checks, "PORT_PATIENCE_S", 0.2)
+    monkeypatch.setattr(preflight, "PORT_PATIENCE_S", 0.2)
     monkeypatch.setenv("SECRET_KEY", "k" * 40)
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/plugin.sqlite")
     assert CliRunner().invoke(main, ["migrate"]).exit_code == 0
@@ -120,7 +120,7 @@ def test_a_port_that_is_about_to_be_free_is_waited_for() -> None:
 
 
 def test_a_port_whose_connections_just_ended_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start_checks, "PORT_PATIENCE_S", 0.0)
+    monkeypatch.setattr(preflight, "PORT_PATIENCE_S", 0.0)
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does
         server.bind(("127.0.0.1", 0))

@@ -18,10 +18,10 @@ import pytest
 from sqlalchemy import event
 
 from plugin.engage.client import EngageClient
-from plugin.engage.gate import GateRules, Gates
-from plugin.engage.transport import EngageAccount, Transport
+from plugin.engage.http.call_guard import GateRules, Gates
+from plugin.engage.http.transport import EngageAccount, Transport
 from plugin.sandbox.testing import RunningSandbox
-from plugin.store.db import Database
+from plugin.store.database.engine import Database
 
 #: How many databases a Redis has by default.
 REDIS_DATABASES = 16

@@ -13,13 +13,13 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from sqlalchemy.exc import SQLAlchemyError
 
-from plugin.api.asking import Asker, Gatekeeper
 from plugin.api.limits import Limit
-from plugin.api.reading import RequestError, choice, currency, json_object, objects, only, text
+from plugin.api.request_parsing import RequestError, choice, currency, json_object, objects, only, text
+from plugin.auth.api_auth import Asker, Gatekeeper
 from plugin.errors import UnverifiableError, VerificationError
 from plugin.promotions.checkout import PROMOTION, VOUCHER, Checkout, Named
 from plugin.promotions.offers import Cart
-from plugin.store.shops import Shops
+from plugin.store.shops.shops import Shops
 
 log = logging.getLogger(__name__)
 

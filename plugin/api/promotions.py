@@ -6,21 +6,21 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from plugin.api.asking import Gatekeeper
 from plugin.api.checkout import add_error_answers
-from plugin.api.reading import RequestError, currency, json_object, objects, only, text
-from plugin.engage.models import Money, Promotion, PromotionWrite
+from plugin.api.request_parsing import RequestError, currency, json_object, objects, only, text
+from plugin.auth.api_auth import Gatekeeper
+from plugin.engage.data.models import Money, Promotion, PromotionWrite
 from plugin.errors import (
     ConflictError,
     EngageError,
     NotFoundHereError,
     TransientError,
 )
-from plugin.promotions.assigning import Assigning
-from plugin.promotions.desk import ACTIVATE, CODE, MONEY, PERCENT, PromotionDesk, amount_of, day_of
-from plugin.promotions.people import KINDS, Person, person
-from plugin.promotions.shown import listed, report, shown
-from plugin.store.shops import RegisteredShop
+from plugin.promotions.bulk_assignment import Assigning
+from plugin.promotions.recipients import KINDS, Person, person
+from plugin.promotions.serializers import listed, report, shown
+from plugin.promotions.service import ACTIVATE, CODE, MONEY, PERCENT, PromotionDesk, amount_of, day_of
+from plugin.store.shops.shops import RegisteredShop
 
 #: How many people one request may name: it is answered while it is worked off. Longer lists are for the command.
 MOST_PEOPLE = 200

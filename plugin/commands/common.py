@@ -17,12 +17,12 @@ from redis import TimeoutError as RedisTimeoutError
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.app import Services
-from plugin.embedded_redis import EmbeddedRedis
 from plugin.errors import ConfigurationError, PluginError
-from plugin.logs import set_up
+from plugin.runtime.embedded_redis import EmbeddedRedis
+from plugin.runtime.logs import set_up
 from plugin.settings import DEFAULT_PORT, load_settings
-from plugin.store.db import what_failed
-from plugin.store.shops import holds_shops
+from plugin.store.database.statements import what_failed
+from plugin.store.shops.shops import holds_shops
 
 METRICS_FOLDER = "metrics"
 #: A column with sentences is at least so wide, in characters.

@@ -8,7 +8,7 @@ from plugin.errors import ConflictError
 from plugin.events import DataRequested
 from plugin.platforms.base import Delivery
 from plugin.platforms.registry import PLATFORMS
-from plugin.store.data_requests import DataRequests, Person
+from plugin.store.privacy.data_requests import DataRequests, Person
 
 
 @click.command("data-request")

@@ -28,9 +28,9 @@ from plugin.demo.people import PROMOTIONS, STORE
 from plugin.demo.shop import ShopAccess, Signed, serve_shop_front, sign_shopify, sign_standard
 from plugin.errors import PluginError
 from plugin.platforms.registry import PLATFORMS
-from plugin.processes import Supervisor, own_command
-from plugin.start_checks import only_run_of
-from plugin.store.shops import NewShop
+from plugin.runtime.preflight import only_run_of
+from plugin.runtime.supervisor import Supervisor, own_command
+from plugin.store.shops.shops import NewShop
 
 START_TIMEOUT_S = 60.0
 ARRIVE_TIMEOUT_S = 60.0

@@ -14,14 +14,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from plugin.app import Services
 from plugin.commands.common import explained, json_option, make_services, show, table, what_failed_in_redis
 from plugin.engage.contract.compare import differences, inferred_operations, read_document
+from plugin.engage.http.transport import CallRecord
 from plugin.engage.operations import Lane
-from plugin.engage.transport import CallRecord
 from plugin.errors import ConfigurationError, EngageError, EngageNotFoundError, PermanentError, ShopApiError
 from plugin.platforms.registry import PLATFORMS
-from plugin.store.db import what_failed
-from plugin.store.inbox_desk import EventFilter
-from plugin.store.redemptions import RedemptionState
-from plugin.store.shops import RegisteredShop
+from plugin.store.database.statements import what_failed
+from plugin.store.inbox.admin import EventFilter
+from plugin.store.orders.redemptions import RedemptionState
+from plugin.store.shops.shops import RegisteredShop
 
 SLOW_S = 2.0
 SKEW_S = 30.0

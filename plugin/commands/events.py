@@ -10,8 +10,8 @@ import click
 from plugin.app import Services
 from plugin.commands.common import explained, json_option, opened, read_time, show, table
 from plugin.errors import ConflictError
-from plugin.store.inbox_desk import EventFilter, EventRow
-from plugin.store.models import State
+from plugin.store.inbox.admin import EventFilter, EventRow
+from plugin.store.tables.inbox import State
 
 LIST_LIMIT = 50
 RETRY_LIMIT = 100_000

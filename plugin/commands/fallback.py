@@ -11,7 +11,7 @@ import click
 from plugin.app import Services
 from plugin.commands.common import explained, json_option, opened, show, table
 from plugin.errors import ConflictError, NotFoundHereError, TransferError
-from plugin.store.shops import RegisteredShop
+from plugin.store.shops.shops import RegisteredShop
 
 shop_argument = click.argument("shop_name", metavar="[SHOP]", required=False)
 
@@ -116,7 +116,7 @@ def check_command(shop_name: str) -> None:
         if shop.settings.fallback_transfer == "folder":
             _report(_checked_folder(services, shop))
             return
-        from plugin.fallback.sftp import shown_host_key
+        from plugin.engage_files.sftp import shown_host_key
 
         key = shown_host_key(shop.settings.fallback_host, shop.settings.fallback_port)
         click.echo(f"host key of {shop.settings.fallback_host}: {key.line}")
@@ -132,7 +132,7 @@ def check_command(shop_name: str) -> None:
 
 def _checked_server(services: Services, shop: RegisteredShop) -> Iterator[tuple[str, str]]:
     """Yield what was looked at and what is wrong with it, "" for nothing. Raises TransferError without a login."""
-    from plugin.fallback.sftp import SftpTransfer
+    from plugin.engage_files.sftp import SftpTransfer
 
     transfer = services.transfer_of(shop)
     assert isinstance(transfer, SftpTransfer), "the setting says so"

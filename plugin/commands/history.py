@@ -18,8 +18,8 @@ from rich.text import Text
 from plugin.app import Services
 from plugin.commands.common import explained, json_option, opened, read_time, show, table
 from plugin.errors import ConfigurationError, ConflictError, ShopApiError
-from plugin.store.history import Refusal, Run, RunState
-from plugin.store.shops import RegisteredShop
+from plugin.store.shops.shops import RegisteredShop
+from plugin.store.sync.history import Refusal, Run, RunState
 
 SAMPLE = 5
 SHOWN_EVERY_S = 1.0

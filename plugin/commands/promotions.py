@@ -11,14 +11,14 @@ import click
 
 from plugin.app import Services
 from plugin.commands.common import explained, json_option, opened, show, table
-from plugin.engage.models import Money, PromotionWrite
+from plugin.engage.data.models import Money, PromotionWrite
 from plugin.errors import ConfigurationError, ConflictError, TransientError
-from plugin.promotions import shown
-from plugin.promotions.assigning import Report
-from plugin.promotions.desk import ACTIVATE, CODE, MONEY, PERCENT, amount_of, day_of
-from plugin.promotions.people import CONTACT, CUSTOMER, EMAIL, Person, people_of, person
-from plugin.store.redemptions import RedemptionState
-from plugin.store.shops import RegisteredShop
+from plugin.promotions import serializers
+from plugin.promotions.bulk_assignment import Report
+from plugin.promotions.recipients import CONTACT, CUSTOMER, EMAIL, Person, people_of, person
+from plugin.promotions.service import ACTIVATE, CODE, MONEY, PERCENT, amount_of, day_of
+from plugin.store.orders.redemptions import RedemptionState
+from plugin.store.shops.shops import RegisteredShop
 
 LIST_LIMIT = 50
 
@@ -85,7 +85,7 @@ def create(  # noqa: PLR0913, PLR0917 - one option a field of the promotion
         )
         made = services.promotion_desk.create(services.stores.shops.get(shop), write)
         if as_json:
-            show({**shown.shown(made), "next": ACTIVATE})
+            show({**serializers.shown(made), "next": ACTIVATE})
             return
         click.echo(f"created: promotion id {made.id}, externalId {made.external_id or write.external_id}")
         click.echo(ACTIVATE)
@@ -98,7 +98,7 @@ def create(  # noqa: PLR0913, PLR0917 - one option a field of the promotion
 def list_promotions(shop: str, as_json: bool) -> None:
     """List the promotions that were created here, with their present status. Example: engage-plugin promotions list web-se"""
     with opened() as services:
-        rows = [shown.listed(entry) for entry in services.promotion_desk.all_of(services.stores.shops.get(shop))]
+        rows = [serializers.listed(entry) for entry in services.promotion_desk.all_of(services.stores.shops.get(shop))]
         if as_json:
             show(rows)
             return
@@ -124,12 +124,12 @@ def show_promotion(
     with opened() as services:
         of = services.stores.shops.get(shop)
         found = services.promotion_desk.find(of, promotion)
-        card: dict[str, Any] = shown.shown(found)
+        card: dict[str, Any] = serializers.shown(found)
         one = _one_person(customer, email, contact)
         if one is not None:
             contact_id = services.assigning.contact_of(of, services.client_of(of), one)
             mine = services.promotion_desk.assignments(of, contact_id, found)
-            card["assignments"] = [shown.assignment(a) for a in mine]
+            card["assignments"] = [serializers.assignment(a) for a in mine]
         if as_json:
             show(card)
             return
@@ -183,7 +183,7 @@ def assign(
     if refusals is not None:
         _write_refusals(refusals, made, lines)
     if as_json:
-        show(shown.report(made, people))
+        show(serializers.report(made, people))
     else:
         counts = ", ".join(f"{number} {state}" for state, number in sorted(made.counts.items()))
         click.echo(f"{len(people)} rows: {counts}")

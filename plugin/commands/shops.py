@@ -12,10 +12,10 @@ import click
 from plugin.commands.common import explained, json_option, opened, show, table
 from plugin.errors import ConfigurationError, ConflictError, TransferError
 from plugin.platforms.registry import PLATFORMS
-from plugin.services.ground import APP_SECRETS
+from plugin.services.core import APP_SECRETS
 from plugin.settings import is_loopback_host
-from plugin.store.shop_settings import SETTINGS, defaults
-from plugin.store.shops import NewShop, RegisteredShop, changed_settings, faults_of
+from plugin.store.shops.settings import SETTINGS, defaults
+from plugin.store.shops.shops import NewShop, RegisteredShop, changed_settings, faults_of
 
 DOMAIN_KEY = "shop_domain"
 SECRET_KEYS = ("engage_key", "engage_url", "webhook_secret")
@@ -271,7 +271,7 @@ def _read_file_access(given: dict[str, str]) -> tuple[dict[str, str], list[str]]
         except (OSError, UnicodeDecodeError):
             return {}, [f"fallback_key names {key[1:]}, which is no readable text file"]
     if access.get("key"):
-        from plugin.fallback.sftp import check_private_key
+        from plugin.engage_files.sftp import check_private_key
 
         try:
             check_private_key(access["key"])

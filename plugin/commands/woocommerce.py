@@ -14,7 +14,7 @@ from plugin.errors import ConfigurationError, NotFoundHereError, ShopApiError
 from plugin.platforms.woocommerce import __file__ as platform_folder
 from plugin.platforms.woocommerce.api import WooApi, api_of, prove
 from plugin.platforms.woocommerce.rest import check_keys
-from plugin.store.shops import RegisteredShop
+from plugin.store.shops.shops import RegisteredShop
 
 SLUG = "woocommerce"
 COMPANION = "engage-crm"

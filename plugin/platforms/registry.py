@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from plugin.events import Mapped
-from plugin.platforms import own
+from plugin.platforms import internal_events
 from plugin.platforms.base import Delivery, Platform
 
 
@@ -62,6 +62,6 @@ PLATFORMS = _Platforms(
 
 def normalise(platform: str, delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
     """Map a stored event: a shop's webhook by its platform, the plugin's own by ours. Raises PayloadError."""
-    if delivery.topic in own.OWN_TOPICS:
-        return own.normalise(delivery, body, received_at)
+    if delivery.topic in internal_events.OWN_TOPICS:
+        return internal_events.normalise(delivery, body, received_at)
     return PLATFORMS[platform].normalise(delivery, body, received_at)

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
-from plugin.engage.cached import Cached, CachedEngage, NotKeptError, Owner
+from plugin.engage.cache.cached import Cached, CachedEngage, NotKeptError, Owner
 from plugin.engage.client import EngageClient
-from plugin.engage.models import Page, PromotionAssignment, RedemptionChannel, RewardVoucher
-from plugin.engage.naming import (
+from plugin.engage.data.models import Page, PromotionAssignment, RedemptionChannel, RewardVoucher
+from plugin.engage.operations import Lane
+from plugin.engage.promotion_lookup import (
     UNKNOWN_CODE,
     UNKNOWN_VOUCHER,
     Mismatch,
@@ -25,12 +26,11 @@ from plugin.engage.naming import (
     find_by_code,
     find_voucher,
 )
-from plugin.engage.operations import Lane
 from plugin.errors import EngageError, EngageNotFoundError, TransientError
 from plugin.promotions.offers import Cart, promotion_offer, promotion_offers, voucher_offer, voucher_offers
-from plugin.store.contacts import Contacts
-from plugin.store.redemptions import Redemptions, StoredRedemption
-from plugin.store.shops import RegisteredShop
+from plugin.store.contacts.contacts import Contacts
+from plugin.store.orders.redemptions import Redemptions, StoredRedemption
+from plugin.store.shops.shops import RegisteredShop
 
 #: How long a checkout page waits for its offers, in seconds.
 OFFERS_BUDGET_S = 0.3

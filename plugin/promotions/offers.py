@@ -10,8 +10,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from plugin.engage.models import Money, PromotionAssignment, PromotionChannel, RewardVoucher
-from plugin.engage.naming import is_open
+from plugin.engage.data.models import Money, PromotionAssignment, PromotionChannel, RewardVoucher
+from plugin.engage.promotion_lookup import is_open
 
 TYPES = {"PERCENT": "percent", "MONEY": "money", "EXTERNALOFFER": "code"}
 

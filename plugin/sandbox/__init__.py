@@ -10,12 +10,12 @@ from typing import cast
 
 from flask import Flask
 
-from plugin.sandbox.http import Sleep, add_operations
 from plugin.sandbox.operations import OPERATION_IDS, OPERATIONS
 from plugin.sandbox.options import ContactTypeRules, SandboxOptions
-from plugin.sandbox.server import SandboxServer, run_until_signalled
 from plugin.sandbox.state import Clock, SandboxState, utc_now
-from plugin.sandbox.views import add_views
+from plugin.sandbox.web.handler import Sleep, add_operations
+from plugin.sandbox.web.server import SandboxServer, run_until_signalled
+from plugin.sandbox.web.views import add_views
 
 __all__ = ["ContactTypeRules", "SandboxOptions", "SandboxState", "create_sandbox", "serve", "state_of"]
 _STATE = "engage-sandbox"

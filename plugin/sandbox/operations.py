@@ -1,10 +1,13 @@
 """Every operation of the contract that the sandbox answers: all of them."""
 
-from plugin.sandbox import assignments, bulk, contacts, orders, points, receipts, setup_data, templates, vouchers
+from plugin.sandbox import setup_data
+from plugin.sandbox.contacts import bulk, operations
+from plugin.sandbox.loyalty import assignments, points, templates, vouchers
+from plugin.sandbox.purchases import orders, receipts
 from plugin.sandbox.wire import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
-    *contacts.OPERATIONS,
+    *operations.OPERATIONS,
     *bulk.OPERATIONS,
     *receipts.OPERATIONS,
     *orders.OPERATIONS,

@@ -9,7 +9,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from plugin.sandbox import assignments, contact_book, points, setup_data, templates
+from plugin.sandbox import setup_data
+from plugin.sandbox.contacts import book
+from plugin.sandbox.loyalty import assignments, points, templates
 from plugin.sandbox.state import (
     SandboxState,
     StoredAssignment,
@@ -63,14 +65,14 @@ def _consent(state: SandboxState, entry: Entry, _now: datetime) -> str:
 
 def _contact(state: SandboxState, entry: Entry, now: datetime) -> str:
     contact_id = _id_of(entry)
-    contact_type, attributes, _ = contact_book.checked_new(state, entry)
-    if contact_id in state.data.contacts or contact_book.duplicate_of(state, attributes, contact_type):
+    contact_type, attributes, _ = book.checked_new(state, entry)
+    if contact_id in state.data.contacts or book.duplicate_of(state, attributes, contact_type):
         raise Refusal(400, "ContactAlreadyExists", "A contact with this id or key exists.")
     own = {"id", "source", "storeExternalId", "approved"}
     body = {name: value for name, value in entry.items() if name not in own}
     store, source = entry.get("storeExternalId"), entry.get("source")
     approved = entry.get("approved") is not False
-    contact_book.create(
+    book.create(
         state,
         body,
         now,
@@ -92,7 +94,7 @@ def _promotion(state: SandboxState, entry: Entry, _now: datetime) -> str:
 
 
 def _assignment(state: SandboxState, entry: Entry, now: datetime) -> str:
-    contact = contact_book.get(state, guid(entry.get("contactId"), "contactId"))
+    contact = book.get(state, guid(entry.get("contactId"), "contactId"))
     promotion = state.data.promotions.get(guid(entry.get("promotionId"), "promotionId"))
     if promotion is None:
         raise Refusal(400, "PromotionNotFound", "No promotion has this id.", "promotionId")
@@ -105,7 +107,7 @@ def _assignment(state: SandboxState, entry: Entry, now: datetime) -> str:
 
 
 def _voucher(state: SandboxState, entry: Entry, now: datetime) -> str:
-    contact = contact_book.get(state, guid(entry.get("contactId"), "contactId"))
+    contact = book.get(state, guid(entry.get("contactId"), "contactId"))
     value = _money(entry.get("value"), "value")
     local = [_money(amount, "localValues") for amount in entry.get("localValues", [value])]
     voucher_id = _id_of(entry)
@@ -123,7 +125,7 @@ def _voucher(state: SandboxState, entry: Entry, now: datetime) -> str:
 
 
 def _points(state: SandboxState, entry: Entry, now: datetime) -> str:
-    contact = contact_book.get(state, guid(entry.get("contactId"), "contactId"))
+    contact = book.get(state, guid(entry.get("contactId"), "contactId"))
     definition_id = entry.get("definitionId", 1)
     if type(definition_id) is not int:
         raise Refusal(400, "InvalidDefinitionId", "definitionId must be a whole number.", "definitionId")

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from plugin.sandbox import create_sandbox, state_of
-from plugin.sandbox.http import Sleep
 from plugin.sandbox.options import SandboxOptions
-from plugin.sandbox.server import SandboxServer
 from plugin.sandbox.state import Clock, SandboxState, utc_now
+from plugin.sandbox.web.handler import Sleep
+from plugin.sandbox.web.server import SandboxServer
 
 #: What Engage wants on every request (facts 1).
 HEADERS: Mapping[str, str] = MappingProxyType(

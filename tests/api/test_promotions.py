@@ -9,10 +9,10 @@ from meddling import Crash, Meddling
 from shop_api import ShopApi
 
 from plugin.engage.client import EngageClient
-from plugin.engage.transport import EngageAccount
+from plugin.engage.http.transport import EngageAccount
 from plugin.errors import ConflictError, TransientError
-from plugin.promotions.people import people_of
-from plugin.store.promotions import RowState
+from plugin.promotions.recipients import people_of
+from plugin.store.orders.promotions import RowState
 
 DRAFT = {"name": "Spring", "code": "SPRING20", "start_date": "2026-01-01", "end_date": "2099-12-31"}
 

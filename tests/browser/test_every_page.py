@@ -7,7 +7,7 @@ from browser.conftest import Visit
 from browser.visitors import Look, Site, Visitor
 from playwright.sync_api import Browser
 
-from plugin.store.shops import RegisteredShop
+from plugin.store.shops.shops import RegisteredShop
 
 MOST_BYTES = 50_000
 

@@ -11,14 +11,14 @@ from flask import Flask
 from playwright.sync_api import Browser, expect
 from saleor_shop import running_saleor
 
-from plugin.installation import Desk
-from plugin.manifest import load_manifest
+from plugin.installation.manifest import load_manifest
+from plugin.installation.service import Desk
 from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.saleor import Saleor
 from plugin.platforms.saleor.manifest import webhooks
-from plugin.sandbox.server import SandboxServer
-from plugin.store.installations import PendingInstallations
-from plugin.store.shops import NewShop
+from plugin.sandbox.web.server import SandboxServer
+from plugin.store.shops.installations import PendingInstallations
+from plugin.store.shops.shops import NewShop
 
 PUBLIC = "https://plugin.example"
 DASHBOARD = """<!doctype html><title>Dashboard</title><iframe id="app" src="{page}" width="900" height="900"></iframe>

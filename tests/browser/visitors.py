@@ -16,8 +16,8 @@ from flask import Flask, render_template_string, request
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
 from shopper_pages import Pages
 
-from plugin.sandbox.server import SandboxServer
-from plugin.store.shops import RegisteredShop
+from plugin.sandbox.web.server import SandboxServer
+from plugin.store.shops.shops import RegisteredShop
 
 #: How long a browser is waited for; a busy machine is slow.
 PATIENCE_MS = 20_000

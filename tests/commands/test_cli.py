@@ -19,10 +19,11 @@ from plugin.cli import main
 from plugin.commands.common import make_services
 from plugin.events import Kind
 from plugin.sandbox.testing import running_sandbox
-from plugin.store.db import Database
-from plugin.store.inbox import Inbox, NewEvent
-from plugin.store.models import Shop, State
-from plugin.store.shops import NewShop
+from plugin.store.database.engine import Database
+from plugin.store.inbox.inbox import Inbox, NewEvent
+from plugin.store.shops.shops import NewShop
+from plugin.store.tables.inbox import State
+from plugin.store.tables.shops import Shop
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from click.testing import CliRunner, Result
 from sftp_servers import PASSWORD, SftpServer, make_key, scripted
 
 from plugin.cli import main
-from plugin.store.db import Database
-from plugin.store.fallback_files import FallbackFiles
-from plugin.store.shops import NewShop, Shops
-from plugin.store.vault import Vault
-from webhooks.file_history import HistoryFiles
+from plugin.store.database.engine import Database
+from plugin.store.files.files import FallbackFiles
+from plugin.store.shops.shops import NewShop, Shops
+from plugin.store.shops.vault import Vault
+from webhooks.fallback.receipt_stream import HistoryFiles
 
 SECRET_KEY = "a key of tests that is longer than thirty-two characters"
 

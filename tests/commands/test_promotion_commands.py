@@ -140,10 +140,10 @@ def test_redemptions_are_listed_by_state(run: Run) -> None:
 def test_the_doctor_counts_redemptions_that_engage_does_not_confirm(run: Run, tmp_path: Path) -> None:
     from datetime import UTC, datetime, timedelta
 
-    from plugin.store.db import Database
-    from plugin.store.redemptions import Redemptions
-    from plugin.store.shops import Shops
-    from plugin.store.vault import Vault
+    from plugin.store.database.engine import Database
+    from plugin.store.orders.redemptions import Redemptions
+    from plugin.store.shops.shops import Shops
+    from plugin.store.shops.vault import Vault
 
     def line() -> dict[str, str]:
         checks = json.loads(CliRunner().invoke(main, ["doctor", "web-se", "--json"]).stdout)

@@ -11,13 +11,13 @@ from tests_support import Clock
 
 from plugin.cli import main
 from plugin.errors import ConfigurationError
-from plugin.processes import run_sweep
+from plugin.runtime.supervisor import run_sweep
 from plugin.services import Services
 from plugin.settings import load_settings
-from plugin.store.db import Database
-from plugin.store.models import Shop
-from plugin.store.shops import NewShop, RegisteredShop, Shops
-from plugin.store.vault import Vault
+from plugin.store.database.engine import Database
+from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops.vault import Vault
+from plugin.store.tables.shops import Shop
 
 OTHER = "another key that is longer than thirty-two characters"
 Command = Callable[..., Result]

@@ -13,7 +13,7 @@ import pytest
 from chaos_monkey import Chaos, descendants
 from running import RunningPlugin, free_port, wait_for
 
-from plugin.embedded_redis import EmbeddedRedis
+from plugin.runtime.embedded_redis import EmbeddedRedis
 from plugin.sandbox.options import SandboxOptions
 from plugin.sandbox.testing import running_sandbox
 

@@ -16,13 +16,13 @@ from running import wait_for
 from werkzeug.serving import make_server
 
 from plugin.app import Services, create_app
-from plugin.processes import sweep_once
+from plugin.runtime.supervisor import sweep_once
 from plugin.sandbox.options import SandboxOptions
 from plugin.sandbox.testing import running_sandbox
 from plugin.settings import Settings
-from plugin.store.db import Database
-from plugin.store.inbox_desk import EventFilter
-from plugin.store.shops import NewShop
+from plugin.store.database.engine import Database
+from plugin.store.inbox.admin import EventFilter
+from plugin.store.shops.shops import NewShop
 
 EVENTS, PEOPLE = 48, 6
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="

@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 
 from plugin.sandbox.options import SandboxOptions
 from plugin.sandbox.testing import running_sandbox
-from plugin.store.db import Database
+from plugin.store.database.engine import Database
 
 EVENTS, PEOPLE = 60, 6
 

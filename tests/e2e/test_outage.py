@@ -27,17 +27,17 @@ from sftp_servers import SftpServer, has_openssh, openssh, scripted
 from plugin.events import CustomerUpdated
 from plugin.platforms.base import Delivery
 from plugin.platforms.registry import PLATFORMS
-from plugin.sandbox.file_import import take_files
 from plugin.sandbox.options import SandboxOptions
+from plugin.sandbox.purchases.file_import import take_files
 from plugin.sandbox.testing import RunningSandbox, running_sandbox
-from plugin.store.contacts import Link, Sent
-from plugin.store.db import Database
-from plugin.store.inbox_desk import EventFilter, InboxDesk
-from plugin.store.shops import NewShop
-from plugin.store.vault import Vault
-from webhooks.contact_fields import attributes_of
-from webhooks.context import Stores
-from webhooks.receive import new_event
+from plugin.store.contacts.contacts import Link, Sent
+from plugin.store.database.engine import Database
+from plugin.store.inbox.admin import EventFilter, InboxDesk
+from plugin.store.shops.shops import NewShop
+from plugin.store.shops.vault import Vault
+from webhooks.attempt.context import Stores
+from webhooks.contacts.attributes import attributes_of
+from webhooks.receiving.new_event import new_event
 
 ORDERS = int(os.environ.get("OUTAGE_ORDERS", "80"))
 KILLS = int(os.environ.get("OUTAGE_KILLS", "8"))

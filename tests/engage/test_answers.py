@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from plugin.engage.answers import Answer, contact_id_of, items_of, parse_body, raise_for_status
+from plugin.engage.http.http_errors import Answer, contact_id_of, items_of, parse_body, raise_for_status
 from plugin.errors import (
     ContractError,
     EngageConflictError,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from shopper_pages import Pages
 
-from plugin.engage.cached import Owner
+from plugin.engage.cache.cached import Owner
 from plugin.sandbox.testing import running_sandbox
 
 

@@ -16,8 +16,7 @@ import yaml
 from openapi_core import OpenAPI
 
 from plugin.engage.client import EngageClient
-from plugin.engage.gate import GateRules, Gates
-from plugin.engage.models import (
+from plugin.engage.data.models import (
     Consent,
     ContactWrite,
     PromotionWrite,
@@ -28,8 +27,9 @@ from plugin.engage.models import (
     TaxDetail,
     UsedPromotion,
 )
+from plugin.engage.http.call_guard import GateRules, Gates
+from plugin.engage.http.transport import CallRecord, EngageAccount, Transport
 from plugin.engage.operations import OPERATIONS, Lane
-from plugin.engage.transport import CallRecord, EngageAccount, Transport
 from plugin.errors import (
     EngageConflictError,
     EngageError,

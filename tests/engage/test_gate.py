@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from redis import Redis
 from tests_support import redis_url
 
-from plugin.engage.gate import GateRules, LocalGate, RedisGate
+from plugin.engage.http.call_guard import GateRules, LocalGate, RedisGate
 from plugin.engage.operations import Lane
 from plugin.errors import HeldBackError
 

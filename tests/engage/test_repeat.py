@@ -7,9 +7,9 @@ import pytest
 import requests
 from tests_support import engage_client
 
-from plugin.engage import repeat
+from plugin.engage import verify_writes
 from plugin.engage.client import EngageClient
-from plugin.engage.models import ContactWrite, PromotionWrite
+from plugin.engage.data.models import ContactWrite, PromotionWrite
 from plugin.engage.operations import OPERATIONS, Repeat
 from plugin.errors import TransientError
 from plugin.sandbox.testing import RunningSandbox, running_sandbox
@@ -132,8 +132,8 @@ WRITES = {
 
 def test_every_write_that_must_not_simply_be_repeated_has_its_check() -> None:
     simple = {Repeat.SAFE, Repeat.DEDUPLICATED, Repeat.NEVER}
-    assert set(repeat.CHECKS) == {o.name for o in OPERATIONS.values() if o.repeat not in simple}
-    assert set(WRITES) == set(repeat.CHECKS)
+    assert set(verify_writes.CHECKS) == {o.name for o in OPERATIONS.values() if o.repeat not in simple}
+    assert set(WRITES) == set(verify_writes.CHECKS)
     for operation in OPERATIONS.values():
         if operation.method == "POST" and operation.repeat is Repeat.SAFE:
             # says the same thing twice: the type, status or delivery that is asked for
@@ -144,12 +144,12 @@ def test_every_write_that_must_not_simply_be_repeated_has_its_check() -> None:
 @pytest.mark.parametrize("name", WRITES)
 def test_what_was_done_without_an_answer_is_found(engage: Engage, name: str, fault: str) -> None:
     write, about = WRITES[name](engage)
-    assert repeat.CHECKS[name](engage.client, **about) is None
+    assert verify_writes.CHECKS[name](engage.client, **about) is None
     engage.lose_next_answer(OPERATIONS[name].operation_id, fault)
     with pytest.raises(TransientError) as lost:
         write()
     assert lost.value.sent
-    assert repeat.CHECKS[name](engage.client, **about)
+    assert verify_writes.CHECKS[name](engage.client, **about)
 
 
 @pytest.mark.parametrize("name", WRITES)
@@ -158,4 +158,4 @@ def test_what_was_never_done_is_not_found(engage: Engage, name: str) -> None:
     engage.lose_next_answer(OPERATIONS[name].operation_id, "error_rate")
     with pytest.raises(TransientError):
         write()
-    assert repeat.CHECKS[name](engage.client, **about) is None
+    assert verify_writes.CHECKS[name](engage.client, **about) is None

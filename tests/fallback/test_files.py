@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from lxml import etree
 
+from plugin.engage_files.names import LINES_BELOW, NAMES, SCHEMAS, FileKind, file_name
+from plugin.engage_files.rows import row_of
+from plugin.engage_files.writer import FileWriter, WrittenFile
 from plugin.errors import FileFaultError, PayloadError
-from plugin.fallback.files import FileWriter, WrittenFile
-from plugin.fallback.names import LINES_BELOW, NAMES, SCHEMAS, FileKind, file_name
-from plugin.fallback.rows import row_of
 
 AT = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
 SPACE = {"r": "http://voyado.Schemas.ImportReceipts"}

@@ -16,9 +16,9 @@ from sftp_servers import (
     scripted,
 )
 
+from plugin.engage_files.sftp import SftpAccess, SftpTransfer, parse_host_key, shown_host_key
+from plugin.engage_files.transfer import Seen
 from plugin.errors import TransferError
-from plugin.fallback.sftp import SftpAccess, SftpTransfer, parse_host_key, shown_host_key
-from plugin.fallback.transfer import Seen
 
 FOLDER, TEMPORARY, NAME = "in", "a.xml.0001.part", "a.xml"
 

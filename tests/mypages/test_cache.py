@@ -15,14 +15,14 @@ from redis.retry import Retry
 from shopper_pages import Pages
 from tests_support import service_url
 
-from mypages.memory import Memory
-from plugin.engage.answers import Answer
-from plugin.engage.cached import Owner
+from mypages.data.page_cache import Memory
+from plugin.engage.cache.cached import Owner
+from plugin.engage.cache.response_cache import NAMESPACE, KeptAnswers
+from plugin.engage.cache.single_flight import Flights
 from plugin.engage.client import EngageClient
-from plugin.engage.flights import Flights
-from plugin.engage.kept import NAMESPACE, KeptAnswers
+from plugin.engage.http.http_errors import Answer
+from plugin.engage.http.transport import EngageAccount
 from plugin.engage.operations import OPERATIONS
-from plugin.engage.transport import EngageAccount
 from plugin.errors import ContractError
 from plugin.platforms.standard import STANDARD
 from plugin.sandbox.testing import RunningSandbox

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from plugin.platforms.own import PROFILE_EDITED
+from plugin.platforms.internal_events import PROFILE_EDITED
 from plugin.platforms.standard import STANDARD
-from plugin.store.inbox_desk import InboxDesk
+from plugin.store.inbox.admin import InboxDesk
 
 PROFILE = "/mypages/web/profile"
 

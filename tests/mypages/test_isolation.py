@@ -84,7 +84,7 @@ def test_two_shoppers_and_two_shops_over_real_http_never_see_each_other(
 def test_a_contact_that_two_shops_share_is_cached_for_each_by_itself(pages: Any) -> None:
     web, kiosk = pages.add_shop("web"), pages.add_shop("kiosk")
     contact_id = pages.contact(web, firstName="Ada")
-    from plugin.store.contacts import Link
+    from plugin.store.contacts.contacts import Link
 
     pages.contacts.remember_link(kiosk, "1", Link(contact_id, True, "test"), pages.clock())
     for shop in (web, kiosk):
@@ -115,7 +115,7 @@ def hostile(tmp_path: Path, sandbox: RunningSandbox) -> Any:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         pages.sandbox = RunningSandbox(f"http://127.0.0.1:{server.server_port}", sandbox.state)
         shop = pages.add_shop("web", points="yes", vouchers="yes", editable_fields="firstName,birthDay,countryCode,odd")
-        from plugin.store.contacts import Link
+        from plugin.store.contacts.contacts import Link
 
         pages.contacts.remember_link(shop, "1", Link("c1", True, "test"), pages.clock())
         pages.order(shop, "9001")

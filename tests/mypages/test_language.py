@@ -6,7 +6,7 @@ import pytest
 from babel import Locale
 from flask import Flask, g, render_template_string
 
-from mypages import language
+from mypages.views import language
 
 
 @pytest.mark.parametrize(

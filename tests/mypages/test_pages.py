@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from plugin.store.contacts import Link
+from plugin.store.contacts.contacts import Link
 
 
 def test_the_overview_shows_profile_purchases_and_promotions(pages: Any) -> None:

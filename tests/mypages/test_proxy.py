@@ -9,12 +9,12 @@ from urllib.parse import parse_qs, urlencode
 import jwt
 import pytest
 
-from mypages import visits
-from mypages.visits import proxy_base
+from mypages.auth import authenticator
+from mypages.auth.authenticator import proxy_base
 from plugin.errors import UnverifiableError, VerificationError
 from plugin.platforms.base import PlainPlatform, ProxiedShopper, ShopAccess, ShopperProof
 from plugin.platforms.registry import PLATFORMS
-from webhooks import delivery
+from webhooks.processing import processor
 
 DOMAIN = "web.example.com"
 
@@ -48,7 +48,7 @@ class Proxying(PlainPlatform):
 
 @pytest.fixture
 def proxied(pages: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    for module in (visits, delivery):
+    for module in (authenticator, processor):
         monkeypatch.setattr(module, "PLATFORMS", {**PLATFORMS, "proxying": Proxying()})
     shop = pages.add_shop("web", platform="proxying", shop_domain=DOMAIN, login_url="https://web.example.com/login")
     contact_id = pages.contact(shop, "1", firstName="Ada")

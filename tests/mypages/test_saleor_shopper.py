@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from saleor_shop import Shop, running_saleor
 
-from plugin.store.shops import NewShop
+from plugin.store.shops.shops import NewShop
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from babel import Locale
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mypages import theme
+from mypages.views import theme
 from plugin.errors import ConfigurationError
-from plugin.store.shop_settings import parse_settings
+from plugin.store.shops.settings import parse_settings
 
 COLOURS = st.integers(0, 0xFFFFFF).map(lambda number: f"#{number:06x}")
 
@@ -30,7 +30,7 @@ def test_whatever_colour_a_shop_picks_its_words_can_be_read(colour: str, surface
 
 
 def test_the_hardest_surfaces_are_those_of_our_stylesheet() -> None:
-    css = (Path(theme.__file__).parent / "static/mypages.css").read_text()
+    css = (Path(theme.__file__).parents[1] / "static/mypages.css").read_text()
     light, dark = css.split(".mp-dark {")[0], css.split(".mp-dark {")[1].split("}")[0]
     for block, hardest, ink in ((light, theme.LIGHT_SURFACE, "#000000"), (dark, theme.DARK_SURFACE, "#ffffff")):
         surfaces = re.findall(r"--mp-(?:page|card|tint|note|bad-tint|good-tint): (#[0-9a-f]{3,6});", block)

@@ -13,7 +13,7 @@ from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
 import mypages
-from mypages.language import LANGUAGES, TRANSLATIONS
+from mypages.views.language import LANGUAGES, TRANSLATIONS
 
 SOURCE = Path(mypages.__file__).parent
 TEMPLATES = sorted((SOURCE / "templates").rglob("*.html"))

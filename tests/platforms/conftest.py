@@ -8,15 +8,15 @@ import pytest
 from shopify_stand_in import CLIENT_ID, CLIENT_SECRET, DOMAIN, ShopifyShop, running_shop
 from tests_support import Clock
 
-from plugin.installation import Desk
-from plugin.manifest import load_manifest
+from plugin.installation.manifest import load_manifest
+from plugin.installation.service import Desk
 from plugin.platforms.http import allow_private_shops
 from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.shopify import admin
-from plugin.store.db import Database
-from plugin.store.installations import PendingInstallations
-from plugin.store.shops import NewShop, RegisteredShop, Shops
-from plugin.store.vault import Vault
+from plugin.store.database.engine import Database
+from plugin.store.shops.installations import PendingInstallations
+from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops.vault import Vault
 
 
 @pytest.fixture(scope="session")

@@ -26,13 +26,13 @@ from plugin.errors import PayloadError
 from plugin.events import Kind
 from plugin.platforms.base import Delivery, Platform
 from plugin.platforms.registry import PLATFORMS
-from plugin.store.db import Database
-from plugin.store.inbox import Inbox
-from plugin.store.inbox_desk import InboxDesk
-from plugin.store.models import InboxEvent
-from plugin.store.shops import NewShop, RegisteredShop, Shops
-from plugin.store.vault import Vault
-from webhooks.receive import Door, blueprint
+from plugin.store.database.engine import Database
+from plugin.store.inbox.admin import InboxDesk
+from plugin.store.inbox.inbox import Inbox
+from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops.vault import Vault
+from plugin.store.tables.inbox import InboxEvent
+from webhooks.receiving.endpoint import Door, blueprint
 
 SEED = os.environ.get("FUZZ_SEED", "2026-03-05")
 COUNT = int(os.environ.get("FUZZ_COUNT", "1000"))

@@ -15,16 +15,16 @@ from flask.testing import FlaskClient
 from saleor_shop import Shop, faults_of, private_key, running_saleor, schema
 from tests_support import Clock
 
-from plugin.installation import Desk
-from plugin.manifest import load_manifest
+from plugin.installation.manifest import load_manifest
+from plugin.installation.service import Desk
 from plugin.platforms import http
 from plugin.platforms.base import WebhookRequest
 from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.saleor import Saleor
-from plugin.store.db import Database
-from plugin.store.installations import PendingInstallations
-from plugin.store.shops import NewShop, Shops
-from plugin.store.vault import Vault
+from plugin.store.database.engine import Database
+from plugin.store.shops.installations import PendingInstallations
+from plugin.store.shops.shops import NewShop, Shops
+from plugin.store.shops.vault import Vault
 
 PUBLIC = "https://plugin.example"
 PERMISSIONS = {"MANAGE_USERS", "MANAGE_ORDERS", "MANAGE_PRODUCTS", "HANDLE_PAYMENTS", "MANAGE_APPS"}

@@ -17,8 +17,8 @@ from plugin.errors import PayloadError
 from plugin.events import OrderPaid, OrderRefunded
 from plugin.platforms.base import Delivery
 from plugin.platforms.saleor import SALEOR, queries
-from plugin.store.orders import StoredOrder
-from webhooks.refunded import only_what_is_new
+from plugin.store.orders.orders import StoredOrder
+from webhooks.orders.refund_lines import only_what_is_new
 
 NOW = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
 SHOP = Shop(url="https://kiosk.example")

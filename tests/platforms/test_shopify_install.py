@@ -17,10 +17,10 @@ from shopify_stand_in import CLIENT_ID, CLIENT_SECRET, CODE, DOMAIN, ShopifyShop
 from tests_support import Clock
 
 from plugin.errors import VerificationError
-from plugin.installation import Desk
+from plugin.installation.service import Desk
 from plugin.platforms.shopify import SHOPIFY, AppOptions
 from plugin.platforms.shopify.queries import check_redirect, shop_domain
-from plugin.store.shops import RegisteredShop, Shops
+from plugin.store.shops.shops import RegisteredShop, Shops
 
 
 @pytest.fixture

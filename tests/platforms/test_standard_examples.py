@@ -15,16 +15,16 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.serving import make_server
 
-from plugin.installation import Desk
+from plugin.installation.service import Desk
 from plugin.platforms.standard import STANDARD
 from plugin.platforms.standard.install import EXAMPLES, example
-from plugin.store.db import Database
-from plugin.store.inbox import Inbox
-from plugin.store.inbox_desk import EventFilter, InboxDesk
-from plugin.store.installations import PendingInstallations
-from plugin.store.shops import NewShop, RegisteredShop, Shops
-from plugin.store.vault import Vault
-from webhooks.receive import Door, blueprint
+from plugin.store.database.engine import Database
+from plugin.store.inbox.admin import EventFilter, InboxDesk
+from plugin.store.inbox.inbox import Inbox
+from plugin.store.shops.installations import PendingInstallations
+from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops.vault import Vault
+from webhooks.receiving.endpoint import Door, blueprint
 
 COMMANDS = {
     "Python": [sys.executable],

@@ -16,16 +16,16 @@ from woo_shop import KEY, SECRET, WooShop, running_shop
 
 from plugin.errors import ShopApiError, ShopAwayError
 from plugin.events import Kind, OrderCancelled
-from plugin.installation import Desk
+from plugin.installation.service import Desk
 from plugin.platforms.base import Delivery, FoundResource
 from plugin.platforms.woocommerce import CALLED_OFF, REFUNDED, SUBSCRIBED, WOOCOMMERCE
 from plugin.platforms.woocommerce.api import WooApi, api_of, prove
 from plugin.platforms.woocommerce.install import blueprint, steps
 from plugin.platforms.woocommerce.rest import base_of
-from plugin.store.db import Database
-from plugin.store.installations import PendingInstallations
-from plugin.store.shops import NewShop, RegisteredShop, Shops
-from plugin.store.vault import Vault
+from plugin.store.database.engine import Database
+from plugin.store.shops.installations import PendingInstallations
+from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops.vault import Vault
 
 FIXTURES = Path(__file__).parent.parent / "fixtures/woocommerce"
 ADDRESS = "https://plugin.example/webhooks/woocommerce/web-se"

@@ -16,16 +16,16 @@ import pytest
 from click.testing import CliRunner
 from tests_support import Clock
 
-from mypages.identity import Shopper, read_token
+from mypages.auth.sessions import Shopper, read_token
 from plugin.cli import main
 from plugin.errors import VerificationError
 from plugin.events import ConsentChange, OrderPaid, OrderRefunded, UsedPromotion, UsedVoucher
 from plugin.platforms.base import Delivery
 from plugin.platforms.woocommerce import WOOCOMMERCE
-from plugin.store.db import Database
-from plugin.store.shops import NewShop, RegisteredShop, Shops
-from plugin.store.tokens import UsedTokens
-from plugin.store.vault import Vault
+from plugin.store.database.engine import Database
+from plugin.store.shops.handover_tokens import UsedTokens
+from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops.vault import Vault
 
 ROOT = Path(__file__).parent.parent.parent
 COMPANION = ROOT / "plugin/platforms/woocommerce/companion/engage-crm"

@@ -5,7 +5,7 @@ from sandbox.conftest import MakeEngage
 from sandbox.support import GUID, UNKNOWN_ID, Engage, code
 
 from plugin.sandbox import ContactTypeRules
-from plugin.sandbox.contact_rules import is_social_security_number
+from plugin.sandbox.contacts.rules import is_social_security_number
 
 SSN = "8112189876"  # an invented number with a right check digit
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sandbox.conftest import MakeEngage
 from sandbox.support import UNKNOWN_ID, Engage, code, item, receipt, returned
 
-from plugin.sandbox.receipt_rules import check_receipt
+from plugin.sandbox.purchases.receipt_rules import check_receipt
 from plugin.sandbox.wire import Refusal, parse_json, to_json
 
 

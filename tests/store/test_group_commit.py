@@ -12,11 +12,11 @@ from sqlalchemy.exc import DataError, OperationalError
 from tests_support import Clock
 
 from plugin.events import Kind
-from plugin.store.db import Database
-from plugin.store.group_commit import GroupCommit
-from plugin.store.inbox import Accepted, Inbox, NewEvent
-from plugin.store.inbox_desk import InboxDesk
-from plugin.store.shops import RegisteredShop
+from plugin.store.database.engine import Database
+from plugin.store.database.group_commit import GroupCommit
+from plugin.store.inbox.admin import InboxDesk
+from plugin.store.inbox.inbox import Accepted, Inbox, NewEvent
+from plugin.store.shops.shops import RegisteredShop
 
 
 class SlowInbox(Inbox):

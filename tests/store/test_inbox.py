@@ -10,15 +10,15 @@ from tests_support import Clock, once_before
 
 from plugin.errors import ConflictError, LeaseLostError, NotFoundHereError
 from plugin.events import Kind
-from plugin.store.db import Database
-from plugin.store.inbox import Inbox, NewEvent
-from plugin.store.inbox_desk import EventFilter, InboxDesk
-from plugin.store.inbox_statements import KEEP, RETRY
-from plugin.store.models import InboxEvent, State
-from plugin.store.shops import RegisteredShop, Shops
-from plugin.store.steps import AttemptEntry, Step, store_steps
-from plugin.store.sweep import MOST_LOST_LEASES, Sweep
-from plugin.store.turns import Claimed
+from plugin.store.database.engine import Database
+from plugin.store.inbox.admin import EventFilter, InboxDesk
+from plugin.store.inbox.claiming import Claimed
+from plugin.store.inbox.inbox import Inbox, NewEvent
+from plugin.store.inbox.progress_writes import AttemptEntry, Step, store_steps
+from plugin.store.inbox.statements import KEEP, RETRY
+from plugin.store.inbox.sweep import MOST_LOST_LEASES, Sweep
+from plugin.store.shops.shops import RegisteredShop, Shops
+from plugin.store.tables.inbox import InboxEvent, State
 
 LEASE = timedelta(seconds=60)
 
@@ -84,7 +84,7 @@ def test_the_same_delivery_is_stored_once(box: Box) -> None:
 
 
 def test_the_same_delivery_id_of_two_shops_is_two_events(box: Box, shops: Shops, clock: Clock) -> None:
-    from plugin.store.shops import NewShop
+    from plugin.store.shops.shops import NewShop
 
     other = shops.add(
         NewShop("other", "standard", "http://127.0.0.1:9", "k", "whsec_" + "A" * 32, {"store": "x"}), clock()
@@ -284,7 +284,7 @@ def test_the_sweep_finds_an_event_that_nobody_woke(box: Box) -> None:
 def test_the_sweep_releases_a_waiting_event_whose_release_was_lost(box: Box, database: Database) -> None:
     from sqlalchemy import update
 
-    from plugin.store.models import InboxEvent
+    from plugin.store.tables.inbox import InboxEvent
 
     event_id = box.accept("1")
     with database.transaction() as session:  # as a crash between two transactions would leave it
@@ -424,7 +424,7 @@ def test_events_are_found_by_state_and_error(box: Box) -> None:
 
 
 def test_bodies_of_finished_events_are_erased_after_their_time(box: Box, shops: Shops, database: Database) -> None:
-    from plugin.store.models import InboxEvent
+    from plugin.store.tables.inbox import InboxEvent
 
     event_id = box.accept("1")
     box.deliver_next()

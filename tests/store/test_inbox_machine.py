@@ -29,13 +29,13 @@ from tests_support import Clock
 
 from plugin.errors import LeaseLostError
 from plugin.events import ALWAYS_KINDS, CONTACT_KINDS, Kind
-from plugin.store.db import Database
-from plugin.store.inbox import Inbox, NewEvent
-from plugin.store.inbox_desk import InboxDesk
-from plugin.store.models import AcceptedCount, DeliveryAttempt, InboxEvent, State
-from plugin.store.shops import RegisteredShop, Shops
-from plugin.store.sweep import Sweep
-from plugin.store.turns import Claimed
+from plugin.store.database.engine import Database
+from plugin.store.inbox.admin import InboxDesk
+from plugin.store.inbox.claiming import Claimed
+from plugin.store.inbox.inbox import Inbox, NewEvent
+from plugin.store.inbox.sweep import Sweep
+from plugin.store.shops.shops import RegisteredShop, Shops
+from plugin.store.tables.inbox import AcceptedCount, DeliveryAttempt, InboxEvent, State
 
 LEASE = timedelta(seconds=60)
 CUSTOMERS = st.sampled_from("aab")

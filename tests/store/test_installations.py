@@ -4,12 +4,12 @@ import pytest
 from sqlalchemy import select
 from tests_support import Clock
 
-from plugin.installation import Desk
-from plugin.store.db import Database
-from plugin.store.installations import PendingInstallations
-from plugin.store.models import PendingInstallation, Shop
-from plugin.store.shops import RegisteredShop, Shops
-from plugin.store.vault import Vault
+from plugin.installation.service import Desk
+from plugin.store.database.engine import Database
+from plugin.store.shops.installations import PendingInstallations
+from plugin.store.shops.shops import RegisteredShop, Shops
+from plugin.store.shops.vault import Vault
+from plugin.store.tables.shops import PendingInstallation, Shop
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from conftest import postgresql_database
 from sqlalchemy import inspect, text
 
 from plugin.errors import ConfigurationError
-from plugin.store.db import REVISION, Database, _alembic_config
-from plugin.store.models import Base
-from plugin.store.partial_indexes import INDEXES
+from plugin.store.database.engine import Database
+from plugin.store.database.schema import REVISION, _alembic_config
+from plugin.store.tables.base import Base
+from plugin.store.tables.partial_indexes import INDEXES
 
 NOW = "2026-01-02 03:04:05.000000+00:00"
 

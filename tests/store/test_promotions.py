@@ -6,13 +6,13 @@ import pytest
 from tests_support import Clock
 
 from plugin.errors import NotFoundHereError
-from plugin.store.api_tokens import ApiTokens
-from plugin.store.db import Database
-from plugin.store.promotions import KnownPromotion, Promotions, RowState, StoredRow
-from plugin.store.redemptions import Redemptions, RedemptionState
-from plugin.store.shops import RegisteredShop
-from plugin.store.tokens import UsedTokens
-from plugin.store.vault import Vault
+from plugin.store.database.engine import Database
+from plugin.store.orders.promotions import KnownPromotion, Promotions, RowState, StoredRow
+from plugin.store.orders.redemptions import Redemptions, RedemptionState
+from plugin.store.shops.api_tokens import ApiTokens
+from plugin.store.shops.handover_tokens import UsedTokens
+from plugin.store.shops.shops import RegisteredShop
+from plugin.store.shops.vault import Vault
 
 
 def test_a_token_is_its_shops_until_it_is_revoked(

@@ -6,16 +6,16 @@ from decimal import Decimal
 from tests_support import Clock
 
 from plugin.events import Kind
-from plugin.store.contacts import Contacts, Link
-from plugin.store.db import Database
-from plugin.store.edits import Edits
-from plugin.store.inbox import NewEvent
-from plugin.store.inbox_desk import EventFilter, InboxDesk
-from plugin.store.keys import customer_key
-from plugin.store.models import State
-from plugin.store.orders import Orders, StoredOrder
-from plugin.store.shoppers import Shoppers, Standing
-from plugin.store.shops import RegisteredShop
+from plugin.store.contacts.contacts import Contacts, Link
+from plugin.store.contacts.snapshot import Shoppers, Standing
+from plugin.store.database.engine import Database
+from plugin.store.inbox.admin import EventFilter, InboxDesk
+from plugin.store.inbox.edits import Edits
+from plugin.store.inbox.inbox import NewEvent
+from plugin.store.inbox.keys import customer_key
+from plugin.store.orders.orders import Orders, StoredOrder
+from plugin.store.shops.shops import RegisteredShop
+from plugin.store.tables.inbox import State
 
 MINUTE = timedelta(minutes=1)
 

@@ -17,19 +17,19 @@ from standardwebhooks.webhooks import Webhook
 from tests_support import Clock
 
 from plugin.engage.client import EngageClient
-from plugin.engage.gate import GateRules, Gates
-from plugin.engage.models import ContactWrite
-from plugin.engage.transport import EngageAccount, Transport
+from plugin.engage.data.models import ContactWrite
+from plugin.engage.http.call_guard import GateRules, Gates
+from plugin.engage.http.transport import EngageAccount, Transport
 from plugin.sandbox.state import utc_now
 from plugin.sandbox.testing import HEADERS, RunningSandbox, running_sandbox
-from plugin.store.db import Database
-from plugin.store.inbox_desk import EventFilter, EventRow, InboxDesk
-from plugin.store.shops import NewShop, RegisteredShop
-from plugin.store.sweep import Sweep
-from plugin.store.vault import Vault
-from webhooks.context import Stores
-from webhooks.delivery import Courier
-from webhooks.receive import Door, blueprint
+from plugin.store.database.engine import Database
+from plugin.store.inbox.admin import EventFilter, EventRow, InboxDesk
+from plugin.store.inbox.sweep import Sweep
+from plugin.store.shops.shops import NewShop, RegisteredShop
+from plugin.store.shops.vault import Vault
+from webhooks.attempt.context import Stores
+from webhooks.processing.processor import Courier
+from webhooks.receiving.endpoint import Door, blueprint
 
 SHOPIFY_SECRET = "shpss_a_client_secret"
 LEASE = timedelta(seconds=60)

@@ -12,9 +12,9 @@ from history_rig import HistoryRig
 
 from plugin.errors import ConfigurationError, ConflictError, ShopAwayError
 from plugin.events import Kind
-from plugin.store.contacts import Sent
-from plugin.store.history import Run, RunState
-from webhooks.contact_fields import EDITED
+from plugin.store.contacts.contacts import Sent
+from plugin.store.sync.history import Run, RunState
+from webhooks.contacts.attributes import EDITED
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_a_run_that_died_goes_on_where_it_was_and_does_nothing_twice(
     history: HistoryRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert history.listed is not None
-    monkeypatch.setattr("webhooks.backfill.MOST", 2)
+    monkeypatch.setattr("webhooks.sync.backfill.MOST", 2)
     seed(history, *range(1, 6))
     begin = history.rig.clock()
     history.listed.found = [history.customer(n, at=begin - timedelta(minutes=60 - n)) for n in range(1, 8)]
@@ -188,7 +188,7 @@ def test_a_crash_between_the_batch_and_the_cursor_repeats_one_page_harmlessly(
 
 def test_a_run_pauses_after_its_page_and_goes_on(history: HistoryRig, monkeypatch: pytest.MonkeyPatch) -> None:
     assert history.listed is not None
-    monkeypatch.setattr("webhooks.backfill.MOST", 1)
+    monkeypatch.setattr("webhooks.sync.backfill.MOST", 1)
     history.listed.found = [history.customer(n) for n in range(1, 4)]
     run = start(history)
     rows = history.backfill.rows(history.shop, "customers", "api", "api", None, None, None)

@@ -9,9 +9,9 @@ from history_rig import HistoryRig
 from outage import Files, files_of
 
 from plugin.errors import ConflictError
-from plugin.store.history import Run, RunState
-from plugin.store.models import FileState
-from webhooks.context import Origin
+from plugin.store.sync.history import Run, RunState
+from plugin.store.tables.files import FileState
+from webhooks.attempt.context import Origin
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ from sqlalchemy.exc import OperationalError
 
 from plugin.engage.client import EngageClient
 from plugin.events import Customer
-from plugin.store.bulk_inbox import BulkInbox
-from plugin.store.bulk_statements import ONE_BY_ONE
-from plugin.store.contacts import Sent
-from plugin.store.models import InboxEvent
-from plugin.store.shops import RegisteredShop
-from webhooks import backlog as backlog_module
-from webhooks.backlog import Backlog
-from webhooks.batches import PATIENCE_S
+from plugin.store.contacts.contacts import Sent
+from plugin.store.inbox.bulk import BulkInbox
+from plugin.store.inbox.bulk_statements import ONE_BY_ONE
+from plugin.store.shops.shops import RegisteredShop
+from plugin.store.tables.inbox import InboxEvent
+from webhooks.bulk import profile_changes as backlog_module
+from webhooks.bulk.batches import PATIENCE_S
+from webhooks.bulk.profile_changes import Backlog
 
 LEASE = timedelta(seconds=60)
 

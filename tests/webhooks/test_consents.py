@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from bodies import customer
 
-from plugin.store.data_requests import DataRequests, Person
+from plugin.store.privacy.data_requests import DataRequests, Person
 
 WHO = {"id": "1001", "email": "ada@example.com", "email_verified": True}
 HOUR = 3600

@@ -6,7 +6,7 @@ from typing import Any
 
 from bodies import customer, order
 
-from plugin.store.contacts import Sent
+from plugin.store.contacts.contacts import Sent
 
 #: A day that the Standard platform takes and Engage refuses.
 REFUSED = {"birth_date": "1870-01-01"}

@@ -11,10 +11,12 @@ from sqlalchemy import select, update
 
 from plugin.events import Mapped, OrderRefunded
 from plugin.platforms.registry import normalise
-from plugin.store.data_requests import DataRequests, Person
-from plugin.store.erasure import KEPT_DETAILS
-from plugin.store.history import History, Refusal
-from plugin.store.models import BackfillRefusal, Erasure, InboxEvent, Shop
+from plugin.store.privacy.data_requests import DataRequests, Person
+from plugin.store.privacy.person_erasure import KEPT_DETAILS
+from plugin.store.sync.history import History, Refusal
+from plugin.store.tables.inbox import InboxEvent
+from plugin.store.tables.shops import Shop
+from plugin.store.tables.sync import BackfillRefusal, Erasure
 
 MEMBER = {"first_name": "Ada", "last_name": "Berg"}
 
@@ -261,7 +263,7 @@ def test_what_went_back_before_an_erasure_does_not_go_back_again(rig: Any, monke
         events = (replace(e, given_back_in_all=e.total) if isinstance(e, OrderRefunded) else e for e in mapped.events)
         return replace(mapped, events=tuple(events))
 
-    monkeypatch.setattr("webhooks.delivery.normalise", in_all)
+    monkeypatch.setattr("webhooks.processing.processor.normalise", in_all)
     rig.send("order.paid", order=order())
     rig.work()
     for refund_id, total in (("a", "40.00"), ("b", "70.00")):

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from webhooks.jobs import Drain
+from webhooks.processing.worker import Drain
 
 PATIENCE_S = 20
 

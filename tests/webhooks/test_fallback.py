@@ -9,11 +9,11 @@ from bodies import PROMOTION, customer, order, promotion, refund
 from outage import RECEIPTS_FOLDER, Files, files_of
 
 from plugin.events import Kind
-from plugin.platforms.own import PROFILE_EDITED, ProfileEdit, body_of
-from plugin.store.inbox import NewEvent
-from plugin.store.keys import customer_key
-from plugin.store.models import FileState
-from webhooks.receipts import purchase_receipt
+from plugin.platforms.internal_events import PROFILE_EDITED, ProfileEdit, body_of
+from plugin.store.inbox.inbox import NewEvent
+from plugin.store.inbox.keys import customer_key
+from plugin.store.tables.files import FileState
+from webhooks.orders.receipts import purchase_receipt
 
 ADA = customer()
 GRACE = customer(id="1002", email="grace@example.com", phone="070-765 43 21", first_name="Grace")
@@ -395,7 +395,7 @@ def test_a_fault_of_ours_with_one_event_keeps_no_other_from_its_file(
 ) -> None:
     away(rig, files)
     events = [rig.send("order.paid", order=order("1")), rig.send("order.paid", order=order("2", customer=GRACE))]
-    monkeypatch.setattr("webhooks.spool.purchase_receipt", one_fault(purchase_receipt))
+    monkeypatch.setattr("webhooks.fallback.planner.purchase_receipt", one_fault(purchase_receipt))
     files.fallback.run()
     assert sorted(states(rig, *events)) == ["pending", "spooled"]
     rig.clock.forward(700)

@@ -13,13 +13,13 @@ from tests_support import service_url
 from plugin.app import Services
 from plugin.platforms.base import Delivery
 from plugin.platforms.registry import PLATFORMS
-from plugin.processes import run_fallback, run_fallback_once
+from plugin.runtime.supervisor import run_fallback, run_fallback_once
 from plugin.sandbox.testing import RunningSandbox
 from plugin.settings import load_settings
-from plugin.store.contacts import Link
-from plugin.store.models import FileState
-from plugin.store.shops import NewShop
-from webhooks.receive import new_event
+from plugin.store.contacts.contacts import Link
+from plugin.store.shops.shops import NewShop
+from plugin.store.tables.files import FileState
+from webhooks.receiving.new_event import new_event
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import requests
 from bodies import PROMOTION, customer, order, promotion, refund
 from meddling import Crash, Fuse
 
-from plugin.store.redemptions import RedemptionState
+from plugin.store.orders.redemptions import RedemptionState
 
 PATH = "/api/v3/promotion-assignments/{assignmentId}/reactivate"
 LEASE_S = 60

@@ -7,7 +7,7 @@ import pytest
 from bodies import customer, order
 
 from plugin.engage.client import EngageClient
-from plugin.engage.models import ContactWrite, CreatedContact
+from plugin.engage.data.models import ContactWrite, CreatedContact
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from typing import Any
 
 from bodies import customer
 
-from plugin.engage.transport import Transport
-from webhooks.preview import Preview
+from plugin.engage.http.transport import Transport
+from webhooks.processing.preview import Preview
 
 
 def preview_of(rig: Any, transport: Transport) -> Preview:

@@ -12,14 +12,14 @@ from bodies import order
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugin.engage.models import UsedPromotion
-from plugin.engage.writes import receipt_body
+from plugin.engage.data.models import UsedPromotion
+from plugin.engage.data.request_bodies import receipt_body
 from plugin.events import OrderPaid
 from plugin.platforms.base import Delivery
 from plugin.platforms.standard import STANDARD
-from plugin.store.shop_settings import ShopSettings
-from plugin.store.shops import RegisteredShop
-from webhooks.receipts import purchase_receipt
+from plugin.store.shops.settings import ShopSettings
+from plugin.store.shops.shops import RegisteredShop
+from webhooks.orders.receipts import purchase_receipt
 
 NOW = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
 SHOP = cast("RegisteredShop", SimpleNamespace(name="web-se", settings=ShopSettings("web-se")))

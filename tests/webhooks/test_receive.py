@@ -18,13 +18,13 @@ from sqlalchemy.exc import OperationalError
 from standardwebhooks.webhooks import Webhook
 from tests_support import Clock
 
-from plugin.store.db import Database
-from plugin.store.inbox import Accepted, Inbox, NewEvent
-from plugin.store.inbox_desk import EventFilter, InboxDesk
-from plugin.store.shops import NewShop, RegisteredShop, Shops
-from plugin.store.vault import Vault
-from webhooks.receive import Door, blueprint
-from webhooks.refusals import Refusals
+from plugin.store.database.engine import Database
+from plugin.store.inbox.admin import EventFilter, InboxDesk
+from plugin.store.inbox.inbox import Accepted, Inbox, NewEvent
+from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops.vault import Vault
+from webhooks.receiving.endpoint import Door, blueprint
+from webhooks.receiving.rejections import Refusals
 
 SHOPIFY_SECRET = "shpss_a_client_secret"
 LIMIT = 20_000
@@ -249,7 +249,7 @@ def test_a_signed_body_that_is_unreadable_is_stored_for_a_person(house: House, b
 def test_topics_that_are_not_for_us_are_counted_without_their_body(
     house: House, database: Database, topic: str
 ) -> None:
-    from plugin.store.models import InboxEvent
+    from plugin.store.tables.inbox import InboxEvent
 
     body = b'{"id": 1, "email": "ada@example.com"}'
     answer = house.client.post(SHOPIFY, data=body, headers=shopify(body, topic))

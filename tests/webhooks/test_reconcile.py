@@ -10,9 +10,9 @@ from history_rig import HistoryRig
 
 from plugin.events import Kind
 from plugin.platforms.base import FoundResource
-from plugin.store.orders import write_refund
-from webhooks.context import Origin
-from webhooks.reconcile import Difference, Report
+from plugin.store.orders.orders import write_refund
+from webhooks.attempt.context import Origin
+from webhooks.sync.reconcile import Difference, Report
 
 DAY = timedelta(days=1)
 

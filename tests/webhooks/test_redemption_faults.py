@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from meddling import Crash, Fuse
 
-from plugin.store.contacts import Link
-from plugin.store.redemptions import RedemptionState
+from plugin.store.contacts.contacts import Link
+from plugin.store.orders.redemptions import RedemptionState
 
 #: How long a worker of the rig holds an event.
 LEASE_S = 60

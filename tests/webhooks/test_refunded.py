@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from plugin.events import LineKind, OrderPaid, OrderRefunded
 from plugin.platforms.base import Delivery
 from plugin.platforms.shopify import SHOPIFY
-from plugin.store.orders import StoredOrder
-from plugin.store.shop_settings import ShopSettings
-from plugin.store.shops import RegisteredShop
+from plugin.store.orders.orders import StoredOrder
+from plugin.store.shops.settings import ShopSettings
+from plugin.store.shops.shops import RegisteredShop
 from webhooks.handlers.order_paid import order_of
-from webhooks.receipts import return_receipt
-from webhooks.refunded import as_bought
+from webhooks.orders.receipts import return_receipt
+from webhooks.orders.refund_lines import as_bought
 
 NOW = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
 SHOP = cast("RegisteredShop", SimpleNamespace(name="kiosk", settings=ShopSettings("web-se")))

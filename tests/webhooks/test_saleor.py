@@ -10,10 +10,10 @@ from saleor_shop import AT, Shop, line, money, order, refunded_order, running_sa
 from tests_support import empty_sqlite
 
 from plugin.platforms.saleor import SALEOR, queries
-from plugin.store.db import Database
-from plugin.store.shops import NewShop
-from webhooks.context import Origin
-from webhooks.found import Intake
+from plugin.store.database.engine import Database
+from plugin.store.shops.shops import NewShop
+from webhooks.attempt.context import Origin
+from webhooks.sync.ingest import Intake
 
 QUERIES = {topic: query for topics, query in queries.WEBHOOKS.values() for topic in topics}
 CONSENTS = "metadata.accepts_email:email,metadata.club:club"
@@ -314,7 +314,7 @@ def test_a_body_that_cannot_be_mapped_is_parked_with_its_field(shop: SaleorRig) 
 
 
 def _no() -> Any:
-    from plugin.engage.models import ContactWrite
+    from plugin.engage.data.models import ContactWrite
 
     return ContactWrite({}, {"acceptsEmail": False})
 

@@ -16,13 +16,16 @@ from tests_support import Clock, once_before
 
 from plugin.cli import main
 from plugin.demo.bodies import paid_order, signup
-from plugin.store.db import Database
-from plugin.store.inbox import Inbox
-from plugin.store.models import BackfillRefusal, BackfillRun, Base, DeliveryAttempt, Erasure, InboxEvent, Shop
-from plugin.store.shop_erasure import KEPT_TABLES, SHARED_TABLES, of_shop
-from plugin.store.shops import Shops
-from plugin.store.vault import Vault
-from webhooks.receive import Door, blueprint
+from plugin.store.database.engine import Database
+from plugin.store.inbox.inbox import Inbox
+from plugin.store.privacy.shop_erasure import KEPT_TABLES, SHARED_TABLES, of_shop
+from plugin.store.shops.shops import Shops
+from plugin.store.shops.vault import Vault
+from plugin.store.tables.base import Base
+from plugin.store.tables.inbox import DeliveryAttempt, InboxEvent
+from plugin.store.tables.shops import Shop
+from plugin.store.tables.sync import BackfillRefusal, BackfillRun, Erasure
+from webhooks.receiving.endpoint import Door, blueprint
 
 APP_SECRET = "shpss_of_the_app"
 
@@ -184,7 +187,7 @@ def test_no_worker_takes_an_event_that_an_erasure_discards(rig: Any, database: D
 
 
 def test_an_erasure_that_is_interrupted_goes_on(rig: Any, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plugin.store.shop_erasure.BATCH", 2)
+    monkeypatch.setattr("plugin.store.privacy.shop_erasure.BATCH", 2)
     fill(rig)
     at = rig.clock()
     with database.transaction() as session:  # rows that belong to a row of the shop, more of them than a batch

@@ -7,7 +7,7 @@ import pytest
 
 from plugin.demo.bodies import paid_order, profile_change, signup
 from plugin.demo.people import ADA
-from plugin.store.models import InboxEvent
+from plugin.store.tables.inbox import InboxEvent
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 

@@ -2,7 +2,7 @@
 
 import threading
 
-from webhooks.jobs import WakeUpsInPassing
+from webhooks.processing.notifier import WakeUpsInPassing
 
 PATIENCE_S = 20
 

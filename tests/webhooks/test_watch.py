@@ -11,9 +11,9 @@ from plugin.errors import ShopApiError
 from plugin.events import Kind
 from plugin.platforms.base import ShopApi
 from plugin.platforms.registry import PLATFORMS
-from plugin.store.inbox_desk import EventFilter
-from plugin.store.shops import NewShop, RegisteredShop
-from webhooks.context import Origin
+from plugin.store.inbox.admin import EventFilter
+from plugin.store.shops.shops import NewShop, RegisteredShop
+from webhooks.attempt.context import Origin
 
 HOUR = timedelta(hours=1)
 SECRET = PLATFORMS["standard"].new_secret()

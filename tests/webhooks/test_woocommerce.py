@@ -17,12 +17,12 @@ from woo_shop import KEY, SECRET, WooShop, running_shop
 
 from plugin.platforms.base import Delivery, ShopApi
 from plugin.platforms.woocommerce import SUBSCRIBED, WOOCOMMERCE
-from plugin.store.history import History
-from plugin.store.shops import NewShop, RegisteredShop
-from webhooks.context import Origin
-from webhooks.found import Intake
-from webhooks.receive import new_event
-from webhooks.watch import Watchdog
+from plugin.store.shops.shops import NewShop, RegisteredShop
+from plugin.store.sync.history import History
+from webhooks.attempt.context import Origin
+from webhooks.receiving.new_event import new_event
+from webhooks.sync.ingest import Intake
+from webhooks.sync.monitor import Watchdog
 
 FIXTURES = Path(__file__).parent.parent / "fixtures/woocommerce"
 WEBHOOK_SECRET = "lettersAndDigits1"

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from plugin import events
-from webhooks.context import Context
+from webhooks.attempt.context import Context
 from webhooks.handlers import consent, erasure, order_paid, profile_change, profile_edit, refund, signup
 
 HANDLERS: Mapping[type[Any], Callable[[Context, Any], None]] = MappingProxyType(

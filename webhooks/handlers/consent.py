@@ -2,10 +2,10 @@
 
 from plugin.errors import NotForUsError, NotYetError
 from plugin.events import ConsentChanged
-from webhooks.consents import keep_noes, send_consents
-from webhooks.context import Context
+from webhooks.attempt.context import Context
+from webhooks.consents.ledger import keep_noes, send_consents
+from webhooks.contacts.identify import known_link, make_sure_of_contact
 from webhooks.handlers.signup import UNVERIFIED
-from webhooks.identify import known_link, make_sure_of_contact
 
 
 def handle(context: Context, event: ConsentChanged) -> None:

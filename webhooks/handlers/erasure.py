@@ -5,8 +5,8 @@ from datetime import datetime
 
 from plugin.errors import EngageNotFoundError, NotForUsError, NotYetError, ParkedError
 from plugin.events import CustomerDeleted, CustomerErased, DataRequested, ShopUninstalled
-from plugin.store.keys import customer_key
-from webhooks.context import Context
+from plugin.store.inbox.keys import customer_key
+from webhooks.attempt.context import Context
 
 
 def handle_deleted(context: Context, event: CustomerDeleted) -> None:

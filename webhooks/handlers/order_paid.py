@@ -2,17 +2,17 @@
 
 from plugin.errors import NotForUsError
 from plugin.events import OrderPaid
-from plugin.store.orders import StoredOrder
-from plugin.store.shops import RegisteredShop
-from webhooks.consents import send_consents
-from webhooks.contact_fields import attributes_of, patch_what_is_new
-from webhooks.context import AGAIN, Context
-from webhooks.filed import stay_spooled, wait_for_file
-from webhooks.identify import make_sure_of_contact, store_of
-from webhooks.receipts import check_sum, exchange_rate, purchase_receipt, purchase_receipt_id, stored_lines
-from webhooks.redeem import raise_problems, redeem_used
-from webhooks.standing import told_to_stand
-from webhooks.used import REOPENED, is_history
+from plugin.store.orders.orders import StoredOrder
+from plugin.store.shops.shops import RegisteredShop
+from webhooks.attempt.context import AGAIN, Context
+from webhooks.consents.ledger import send_consents
+from webhooks.contacts.attributes import attributes_of, patch_what_is_new
+from webhooks.contacts.identify import make_sure_of_contact, store_of
+from webhooks.fallback.guards import stay_spooled, wait_for_file
+from webhooks.orders.order_state import told_to_stand
+from webhooks.orders.receipts import check_sum, exchange_rate, purchase_receipt, purchase_receipt_id, stored_lines
+from webhooks.redemption.lookup import REOPENED, is_history
+from webhooks.redemption.redeem import raise_problems, redeem_used
 
 #: A purchase may name another receiver: names go to a contact only where none is known.
 ONLY_MISSING = frozenset({"firstName", "lastName", "email", "externalId"})

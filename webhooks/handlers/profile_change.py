@@ -2,12 +2,12 @@
 
 from plugin.errors import NotForUsError, NotYetError
 from plugin.events import CONTACT_KINDS, CustomerMerged, CustomerUpdated, Kind
-from webhooks.consents import pass_on_kept_noes, send_kept_noes
-from webhooks.contact_fields import attributes_of, patch_what_is_new
-from webhooks.context import Context
-from webhooks.field_consents import hold_back, send_all_consents
+from webhooks.attempt.context import Context
+from webhooks.consents.ledger import pass_on_kept_noes, send_kept_noes
+from webhooks.consents.plain_fields import hold_back, send_all_consents
+from webhooks.contacts.attributes import attributes_of, patch_what_is_new
+from webhooks.contacts.identify import make_sure_of_contact
 from webhooks.handlers.signup import UNVERIFIED
-from webhooks.identify import make_sure_of_contact
 
 #: What may make a customer's contact, or store an order under their name.
 MAKE_CONTACTS = CONTACT_KINDS | {Kind.ORDER_PAID}

@@ -2,9 +2,9 @@
 
 from plugin.errors import NotForUsError, ParkedError
 from plugin.events import ProfileEdited
-from webhooks.consents import send_consents
-from webhooks.contact_fields import newer_than_edits, patch_leaving_out_refused, remember_edited
-from webhooks.context import Context
+from webhooks.attempt.context import Context
+from webhooks.consents.ledger import send_consents
+from webhooks.contacts.attributes import newer_than_edits, patch_leaving_out_refused, remember_edited
 
 #: What a shopper is told of an edit that stands parked under this code: the value was refused.
 REFUSED = "edit_refused"

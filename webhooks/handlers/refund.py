@@ -7,14 +7,14 @@ from typing import Any
 
 from plugin.errors import NotForUsError, NotYetError
 from plugin.events import OrderCancelled, OrderRefunded
-from plugin.store.orders import StoredOrder, write_details, write_refund
-from webhooks.context import AGAIN, Context
-from webhooks.filed import wait_for_file
-from webhooks.give_back import give_back, is_wholly_returned
-from webhooks.receipts import purchase_receipt_id, return_receipt
-from webhooks.redeem import raise_problems
-from webhooks.refunded import only_what_is_new
-from webhooks.standing import CANCELLED, is_news, stands_after
+from plugin.store.orders.orders import StoredOrder, write_details, write_refund
+from webhooks.attempt.context import AGAIN, Context
+from webhooks.fallback.guards import wait_for_file
+from webhooks.orders.order_state import CANCELLED, is_news, stands_after
+from webhooks.orders.receipts import purchase_receipt_id, return_receipt
+from webhooks.orders.refund_lines import only_what_is_new
+from webhooks.redemption.reactivate import give_back, is_wholly_returned
+from webhooks.redemption.redeem import raise_problems
 
 
 def handle(context: Context, event: OrderRefunded) -> None:

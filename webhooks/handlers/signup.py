@@ -2,10 +2,10 @@
 
 from plugin.errors import NotForUsError
 from plugin.events import CustomerCreated
-from webhooks.contact_fields import attributes_of, patch_what_is_new, remember_attributes
-from webhooks.context import Context
-from webhooks.field_consents import hold_back, send_all_consents
-from webhooks.identify import make_sure_of_contact
+from webhooks.attempt.context import Context
+from webhooks.consents.plain_fields import hold_back, send_all_consents
+from webhooks.contacts.attributes import attributes_of, patch_what_is_new, remember_attributes
+from webhooks.contacts.identify import make_sure_of_contact
 
 UNVERIFIED = (
     "the shop does not vouch for the e-mail, and a contact with it exists: nobody's data is changed over such a link"

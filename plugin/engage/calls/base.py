@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
-from plugin.engage import models, schemas
-from plugin.engage.answers import Answer, items_of
+from plugin.engage.data import models, schemas
+from plugin.engage.http.http_errors import Answer, items_of
+from plugin.engage.http.transport import CallRecord, EngageAccount, Transport
 from plugin.engage.operations import OPERATIONS, Lane, Operation
-from plugin.engage.transport import CallRecord, EngageAccount, Transport
 
 PAGE_SIZE = 100
 MAX_PAGES = 50

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from plugin.engage import models, schemas, writes
-from plugin.engage.answers import contact_id_of, items_of
 from plugin.engage.calls.base import Calls
+from plugin.engage.data import models, request_bodies, schemas
+from plugin.engage.http.http_errors import contact_id_of, items_of
 from plugin.errors import ContractError
 
 BULK_LIMIT = 4000
@@ -54,7 +54,7 @@ class ContactCalls(Calls):
         answer = self._call(
             "create_contact",
             query={name: value for name, value in query.items() if value},
-            body=writes.contact_body(write, contact_type),
+            body=request_bodies.contact_body(write, contact_type),
         )
         contact_id = contact_id_of(answer.data, "create_contact")
         whole = isinstance(answer.data, Mapping) and "attributes" in answer.data
@@ -69,7 +69,7 @@ class ContactCalls(Calls):
 
     def patch_contact(self, contact_id: str, write: models.ContactWrite) -> None:
         """Change the given fields of a contact, and no others. Raises EngageNotFoundError, PermanentError with the field."""
-        self._call("patch_contact", path={"contact_id": contact_id}, body=writes.contact_body(write))
+        self._call("patch_contact", path={"contact_id": contact_id}, body=request_bodies.contact_body(write))
 
     def delete_contact(self, contact_id: str) -> None:
         """Delete a contact. Raises EngageNotFoundError."""
@@ -82,7 +82,9 @@ class ContactCalls(Calls):
 
     def bulk_create_contacts(self, contacts: Sequence[models.ContactWrite], *, contact_type: str) -> str:
         """Hand in at most 4,000 contacts of one type and return the batch id."""
-        return self._bulk("bulk_create_contacts", [writes.contact_body(write) for write in contacts], contact_type)
+        return self._bulk(
+            "bulk_create_contacts", [request_bodies.contact_body(write) for write in contacts], contact_type
+        )
 
     def bulk_patch_contacts(
         self, changes: Sequence[tuple[str, models.ContactWrite]], *, contact_type: str, key: str = "contactId"
@@ -91,7 +93,7 @@ class ContactCalls(Calls):
 
         key: the name under which a row says which contact it is; that contactId serves is inferred (facts 2.9).
         """
-        rows = [{key: value, **writes.contact_body(write)} for value, write in changes]
+        rows = [{key: value, **request_bodies.contact_body(write)} for value, write in changes]
         return self._bulk("bulk_patch_contacts", rows, contact_type)
 
     def get_bulk_status(self, batch_id: str) -> models.BatchStatus:

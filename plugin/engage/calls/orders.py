@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from plugin.engage import models
-from plugin.engage.answers import Answer, items_of
 from plugin.engage.calls.base import Calls
+from plugin.engage.data import models
+from plugin.engage.http.http_errors import Answer, items_of
 from plugin.errors import ContractError
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from plugin.engage import models, schemas, writes
 from plugin.engage.calls.base import Calls
+from plugin.engage.data import models, request_bodies, schemas
 from plugin.engage.operations import OPERATIONS
 
 
@@ -49,7 +49,7 @@ class PromotionCalls(Calls):
 
     def create_promotion(self, promotion: models.PromotionWrite) -> models.Promotion:
         """Create a promotion template as a draft; a person must activate it in Engage."""
-        data = self._call("create_promotion", body=writes.promotion_body(promotion)).data
+        data = self._call("create_promotion", body=request_bodies.promotion_body(promotion)).data
         if isinstance(data, str):
             return models.Promotion(id=data, name=promotion.name, external_id=promotion.external_id, status="Draft")
         loaded: models.Promotion = schemas.load(schemas.PromotionSchema, data, "create_promotion")
@@ -65,7 +65,7 @@ class PromotionCalls(Calls):
 
     def update_promotion(self, promotion_id: str, promotion: models.PromotionWrite) -> None:
         """Replace a template, possible while it is a draft. Raises EngageConflictError otherwise."""
-        self._call("update_promotion", path={"id": promotion_id}, body=writes.promotion_body(promotion))
+        self._call("update_promotion", path={"id": promotion_id}, body=request_bodies.promotion_body(promotion))
 
     def delete_promotion(self, promotion_id: str) -> None:
         """Delete a template that is assigned to nobody. Raises EngageConflictError otherwise."""

@@ -1,7 +1,7 @@
 """What the tenant has set up: stores and consents."""
 
-from plugin.engage import models, schemas
 from plugin.engage.calls.base import Calls
+from plugin.engage.data import models, schemas
 
 
 class TenantCalls(Calls):

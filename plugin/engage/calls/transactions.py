@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from plugin.engage import models, schemas, writes
-from plugin.engage.answers import Answer, items_of
 from plugin.engage.calls.base import PAGE_SIZE, Calls
+from plugin.engage.data import models, request_bodies, schemas
+from plugin.engage.http.http_errors import Answer, items_of
 from plugin.errors import EngageNotFoundError
 
 
@@ -13,7 +13,7 @@ class TransactionCalls(Calls):
 
     def create_receipt(self, receipt: models.Receipt) -> None:
         """Hand in a receipt. Engage accepts it now and imports it later; one it knows is ignored (facts 5.1)."""
-        self._call("create_receipt", body=writes.receipt_body(receipt, self.account.voucher_field))
+        self._call("create_receipt", body=request_bodies.receipt_body(receipt, self.account.voucher_field))
 
     def list_transactions(
         self, contact_id: str, *, offset: int = 0, count: int = PAGE_SIZE

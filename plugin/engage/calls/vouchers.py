@@ -1,7 +1,7 @@
 """Reward vouchers and points."""
 
-from plugin.engage import models, schemas
 from plugin.engage.calls.base import PAGE_SIZE, Calls
+from plugin.engage.data import models, schemas
 
 
 class VoucherCalls(Calls):

@@ -133,7 +133,7 @@ def _compare(name: str, ours: Described, theirs: Described) -> Iterator[Differen
         for field in sorted(set(ours.body) - set(theirs.body)):
             near = _same_but_case(field, theirs.body)
             what = f"the body field {field} is spelt {near} there" if near else f"the body field {field} is not there"
-            yield Difference(name, what, "correct its name in plugin/engage/writes.py", serious=False)
+            yield Difference(name, what, "correct its name in plugin/engage/data/request_bodies.py", serious=False)
         for field in sorted(field for field, required in theirs.body.items() if required and not ours.body.get(field)):
             yield Difference(
                 name, f"the body field {field} is required there", "make sure that it is always sent", serious=False
@@ -146,7 +146,7 @@ def _compare(name: str, ours: Described, theirs: Described) -> Iterator[Differen
                 if near
                 else f"the answer has no field {field} there"
             )
-            yield Difference(name, what, "correct its name in plugin/engage/schemas.py", serious=False)
+            yield Difference(name, what, "correct its name in plugin/engage/data/schemas.py", serious=False)
 
 
 def _same_but_case(name: str, names: frozenset[str] | Mapping[str, bool]) -> str | None:

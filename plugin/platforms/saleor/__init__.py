@@ -19,8 +19,8 @@ from plugin.platforms.base import (
     WebhookRequest,
     parse_json,
 )
+from plugin.platforms.contact_normalisers import clean_email
 from plugin.platforms.fields import believable, load, read_instant
-from plugin.platforms.people import clean_email
 from plugin.platforms.saleor import customers, identity, orders, refunds, schemas
 from plugin.platforms.saleor.addresses import domain_of
 from plugin.platforms.saleor.api import SaleorApi

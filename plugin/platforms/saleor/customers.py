@@ -5,8 +5,8 @@ from typing import Any
 
 from plugin.errors import PayloadError
 from plugin.events import Address, Customer, CustomerCreated, CustomerDeleted, CustomerUpdated, Mapped
+from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, e164
 from plugin.platforms.fields import load
-from plugin.platforms.people import clean_country, clean_email, clean_text, e164
 from plugin.platforms.saleor import schemas
 
 #: Metadata beyond this is not looked at: the shopper may write as much of it as they like.

@@ -18,9 +18,9 @@ from plugin.events import (
     UsedPromotion,
     UsedVoucher,
 )
+from plugin.platforms.contact_normalisers import clean_email, clean_text
 from plugin.platforms.fields import load
 from plugin.platforms.money import checked_currency, close_gap, percent_of, rounded, rounding_slack
-from plugin.platforms.people import clean_email, clean_text
 from plugin.platforms.saleor import schemas
 from plugin.platforms.saleor.customers import country_of, language_tag, metadata_of, read_customer
 

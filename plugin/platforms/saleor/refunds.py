@@ -13,9 +13,9 @@ from decimal import Decimal
 from typing import Any
 
 from plugin.events import Line, LineKind, Mapped, OrderRefunded, Payment
+from plugin.platforms.contact_normalisers import clean_text
 from plugin.platforms.fields import load
 from plugin.platforms.money import fit_refund, rounded
-from plugin.platforms.people import clean_text
 from plugin.platforms.saleor import schemas
 from plugin.platforms.saleor.orders import amount_of, currency_of, lines_of, was_paid
 

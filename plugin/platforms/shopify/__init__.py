@@ -21,8 +21,8 @@ from plugin.platforms.base import (
     WebhookRequest,
     parse_json,
 )
+from plugin.platforms.contact_normalisers import clean_email, clean_text, e164
 from plugin.platforms.fields import believable, read_identifier, read_instant
-from plugin.platforms.people import clean_email, clean_text, e164
 from plugin.platforms.shopify import app_toml, customers, identity, orders, refunds
 from plugin.platforms.shopify.signature import HEADER, check_signature
 

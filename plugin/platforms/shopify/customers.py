@@ -18,8 +18,8 @@ from plugin.events import (
     DataRequested,
     Mapped,
 )
+from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, e164
 from plugin.platforms.fields import load
-from plugin.platforms.people import clean_country, clean_email, clean_text, e164
 from plugin.platforms.shopify import schemas
 
 #: What a state means; a state that is no answer of the shopper's own is not in here (pending is no consent).

@@ -16,9 +16,9 @@ from plugin.events import (
     UsedPromotion,
     UsedVoucher,
 )
+from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text
 from plugin.platforms.fields import load
 from plugin.platforms.money import checked_currency, close_gap, percent_of, rounded, rounding_slack
-from plugin.platforms.people import clean_country, clean_email, clean_text
 from plugin.platforms.shopify import schemas
 from plugin.platforms.shopify.customers import read_customer
 

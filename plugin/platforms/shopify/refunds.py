@@ -7,9 +7,9 @@ from typing import Any
 
 from plugin.errors import PayloadError
 from plugin.events import Line, LineKind, Mapped, OrderRefunded, Payment
+from plugin.platforms.contact_normalisers import clean_text
 from plugin.platforms.fields import load
 from plugin.platforms.money import checked_currency, fit_refund, percent_of, rounded, rounding_slack
-from plugin.platforms.people import clean_text
 from plugin.platforms.shopify import schemas
 
 #: A transaction that gives money back has one of these. A pending one is on its way: of one that fails after that, no webhook

@@ -10,8 +10,8 @@ from typing import Any
 from plugin.errors import PayloadError
 from plugin.events import Kind, Mapped
 from plugin.platforms.base import Delivery, InstallDesk, Peek, PlainPlatform, ShopAccess, WebhookRequest, parse_json
+from plugin.platforms.contact_normalisers import clean_email, clean_text
 from plugin.platforms.fields import read_identifier, read_instant
-from plugin.platforms.people import clean_email, clean_text
 from plugin.platforms.standard import signature
 from plugin.platforms.standard.normalise import normalise
 

@@ -29,9 +29,9 @@ from plugin.events import (
     UsedPromotion,
     UsedVoucher,
 )
+from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, e164
 from plugin.platforms.fields import MAX_ID, believable, read_identifier, read_instant
 from plugin.platforms.money import checked_currency, minor_unit, percent_of
-from plugin.platforms.people import clean_country, clean_email, clean_text, e164
 
 if TYPE_CHECKING:  # loaded with the first event of a Standard shop: who has none, and the web, need not hold it
     from jsonschema.protocols import Validator

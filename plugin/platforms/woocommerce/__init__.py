@@ -17,7 +17,7 @@ from plugin.platforms.base import (
     WebhookRequest,
     parse_json,
 )
-from plugin.platforms.people import clean_email, clean_text
+from plugin.platforms.contact_normalisers import clean_email, clean_text
 from plugin.platforms.woocommerce import customers, orders, refunds, signature
 from plugin.platforms.woocommerce.schemas import read_gmt
 

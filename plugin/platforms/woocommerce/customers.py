@@ -6,8 +6,8 @@ from typing import Any
 
 from plugin.errors import PayloadError
 from plugin.events import Address, Customer, CustomerCreated, CustomerDeleted, CustomerUpdated, Mapped
+from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, e164
 from plugin.platforms.fields import believable, load
-from plugin.platforms.people import clean_country, clean_email, clean_text, e164
 from plugin.platforms.woocommerce import schemas
 from plugin.platforms.woocommerce.meta import consents_of, extra_of
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from plugin.errors import PayloadError
 from plugin.events import Discount, Line, LineKind
+from plugin.platforms.contact_normalisers import clean_text
 from plugin.platforms.money import percent_of, rounded
-from plugin.platforms.people import clean_text
 
 ZERO = Decimal(0)
 

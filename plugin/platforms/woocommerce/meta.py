@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from plugin.events import Channel, ConsentChange, UsedPromotion, UsedVoucher
-from plugin.platforms.people import clean_text
+from plugin.platforms.contact_normalisers import clean_text
 from plugin.platforms.woocommerce.schemas import read_gmt
 
 #: Keys by which a shop hands over Engage's ids on an order, a line or a coupon line; the companion writes them to the coupon

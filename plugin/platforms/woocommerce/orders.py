@@ -14,9 +14,9 @@ from typing import Any
 
 from plugin.errors import PayloadError
 from plugin.events import Event, Line, Mapped, OrderCancelled, OrderPaid, Payment
+from plugin.platforms.contact_normalisers import clean_country, clean_text
 from plugin.platforms.fields import load
 from plugin.platforms.money import checked_currency, close_gap, rounded, rounding_slack
-from plugin.platforms.people import clean_country, clean_text
 from plugin.platforms.woocommerce import schemas
 from plugin.platforms.woocommerce.customers import read_people, vanished
 from plugin.platforms.woocommerce.lines import open_lines, shown_unit

@@ -1,0 +1,183 @@
+"""What a shopper posts to change their data: read, checked and put into the inbox, where it goes the way of every event."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from mypages.views.models import Problem
+from mypages.views.profile import INPUTS, MAX_LENGTH, Overlay, editable_attributes, editable_preferences, input_value
+from plugin.events import Kind
+from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, e164
+from plugin.platforms.internal_events import PROFILE_EDITED, ProfileEdit, body_of
+from plugin.store.inbox.edits import Edits, OpenEdit
+from plugin.store.inbox.inbox import NewEvent
+from plugin.store.inbox.keys import customer_key
+from plugin.store.shops.shops import RegisteredShop
+
+WAS = "was."
+SHOWN = "shown"
+MIN_BIRTH_YEAR = 1900
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A form as it was posted, or the same as JSON. values: by attribute. was: what the shopper saw, where it says so.
+
+    Only what differs from what the shopper saw is their change: a page may be old, and somebody else may have changed
+    the contact since; above all, a box that was ticked then is no new yes.
+    """
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    preferences: Mapping[str, bool] = field(default_factory=dict)
+    was: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is to be changed, and what was not taken."""
+
+    attributes: Mapping[str, str]
+    preferences: Mapping[str, bool]
+    problems: Mapping[str, Problem]
+
+    def __bool__(self) -> bool:
+        return bool(self.attributes or self.preferences)
+
+
+def of_form(form: Mapping[str, str], shown: list[str], setting: tuple[str, ...]) -> Posted:
+    """Read a posted form.
+
+    shown: the preferences whose boxes were on the page, each with a colon and what it was (`acceptsSms:no`); a box that
+    is not ticked says no.
+    """
+    boxes = dict(entry.partition(":")[::2] for entry in shown)
+    attributes, preferences = editable_attributes(setting), editable_preferences(setting)
+    was = {name: form[WAS + name] for name in attributes if WAS + name in form}
+    return Posted(
+        {name: form[name] for name in attributes if name in form},
+        {name: form.get(name) == "yes" for name in preferences if name in boxes},
+        was | {name: boxes[name] for name in preferences if boxes.get(name)},
+    )
+
+
+def of_json(found: Any, setting: tuple[str, ...]) -> Posted | None:
+    """Read `{"fields": {...}, "preferences": {...}}`; None when it is something else, or names what may not be changed."""
+    if not isinstance(found, dict) or not found.keys() <= {"fields", "preferences"}:
+        return None
+    values, preferences = found.get("fields", {}), found.get("preferences", {})
+    if not isinstance(values, dict) or not isinstance(preferences, dict):
+        return None
+    if not values.keys() <= set(editable_attributes(setting)) or not preferences.keys() <= editable_preferences(
+        setting
+    ):
+        return None
+    if not all(isinstance(v, str) for v in values.values()) or not all(
+        isinstance(v, bool) for v in preferences.values()
+    ):
+        return None
+    return Posted(values, preferences)
+
+
+def check(
+    posted: Posted,
+    values: Mapping[str, str],
+    preferences: Mapping[str, bool | None],
+    today: date,
+    territory: str | None = None,
+) -> Checked:
+    """Return what differs from what is known, cleaned, and why the rest was not taken.
+
+    territory: the country that a phone number without one is read as of where no other fits.
+    """
+    attributes: dict[str, str] = {}
+    problems: dict[str, Problem] = {}
+    countries = [posted.values.get("countryCode"), values.get("countryCode"), territory]
+    for name, raw in posted.values.items():
+        known = input_value(name, values.get(name, ""))
+        if raw.strip() == known or raw.strip() == posted.was.get(name):
+            continue
+        value, problem = _read(name, raw, countries, today)
+        if not raw.strip():
+            problem = Problem.NEEDED if known else Problem.NONE
+        if problem:
+            problems[name] = problem
+        elif value is not None and value != known:
+            attributes[name] = value
+    changed = {
+        name: value
+        for name, value in posted.preferences.items()
+        if preferences.get(name) is not value and posted.was.get(name) != ("yes" if value else "no")
+    }
+    return Checked(attributes, changed, problems)
+
+
+def accept(
+    edits: Edits,
+    shop: RegisteredShop,
+    customer_id: str,
+    checked: Checked,
+    form_token: str,
+    now: datetime,
+    *,
+    stands: str,
+) -> int | None:
+    """Store a change in the inbox and return its event's id; None when the same form was sent twice at once.
+
+    form_token and stands (how the shopper stood before) tell a double click, which changes once, from the same change
+    made anew after another one: no, yes and no again are three, also where a script sends them with one token or none.
+    """
+    edit = ProfileEdit(customer_id, checked.attributes, checked.preferences)
+    body = body_of(edit, now)
+    minute = int(now.timestamp()) // 60  # a change that an operator discarded leaves no trace in how the shopper stands
+    words = repr(
+        (form_token, stands, minute, customer_id, sorted(edit.attributes.items()), sorted(edit.preferences.items()))
+    )
+    new = NewEvent(
+        shop_id=shop.id,
+        platform=shop.platform,
+        topic=PROFILE_EDITED,
+        kind=Kind.PROFILE_EDIT,
+        dedupe_key="my-pages:" + hashlib.sha256(words.encode()).hexdigest(),
+        ordering_key=customer_key(customer_id),
+        occurred_at=now,
+        received_at=now,
+        body=body,
+    )
+    accepted = edits.accept(new, _superseded(edits.open_of(shop, customer_id), edit))
+    return None if accepted.duplicate else accepted.event_id
+
+
+def _superseded(open_edits: Sequence[OpenEdit], edit: ProfileEdit) -> list[int]:
+    """Return the parked edits of which the new one says every field anew."""
+    names = edit.attributes.keys() | edit.preferences.keys()
+    return [one.event_id for one in open_edits if one.parked and Overlay([one]).refused <= names]
+
+
+def _read(name: str, raw: str, countries: list[str | None], today: date) -> tuple[str | None, Problem]:
+    """Return a value as it is sent, or why it cannot be."""
+    if len(raw) > MAX_LENGTH:
+        return None, Problem.TOO_LONG
+    kind = INPUTS.get(name, "text")
+    if kind == "tel":
+        number = e164(raw, [clean_country(country) for country in countries])
+        return number, Problem.NONE if number else Problem.NO_PHONE
+    if kind == "email":
+        email = clean_email(raw)
+        return email, Problem.NONE if email else Problem.NO_EMAIL
+    if kind == "country":
+        code = clean_country(raw)
+        return code, Problem.NONE if code else Problem.NO_COUNTRY
+    if kind == "date":
+        return _birthday(raw, today)
+    words = clean_text(raw)
+    return words, Problem.NONE if words else Problem.NO_TEXT
+
+
+def _birthday(raw: str, today: date) -> tuple[str | None, Problem]:
+    try:
+        day = date.fromisoformat(raw.strip())
+    except ValueError:
+        return None, Problem.NO_DATE
+    return (day.isoformat(), Problem.NONE) if day.year >= MIN_BIRTH_YEAR and day < today else (None, Problem.NO_DATE)

@@ -1,0 +1,4 @@
+"""Cached reads for My Pages: encrypted answers, one call in flight per key.
+
+Writes never go through here.
+"""

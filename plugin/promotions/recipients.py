@@ -1,0 +1,86 @@
+"""Whom a promotion is for: one person by customer id, e-mail or contactId, or a list of them from a file."""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from plugin.errors import ConflictError
+from plugin.promotions.service import GUID
+
+CUSTOMER, EMAIL, CONTACT = "customer_id", "email", "contact_id"
+KINDS = (CUSTOMER, EMAIL, CONTACT)
+MAX_ROWS = 1_000_000
+MAX_LENGTH = 320
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One row. position: in the list, 1 for the first person; line: of the file, for the report. kind: see KINDS.
+
+    fault: why the row names nobody, None when it does.
+    """
+
+    position: int
+    line: int
+    kind: str
+    value: str
+    fault: str | None = None
+
+
+def person(kind: str, value: str, position: int = 1, line: int | None = None) -> Person:
+    """Return a person, with a fault when the value cannot be one of its kind."""
+    value = value.strip()
+    fault = None
+    if not value or len(value) > MAX_LENGTH or not value.isprintable():
+        fault = f"{kind} must have 1 to {MAX_LENGTH} printable characters"
+    elif kind == EMAIL and not 0 < value.find("@") < len(value) - 1:
+        fault = "is no e-mail address"
+    elif kind == CONTACT and not GUID.match(value):
+        fault = "is no contactId, which is a GUID"
+    return Person(position, line or position, kind, value.lower() if kind == EMAIL else value, fault)
+
+
+def people_of(text: str) -> list[Person]:
+    """Read a list: one value a line, or CSV (comma or semicolon) whose first line names a column after one of KINDS.
+
+    Without a heading an e-mail is known by its @ and a contactId by its form; anything else is a customer id.
+    Raises ConflictError for an empty list and for one with too many rows.
+    """
+    rows = list(_rows(text))
+    heading = [cell.strip().lower() for cell in rows[0][1]] if rows else []
+    columns = [(index, name) for index, name in enumerate(heading) if name in KINDS]
+    if columns:
+        rows = rows[1:]
+    if not rows:
+        raise ConflictError("The list is empty.")
+    if len(rows) > MAX_ROWS:
+        raise ConflictError(f"The list has more than {MAX_ROWS} rows.")
+    if columns:
+        return [_from_columns(cells, columns, position, line) for position, (line, cells) in enumerate(rows, 1)]
+    return [person(_guess(cells[0]), cells[0], position, line) for position, (line, cells) in enumerate(rows, 1)]
+
+
+def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
+    first = text.partition("\n")[0]
+    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff")), delimiter=";" if ";" in first else ",")
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise ConflictError(f"The list is no CSV at line {reader.line_num}: {error}.") from None
+
+
+def _from_columns(cells: list[str], columns: list[tuple[int, str]], position: int, line: int) -> Person:
+    """Take the first column that is filled in."""
+    for index, name in columns:
+        if index < len(cells) and cells[index].strip():
+            return person(name, cells[index], position, line)
+    return Person(position, line, columns[0][1], "", "the row names nobody")
+
+
+def _guess(value: str) -> str:
+    if "@" in value:
+        return EMAIL
+    return CONTACT if GUID.match(value.strip()) else CUSTOMER

@@ -1,0 +1,70 @@
+"""Promotions, assignments and reports as JSON, the same from the command and over HTTP. No e-mail of a list is in it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from plugin.engage.data.models import Money, Promotion, PromotionAssignment
+from plugin.promotions.bulk_assignment import Report
+from plugin.promotions.recipients import Person
+from plugin.promotions.service import Listed
+from plugin.store.orders.promotions import StoredRow
+
+
+def shown(promotion: Promotion) -> dict[str, Any]:
+    """Return a promotion under both of its names."""
+    channel = next((c for c in promotion.redemption_channels if c.type == "ECOM"), None)
+    value = channel.value if channel else None
+    return {
+        "promotion_id": promotion.id,
+        "external_id": promotion.external_id,
+        "name": promotion.name,
+        "status": promotion.status,
+        "value_type": channel.value_type if channel else None,
+        "value": str(value.amount) if isinstance(value, Money) else None if value is None else str(value),
+    }
+
+
+def listed(entry: Listed) -> dict[str, Any]:
+    """Return a promotion that was created here, with its present status."""
+    known = entry.known
+    return {
+        "promotion_id": known.promotion_id,
+        "external_id": known.external_id,
+        "name": known.name,
+        "status": entry.status,
+        "value_type": known.value_type,
+        "value": known.value,
+        "created_at": known.created_at.isoformat(),
+    }
+
+
+def assignment(one: PromotionAssignment) -> dict[str, Any]:
+    """Return a contact's assignment: its id is the one to redeem."""
+    return {
+        "assignment_id": one.id,
+        "promotion_id": one.promotion_id,
+        "external_id": one.external_id,
+        "redeemed": one.redeemed,
+        "redeemed_on": one.redeemed_on.isoformat() if one.redeemed_on else None,
+        "expires_on": one.expires_on.isoformat() if one.expires_on else None,
+    }
+
+
+def report(made: Report, people: Sequence[Person]) -> dict[str, Any]:
+    """Return what became of a list, row by row."""
+    lines = {one.position: one.line for one in people}
+    return {
+        "counts": dict(made.counts),
+        "rows": [row_shown(row, lines.get(row.position, row.position)) for row in made.rows],
+    }
+
+
+def row_shown(row: StoredRow, line: int) -> dict[str, Any]:
+    """Return one row; the line is the file's."""
+    return {
+        "row": row.position,
+        "line": line,
+        "state": row.state.value,
+        "assignment_id": row.assignment_id,
+        "reason": row.reason,
+    }

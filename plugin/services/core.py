@@ -1,0 +1,260 @@
+"""What everything else stands on: settings, stores, the way to Engage and to shops. Made when first asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy.exc import SQLAlchemyError
+
+from plugin.platforms.http import allow_private_shops
+from plugin.platforms.registry import PLATFORMS
+from plugin.settings import Settings
+from plugin.store.database.engine import Database
+from plugin.store.inbox.admin import InboxDesk
+from plugin.store.shops.shops import RegisteredShop
+from plugin.store.shops.vault import Vault
+
+if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a worker holds nothing of the web in memory
+    from plugin.engage.cache.cached import CachedEngage
+    from plugin.engage.client import EngageClient
+    from plugin.engage.http.call_guard import Gates
+    from plugin.engage.http.transport import EngageAccount, Transport
+    from plugin.installation.manifest import Manifest
+    from plugin.installation.service import Desk
+    from plugin.metrics import Metrics, ShopHealth
+    from plugin.platforms.base import ShopApi
+    from plugin.platforms.shopify import Shopify
+    from plugin.store.sync.history import History
+    from webhooks.attempt.context import Stores
+    from webhooks.processing.notifier import WakeUps
+
+REDIS_TIMEOUT_S = 0.5
+#: Platforms on which one app signs the webhooks of all of its shops, and the setting that holds its secret.
+APP_SECRETS = {"shopify": "SHOPIFY_CLIENT_SECRET"}
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Settings, stores and ways out of one process, made when they are first asked for."""
+
+    settings: Settings
+    redis_url: str
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def __post_init__(self) -> None:
+        """Tell the way to shops and the app-wide platform what this installation wants."""
+        allow_private_shops(self.settings.allow_private_shops)
+        PLATFORMS.set_up("shopify", self._set_up_shopify)
+
+    def _set_up_shopify(self, shopify: Shopify) -> None:
+        from plugin.platforms.shopify import AppOptions
+
+        shopify.options = AppOptions(self.settings.shopify_api_version, self.settings.shopify_webhooks == "shop")
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The checked manifest."""
+        from plugin.installation.manifest import load_manifest
+
+        return load_manifest(PLATFORMS)
+
+    @cached_property
+    def database(self) -> Database:
+        """The database."""
+        return Database(self.settings.database_url)
+
+    @cached_property
+    def vault(self) -> Vault:
+        """Encryption at rest."""
+        return Vault(self.settings.secret_key)
+
+    @cached_property
+    def redis(self) -> Redis:
+        """Redis with short time-outs and no retries of its own: nobody waits for it (library trap 3.1.12)."""
+        return Redis.from_url(
+            self.redis_url,
+            socket_timeout=REDIS_TIMEOUT_S,
+            socket_connect_timeout=REDIS_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    @cached_property
+    def stores(self) -> Stores:
+        """The stores that processing needs."""
+        from webhooks.attempt.context import Stores
+
+        return Stores.on(self.database, self.vault)
+
+    @cached_property
+    def desk(self) -> InboxDesk:
+        """The operator's view of the inbox."""
+        return InboxDesk(self.database)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """The figures of this process."""
+        from plugin.metrics import Metrics
+
+        return Metrics(self.desk, self.open_breakers, self.shop_health)
+
+    def open_breakers(self) -> dict[str, bool]:
+        """Tell of each shop whether the breaker of its key is open."""
+        shops = self.stores.shops.all()
+        return {shop.name: self.gates.of(shop.engage_key).open_since() is not None for shop in shops}
+
+    def shop_health(self) -> dict[str, ShopHealth]:
+        """Tell of each shop what the watchdog and the last reconciliation found."""
+        from plugin.metrics import ShopHealth
+        from webhooks.sync.reconcile import DIFFERENCES
+
+        health = {}
+        for shop in self.stores.shops.all():
+            watched, last = self.history.watched(shop), self.history.last_reconciliation(shop)
+            differences = {} if last is None else {name: last[1].get(name, 0) for name in DIFFERENCES}
+            health[shop.name] = ShopHealth(
+                len(watched.problems),
+                watched.error is not None,
+                watched.checked_at,
+                differences,
+                shop.stopped_reason is not None,
+            )
+        return health
+
+    @cached_property
+    def history(self) -> History:
+        """What is kept of the watchdog, of runs of the history, and of reconciliations."""
+        from plugin.store.sync.history import History
+
+        return History(self.database)
+
+    @cached_property
+    def gates(self) -> Gates:
+        """Rate budget and breaker of every API key."""
+        from plugin.engage.http.call_guard import GateRules, Gates
+
+        rules = GateRules(rate=self.settings.engage_rate, probe_s=self.settings.retry_base_s)
+        return Gates(self.redis, rules, self.metrics.waited)
+
+    @cached_property
+    def transport(self) -> Transport:
+        """HTTP to Engage."""
+        from plugin.engage.data import schemas
+        from plugin.engage.http.transport import Transport
+
+        schemas.unknown_field_observer = self.metrics.unknown_field
+        return Transport(self.gates, self.metrics.called)
+
+    @cached_property
+    def wake_ups(self) -> WakeUps:
+        """Wake-ups for workers."""
+        from webhooks.processing.notifier import WakeUps
+
+        return WakeUps(self.redis)
+
+    def account_of(self, shop: RegisteredShop) -> EngageAccount:
+        """Return a shop's access to its tenant."""
+        from plugin.engage.http.transport import EngageAccount
+
+        return EngageAccount(
+            base_url=shop.engage_url,
+            api_key=shop.engage_key,
+            shop=shop.name,
+            platform=shop.platform,
+            source=shop.settings.source,
+            store_external_id=shop.settings.store,
+            voucher_field=shop.settings.voucher_field,
+        )
+
+    def client_of(self, shop: RegisteredShop) -> EngageClient:
+        """Return the Engage client of a shop."""
+        from plugin.engage.client import EngageClient
+
+        def remember_path(path: str) -> None:
+            self.stores.shops.change(shop.name, {"transactions_path": path})
+
+        return EngageClient(
+            self.account_of(shop),
+            self.transport,
+            transactions_path=shop.settings.transactions_path,
+            on_transactions_path=remember_path,
+        )
+
+    def shop_api_of(self, shop: RegisteredShop) -> ShopApi | None:
+        """Return the calls to a shop itself; None where its platform has none or nothing is installed yet."""
+
+        def keep(credentials: Mapping[str, Any]) -> None:
+            self.stores.shops.keep_credentials(shop.name, credentials)
+
+        return PLATFORMS[shop.platform].api(shop, keep)
+
+    @property
+    def app_secrets(self) -> Mapping[str, str]:
+        """The secrets with which one app signs the webhooks of all of its shops, by platform."""
+        secret = self.settings.shopify_client_secret
+        return {"shopify": secret} if secret else {}
+
+    @cached_property
+    def install_desk(self) -> Desk:
+        """The plugin's side of installation pages."""
+        from plugin.installation.service import Desk
+        from plugin.store.shops.installations import PendingInstallations
+
+        return Desk(
+            public_url=self.settings.public_url,
+            store=self.stores.shops,
+            pending=PendingInstallations(self.database, self.vault),
+            app_credentials={
+                "SHOPIFY_CLIENT_ID": self.settings.shopify_client_id,
+                "SHOPIFY_CLIENT_SECRET": self.settings.shopify_client_secret,
+            },
+            clock=self.clock,
+            manifest=self.manifest.content,
+        )
+
+    def open_time(self, shop: RegisteredShop) -> timedelta:
+        """Return how long the breaker of a shop's key was open in all."""
+        return self.gates.of(shop.engage_key).open_time()
+
+    @cached_property
+    def stopping(self) -> threading.Event:
+        """Set when this process is to stop."""
+        return threading.Event()
+
+    @cached_property
+    def cached(self) -> CachedEngage:
+        """Reads for My Pages, cached: in the Redis that machines share where there is one, else in a file."""
+        from plugin.engage.cache.cached import CachedEngage, CachedTransport
+        from plugin.engage.cache.response_cache import KeptAnswers
+        from plugin.engage.cache.single_flight import Flights
+        from plugin.engage.http.http_errors import Answer
+
+        key = self.vault.derive("my pages cache")
+        if self.settings.redis_url is not None:
+            kept = KeptAnswers.in_redis(self.redis, key)
+        else:
+            kept = KeptAnswers.in_file(self.settings.state_dir / "my-pages-cache.sqlite", key)
+        flights: Flights[Answer] = Flights(self.redis)
+        return CachedEngage(
+            CachedTransport(self.gates, kept, flights, self.metrics.called, self.metrics.read_through_cache)
+        )
+
+    def forget_kept(self, shop: RegisteredShop, contact_id: str) -> bool:
+        """Delete what My Pages keep of a contact; False when the cache cannot be reached now."""
+        return self.cached.transport.forget_contact(shop.name, shop.tenant, contact_id)
+
+
+def works(check: Callable[[], object]) -> bool:
+    """Tell whether a check of a database or of Redis goes through."""
+    try:
+        check()
+    except (SQLAlchemyError, RedisError, OSError):
+        return False
+    return True

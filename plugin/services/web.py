@@ -1,0 +1,87 @@
+"""What the web and its commands use beside deliveries: tokens, promotions, the checkout."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from plugin.services.worker import Delivering
+
+if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a worker holds nothing of the web in memory
+    from plugin.auth.api_auth import Gatekeeper
+    from plugin.promotions.bulk_assignment import Assigning
+    from plugin.promotions.checkout import Checkout
+    from plugin.promotions.service import PromotionDesk
+    from plugin.store.shops.api_tokens import ApiTokens
+    from plugin.store.shops.handover_tokens import UsedTokens
+    from webhooks.processing.notifier import WakeUpsInPassing
+
+
+class Services(Delivering):
+    """All parts of one process."""
+
+    @cached_property
+    def used_tokens(self) -> UsedTokens:
+        """Hand-over tokens that were used."""
+        from plugin.store.shops.handover_tokens import UsedTokens
+
+        return UsedTokens(self.database)
+
+    @cached_property
+    def api_tokens(self) -> ApiTokens:
+        """Tokens of shops' own servers."""
+        from plugin.store.shops.api_tokens import ApiTokens
+
+        return ApiTokens(self.database, self.vault)
+
+    @cached_property
+    def gatekeeper(self) -> Gatekeeper:
+        """Who asks /api."""
+        from plugin.auth.api_auth import Gatekeeper
+        from plugin.platforms.registry import PLATFORMS
+
+        return Gatekeeper(self.stores.shops, PLATFORMS.__getitem__, self.api_tokens, self.used_tokens, self.clock)
+
+    @cached_property
+    def promotion_desk(self) -> PromotionDesk:
+        """Creates and finds promotions."""
+        from plugin.promotions.service import PromotionDesk
+        from plugin.store.orders.promotions import Promotions
+
+        return PromotionDesk(Promotions(self.database), self.client_of, self.clock)
+
+    @cached_property
+    def assigning(self) -> Assigning:
+        """Assigns promotions to people."""
+        from plugin.promotions.bulk_assignment import Assigning
+        from plugin.store.orders.promotions import Promotions
+
+        return Assigning(
+            Promotions(self.database),
+            self.stores.contacts,
+            self.client_of,
+            self.vault.digest_of,
+            self.clock,
+            self.stopping.wait,
+        )
+
+    @cached_property
+    def wake_ups_in_passing(self) -> WakeUpsInPassing:
+        """Wake-ups for workers, of which no answer waits."""
+        from webhooks.processing.notifier import WakeUpsInPassing
+
+        return WakeUpsInPassing(self.wake_ups.wake)
+
+    @cached_property
+    def checkout(self) -> Checkout:
+        """Answers shops' checkouts."""
+        from plugin.promotions.checkout import Checkout
+
+        return Checkout(self.stores.contacts, self.stores.redemptions, self.cached, self.client_of, self.clock)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        # the cache too: a SQLite file that is open before a fork is no longer safe after it
+        for name in ("transport", "database", "cached", "redis"):
+            if name in self.__dict__:
+                self.__dict__[name].close()

@@ -1,0 +1,77 @@
+"""Which profile changes go by bulk, and which are taken together, as conditions and statements."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
+from sqlalchemy.orm import aliased
+
+from plugin.events import Kind
+from plugin.store.inbox.claiming import LIVE
+from plugin.store.inbox.statements import is_earlier
+from plugin.store.shops.shops import RegisteredShop
+from plugin.store.tables.inbox import InboxEvent, State, is_in, is_unfinished
+
+#: Marks a change that the bulk API is not for, or has refused: it is sent by itself.
+ONE_BY_ONE = "one_by_one"
+
+
+def is_backlog(shop: RegisteredShop, now: datetime) -> ColumnElement[bool]:
+    """Tell that an event is a profile change of a shop that came a while ago, is due, and may go by bulk."""
+    return and_(
+        is_in(State.PENDING),
+        InboxEvent.next_attempt_at <= now,
+        InboxEvent.received_at < now - LIVE,
+        InboxEvent.shop_id == shop.id,
+        InboxEvent.kind == Kind.PROFILE_CHANGE,
+        InboxEvent.body.is_not(None),
+        or_(InboxEvent.error_code.is_(None), InboxEvent.error_code != ONE_BY_ONE),
+    )
+
+
+def somebody_goes_first() -> ColumnElement[bool]:
+    """Tell that another event of the same customer is at work, in front, or parked and holding this one."""
+    mate = aliased(InboxEvent)
+    earlier = is_earlier(mate, InboxEvent)
+    return exists().where(
+        is_unfinished(mate),
+        mate.shop_id == InboxEvent.shop_id,
+        mate.ordering_key == InboxEvent.ordering_key,
+        or_(
+            is_in(State.LEASED, mate),
+            and_(is_in(State.PENDING, mate), mate.held_by.is_(None), earlier),
+            and_(is_in(State.PARKED, mate), mate.holds, earlier),
+        ),
+    )
+
+
+def changes_under(token: str) -> Select[Any]:
+    """Select what was leased, and the profile changes that follow it with nothing else of the customer in between."""
+    head, between = aliased(InboxEvent), aliased(InboxEvent)
+    has_head = exists().where(
+        is_in(State.LEASED, head),
+        head.shop_id == InboxEvent.shop_id,
+        head.ordering_key == InboxEvent.ordering_key,
+        head.lease_token == token,
+    )
+    interrupted = exists().where(
+        is_unfinished(between),
+        between.shop_id == InboxEvent.shop_id,
+        between.ordering_key == InboxEvent.ordering_key,
+        between.kind != Kind.PROFILE_CHANGE,
+        is_earlier(between, InboxEvent),
+    )
+    follows = and_(
+        is_in(State.PENDING),
+        InboxEvent.kind == Kind.PROFILE_CHANGE,
+        InboxEvent.held_by.is_(None),
+        InboxEvent.body.is_not(None),
+        has_head,
+        ~interrupted,
+    )
+    columns = (
+        InboxEvent.id, InboxEvent.platform, InboxEvent.topic, InboxEvent.meta, InboxEvent.body, InboxEvent.ordering_key,
+        InboxEvent.occurred_at, InboxEvent.received_at, InboxEvent.lease_token,
+    )  # fmt: skip
+    leased = and_(is_in(State.LEASED), InboxEvent.lease_token == token)
+    return select(*columns).where(or_(leased, follows)).order_by(InboxEvent.occurred_at, InboxEvent.id)

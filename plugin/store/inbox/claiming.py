@@ -1,0 +1,173 @@
+"""Turns: which event of a customer is worked on next, and how a worker takes it under a lease."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from plugin.events import CONTACT_KINDS
+from plugin.store.database.statements import run
+from plugin.store.inbox.statements import (
+    BLOCKED,
+    FIRST_WAITING,
+    IN_FRONT,
+    LEASE,
+    LIVE_FIRST,
+    LOCK_UNFINISHED,
+    MAKE_DUE,
+    OLDEST_FIRST,
+    PARKED_IN_FRONT,
+    WAIT,
+)
+from plugin.store.tables.inbox import InboxEvent, State, is_in, is_unfinished
+
+#: How many due events are looked at beyond those wanted: some of them must wait for others of their customer.
+SPARE = 3
+#: An event that came within this time is live; older ones are backlog.
+LIVE = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An event that this worker holds under a lease. attempts counts the try that now begins."""
+
+    id: int
+    shop_id: int
+    platform: str
+    topic: str
+    kind: str
+    ordering_key: str
+    order_ref: str | None
+    meta: Mapping[str, str]
+    body: bytes
+    occurred_at: datetime
+    received_at: datetime
+    attempts: int
+    first_attempt_at: datetime
+    lease_token: str
+    lease_expires_at: datetime
+    progress: dict[str, Any]
+
+
+def claim_some(
+    session: Session, now: datetime, lease: timedelta, most: int, *, live_first: bool
+) -> tuple[int, list[Claimed]]:
+    """Lease up to `most` of the first due events; return how many were looked at, and the leased ones."""
+    due = _candidates(session, now, most + SPARE, live_first=live_first)
+    if not due:
+        return 0, []
+    blocked = set(session.connection().execute(BLOCKED, {"row_ids": [row.id for row in due]}).scalars())
+    free: dict[tuple[int, str], Any] = {}
+    for row in due:
+        if row.id not in blocked:
+            free.setdefault((row.shop_id, row.ordering_key), row)
+    chosen = list(free.values())[:most]
+    claimed = lease_these(session, [row.id for row in chosen], now, lease)
+    if claimed is None:  # another worker leased an event of one of these customers meanwhile
+        claimed = []
+        for row in chosen:
+            claimed += lease_these(session, [row.id], now, lease) or []
+    for row in due:
+        if row.id in blocked:
+            _step_aside(session, row, now)
+    return len(due), claimed
+
+
+def lease_these(session: Session, ids: Sequence[int], now: datetime, lease: timedelta) -> list[Claimed] | None:
+    """Lease pending events of different customers, which this transaction has locked, in the order of ids.
+
+    None, and nothing is leased, when another worker has leased an event of one of the customers meanwhile.
+    """
+    if not ids:
+        return []
+    values = {"row_ids": list(ids), "now": now, "token": secrets.token_hex(16), "until": now + lease}
+    try:
+        with session.begin_nested():
+            rows = session.connection().execute(LEASE, values).all()
+    except IntegrityError:
+        return None
+    return sorted((_claimed(row) for row in rows), key=lambda one: ids.index(one.id))
+
+
+def _candidates(session: Session, now: datetime, most: int, *, live_first: bool) -> list[Any]:
+    """Lock the first due events, without their bodies."""
+    connection = session.connection()
+    found: list[Any] = []
+    if live_first:
+        found = list(connection.execute(LIVE_FIRST, {"now": now, "live": now - LIVE, "most": most}))
+    if len(found) < most:
+        known = {row.id for row in found}
+        oldest = connection.execute(OLDEST_FIRST, {"now": now, "most": most})
+        found += [row for row in oldest if row.id not in known]
+    return found
+
+
+def _step_aside(session: Session, row: Any, now: datetime) -> None:
+    """Let a due row wait for the one of its customer that blocks it: it is no longer due."""
+    place = {"shop_id": row.shop_id, "key": row.ordering_key, "at": row.occurred_at, "id": row.id}
+    in_front = session.scalar(IN_FRONT, {**place, "kind": row.kind})
+    if in_front is not None:
+        # Only under a lock on the row in front is it certain that whoever ends that row will see ours waiting. A row
+        # that is locked is ending just now: ours stays due. Waiting for it could be a deadlock.
+        front = session.execute(LOCK_UNFINISHED, {"id": in_front}).one_or_none()
+        if front is not None:
+            run(session, WAIT, {"row_id": row.id, "behind": None})
+            if front.state == State.PENDING and front.next_attempt_at is None:
+                # it waited for ours, which went first and came back (a lost lease): now it is its turn
+                run(session, MAKE_DUE, {"row_id": in_front, "due": now})
+        return
+    held_by = session.scalar(PARKED_IN_FRONT, place) if row.kind in CONTACT_KINDS else None
+    if held_by is not None:
+        run(session, WAIT, {"row_id": row.id, "behind": held_by})
+        release_next(session, row.shop_id, row.ordering_key, now)
+
+
+def release_next(session: Session, shop_id: int, ordering_key: str, now: datetime) -> None:
+    """Make the customer's first waiting event due."""
+    head = session.scalar(FIRST_WAITING, {"shop_id": shop_id, "key": ordering_key})
+    if head is not None:
+        run(session, MAKE_DUE, {"row_id": head, "due": now})
+
+
+def take_up(session: Session, event_id: int, now: datetime) -> bool:
+    """Make a parked event pending again with its attempts at zero. Finished steps stay finished."""
+    taken = update(InboxEvent).where(InboxEvent.id == event_id, is_in(State.PARKED))
+    values = {"state": State.PENDING, "attempts": 0, "first_attempt_at": None, "next_attempt_at": now}
+    if run(session, taken.values(**values, held_by=None, holds=False, lost_leases=0)) != 1:
+        return False
+    let_go(session, event_id)
+    return True
+
+
+def begin_anew(session: Session, shop_id: int) -> None:
+    """Count no tries of what waits in a shop: the time that its deliveries stood still counts against no event."""
+    tried = (InboxEvent.shop_id == shop_id, is_unfinished(), is_in(State.PENDING), InboxEvent.attempts > 0)
+    run(session, update(InboxEvent).where(*tried).values(attempts=0, first_attempt_at=None))
+
+
+def discard(session: Session, event_ids: Sequence[int], now: datetime, **told: str) -> list[int]:
+    """End those of some events that are pending or parked, let go what they held, and return their ids.
+
+    One that a worker has taken meanwhile is left to it. told: `last_error` and `error_code`, where they change.
+    """
+    ended = {"state": State.DISCARDED, "finished_at": now, "next_attempt_at": None, "held_by": None, "holds": False}
+    due = update(InboxEvent).where(InboxEvent.id.in_(event_ids), is_in(State.PENDING) | is_in(State.PARKED))
+    discarded = list(session.scalars(due.values(**ended, **told).returning(InboxEvent.id)))
+    if discarded:
+        let_go(session, *discarded)
+    return discarded
+
+
+def let_go(session: Session, *event_ids: int) -> None:
+    """Let events that waited for parked ones wait for their turn instead."""
+    run(session, update(InboxEvent).where(InboxEvent.held_by.in_(event_ids)).values(held_by=None))
+
+
+def _claimed(row: Any) -> Claimed:
+    values: Mapping[str, Any] = row._mapping
+    return Claimed(**{**values, "body": row.body or b"", "progress": dict(row.progress)})

@@ -1,0 +1,319 @@
+"""The inbox: one row a webhook, committed before the shop gets its 2xx, claimed in order per customer.
+
+A pending row is due when its next_attempt_at has come. A row that must wait behind another of its ordering key has
+none; whoever ends the row in front makes it due. What a crash leaves behind, the sweep finds (`plugin.store.sweep`).
+"""
+
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import and_, select, update
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import Session
+
+from plugin.errors import ConflictError, NotFoundHereError
+from plugin.events import Kind
+from plugin.store.database.engine import Database
+from plugin.store.database.group_commit import GroupCommit
+from plugin.store.database.statements import run
+from plugin.store.inbox.claiming import Claimed, claim_some, lease_these, take_up
+from plugin.store.inbox.keys import customer_key
+from plugin.store.inbox.progress_writes import AttemptEntry, Step, Write, store_steps
+from plugin.store.inbox.statements import FINISH, KEEP, RETRY, YET_TO_BE_DONE, due_events
+from plugin.store.tables.inbox import FINAL_STATES, AcceptedCount, InboxEvent, State, is_in
+
+COUNT_SHARDS = 16
+CLAIM_ROUNDS = 32
+MAX_ERROR_LENGTH = 1000
+#: An event that is due for longer than this should have been worked on: somebody must look.
+OVERDUE_AFTER = timedelta(seconds=60)
+#: PostgreSQL's codes for transactions that met: deadlock_detected and serialization_failure.
+RUN_AGAIN = frozenset({"40P01", "40001"})
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """A webhook to be stored. state: pending, or ignored for a topic that is not for us (then without its body)."""
+
+    shop_id: int
+    platform: str
+    topic: str
+    kind: str
+    dedupe_key: str
+    ordering_key: str
+    occurred_at: datetime
+    received_at: datetime
+    body: bytes | None
+    order_ref: str | None = None
+    meta: Mapping[str, str] = field(default_factory=dict)
+    state: State = State.PENDING
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of a webhook at the door. taken_up: a parked event that the shop sent again goes on."""
+
+    event_id: int
+    duplicate: bool = False
+    taken_up: bool = False
+
+
+class Inbox:
+    """Stores, claims and ends events."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        # made once: building a statement takes longer than running it
+        self._insert = (
+            database.insert(InboxEvent)
+            .on_conflict_do_nothing(index_elements=["shop_id", "dedupe_key"])
+            .returning(InboxEvent.id, InboxEvent.shop_id, InboxEvent.dedupe_key)
+        )
+        self._steps: GroupCommit[Step, None] = GroupCommit(self._store_steps, is_of_one_row)
+        counting = database.insert(AcceptedCount)
+        self._count = counting.on_conflict_do_update(
+            index_elements=["shard"], set_={"amount": AcceptedCount.amount + counting.excluded.amount}
+        )
+
+    def accept(self, new: NewEvent) -> Accepted:
+        """Store one webhook, durable when this returns. A duplicate is not stored again."""
+        return self.accept_many([new])[0]
+
+    def accept_many(self, events: Sequence[NewEvent]) -> list[Accepted]:
+        """Store several webhooks in one commit."""
+        return self.accept_waiting(lambda: events)
+
+    def receiving(self) -> GroupCommit[NewEvent, Accepted]:
+        """Return what stores the webhooks of a web process, those that arrive together in one commit."""
+        return GroupCommit(self.accept_waiting, is_of_one_row)
+
+    def accept_waiting(self, waiting: Callable[[], Sequence[NewEvent]]) -> list[Accepted]:
+        """Store in one commit what is waiting when it is this transaction's turn to write."""
+        with self._database.transaction() as session:
+            connection = session.connection()
+            events = waiting()
+            stored = {
+                (shop_id, dedupe_key): event_id
+                for event_id, shop_id, dedupe_key in connection.execute(self._insert, [_row(new) for new in events])
+            }
+            if stored:
+                shard = random.randrange(COUNT_SHARDS)  # noqa: S311 - spreads writers, guards nothing
+                connection.execute(self._count, {"shard": shard, "amount": len(stored)})
+            accepted = []
+            for new in events:
+                event_id = stored.pop((new.shop_id, new.dedupe_key), None)
+                accepted.append(self._duplicate(session, new) if event_id is None else Accepted(event_id))
+        return accepted
+
+    def claim(self, now: datetime, lease: timedelta) -> Claimed | None:
+        """Take the next due event whose customer is free, or None. Counts the attempt before it begins."""
+        claimed = self.claim_many(now, lease, 1)
+        return claimed[0] if claimed else None
+
+    def claim_many(self, now: datetime, lease: timedelta, most: int, *, live_first: bool = True) -> list[Claimed]:
+        """Take up to `most` due events of different customers in one commit.
+
+        live_first: events that came within LIVE go before older ones, so that a backlog holds nobody up; without it
+        the one that is due longest goes first. Counts the attempts before they begin.
+        """
+        for _ in range(CLAIM_ROUNDS):
+            try:
+                with self._database.transaction() as session:
+                    self._database.read_in_order_of_index(session)
+                    looked_at, claimed = claim_some(session, now, lease, most, live_first=live_first)
+            except OperationalError as error:
+                if not met_another(error):
+                    raise
+                continue
+            if claimed or not looked_at:
+                return claimed
+        return []
+
+    def claim_this(self, event_id: int, now: datetime, lease: timedelta) -> Claimed:
+        """Take one event whatever its state and turn, for a rehearsal. One that is finished begins anew.
+
+        Raises NotFoundHereError, and ConflictError when its body is no longer kept.
+        """
+        with self._database.transaction() as session:
+            row = session.get(InboxEvent, event_id)
+            if row is None:
+                raise NotFoundHereError(
+                    f"There is no event {event_id}: `engage-plugin events list` shows those that are."
+                )
+            if row.body is None:
+                raise ConflictError(f"The body of event {event_id} is not kept any more: there is nothing to map.")
+            same_key = and_(InboxEvent.shop_id == row.shop_id, InboxEvent.ordering_key == row.ordering_key)
+            others = update(InboxEvent).where(same_key, InboxEvent.id != row.id, is_in(State.LEASED))
+            run(session, others.values(state=State.PENDING))
+            if row.state in FINAL_STATES:
+                row.progress = {}
+            row.state = State.PENDING
+            session.flush()
+            claimed = lease_these(session, [event_id], now, lease)
+            assert claimed, "nobody else writes during a rehearsal, and the customer's other leases are gone"
+            return claimed[0]
+
+    def more_is_due(self, now: datetime) -> bool:
+        """Tell whether any event is due, so that another worker is worth waking."""
+        with self._database.reading() as session:
+            return session.scalar(due_events(now).limit(1)) is not None
+
+    def keep(
+        self,
+        claimed: Claimed,
+        entries: Sequence[AttemptEntry],
+        now: datetime,
+        lease: timedelta,
+        writes: Sequence[Write] = (),
+    ) -> None:
+        """Store the progress made and prolong the lease.
+
+        writes: what else is stored in the same commit, if the lease still holds.
+        Raises LeaseLostError when another worker has the event.
+        """
+        values = {"progress": claimed.progress, "until": now + lease}
+        self._steps.run(Step(KEEP, claimed, values, entries, writes))
+
+    def finish(
+        self,
+        claimed: Claimed,
+        state: State,
+        now: datetime,
+        *,
+        entries: Sequence[AttemptEntry] = (),
+        writes: Sequence[Write] = (),
+        error: str | None = None,
+        error_code: str | None = None,
+        holds: bool = False,
+    ) -> None:
+        """End the try: delivered, ignored, parked or spooled. Lets the customer's next event go.
+
+        holds: whether a parked event makes the customer's later contact changes wait. Raises LeaseLostError.
+        """
+        parked = state is State.PARKED
+        values = {
+            "to_state": state,
+            "progress": claimed.progress,
+            "error": _short(error),
+            "code": error_code,
+            "holds": holds and parked,
+            "finished": None if parked else now,
+        }
+        self._steps.run(Step(FINISH, claimed, values, entries, writes, releases_at=now))
+
+    def retry_later(
+        self,
+        claimed: Claimed,
+        at: datetime,
+        *,
+        error: str,
+        error_code: str,
+        entries: Sequence[AttemptEntry] = (),
+        writes: Sequence[Write] = (),
+        counts: bool = True,
+        lets_others_pass: bool = False,
+    ) -> None:
+        """Put the event back until `at`. counts: False gives the attempt back.
+
+        lets_others_pass: the event waits for something that a later event of the same customer may bring, and so must
+        not stand in its way. Raises LeaseLostError.
+        """
+        values = {
+            "progress": claimed.progress,
+            "tries": claimed.attempts if counts else claimed.attempts - 1,
+            "error": _short(error),
+            "code": error_code,
+            "due": at,
+            "behind": claimed.id if lets_others_pass else None,
+        }
+        releases_at = claimed.received_at if lets_others_pass else None
+        self._steps.run(Step(RETRY, claimed, values, entries, writes, releases_at))
+
+    def goes_before(self, claimed: Claimed, customer_ids: Collection[str], kinds: Collection[Kind]) -> bool:
+        """Tell whether events of other customers, of some kinds, that happened before this one are yet to be done.
+
+        Only earlier ones count, so that no two events wait for each other. A parked one counts where it holds later ones.
+        """
+        where = {
+            "shop_id": claimed.shop_id,
+            "keys": [customer_key(customer_id) for customer_id in customer_ids],
+            "kinds": list(kinds),
+            "at": claimed.occurred_at,
+            "id": claimed.id,
+        }
+        with self._database.read_connection() as connection:
+            return connection.scalar(YET_TO_BE_DONE, where) is not None
+
+    def ordering_key_of_order(self, shop_id: int, order_ref: str) -> str | None:
+        """Return the customer's ordering key that an earlier event of the same order has, or None."""
+        with self._database.reading() as session:
+            return session.scalar(
+                select(InboxEvent.ordering_key)
+                .where(
+                    InboxEvent.shop_id == shop_id,
+                    InboxEvent.order_ref == order_ref,
+                    InboxEvent.ordering_key.not_like("order:%"),
+                )
+                .order_by(InboxEvent.id)
+                .limit(1)
+            )
+
+    def _duplicate(self, session: Session, new: NewEvent) -> Accepted:
+        """Tell of a webhook that is known; a parked one that the shop sends again is taken up."""
+        known = session.execute(
+            select(InboxEvent.id, InboxEvent.state).where(
+                InboxEvent.shop_id == new.shop_id, InboxEvent.dedupe_key == new.dedupe_key
+            )
+        ).one()
+        taken_up = known.state == State.PARKED and take_up(session, known.id, new.received_at)
+        return Accepted(known.id, duplicate=True, taken_up=taken_up)
+
+    def _store_steps(self, waiting: Callable[[], Sequence[Step]]) -> list[Exception | None]:
+        with self._database.transaction() as session:
+            return store_steps(session, waiting())
+
+
+def is_of_one_row(error: Exception) -> bool:
+    """Tell an error that the database has with one write, or with two that met, from one that it has with all."""
+    if isinstance(error, OperationalError) and met_another(error):
+        return True
+    return not isinstance(error, OperationalError | InterfaceError)
+
+
+def met_another(error: OperationalError) -> bool:
+    """Tell whether two transactions stood in each other's way, so that this one is simply run again."""
+    return getattr(error.orig, "sqlstate", None) in RUN_AGAIN
+
+
+def _row(new: NewEvent) -> dict[str, Any]:
+    pending = new.state is State.PENDING
+    return {
+        "shop_id": new.shop_id,
+        "platform": new.platform,
+        "topic": new.topic,
+        "kind": new.kind,
+        "dedupe_key": new.dedupe_key,
+        "ordering_key": new.ordering_key,
+        "order_ref": new.order_ref,
+        "meta": dict(new.meta),
+        "body": new.body,
+        "occurred_at": new.occurred_at,
+        "received_at": new.received_at,
+        "state": new.state,
+        "attempts": 0,
+        "lost_leases": 0,
+        "next_attempt_at": new.received_at if pending else None,
+        "progress": {},
+        "last_error": _short(new.reason),
+        "error_code": None,
+        "holds": False,
+        "finished_at": None if pending else new.received_at,
+    }
+
+
+def _short(text: str | None) -> str | None:
+    return None if text is None else text[:MAX_ERROR_LENGTH]

@@ -1,0 +1,179 @@
+"""What crashes leave behind is found here: lost leases, events nobody woke, rows that are overdue."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from plugin.errors import ConfigurationError
+from plugin.events import HOLDING_KINDS
+from plugin.store.database.engine import Database
+from plugin.store.database.statements import run
+from plugin.store.inbox.inbox import OVERDUE_AFTER
+from plugin.store.inbox.statements import due_events, goes_first, is_earlier
+from plugin.store.shops.settings import parse_settings
+from plugin.store.shops.shops import RegisteredShop
+from plugin.store.tables.inbox import DeliveryAttempt, InboxEvent, State, is_in, is_unfinished
+from plugin.store.tables.shops import NamedLease, Shop, UsedToken
+
+BATCH = 1000
+#: How often an event may lose its worker before a person must look.
+MOST_LOST_LEASES = 10
+#: How far the clocks of machines may be apart.
+CLOCKS_APART = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one sweep found. due: ids to wake workers for; overdue: due for longer than a minute (the alarm figure)."""
+
+    lost_leases: int
+    released: int
+    overdue: int
+    due: tuple[int, ...]
+
+
+class Sweep:
+    """One pass over the inbox. Any number of machines may run it side by side.
+
+    longest_lease, longest_wait: what is leased or put off for longer was so by a clock that was wrong and is right
+    again; nobody waits for that time to come.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        longest_lease: timedelta = timedelta(hours=1),
+        longest_wait: timedelta = timedelta(hours=6),
+    ) -> None:
+        self._database = database
+        self._longest_lease, self._longest_wait = longest_lease + CLOCKS_APART, longest_wait + CLOCKS_APART
+
+    def run(self, now: datetime, *, wake_at_most: int = 8) -> Swept:
+        """Free lost leases, release waiting events whose way is free, and tell what is due."""
+        with self._database.transaction() as session:
+            lost = _change(
+                session,
+                and_(
+                    is_in(State.LEASED),
+                    or_(InboxEvent.lease_expires_at < now, InboxEvent.lease_expires_at > now + self._longest_lease),
+                ),
+                state=State.PENDING,
+                lease_token=None,
+                lease_expires_at=None,
+                next_attempt_at=now,
+                lost_leases=InboxEvent.lost_leases + 1,
+            )
+            if lost:
+                self._park_killers(session)
+            too_far = and_(is_in(State.PENDING), InboxEvent.next_attempt_at > now + self._longest_wait)
+            _change(session, too_far, next_attempt_at=now)
+            released = self._release_waiting(session, now)
+        with self._database.reading() as session:
+            due = tuple(session.scalars(due_events(now).order_by(InboxEvent.next_attempt_at).limit(wake_at_most)))
+            overdue = session.scalar(select(func.count()).select_from(due_events(now - OVERDUE_AFTER).subquery()))
+        return Swept(lost_leases=lost, released=released, overdue=overdue or 0, due=due)
+
+    def forget(self, now: datetime, shops: tuple[RegisteredShop, ...]) -> int:
+        """Erase what is kept for a time only: bodies of finished events, expired tokens and named leases.
+
+        Returns the number of bodies erased.
+        """
+        erased = 0
+        for shop in shops:
+            end = now - timedelta(days=shop.settings.keep_bodies_days)
+            with self._database.transaction() as session:
+                old = (
+                    select(InboxEvent.id)
+                    .where(
+                        InboxEvent.shop_id == shop.id,
+                        InboxEvent.state.in_([State.DELIVERED, State.IGNORED, State.DISCARDED]),
+                        InboxEvent.finished_at < end,
+                        InboxEvent.body.is_not(None),
+                    )
+                    .limit(BATCH)
+                )
+                ids = list(session.scalars(old))
+                run(session, update(InboxEvent).where(InboxEvent.id.in_(ids)).values(body=None))
+                run(session, update(DeliveryAttempt).where(DeliveryAttempt.event_id.in_(ids)).values(sent=None))
+                erased += len(ids)
+        with self._database.transaction() as session:
+            session.execute(delete(UsedToken).where(UsedToken.expires_at < now))
+            session.execute(delete(NamedLease).where(NamedLease.expires_at < now))
+        return erased
+
+    def _park_killers(self, session: Session) -> None:
+        """Park events that lost their worker again and again: one of them may be what kills it."""
+        why = f"Its worker died or hung {MOST_LOST_LEASES} times. The log of that time says why; then retry it."
+        killers = (
+            select(InboxEvent.id, InboxEvent.kind, Shop.settings)
+            .join(Shop, Shop.id == InboxEvent.shop_id)
+            .where(is_in(State.PENDING), InboxEvent.lost_leases >= MOST_LOST_LEASES)
+            .with_for_update(skip_locked=True, of=InboxEvent)
+        )
+        for event_id, kind, stored in session.execute(killers).all():
+            parked = {
+                "state": State.PARKED,
+                "next_attempt_at": None,
+                "holds": kind in HOLDING_KINDS and _parked_hold(stored),
+                "last_error": why,
+                "error_code": "lost_lease",
+            }
+            run(session, update(InboxEvent).where(InboxEvent.id == event_id).values(parked))
+
+    def _release_waiting(self, session: Session, now: datetime) -> int:
+        """Make waiting events due that nothing of their customer goes before: a crash lost their release, or they came
+        while a later one was at work, which is tried again at its own time."""
+        mate = aliased(InboxEvent)
+        earlier = is_earlier(mate, InboxEvent)
+        same_key = and_(mate.shop_id == InboxEvent.shop_id, mate.ordering_key == InboxEvent.ordering_key)
+        waiting = (
+            select(InboxEvent.id)
+            .join(Shop, Shop.id == InboxEvent.shop_id)
+            .where(
+                is_in(State.PENDING),
+                InboxEvent.next_attempt_at.is_(None),
+                InboxEvent.held_by.is_(None),
+                ~exists()
+                .where(is_unfinished(mate), same_key, goes_first(mate, InboxEvent.kind, earlier))
+                .correlate(InboxEvent, Shop),
+            )
+            .limit(BATCH)
+            .with_for_update(skip_locked=True, of=InboxEvent)
+        )
+        heads = list(session.scalars(waiting))
+        if heads:
+            run(session, update(InboxEvent).where(InboxEvent.id.in_(heads)).values(next_attempt_at=now))
+        gone = aliased(InboxEvent)
+        parked_is_gone = ~exists().where(gone.id == InboxEvent.held_by, is_in(State.PARKED, gone))
+        freed = _change(
+            session,
+            and_(
+                is_in(State.PENDING),
+                InboxEvent.held_by.is_not(None),
+                InboxEvent.held_by != InboxEvent.id,
+                parked_is_gone,
+            ),
+            held_by=None,
+            next_attempt_at=now,
+        )
+        return len(heads) + freed
+
+
+def _change(session: Session, which: ColumnElement[bool], **values: Any) -> int:
+    """Change a batch of events and return how many. One that somebody else changes just now is left to them."""
+    found = select(InboxEvent.id).where(which).order_by(InboxEvent.id).limit(BATCH)
+    ids = list(session.scalars(found.with_for_update(skip_locked=True, of=InboxEvent)))
+    return run(session, update(InboxEvent).where(InboxEvent.id.in_(ids)).values(**values)) if ids else 0
+
+
+def _parked_hold(stored: Mapping[str, str]) -> bool:
+    """Tell whether a shop's parked events hold others; one shop's faulty settings must not stop the sweep of all."""
+    try:
+        return parse_settings(stored).parked_hold_contacts
+    except ConfigurationError:
+        return True

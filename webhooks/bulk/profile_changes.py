@@ -1,0 +1,322 @@
+"""After an outage: waiting profile changes are merged per contact and go through the bulk API (Engage facts 2.9).
+
+Only changes of contacts that are known and vouched for; signups, consents and everything else go singly, and so does
+each row that the bulk API refuses. A batch counts as done only when Engage's status says so.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+
+from plugin.engage.client import EngageClient
+from plugin.engage.data.models import BatchStatus, ContactWrite
+from plugin.engage.operations import Lane
+from plugin.errors import EngageError, LeaseLostError, PayloadError, TransientError, UnauthorisedError, unexpected
+from plugin.events import CustomerUpdated
+from plugin.platforms.base import Delivery
+from plugin.platforms.registry import normalise
+from plugin.store.contacts.contacts import Sent
+from plugin.store.inbox.bulk import BulkInbox, Change, KnownContact, Taken, Told
+from plugin.store.inbox.bulk_statements import ONE_BY_ONE
+from plugin.store.shops.shops import RegisteredShop
+from webhooks.attempt.context import Stores, error_code
+from webhooks.bulk.batches import MOST, PATIENCE_S, refused_rows, wait_for_batch
+from webhooks.consents.timestamped_fields import with_collected_consents
+from webhooks.contacts.attributes import attributes_of, edited_after
+
+log = logging.getLogger(__name__)
+
+#: One call of a batch saves thousands of single ones, which would otherwise take every slot of the rate.
+BATCH_LANE = Lane.RECEIPT
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A worker's turn with a shop's backlog. token: of the named lease that makes it the only one."""
+
+    shop: RegisteredShop
+    taken: Taken
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """A customer's new data, under Engage's attribute names."""
+
+    customer_id: str
+    fields: Mapping[str, tuple[object, Sent]]
+
+
+@dataclass(slots=True)
+class _Merged:
+    """One contact's changes: what is new of them, and what each customer told; their turns end with it."""
+
+    contact: KnownContact
+    values: dict[str, object] = field(default_factory=dict)
+    told: dict[str, dict[str, Sent]] = field(default_factory=dict)
+    newest: dict[str, Sent] = field(default_factory=dict)
+
+    def add(self, key: str, fields: Mapping[str, tuple[object, Sent]]) -> None:
+        """Add the fields of a change that are not older than what is known.
+
+        One whose value is known already confirms it for a later time: no older change may overwrite it after that.
+        """
+        told = self.told.setdefault(key, {})
+        for name, (value, sent) in fields.items():
+            last = self.newest.get(name) or self.contact.sent.get(name)
+            if (last is not None and last.at > sent.at) or edited_after(self.contact.sent, name, sent.at):
+                continue
+            if last is None or last.digest != sent.digest:
+                self.values[name] = value
+            elif last.at == sent.at:
+                continue
+            self.newest[name] = told[name] = sent
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Drains waiting profile changes by the thousand.
+
+    digest: keyed hash of a value. pause: waits so many seconds, and tells whether this process is to stop.
+    """
+
+    stores: Stores
+    inbox: BulkInbox
+    client_of: Callable[[RegisteredShop], EngageClient]
+    retry_base_s: float
+    lease: timedelta
+    clock: Callable[[], datetime]
+    digest: Callable[[object], str]
+    pause: Callable[[float], bool]
+
+    def run(self) -> int:
+        """Send one batch of each shop that has enough waiting; return how many changes ended.
+
+        Raises OperationalError and InterfaceError while the database is away; any other fault costs its shop this turn.
+        """
+        return sum(self._try(shop) for shop in self.stores.shops.all() if shop.stopped_reason is None)
+
+    def _try(self, shop: RegisteredShop) -> int:
+        try:
+            return self._run(shop)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the shops after it go on
+            log.error("shop=%s bulk met an %s", shop.name, unexpected(error))
+            return 0
+
+    def _run(self, shop: RegisteredShop) -> int:
+        # a field that may hold a consent is compared with what it said before, customer by customer
+        worth = 0 if shop.settings.consent_fields else shop.settings.bulk_from
+        if not worth or self.inbox.waiting(shop, self.clock(), worth) < worth:
+            return 0
+        with self._alone(shop) as token:
+            if token is None:
+                return 0
+            try:
+                taken = self.inbox.take(shop, self.clock(), self.lease, MOST)
+            except IntegrityError:  # a worker took an event of one of them meanwhile; the next round goes on
+                return 0
+            return self._send_or_give_back(_Turn(shop, taken, token)) if taken.changes else 0
+
+    def _send_or_give_back(self, turn: _Turn) -> int:
+        try:
+            return self._send(turn)
+        except LeaseLostError as error:
+            log.warning("shop=%s %s", turn.shop.name, error)
+        except UnauthorisedError as error:
+            self.stores.shops.stop(turn.shop.id, str(error))
+            log.error("shop=%s deliveries stopped: %s", turn.shop.name, error)
+            keys, code = list(turn.taken.changes), error_code(error)
+            self.inbox.give_back(turn.taken, keys, self.clock(), str(error), code, counts=False)
+        except (OperationalError, InterfaceError):  # the leases end by themselves; the sweep takes the events up
+            raise
+        except Exception as error:  # noqa: BLE001 - leases that end again and again would park what is not at fault
+            what = unexpected(error)
+            log.error("shop=%s bulk met an %s: its changes go one by one", turn.shop.name, what)
+            reason = f"Bulk met an {what}; it is sent by itself."
+            self.inbox.give_back(turn.taken, list(turn.taken.changes), self.clock(), reason, ONE_BY_ONE, counts=False)
+        return 0
+
+    def _send(self, turn: _Turn) -> int:
+        shop = turn.shop
+        merged, nothing_new = self._merge(turn)
+        ended = self._deliver(turn, nothing_new, "Engage knows all of this already.", shown=False)
+        by_type: dict[str, list[_Merged]] = {}
+        for one in merged:
+            by_type.setdefault(one.contact.contact_type or shop.settings.contact_type, []).append(one)
+        groups = list(by_type.items())
+        for position, (contact_type, group) in enumerate(groups):
+            left = _keys(one for _, later in groups[position:] for one in later)
+            if self.pause(0):
+                self.inbox.give_back(turn.taken, left, self.clock(), "The process stopped.", "bulk", counts=False)
+                break
+            ended += self._send_batch(turn, contact_type, self._still_held(turn, group, left), left)
+        log.info("shop=%s bulk contacts=%d changes_ended=%d", shop.name, len(merged), ended)
+        return ended
+
+    def _send_batch(self, turn: _Turn, contact_type: str, group: list[_Merged], left: list[str]) -> int:
+        if not group:
+            return 0
+        client = self.client_of(turn.shop).with_options(lane=BATCH_LANE)
+        rows = [(one.contact.contact_id, ContactWrite(one.values)) for one in group]
+        keys = _keys(group)
+        try:
+            batch_id = client.bulk_patch_contacts(rows, contact_type=contact_type)
+        except UnauthorisedError:
+            raise
+        except TransientError as error:
+            at = self.clock() + (error.retry_after or timedelta(seconds=self.retry_base_s))
+            self.inbox.give_back(turn.taken, keys, at, str(error), "bulk", counts=False)
+            return 0
+        except EngageError as error:  # this tenant's bulk API does not take them
+            self.inbox.give_back(turn.taken, keys, self.clock(), str(error), ONE_BY_ONE, counts=False)
+            return 0
+        status = self._end_of(turn, client, batch_id, keys, left)
+        if status is None:
+            return 0
+        refused = refused_rows(status, [one.contact.contact_id for one in group])
+        if refused:
+            back = _keys(one for one in group if one.contact.contact_id in refused)
+            reason = "The bulk API refused it; it is sent by itself."
+            self.inbox.give_back(turn.taken, back, self.clock(), reason, ONE_BY_ONE, counts=False)
+        done = [one for one in group if one.contact.contact_id not in refused]
+        return self._deliver(turn, done, f"in bulk, batch {batch_id}")
+
+    def _end_of(
+        self, turn: _Turn, client: EngageClient, batch_id: str, keys: list[str], left: list[str]
+    ) -> BatchStatus | None:
+        """Wait for the end of a batch; None for one of whose end nothing is known, whose changes are given back.
+
+        Engage has taken it, cannot be told to drop it, and may still do it after newer changes of the same contacts. So
+        those customers wait, their later events behind them: as long again as a batch may take, or after a stop of this
+        process as long as if it had been killed. A batch that lands in that time is followed by everything newer; one
+        that lands even later can overwrite a newer change, until the next one of that field.
+        """
+        try:
+            status = wait_for_batch(client, batch_id, self.pause, self._prolonging(turn, left))
+            if status.finished:
+                return status
+            reason = f"Batch {batch_id} did not end in time; it is sent by itself."
+        except UnauthorisedError:
+            raise
+        except TransientError as error:
+            self.inbox.give_back(turn.taken, keys, self.clock() + self.lease, str(error), "bulk", counts=False)
+            return None
+        except EngageError as error:
+            reason = f"How batch {batch_id} went cannot be known: {error}"
+        log.warning("shop=%s %s", turn.shop.name, reason)
+        at = self.clock() + timedelta(seconds=PATIENCE_S)
+        self.inbox.give_back(turn.taken, keys, at, reason, ONE_BY_ONE, counts=False)
+        return None
+
+    def _deliver(self, turn: _Turn, done: list[_Merged], outcome: str, *, shown: bool = True) -> int:
+        told = {key: Told(one.contact.contact_id, sent) for one in done for key, sent in one.told.items()}
+        return self.inbox.deliver(turn.shop, turn.taken, told, self.clock(), outcome, shown=shown) if told else 0
+
+    def _still_held(self, turn: _Turn, group: list[_Merged], left: list[str]) -> list[_Merged]:
+        """Leave out contacts of whom a change was taken over: what is here may be older than what they were told since."""
+        lost = self._prolong(turn, left)
+        back = _keys(one for one in group if not lost.isdisjoint(one.told))
+        if back:
+            reason = "Another worker took over a change of the same contact."
+            self.inbox.give_back(turn.taken, back, self.clock(), reason, "bulk", counts=False)
+        return [one for one in group if lost.isdisjoint(one.told)]
+
+    def _prolong(self, turn: _Turn, left: list[str]) -> set[str]:
+        """Prolong the leases of what is left, and return the keys whose lease was lost. Raises LeaseLostError for all."""
+        now = self.clock()
+        self.stores.contacts.prolong_lease(_name(turn.shop), turn.token, now, timedelta(seconds=PATIENCE_S))
+        lost = self.inbox.prolong(turn.taken, left, now, self.lease)
+        if len(lost) == len(left):
+            raise LeaseLostError("Other workers took over all changes of a batch; nobody waits for it here.")
+        if lost:
+            log.warning("shop=%s bulk lost the leases of %d of %d customers", turn.shop.name, len(lost), len(left))
+        return lost
+
+    def _prolonging(self, turn: _Turn, left: list[str]) -> Callable[[float], None]:
+        """Return what is told of the seconds that pass while a batch takes long, and prolongs leases."""
+        passed = 0.0
+
+        def prolong(seconds: float) -> None:
+            nonlocal passed
+            passed += seconds
+            if passed > self.lease.total_seconds() / 4:
+                self._prolong(turn, left)
+                passed = 0.0
+
+        return prolong
+
+    def _merge(self, turn: _Turn) -> tuple[list[_Merged], list[_Merged]]:
+        """Merge changes per contact; returns those with something new and those without. The rest goes singly."""
+        customers: dict[str, list[_Update]] = {}
+        for key, changes in turn.taken.changes.items():
+            updates = [update for update in (self._update_of(turn.shop, change) for change in changes) if update]
+            if len(updates) == len(changes):
+                customers[key] = updates
+        ids = {updates[0].customer_id for updates in customers.values()}
+        known = self.inbox.known_contacts(turn.shop, sorted(ids))
+        merged: dict[str, _Merged] = {}
+        for key, updates in customers.items():
+            if (contact := known.get(updates[0].customer_id)) is not None:
+                one = merged.setdefault(contact.contact_id, _Merged(contact))
+                for update in updates:
+                    one.add(key, update.fields)
+        # the contact of a changed key may be another one now: the handler of single events looks
+        keys = {"email", turn.shop.settings.key_attribute}
+        # and a contact that several customers are is changed by one event at a time, whoever of them it is of
+        shared = self.inbox.shared_contacts(turn.shop, sorted(merged))
+        in_bulk = [one for name, one in merged.items() if keys.isdisjoint(one.values) and name not in shared]
+        singly = turn.taken.changes.keys() - set(_keys(in_bulk))
+        if singly:
+            reason = "It is none for the bulk API; it is sent by itself."
+            self.inbox.give_back(turn.taken, sorted(singly), self.clock(), reason, ONE_BY_ONE, counts=False)
+        return [one for one in in_bulk if one.values], [one for one in in_bulk if not one.values]
+
+    def _update_of(self, shop: RegisteredShop, change: Change) -> _Update | None:
+        """Map a change; None for one that is more, or something else, than a customer's new data, or cannot be mapped."""
+        try:
+            event = _customer_updated(shop, change)
+            if event is None or event.customer.customer_id is None:
+                return None
+            attributes = attributes_of(shop, event.customer)
+            fields = {name: (value, Sent(self.digest(value), event.occurred_at)) for name, value in attributes.items()}
+        except PayloadError:
+            return None
+        except Exception as error:  # noqa: BLE001 - a fault of ours costs this event alone: by itself it is tried, then parked
+            log.error("event=%d shop=%s %s", change.id, shop.name, unexpected(error))
+            return None
+        return _Update(event.customer.customer_id, fields)
+
+    @contextmanager
+    def _alone(self, shop: RegisteredShop) -> Iterator[str | None]:
+        """Let one worker of all machines send a shop's batches: gives the token of its turn, or None."""
+        name = _name(shop)
+        token = self.stores.contacts.take_lease(name, self.clock(), timedelta(seconds=PATIENCE_S))
+        try:
+            yield token
+        finally:
+            if token is not None:
+                self.stores.contacts.give_lease_back(name, token)
+
+
+def _name(shop: RegisteredShop) -> str:
+    return f"bulk:{shop.id}"
+
+
+def _keys(merged: Iterable[_Merged]) -> list[str]:
+    return [key for one in merged for key in one.told]
+
+
+def _customer_updated(shop: RegisteredShop, change: Change) -> CustomerUpdated | None:
+    """Raises PayloadError, and whatever a fault of the mapping raises."""
+    delivery = Delivery(topic=change.topic, meta=change.meta)
+    mapped = normalise(change.platform, delivery, change.body, change.received_at)
+    events = with_collected_consents(mapped, shop.settings.consent_fields, change.received_at).events
+    if len(events) != 1 or not isinstance(events[0], CustomerUpdated) or events[0].consents:
+        return None
+    return events[0]

@@ -1,0 +1,113 @@
+"""Consents: the newest answer of the shopper counts, and at the same time the no (DESIGN, who is who)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from plugin.engage.data.models import Consent, ContactWrite
+from plugin.events import Channel, ConsentChange
+from plugin.platforms.fields import believable
+from plugin.store.inbox.keys import contact_to_come
+from webhooks.attempt.context import Context, Origin
+
+PREFERENCES = {Channel.EMAIL: "acceptsEmail", Channel.SMS: "acceptsSms", Channel.POSTAL: "acceptsPostal"}
+
+
+def send_consents(context: Context, contact_id: str, changes: Iterable[ConsentChange], at: datetime) -> bool:
+    """Send answers that are newer than what is known, and add them to the ledger; False when there are none.
+
+    at: the time of answers that have none of their own. A time ahead of the webhook is not believed, whichever shop says
+    it: no later no could outdo such a yes. Raises HeldBackError, and what the client raises.
+    """
+    if context.origin is not Origin.WEBHOOK:  # no sync and no history raises a consent
+        changes = [change for change in changes if not change.value]
+    return _send(context, contact_id, _dated(context, changes, at))
+
+
+def keep_noes(context: Context, customer_id: str, changes: Iterable[ConsentChange], at: datetime) -> None:
+    """Keep what a customer without a contact said no to: an older yes that is still under way may make one."""
+    contacts, shop, event_id, now = context.stores.contacts, context.shop, context.claimed.id, context.now()
+    noes = {
+        subject: (False, when, change.source)
+        for when, change in _dated(context, changes, at)
+        if not change.value and (subject := _subject(change)) is not None
+    }
+    context.later(
+        lambda session: contacts.write_consents(session, shop, contact_to_come(customer_id), noes, event_id, now)
+    )
+
+
+def send_kept_noes(context: Context, contact_id: str, customer_id: str) -> None:
+    """Send what `keep_noes` kept of a customer to the contact that they have now."""
+    contacts, shop, waiting = context.stores.contacts, context.shop, contact_to_come(customer_id)
+    kept = contacts.last_consents(shop, waiting)
+    if not kept:
+        return
+    channels = {channel.value: channel for channel in PREFERENCES}
+    noes = []
+    for subject, (value, when) in kept.items():
+        channel = channels.get(subject, Channel.OTHER)
+        noes.append((when, ConsentChange(channel, value, when, None, subject if channel is Channel.OTHER else None)))
+    _send(context, contact_id, noes)
+    context.later(lambda session: contacts.forget_consents(session, shop, waiting))
+
+
+def pass_on_kept_noes(context: Context, customer_id: str, other_id: str) -> None:
+    """Keep for another customer what `keep_noes` kept of one who becomes them."""
+    contacts, shop = context.stores.contacts, context.shop
+    theirs, others = contact_to_come(customer_id), contact_to_come(other_id)
+    context.later(lambda session: contacts.move_consents(session, shop, theirs, others))
+
+
+def _dated(context: Context, changes: Iterable[ConsentChange], at: datetime) -> list[tuple[datetime, ConsentChange]]:
+    """Return answers in the order they were given, at the same time a yes before a no."""
+    received_at = context.claimed.received_at
+    dated = [(believable(change.at or at, received_at), change) for change in changes]
+    return sorted(dated, key=lambda one: (one[0], not one[1].value))
+
+
+def _subject(change: ConsentChange) -> str | None:
+    return change.consent_id if change.channel is Channel.OTHER else change.channel.value
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """Answers that are newer than what is known: as the ledger keeps them, and as Engage is told."""
+
+    ledger: dict[str, tuple[bool, datetime, str | None]] = field(default_factory=dict)
+    preferences: dict[str, bool] = field(default_factory=dict)
+    consents: list[Consent] = field(default_factory=list)
+
+
+def _send(context: Context, contact_id: str, dated: Sequence[tuple[datetime, ConsentChange]]) -> bool:
+    news = _news(context, contact_id, dated)
+    if news.ledger and context.be_alone_with(contact_id):
+        news = _news(context, contact_id, dated)
+    if not news.ledger:
+        return False
+    if news.preferences or news.consents:
+        context.client.patch_contact(contact_id, ContactWrite({}, news.preferences, tuple(news.consents)))
+    contacts, shop, event_id, now = context.stores.contacts, context.shop, context.claimed.id, context.now()
+    context.later(lambda session: contacts.write_consents(session, shop, contact_id, news.ledger, event_id, now))
+    context.later(contacts.cached_forgotten(shop, contact_id, now))
+    return True
+
+
+def _news(context: Context, contact_id: str, dated: Sequence[tuple[datetime, ConsentChange]]) -> _News:
+    news, settings = _News(), context.shop.settings
+    known = context.stores.contacts.last_consents(context.shop, contact_id) if dated else {}
+    for when, change in dated:
+        subject = _subject(change)
+        if subject is None:
+            continue
+        last = known.get(subject)
+        if last is not None and (last[1] > when or (last[1] == when and last[0] <= change.value)):
+            continue
+        news.ledger[subject] = (change.value, when, change.source)
+        known[subject] = (change.value, when)
+        if change.channel in PREFERENCES:
+            news.preferences[PREFERENCES[change.channel]] = change.value
+        consent_id = settings.consent_ids.get(subject, subject if change.channel is Channel.OTHER else None)
+        if consent_id is not None:
+            news.consents.append(Consent(consent_id, change.value, when, change.source or settings.source))
+    return news

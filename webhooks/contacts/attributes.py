@@ -1,0 +1,205 @@
+"""What a customer's data becomes in Engage, and which of it is new."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
+
+from plugin.engage.data.models import ContactWrite
+from plugin.errors import PermanentError, TransientError
+from plugin.events import Customer
+from plugin.store.contacts.contacts import Sent
+from plugin.store.shops.shops import RegisteredShop
+from webhooks.attempt.context import Context
+
+T = TypeVar("T")
+#: Which attribute a symbolic code of Engage means (facts 2.2), where the answer names no field.
+FIELD_OF_CODE: Mapping[str, str] = {
+    "InvalidEmailAddress": "email",
+    "InvalidPhoneNumber": "mobilePhone",
+    "InvalidMobilePhone": "mobilePhone",
+    "InvalidCountryCode": "countryCode",
+    "InvalidZipCode": "zipCode",
+    "InvalidBirthDay": "birthDay",
+    "InvalidGender": "gender",
+}
+#: In place of a hash: what Engage holds in the field is not known. No value has this hash.
+UNKNOWN = ""
+#: Before the name of a field that the shopper edited on My Pages. What the shop last told of the field stands beside
+#: it: so the shop's old value, told again, is nothing new, and does not undo the edit.
+EDITED = "edited:"
+
+
+def attributes_of(shop: RegisteredShop, customer: Customer) -> dict[str, object]:
+    """Return what the shop knows of a customer under Engage's attribute names; what it does not know is left out."""
+    address = customer.address
+    known: dict[str, object | None] = {
+        "email": customer.email,
+        "mobilePhone": customer.mobile_phone,
+        "firstName": customer.first_name,
+        "lastName": customer.last_name,
+        "birthDay": customer.birth_day.isoformat() if customer.birth_day else None,
+        "gender": customer.gender,
+        "street": address.street,
+        "careOf": address.care_of,
+        "zipCode": address.zip_code,
+        "city": address.city,
+        "countryCode": address.country_code,
+        "externalId": customer.customer_id if shop.settings.send_external_id else None,
+    }
+    extra = dict(customer.extra)
+    known |= {
+        attribute: extra.get(field.removeprefix("customer.")) for field, attribute in shop.settings.attributes.items()
+    }
+    return {name: value for name, value in known.items() if value not in {None, ""}}
+
+
+def patch_what_is_new(
+    context: Context,
+    contact_id: str,
+    attributes: Mapping[str, object],
+    at: datetime,
+    *,
+    only_missing: frozenset[str] = frozenset(),
+) -> bool:
+    """Send the attributes that differ from what was last sent and are not older; False when none does.
+
+    only_missing: attributes that are sent only if none was sent before. Raises HeldBackError, and what the client raises.
+    """
+
+    def look() -> tuple[dict[str, Sent], int, dict[str, object], dict[str, object]]:
+        _, before, generation = context.stores.contacts.known(context.shop, contact_id)
+        return before, generation, *what_is_new(before, attributes, at, context.digest, only_missing)
+
+    before, generation, changed, confirmed = look()
+    if changed and context.be_alone_with(contact_id):
+        before, generation, changed, confirmed = look()
+    if changed and context.recall("filed"):
+        held = context.client.get_contact(contact_id).attributes  # the file may have brought it
+        arrived = {name: value for name, value in changed.items() if str(held.get(name)) == str(value)}
+        remember_attributes(context, contact_id, arrived, at)
+        changed = {name: value for name, value in changed.items() if name not in arrived}
+    if not changed:
+        if any(before[name].at < at for name in confirmed):
+            _confirm(context, contact_id, confirmed, at, generation)
+        return False
+    sent = patch_leaving_out_refused(context, contact_id, changed)
+    # a refused value too: told again, Engage would refuse it again
+    remember_attributes(context, contact_id, {**confirmed, **changed}, at)
+    return bool(sent)
+
+
+def _confirm(
+    context: Context, contact_id: str, attributes: Mapping[str, object], at: datetime, generation: int
+) -> None:
+    """Store since when it is known that fields are still as Engage was told. Whoever changes the contact is not hindered."""
+    contacts, shop, now = context.stores.contacts, context.shop, context.now()
+    context.later(contacts.confirmed(shop, contact_id, _told(context, attributes, at), generation, now))
+
+
+def _told(context: Context, attributes: Mapping[str, object], at: datetime) -> dict[str, Sent]:
+    return {name: Sent(context.digest(value), at) for name, value in attributes.items()}
+
+
+def patch_leaving_out_refused(
+    context: Context, contact_id: str, attributes: Mapping[str, object]
+) -> Mapping[str, object]:
+    """Patch a contact without the optional fields that Engage refuses; return what was really sent, maybe nothing.
+
+    Raises PermanentError when the key field, or nothing by name, is refused, and TransientError.
+    """
+
+    def send(write: ContactWrite) -> None:
+        if write:
+            context.client.patch_contact(contact_id, write)
+
+    try:
+        _, sent = write_leaving_out_refused(context, ContactWrite(attributes), send)
+    except TransientError as error:
+        if error.sent:
+            _doubt(context, contact_id, attributes)
+        raise
+    return sent.attributes
+
+
+def _doubt(context: Context, contact_id: str, attributes: Mapping[str, object]) -> None:
+    """Store with the end of the try that nobody knows what Engage holds in some fields.
+
+    The event may be discarded before it is tried again: the next that the shop tells of them is sent, whatever it is.
+    """
+    contacts, shop, now = context.stores.contacts, context.shop, context.now()
+    _, before = contacts.state(shop, contact_id)
+    doubted = {name: Sent(UNKNOWN, before[name].at) for name in attributes if name in before}
+    if doubted:
+        context.later(contacts.sent(shop, contact_id, doubted, now))
+
+
+def what_is_new(
+    before: Mapping[str, Sent],
+    attributes: Mapping[str, object],
+    at: datetime,
+    digest: Callable[[object], str],
+    only_missing: frozenset[str] = frozenset(),
+) -> tuple[dict[str, object], dict[str, object]]:
+    """Return the attributes that differ from what was last sent and are not older, and those that are confirmed."""
+    changed, confirmed = {}, {}
+    for name, value in attributes.items():
+        sent = before.get(name)
+        if (sent is not None and (sent.at > at or name in only_missing)) or edited_after(before, name, at):
+            continue
+        if sent is not None and sent.digest == digest(value):
+            confirmed[name] = value
+        else:
+            changed[name] = value
+    return changed, confirmed
+
+
+def edited_after(sent: Mapping[str, Sent], name: str, at: datetime) -> bool:
+    """Tell whether the shopper edited a field on My Pages after a time."""
+    edit = sent.get(EDITED + name)
+    return edit is not None and edit.at > at
+
+
+def newer_than_edits(
+    context: Context, contact_id: str, attributes: Mapping[str, object], at: datetime
+) -> dict[str, object]:
+    """Return what is not older than the shopper's last edit of the same field."""
+    _, sent = context.stores.contacts.state(context.shop, contact_id)
+    return {name: value for name, value in attributes.items() if not edited_after(sent, name, at)}
+
+
+def remember_edited(context: Context, contact_id: str, attributes: Mapping[str, object], at: datetime) -> None:
+    """Store that the shopper edited fields, and let cached pages of the contact be forgotten."""
+    remember_attributes(context, contact_id, {EDITED + name: value for name, value in attributes.items()}, at)
+
+
+def remember_attributes(
+    context: Context,
+    contact_id: str,
+    attributes: Mapping[str, object],
+    at: datetime,
+    *,
+    contact_type: str | None = None,
+) -> None:
+    """Store what Engage now knows, and let cached pages of the contact be forgotten."""
+    contacts, shop, now = context.stores.contacts, context.shop, context.now()
+    context.later(contacts.sent(shop, contact_id, _told(context, attributes, at), now, contact_type=contact_type))
+
+
+def write_leaving_out_refused(
+    context: Context, write: ContactWrite, send: Callable[[ContactWrite], T]
+) -> tuple[T, ContactWrite]:
+    """Send a contact; an optional field that Engage refuses is left out, noted, and the rest goes, which may be nothing.
+
+    Returns the answer and what was really sent. Raises PermanentError when the key field, or nothing by name, is refused.
+    """
+    while True:  # each refusal leaves one field fewer
+        try:
+            return send(write), write
+        except PermanentError as error:
+            field = error.field or FIELD_OF_CODE.get(error.code or "")
+            name = next((name for name in write.attributes if field and name.lower() == field.lower()), None)
+            if name is None or name == context.shop.settings.key_attribute:
+                raise
+            context.note("left out", f"Engage refused {name} ({error.code or error.status}); it was left out.")
+            write = replace(write, attributes={n: v for n, v in write.attributes.items() if n != name})

@@ -1,0 +1,235 @@
+"""Making sure of the contact: the stored link, else a look-up, else a new contact (DESIGN, who is who)."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from plugin.engage.data.models import ContactWrite, CreatedContact
+from plugin.errors import (
+    EngageConflictError,
+    EngageNotFoundError,
+    HeldBackError,
+    NotForUsError,
+    ParkedError,
+    TransientError,
+)
+from plugin.events import CONTACT_KINDS, Customer, Kind
+from plugin.store.contacts.contacts import Link
+from plugin.store.shops.settings import ShopSettings
+from plugin.store.shops.shops import RegisteredShop
+from webhooks.attempt.context import BUSY_WAIT, Context
+from webhooks.consents.ledger import send_kept_noes
+from webhooks.contacts.attributes import attributes_of, remember_attributes, write_leaving_out_refused
+
+#: What may take an e-mail or phone from a contact.
+CHANGE_THE_ADDRESS = CONTACT_KINDS | {Kind.ERASURE}
+#: What a contact that we made holds only if we sent it. A country Engage may add by itself, other attributes it may lack.
+PERSONAL = frozenset(
+    {"email", "mobilePhone", "firstName", "lastName", "birthDay", "gender", "street", "careOf", "zipCode", "city"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A contact. created: by this event; then everything known of the customer has been sent already."""
+
+    contact_id: str
+    verified: bool
+    created: bool
+
+
+def known_link(context: Context, customer: Customer) -> Link | None:
+    """Return the stored link of a customer, or None for a guest and a stranger."""
+    if customer.customer_id is None:
+        return None
+    return context.stores.contacts.link(context.shop, customer.customer_id)
+
+
+def make_sure_of_contact(context: Context, customer: Customer, contact_type: str) -> Found:
+    """Return the customer's contact, looked up or created, and store the link.
+
+    Raises NotForUsError for nobody (no id, e-mail or phone), ParkedError when the key field is missing, HeldBackError
+    while another worker creates the same contact, and TransientError while the contact's other customer goes first.
+    """
+    step = context.recall("contact")
+    if step is not None:
+        return Found(step["id"], step["verified"], step["created"])
+    link = known_link(context, customer)
+    if link is not None and (link.verified or not vouched(context.shop, customer)[0]):
+        return Found(link.contact_id, link.verified, created=False)
+    if not (customer.customer_id or customer.email or customer.mobile_phone):
+        raise NotForUsError("of nobody: no customer id, e-mail or phone")
+    with _alone(context, customer):
+        return _find_or_create(context, customer, contact_type)
+
+
+def _find_or_create(context: Context, customer: Customer, contact_type: str) -> Found:
+    contact_id = _look_up(context, customer)
+    if contact_id is None:
+        _need_key(context, customer)
+        context.remember("create_intended")
+        try:
+            contact_id, ours = _create(context, customer, contact_type)
+        except EngageConflictError as error:  # somebody else was faster, or Engage knows the key by another way
+            contact_id, ours = error.contact_id or _look_up(context, customer), False
+            if contact_id is None:
+                raise
+        if ours:
+            return _remember(context, customer, Found(contact_id, verified=True, created=True), "created")
+    elif context.recall("create_intended") and customer.customer_id and _is_ours(context, customer, contact_id):
+        return _remember(context, customer, Found(contact_id, verified=True, created=True), "created")
+    _wait_for_others(context, customer, contact_id)
+    verified, reason = vouched(context.shop, customer)
+    return _remember(context, customer, Found(contact_id, verified, created=False), reason)
+
+
+def _wait_for_others(context: Context, customer: Customer, contact_id: str) -> None:
+    """Let another customer whose contact was found tell first what they did before: the address may have moved on since.
+
+    Raises TransientError meanwhile. After that a vouched address is, as ever, proof of being the same person.
+    """
+    others = set(context.stores.contacts.customers_of(context.shop, contact_id)) - {customer.customer_id}
+    if not others:
+        return
+    if context.stores.inbox.goes_before(context.claimed, others, CHANGE_THE_ADDRESS):
+        raise TransientError(
+            "The contact that was found is another customer's, who has earlier changes that are not delivered yet.",
+            code="another_goes_before",
+            sent=False,
+        )
+    if customer.customer_id is not None:
+        context.note("shared", "Another customer of the shop with this e-mail or phone is the same contact.")
+
+
+def _look_up(context: Context, customer: Customer) -> str | None:
+    """Find the contact by e-mail, else by phone, with the type's own key where that is neither."""
+    settings = context.shop.settings
+    if settings.key_attribute == "externalId" and customer.customer_id:
+        found = _find(context, custom_key=customer.customer_id)
+        if found:
+            return found
+    if customer.email:
+        found = _find(context, email=customer.email)
+        if found:
+            return found
+    if customer.mobile_phone and (settings.key_attribute == "mobilePhone" or not customer.email):
+        return _find(context, mobile_phone=customer.mobile_phone)
+    return None
+
+
+def _find(context: Context, **by: str) -> str | None:
+    """Look a contact up; several matches are told apart by type, members first (facts 2.2)."""
+    try:
+        return context.client.find_contact_id(**by)
+    except EngageNotFoundError:
+        return None
+    except EngageConflictError:
+        for contact_type in (context.shop.settings.contact_type, context.shop.settings.guest_contact_type):
+            try:
+                return context.client.find_contact_id(**by, contact_type=contact_type)
+            except (EngageNotFoundError, EngageConflictError):
+                continue
+        raise ParkedError(
+            "Several contacts in Engage match this customer, none by type: merge or mend them there, then retry.",
+            "multiple_matches",
+        ) from None
+
+
+def _need_key(context: Context, customer: Customer) -> None:
+    key = context.shop.settings.key_attribute
+    value = {"email": customer.email, "mobilePhone": customer.mobile_phone, "externalId": customer.customer_id}[key]
+    if not value:
+        dropped = f" (the shop's value of {', '.join(customer.dropped)} is not valid)" if customer.dropped else ""
+        raise ParkedError(
+            f"The customer has no {key}{dropped}, which is the key of a contact in Engage: complete it in the shop.",
+            f"missing_key:{key}",
+        )
+
+
+def _create(context: Context, customer: Customer, contact_type: str) -> tuple[str, bool]:
+    """Create the contact; return its id, and whether it is the one that was asked for.
+
+    A tenant may answer with the id of a contact that had the key before, and with no word of which it is (facts 2.3).
+    """
+    settings = context.shop.settings
+    attributes = attributes_of(context.shop, customer)
+    store = store_of(context, customer.address.country_code)
+
+    def create(write: ContactWrite) -> CreatedContact:
+        return context.client.create_contact(
+            write, contact_type=contact_type, store_external_id=store, source=settings.source
+        )
+
+    made, sent = write_leaving_out_refused(context, ContactWrite(attributes), create)
+    if made.contact is None and not _is_ours(context, customer, made.contact_id, sent.attributes):
+        return made.contact_id, False
+    # refused ones too: told again, Engage would refuse them again
+    at = context.claimed.occurred_at
+    remember_attributes(context, made.contact_id, attributes, at, contact_type=contact_type)
+    return made.contact_id, True
+
+
+def _is_ours(context: Context, customer: Customer, contact_id: str, sent: Mapping[str, object] | None = None) -> bool:
+    """Tell whether a contact is the one that we asked Engage to make, although its answer does not say so.
+
+    It then holds our customer id; where that is not sent, just what we sent and nothing of a person beside it. A guest
+    proves nothing by that later on: anybody may order with another person's address. sent: None for all that is known.
+    """
+    try:
+        held = context.client.get_contact(contact_id).attributes
+    except EngageNotFoundError as error:
+        raise TransientError("A contact that was just found is gone again.", operation="get_contact") from error
+    told = attributes_of(context.shop, customer) if sent is None else sent
+    if "externalId" in told:
+        return str(held.get("externalId") or "") == customer.customer_id
+    return all(str(held.get(name) or "") == str(told.get(name) or "") for name in PERSONAL)
+
+
+def vouched(shop: RegisteredShop, customer: Customer) -> tuple[bool, str]:
+    """Tell whether the shop vouches for what the contact was found by, and in which words that is kept."""
+    if customer.email and customer.email_verified:
+        return True, "the shop vouches for the e-mail"
+    if not customer.email and customer.mobile_phone and customer.phone_verified:
+        return True, "the shop vouches for the phone"
+    if shop.settings.email_trust == "always" and customer.email:
+        return True, "the setting email_trust=always"
+    return False, "the shop does not vouch for the e-mail or phone"
+
+
+def _remember(context: Context, customer: Customer, found: Found, reason: str) -> Found:
+    customer_id = customer.customer_id
+    if customer_id is not None:
+        if found.verified:
+            send_kept_noes(context, found.contact_id, customer_id)
+        contacts, shop, now = context.stores.contacts, context.shop, context.now()
+        link = Link(found.contact_id, found.verified, reason)
+        context.later(lambda session: contacts.write_link(session, shop, customer_id, link, now))
+    context.remember("contact", {"id": found.contact_id, "verified": found.verified, "created": found.created})
+    return found
+
+
+def store_of(context: Context, *hints: str | None) -> str:
+    """Return the store for a channel or country, the shop's own where no mapping fits."""
+    return store_for(context.shop.settings, *hints)
+
+
+def store_for(settings: ShopSettings, *hints: str | None) -> str:
+    """Return the store for a channel or country by a shop's settings."""
+    for hint in hints:
+        if hint and hint in settings.country_stores:
+            return settings.country_stores[hint]
+    return settings.store
+
+
+@contextmanager
+def _alone(context: Context, customer: Customer) -> Iterator[None]:
+    """Let one worker at a time look for and create the contact of an e-mail or phone."""
+    who = customer.email or customer.mobile_phone or customer.customer_id or ""
+    name = f"contact:{context.shop.tenant}:{context.stores.vault.digest(who)}"
+    token = context.stores.contacts.take_lease(name, context.now(), context.lease)
+    if token is None:
+        raise HeldBackError("Another worker is at this contact.", operation="lease", retry_after=BUSY_WAIT, sent=False)
+    try:
+        yield
+    finally:
+        context.stores.contacts.give_lease_back(name, token)

@@ -1,0 +1,302 @@
+"""Which waiting events may go into files, and what of them. Pure but for look-ups in the own database: Engage is away.
+
+Receipts go when their contact is known; one match key type, contactId, in all files. A customer's receipts keep their
+order, and a signup, merge or erasure in front of them holds them back; changes of the contact do not, because a receipt
+names its contact by contactId alone. What is not for a file waits for the API, where the handlers do it as always.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from plugin.engage.data.models import Receipt, UsedPromotion
+from plugin.engage.data.request_bodies import receipt_body
+from plugin.engage_files.names import FileKind
+from plugin.engage_files.rows import Row, row_of
+from plugin.errors import PayloadError, unexpected
+from plugin.events import Customer, CustomerUpdated, Event, Kind, OrderPaid, OrderRefunded
+from plugin.platforms.base import Delivery
+from plugin.platforms.registry import normalise
+from plugin.store.files.rows import Entry, Spooled, Waiting
+from plugin.store.orders.orders import StoredOrder
+from plugin.store.shops.shops import RegisteredShop
+from webhooks.attempt.context import AGAIN, ORIGIN, Origin, Stores
+from webhooks.consents.timestamped_fields import with_collected_consents
+from webhooks.contacts.attributes import attributes_of, what_is_new
+from webhooks.contacts.identify import store_for, vouched
+from webhooks.handlers.order_paid import ONLY_MISSING, order_of
+from webhooks.handlers.refund import returned
+from webhooks.orders.receipts import purchase_receipt, purchase_receipt_id, return_receipt
+from webhooks.redemption.lookup import PROMOTION, VOUCHER, is_of_the_past
+
+log = logging.getLogger(__name__)
+
+RECEIPT_KINDS = (Kind.ORDER_PAID, Kind.REFUND)
+#: Kinds that a receipt may pass: they change the contact, not who it is.
+_PASSED = frozenset({Kind.PROFILE_CHANGE, Kind.PROFILE_EDIT, Kind.CONSENT, Kind.DATA_REQUEST, Kind.CANCELLATION})
+#: How long an event that no file takes is left alone before it is looked at again.
+LOOK_AGAIN = timedelta(minutes=10)
+
+
+class _StaysError(Exception):
+    """The event waits for the API. until: when it is worth another look."""
+
+    def __init__(self, until: datetime | None = None) -> None:
+        self.until = until
+        super().__init__()
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An event that may go into a file, and its rows ready to be written. lines: those of its first row."""
+
+    spooled: Spooled
+    rows: Mapping[str, Row]
+    lines: int
+
+
+class Planner:
+    """Plans the events of one shop. digest: keyed hash of a value, as it is kept of what was sent."""
+
+    def __init__(self, stores: Stores, shop: RegisteredShop, digest: Callable[[object], str], now: datetime) -> None:
+        self._stores, self._shop, self._digest, self._now = stores, shop, digest, now
+        #: receipts that are planned, by the ordering key that they are planned with, and the orders among them
+        self._planned: dict[str, str] = {}
+        self._orders: dict[str, StoredOrder] = {}
+        self.look_again: dict[int, datetime] = {}
+
+    def receipts(self, ordering_key: str, events: Sequence[Waiting]) -> Iterator[Planned]:
+        """Yield a customer's orders and refunds that may go now, in their order."""
+        for event in events:
+            if event.passes or event.state == "parked" or event.kind in _PASSED:
+                if event.state == "pending" and event.passes and event.kind in RECEIPT_KINDS:
+                    yield from self._planned_or_not(ordering_key, event)
+                continue
+            if event.kind not in RECEIPT_KINDS or event.state != "pending":
+                return
+            planned = list(self._planned_or_not(ordering_key, event))
+            if not planned:
+                return
+            yield from planned
+
+    def contacts(self, ordering_key: str, events: Sequence[Waiting]) -> Iterator[Planned]:
+        """Yield a customer's profile changes that may go now, in their order."""
+        for event in events:
+            if event.state == "parked" and event.holds:
+                return
+            if event.passes or event.kind in {*RECEIPT_KINDS, Kind.CANCELLATION, Kind.DATA_REQUEST}:
+                continue
+            if event.kind != Kind.PROFILE_CHANGE or event.state != "pending":
+                return
+            planned = list(self._planned_or_not(ordering_key, event))
+            if not planned:
+                return
+            yield from planned
+
+    def _planned_or_not(self, ordering_key: str, event: Waiting) -> Iterator[Planned]:
+        try:
+            planned = self._plan(ordering_key, event)
+        except (_StaysError, PayloadError) as error:
+            until = error.until if isinstance(error, _StaysError) else None
+            self.look_again[event.id] = until or self._now + LOOK_AGAIN
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of ours with one event must not keep the others from files
+            log.error("event=%d is left to the API: %s while it was planned", event.id, unexpected(error))
+            self.look_again[event.id] = self._now + LOOK_AGAIN
+        else:
+            yield planned
+
+    def _plan(self, ordering_key: str, waiting: Waiting) -> Planned:
+        event = self._mapped(waiting)
+        if isinstance(event, OrderPaid):
+            spooled = self._order(ordering_key, waiting, event)
+        elif isinstance(event, OrderRefunded):
+            spooled = self._refund(ordering_key, waiting, event)
+        elif isinstance(event, CustomerUpdated):
+            spooled = self._profile(ordering_key, waiting, event)
+        else:
+            raise _StaysError
+        rows = {entry.key: row_of(FileKind(entry.kind), entry.body) for entry in spooled.entries}
+        first = spooled.entries[0].key
+        self._planned[first] = ordering_key
+        return Planned(spooled, rows, rows[first].lines)
+
+    def _mapped(self, waiting: Waiting) -> Event:
+        if waiting.body is None or "receipt" in waiting.progress or "filed" in waiting.progress:
+            raise _StaysError  # what is left of it is for the API
+        if AGAIN in waiting.meta or waiting.meta.get(ORIGIN, Origin.WEBHOOK) == Origin.BACKFILL:
+            raise _StaysError  # history has its own way, and what Engage is said to miss was sent before
+        delivery = Delivery(topic=waiting.topic, meta=waiting.meta)
+        mapped = normalise(waiting.platform, delivery, waiting.body, waiting.received_at)
+        events = with_collected_consents(mapped, self._shop.settings.consent_fields, waiting.received_at).events
+        if len(events) != 1:
+            raise _StaysError
+        return events[0]
+
+    # --- orders ---
+
+    def _order(self, ordering_key: str, waiting: Waiting, event: OrderPaid) -> Spooled:
+        shop, customer = self._shop, event.customer
+        before = self._stores.orders.get(shop, event.order_id)
+        receipt_id = purchase_receipt_id(shop, event.order_id)
+        if (before is not None and before.receipt_sent_at is not None) or receipt_id in self._planned:
+            raise _StaysError
+        if customer.customer_id is None and not shop.settings.guest_orders:
+            raise _StaysError
+        contact_id, verified = self._contact(waiting, customer)
+        targets = self._open_targets(waiting, event)
+        promotions, vouchers = _redeemed(waiting)
+        store = store_for(shop.settings, event.channel, event.country_code, customer.address.country_code)
+        receipt = purchase_receipt(shop, event, contact_id, store, promotions, vouchers)
+        order, orders = order_of(shop, event, contact_id, store), self._stores.orders
+        self._orders[event.order_id] = order
+
+        def write(session: Session) -> None:
+            orders.write_first(session, shop, order, waiting.id)
+            for kind, target in targets:  # so that what Engage says of it later is known to be ours
+                self._stores.redemptions.write_intent(
+                    session, shop, kind, target, None, event.order_id, waiting.id, self._now
+                )
+
+        # what names a promotion by its code alone is looked up by the API later
+        rest = bool(event.promotions or event.vouchers) or self._tells_news(waiting, event, contact_id, verified)
+        return Spooled(
+            waiting.id,
+            ordering_key,
+            (
+                self._receipt(receipt, {"order_id": event.order_id, "contact_id": contact_id}),
+                *(self._redemption(kind, target, contact_id, receipt_id, event) for kind, target in targets),
+            ),
+            rest=rest,
+            steps={"spooled": True, **{f"filed:{kind}:{target}": True for kind, target in targets}},
+            write=write,
+        )
+
+    def _contact(self, waiting: Waiting, customer: Customer) -> tuple[str, bool]:
+        """Return the contact that is known without Engage, and whether its data may be changed."""
+        found = waiting.progress.get("contact")
+        if found:
+            return found["id"], found["verified"]
+        link = None if customer.customer_id is None else self._stores.contacts.link(self._shop, customer.customer_id)
+        if link is None or not (link.verified or not vouched(self._shop, customer)[0]):
+            raise _StaysError
+        return link.contact_id, link.verified
+
+    def _open_targets(self, waiting: Waiting, event: OrderPaid) -> list[tuple[str, str]]:
+        """Return what the order used and nobody redeemed yet, as far as it is known.
+
+        A redemption holds its receipt for a time (setting redeem_wait_s), as it does with the API.
+        """
+        if not (event.promotions or event.vouchers) or is_of_the_past(self._shop, event):
+            return []
+        kept = waiting.progress.get("redeem")
+        if kept is not None:
+            known = [(target["kind"], target["id"]) for target in kept["targets"] if not target["used"]]
+        else:
+            known = [(PROMOTION, named.assignment_id) for named in event.promotions if named.assignment_id]
+            known += [(VOUCHER, named.voucher_id) for named in event.vouchers if named.voucher_id]
+        targets = [(kind, target) for kind, target in known if not waiting.progress.get(f"redeemed:{kind}:{target}")]
+        until = waiting.received_at + timedelta(seconds=self._shop.settings.redeem_wait_s)
+        if self._now < until and (targets or kept is None):
+            raise _StaysError(until)
+        return [
+            (kind, target) for kind, target in dict.fromkeys(targets) if self._is_free(kind, target, event.order_id)
+        ]
+
+    def _is_free(self, kind: str, target: str, order_id: str) -> bool:
+        """Tell that no other order of the tenant's shops means to use it."""
+        row = self._stores.redemptions.held(self._shop, kind, [target]).get(target)
+        return row is None or (row.shop_id, row.order_id) == (self._shop.id, order_id)
+
+    def _tells_news(self, waiting: Waiting, event: OrderPaid, contact_id: str, verified: bool) -> bool:
+        """Tell whether the order says something of its contact that the API must still be told."""
+        if not verified:
+            return False
+        if event.consents:
+            return True
+        if waiting.progress.get("patched") or waiting.progress.get("contact", {}).get("created"):
+            return False
+        return bool(self._news(contact_id, event.customer, event.occurred_at, ONLY_MISSING))
+
+    def _news(
+        self, contact_id: str, customer: Customer, at: datetime, only_missing: frozenset[str] = frozenset()
+    ) -> dict[str, object]:
+        _, before = self._stores.contacts.state(self._shop, contact_id)
+        return what_is_new(before, attributes_of(self._shop, customer), at, self._digest, only_missing)[0]
+
+    def _receipt(self, receipt: Receipt, details: Mapping[str, Any]) -> Entry:
+        body = receipt_body(receipt, self._shop.settings.voucher_field)
+        return Entry(FileKind.RECEIPTS, receipt.unique_receipt_id, body, details)
+
+    def _redemption(self, kind: str, target: str, contact_id: str, receipt_id: str, event: OrderPaid) -> Entry:
+        body = {
+            "uniqueReceiptId": receipt_id,
+            "type": kind,
+            "id": target,
+            "contactId": contact_id,
+            "redemptionChannel": "ECOM",
+            "redeemedDate": event.occurred_at,
+        }
+        return Entry(FileKind.REDEMPTIONS, f"{kind}:{target}", body)
+
+    # --- refunds ---
+
+    def _refund(self, ordering_key: str, waiting: Waiting, event: OrderRefunded) -> Spooled:
+        shop = self._shop
+        purchase = purchase_receipt_id(shop, event.order_id)
+        order = self._stores.orders.get(shop, event.order_id) or self._orders.get(event.order_id)
+        if order is None:
+            raise _StaysError
+        if order.contact_id is None or not event.lines or not event.total or event.given_back_in_all is not None:
+            raise _StaysError
+        if event.refund_id in order.details.get("refunds", {}):
+            raise _StaysError
+        goes_along = self._planned.get(purchase) == ordering_key  # and in front, or neither goes
+        went = order.receipt_sent_at is not None or goes_along
+        if not went and self._stores.fallback_inbox.file_of(shop, purchase) is None:
+            raise _StaysError(self._now if purchase in self._planned else None)
+        receipt = return_receipt(shop, event, order)
+        if receipt.unique_receipt_id in self._planned:
+            raise _StaysError
+        details = {
+            "order_id": event.order_id,
+            "contact_id": order.contact_id,
+            "refund_id": event.refund_id,
+            "refund": returned(event),
+        }
+        # a whole return gives back what the order used, or lets it not be redeemed any more: the API does that
+        rest = bool(order.details.get("uses") or self._stores.redemptions.of_order(shop, event.order_id))
+        return Spooled(waiting.id, ordering_key, (self._receipt(receipt, details),), rest=rest, steps={"spooled": True})
+
+    # --- contacts ---
+
+    def _profile(self, ordering_key: str, waiting: Waiting, event: CustomerUpdated) -> Spooled:
+        if event.consents or event.customer.customer_id is None:
+            raise _StaysError  # a yes or no goes by the API, which knows the ledger
+        link = self._stores.contacts.link(self._shop, event.customer.customer_id)
+        if link is None or not link.verified:
+            raise _StaysError
+        news = self._news(link.contact_id, event.customer, event.occurred_at)
+        if not news:
+            raise _StaysError
+        body = {"contactId": link.contact_id, **news}
+        return Spooled(
+            waiting.id, ordering_key, (Entry(FileKind.CONTACTS, f"contact-change:{waiting.id}", body),), rest=True
+        )
+
+
+def _redeemed(waiting: Waiting) -> tuple[tuple[UsedPromotion, ...], tuple[str, ...]]:
+    """Return what was redeemed before Engage went away: a receipt names what was redeemed and nothing else."""
+    done = [
+        target
+        for target in (waiting.progress.get("redeem") or {}).get("targets", [])
+        if waiting.progress.get(f"redeemed:{target['kind']}:{target['id']}")
+    ]
+    promotions = tuple(UsedPromotion(one["promotion_id"], one["id"]) for one in done if one["kind"] == PROMOTION)
+    return promotions, tuple(one["label"] for one in done if one["kind"] == VOUCHER)

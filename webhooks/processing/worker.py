@@ -1,0 +1,158 @@
+"""What RQ runs. A job carries a row id and nothing else; the database says what is to be done.
+
+One wake-up may drain many rows: the id only tells which flag to lower.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from plugin.errors import unexpected
+from plugin.store.inbox.claiming import Claimed
+from webhooks.processing.notifier import WakeUps
+from webhooks.processing.processor import Courier
+
+log = logging.getLogger(__name__)
+#: Seconds that one job works the inbox off, between a half and the whole of it: at its end the process waits for the calls
+#: at hand, and if all processes did so together, slots of Engage's rate would go unused.
+DRAIN_FOR_S = 40.0
+BACKLOG_TURN = 4
+#: Seconds between looks for a batch when there was none, or another worker sends one.
+BULK_PAUSE_S = 1.0
+
+
+class Drain:
+    """Works due events off, several at a time, until none is left or the time is up.
+
+    Batches go beside the single events, in a thread of their own that outlives the job: Engage may work on one for
+    minutes, and meanwhile the next wake-up must find this process free. backlog: sends one batch in bulk and returns how
+    many events it ended. stopping: set when this process is to stop.
+    """
+
+    def __init__(
+        self,
+        courier: Courier,
+        wake_ups: WakeUps,
+        threads: int,
+        backlog: Callable[[], int],
+        stopping: threading.Event,
+    ) -> None:
+        self._courier = courier
+        self._backlog = backlog
+        self._wake_ups = wake_ups
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="delivery")
+        self._threads = threads
+        self._claimed: deque[Claimed] = deque()
+        self._claiming = threading.Lock()
+        self._claims = 0
+        self._running = 0
+        self._bulk: threading.Thread | None = None
+        self._change = threading.Condition()
+        self._stopping = stopping
+
+    def run(self, event_id: int) -> None:
+        """Drain. When the time is up and events are left, another wake-up goes on. Does not wait for a batch."""
+        self._wake_ups.lower_flag(event_id)
+        until = time.monotonic() + random.uniform(DRAIN_FOR_S / 2, DRAIN_FOR_S)  # noqa: S311 - spreads, guards nothing
+        self._grow(until)
+        self._start_bulk()
+        with self._change:
+            self._change.wait_for(lambda: self._running == 0)
+        if not self._stopping.is_set() and self._more_is_due():
+            self._wake_ups.wake(event_id)
+
+    def _more_is_due(self) -> bool:
+        try:
+            return self._courier.more_is_due()
+        except SQLAlchemyError as error:  # RQ would log the whole error; the sweep wakes a worker when it is back
+            log.error("The database failed a worker (%s); the sweep goes on with what is due", type(error).__name__)
+            return False
+
+    def stop(self) -> None:
+        """Take no further event; events at hand are finished. Returns when a batch under way was given back."""
+        self._stopping.set()
+        with self._change:
+            bulk = self._bulk
+        if bulk is not None:
+            bulk.join()
+
+    def _grow(self, until: float) -> None:
+        """Start one more thread, up to the limit: each event that is found may mean that there are more."""
+        with self._change:
+            if self._running >= self._threads:
+                return
+            self._running += 1
+        self._pool.submit(self._loop, until)
+
+    def _loop(self, until: float) -> None:
+        try:
+            while (claimed := self._next(until)) is not None:
+                self._grow(until)
+                self._courier.work(claimed)
+        except SQLAlchemyError as error:  # the lease of the event at hand ends by itself; the sweep takes it up
+            log.error("The database failed a worker (%s); the sweep goes on with what is due", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - nobody reads what a thread of the pool raises
+            log.error("A worker's thread met an %s; the sweep goes on with what is due", unexpected(error))
+        finally:
+            with self._change:
+                self._running -= 1
+                self._change.notify_all()
+
+    def _start_bulk(self) -> None:
+        with self._change:
+            if self._bulk is None and not self._stopping.is_set():
+                self._bulk = threading.Thread(target=self._drain_in_bulk, name="backlog")
+                self._bulk.start()
+
+    def _drain_in_bulk(self) -> None:
+        """Send batches for as long as there are any, or single events go on beside which some may gather."""
+        going_on = True
+        while going_on:
+            ended = self._send_batch()
+            with self._change:
+                going_on = not self._stopping.is_set() and (
+                    ended > 0 or not self._change.wait_for(lambda: self._running == 0, timeout=BULK_PAUSE_S)
+                )
+                if not going_on:
+                    self._bulk = None
+
+    def _send_batch(self) -> int:
+        try:
+            return self._backlog()
+        except SQLAlchemyError as error:
+            log.error("The database failed the backlog (%s); the sweep goes on with it", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - single events go on beside it, and the next job tries again
+            log.error("The backlog met an %s; the next look tries again", unexpected(error))
+        return 0
+
+    def _next(self, until: float) -> Claimed | None:
+        """Return the next event for a thread; one commit claims one for each thread. Events at hand are finished."""
+        with self._claiming:
+            if not self._claimed and not self._stopping.is_set() and time.monotonic() < until:
+                self._claims += 1
+                # now and then what waits longest goes first, so that a steady stream does not starve a backlog
+                live_first = self._claims % BACKLOG_TURN != 0
+                self._claimed.extend(self._courier.claim(self._threads, live_first=live_first))
+            return self._claimed.popleft() if self._claimed else None
+
+
+_drain: Drain | None = None
+
+
+def configure(drain_of_this_process: Drain) -> None:
+    """Give this worker process what its jobs need. Called once, before the worker starts."""
+    global _drain  # noqa: PLW0603 - RQ calls a module's function; there is one worker a process
+    _drain = drain_of_this_process
+
+
+def drain(event_id: int) -> None:
+    """Work the inbox off. What RQ calls."""
+    if _drain is None:
+        raise RuntimeError("This worker was not configured: start it with `engage-plugin worker`.")
+    _drain.run(event_id)

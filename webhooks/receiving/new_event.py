@@ -1,0 +1,88 @@
+"""From a verified webhook to its inbox row: dedupe key, ordering key, times. No HTTP here: history and polls use it too."""
+
+import hashlib
+import logging
+from datetime import datetime
+
+from plugin.errors import VerificationError
+from plugin.events import Kind
+from plugin.platforms.base import Delivery, Peek, Platform
+from plugin.platforms.fields import believable
+from plugin.store.inbox.inbox import Inbox, NewEvent
+from plugin.store.inbox.keys import MAX_KEY_LENGTH, bounded, customer_key
+from plugin.store.shops.shops import RegisteredShop
+from plugin.store.shops.vault import Vault
+from plugin.store.tables.inbox import State
+
+log = logging.getLogger(__name__)
+
+
+def new_event(
+    inbox: Inbox,
+    vault: Vault,
+    shop: RegisteredShop,
+    platform: Platform,
+    delivery: Delivery,
+    body: bytes,
+    now: datetime,
+) -> NewEvent:
+    """Build the inbox row of a verified webhook. Raises VerificationError for a topic that cannot be stored."""
+    topic = delivery.topic
+    if len(topic) > MAX_KEY_LENGTH or not topic.isprintable():
+        raise VerificationError("The topic of the webhook is no topic.")
+    kind = platform.topics.get(topic, Kind.IGNORED)
+    # the shop's own delivery id where there is one; the topic is part of it, because ids are unique a topic only
+    # on some platforms, and a hash of the content elsewhere
+    identity = delivery.delivery_id or hashlib.sha256(topic.encode() + b"\0" + body).hexdigest()
+    dedupe_key = identity if len(identity) <= MAX_KEY_LENGTH else hashlib.sha256(identity.encode()).hexdigest()
+    if kind is Kind.IGNORED:
+        known = topic in platform.ignored_topics
+        reason = "topic is not for us" if known else "unknown topic"
+        return NewEvent(
+            shop_id=shop.id,
+            platform=platform.slug,
+            topic=topic,
+            kind=kind,
+            dedupe_key=dedupe_key,
+            ordering_key="none",
+            occurred_at=now,
+            received_at=now,
+            body=None,
+            state=State.IGNORED,
+            reason=reason,
+        )
+    peek = platform.peek(topic, body)
+    order_ref = bounded(peek.order_id) if peek.order_id is not None else None
+    return NewEvent(
+        shop_id=shop.id,
+        platform=platform.slug,
+        topic=topic,
+        kind=kind,
+        dedupe_key=dedupe_key,
+        ordering_key=_ordering_key(inbox, vault, shop, peek, order_ref, dedupe_key),
+        occurred_at=believable(peek.occurred_at, now),
+        received_at=now,
+        body=body,
+        order_ref=order_ref,
+        meta=delivery.meta,
+    )
+
+
+def _ordering_key(
+    inbox: Inbox, vault: Vault, shop: RegisteredShop, peek: Peek, order_ref: str | None, dedupe_key: str
+) -> str:
+    """Return the key whose events go one after the other: the customer, by id, else by a keyed hash."""
+    if peek.customer_id:
+        return customer_key(peek.customer_id)
+    if order_ref:
+        known = inbox.ordering_key_of_order(shop.id, order_ref)
+        if known:
+            return known
+    if peek.email or peek.phone:
+        return guest_ordering_key(vault, peek.email or peek.phone or "")
+    return f"order:{order_ref}" if order_ref else f"single:{dedupe_key}"
+
+
+def guest_ordering_key(vault: Vault, email_or_phone: str) -> str:
+    """Return the ordering key of somebody without a customer id, which does not tell who it is."""
+    return f"guest:{vault.digest(email_or_phone.strip().lower())}"

@@ -1,0 +1,41 @@
+"""Refused webhooks are counted and told: a shop that signs with another secret looks healthy otherwise."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from plugin.store.shops.shops import RegisteredShop
+
+log = logging.getLogger(__name__)
+
+#: One line a shop in so many seconds: anybody may send what is refused.
+TELL_EVERY_S = 60.0
+#: What is counted of shops that are not registered, whose names anybody may invent.
+UNKNOWN = "(unregistered)"
+
+
+class Refusals:
+    """Counts what the door refused. Safe to share between threads.
+
+    count: told shop, topic and outcome. monotonic: seconds.
+    """
+
+    def __init__(self, count: Callable[[str, str, str], None], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._count = count
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._untold: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def note(self, shop: RegisteredShop | None, platform: str, why: str) -> None:
+        """Count a refusal; log it unless the same shop's was logged within TELL_EVERY_S. why: without personal data."""
+        name = UNKNOWN if shop is None else shop.name
+        self._count(name, "other", "refused")
+        now = self._monotonic()
+        with self._lock:
+            told_at, untold = self._untold.get((platform, name), (now - TELL_EVERY_S, 0))
+            tells = now - told_at >= TELL_EVERY_S
+            self._untold[platform, name] = (now, 0) if tells else (told_at, untold + 1)
+        if tells:
+            more = f" ({untold} more since the last line)" if untold else ""
+            log.warning("shop=%s platform=%s step=refused reason=%r%s", name, platform, why, more)

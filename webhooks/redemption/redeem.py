@@ -1,0 +1,280 @@
+"""Redeeming what an order used: the intent is stored first, each is redeemed once, lost answers are proved.
+
+DESIGN, money and proof; Engage facts 1.2, 6.3 and 7.1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from plugin.engage import verify_writes
+from plugin.engage.client import EngageClient
+from plugin.engage.data.models import PromotionAssignment, RewardVoucher, UsedPromotion
+from plugin.engage.operations import REDEEM_TIMEOUT_S, Lane
+from plugin.engage.promotion_lookup import is_open
+from plugin.errors import EngageConflictError, EngageError, ParkedError, TransientError, UnauthorisedError
+from plugin.events import OrderPaid
+from plugin.store.orders.orders import StoredOrder
+from plugin.store.orders.redemptions import RedemptionState, StoredRedemption
+from webhooks.attempt.context import Context
+from webhooks.redemption.lookup import PROMOTION, REOPENED, STEP, Target, find_used, is_history
+
+Problem = tuple[str, str]
+
+#: How far Engage's times may be from ours: its clock, and times whose zone it leaves out (facts 6.2 tell no format).
+CLOCK_TOLERANCE = timedelta(hours=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Redeemed:
+    """What goes on the receipt, and what a person must be told after it. problems: (code, text).
+
+    waiting: a transient fault of a redemption that no longer holds the receipt.
+    """
+
+    promotions: tuple[UsedPromotion, ...] = ()
+    vouchers: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    waiting: TransientError | None = None
+
+
+def redeem_used(context: Context, order: OrderPaid, contact_id: str, stored: StoredOrder | None) -> Redeemed:
+    """Redeem each promotion and voucher of an order once. stored: the order as it is known here.
+
+    Raises TransientError while a redemption may still succeed and holds the receipt (setting redeem_wait_s), and
+    UnauthorisedError. Any other fault is a problem for a person, told after the receipt.
+    """
+    if not (order.promotions or order.vouchers):
+        return Redeemed()
+    if is_history(context, order):
+        context.note("redeem", "Nothing is redeemed: what an order of the past used was used up then.")
+        return Redeemed()
+    if stored is not None and stored.details.get("ended"):
+        context.note("redeem", f"Nothing is redeemed: the order was {stored.details['ended']}.")
+        return Redeemed()
+    # background reads must not go before a shopper's
+    client = context.client.with_options(lane=Lane.REDEMPTION)
+    try:
+        used = find_used(context, client, order, contact_id)
+    except TransientError as error:
+        return Redeemed(waiting=_no_longer_held(context, error))
+    except UnauthorisedError:
+        raise
+    except EngageError as error:
+        return Redeemed(problems=(("promotions_unreadable", f"The contact's promotions cannot be read: {error}"),))
+    problems: list[Problem] = list(used.problems)
+    waiting: TransientError | None = None
+    promotions, vouchers = [], []
+    for target in used.targets:
+        try:
+            problem = _Redemption(context, client, order.order_id, contact_id, target).once()
+        except TransientError as error:
+            waiting = error
+            continue
+        if problem is not None:
+            problems.append(problem)
+        elif target.kind == PROMOTION:
+            promotions.append(UsedPromotion(target.promotion_id, target.id))
+        else:
+            vouchers.append(target.label)
+    waiting = None if waiting is None else _no_longer_held(context, waiting)
+    return Redeemed(tuple(promotions), tuple(vouchers), tuple(problems), waiting)
+
+
+def _no_longer_held(context: Context, error: TransientError) -> TransientError:
+    """Return the fault when the receipt has waited long enough for redemptions; else raise it."""
+    waited = (context.now() - context.claimed.received_at).total_seconds()
+    if waited < context.shop.settings.redeem_wait_s:
+        raise error
+    return error
+
+
+@dataclass(slots=True)
+class _Redemption:
+    """The redemption of one target for one order."""
+
+    context: Context
+    client: EngageClient
+    order_id: str
+    contact_id: str
+    target: Target
+
+    def once(self) -> Problem | None:
+        """Redeem; None when it is redeemed for this order, else the problem for a person. Raises TransientError."""
+        context, target = self.context, self.target
+        if context.recall(f"redeemed:{target.kind}:{target.id}"):
+            return None
+        known = context.recall(f"problem:{target.kind}:{target.id}")
+        if known is not None:
+            return (known[0], known[1])
+        if target.used:
+            return self._elsewhere("it was redeemed before this order came")
+        row = context.stores.redemptions.intend(
+            context.shop,
+            target.kind,
+            target.id,
+            target.promotion_id,
+            self.order_id,
+            context.claimed.id,
+            context.now(),
+            again=bool(context.recall(REOPENED)),
+        )
+        if (row.shop_id, row.order_id) != (context.shop.id, self.order_id):
+            return self._by_another_order(row)
+        if row.state is RedemptionState.REDEEMED:
+            context.remember(f"redeemed:{target.kind}:{target.id}")
+            return None
+        if row.state is not RedemptionState.INTENDED:
+            return self._problem("given_back", f"The {self._name} was given back after this order was called off.")
+        return self._first() if row.fresh else self._again(row)
+
+    def _first(self) -> Problem | None:
+        """Call for the first time: a conflict is not ours."""
+        try:
+            self._call()
+        except EngageConflictError as error:
+            # what is known now is stored before anything else can fail: the next try would take it for its own
+            self._end(RedemptionState.FAILED, str(error))
+            self.context.save()
+            return self._explain_conflict(error)
+        except (TransientError, UnauthorisedError):
+            raise
+        except EngageError as error:
+            return self._refused(error)
+        return self._done()
+
+    def _again(self, row: StoredRedemption) -> Problem | None:
+        """Ask whether a call whose answer is not known did its work, before it is repeated (facts 1.2)."""
+        context, target = self.context, self.target
+        item = self._look()
+        # a file is imported when Engage does it, long after it was written
+        until = context.now() if context.recall(f"filed:{target.kind}:{target.id}") else None
+        if item is not None and item.redeemed:
+            ours = _may_be_ours(row, item.redeemed_on, until)
+            return self._done() if ours else self._elsewhere(_on(item.redeemed_on))
+        redemptions, shop, now = context.stores.redemptions, context.shop, context.now()
+        context.later(lambda session: redemptions.write(session, shop, target.kind, target.id, called_at=now))
+        context.save()
+        try:
+            self._call()
+        except EngageConflictError as error:
+            item = self._look()  # a call that we gave up may have run to its end meanwhile
+            if item is not None and item.redeemed and _may_be_ours(row, item.redeemed_on, until=context.now()):
+                return self._done()
+            return self._explain_conflict(error, item)
+        except (TransientError, UnauthorisedError):
+            raise
+        except EngageError as error:
+            return self._refused(error)
+        return self._done()
+
+    def _call(self) -> None:
+        if self.target.kind == PROMOTION:
+            self.client.redeem_promotion(self.target.id)
+        else:
+            self.client.redeem_reward_voucher(self.target.id)
+
+    def _look(self) -> PromotionAssignment | RewardVoucher | None:
+        return look(self.client, self.target.kind, self.contact_id, self.target.id)
+
+    def _done(self) -> Problem | None:
+        if self.context.recall("receipt"):
+            self.context.note("redeem", f"The {self._name} was redeemed after its receipt had gone out without it.")
+        self._end(RedemptionState.REDEEMED, None)
+        self.context.remember(f"redeemed:{self.target.kind}:{self.target.id}")
+        return None
+
+    def _end(self, state: RedemptionState, note: str | None) -> None:
+        end(self.context, self.target.kind, self.target.id, self.contact_id, state=state, note=note)
+
+    def _problem(self, code: str, text: str) -> Problem:
+        self.context.remember(f"problem:{self.target.kind}:{self.target.id}", [code, text])
+        return code, text
+
+    def _failed(self, code: str, text: str) -> Problem:
+        self._end(RedemptionState.FAILED, text)
+        return self._problem(code, text)
+
+    def _refused(self, error: EngageError) -> Problem:
+        return self._failed("redemption_refused", f"The {self._name} could not be redeemed for this order: {error}")
+
+    def _elsewhere(self, when: str) -> Problem:
+        text = f"The {self._name} was used elsewhere, not by an order of this shop: {when}."
+        if self.target.used:
+            return self._problem("redeemed_elsewhere", text)
+        return self._failed("redeemed_elsewhere", text)
+
+    def _explain_conflict(
+        self, error: EngageConflictError, item: PromotionAssignment | RewardVoucher | None = None
+    ) -> Problem:
+        """Say what a conflict means. Engage's codes for promotions are not documented: the assignment itself tells."""
+        code = (error.code or "").lower()
+        if item is None and not code.endswith(("redeemed", "expired")):
+            try:
+                item = self._look()
+            except TransientError:
+                return self._refused(error)
+        if code.endswith("redeemed") or (item is not None and item.redeemed):
+            return self._elsewhere(_on(item.redeemed_on) if item is not None else "Engage says that it is redeemed")
+        if code.endswith("expired") or (item is not None and not is_open(item, self.context.now())):
+            return self._failed("expired", f"The {self._name} has expired; it was not redeemed for this order.")
+        return self._refused(error)
+
+    def _by_another_order(self, row: StoredRedemption) -> Problem:
+        if row.state is RedemptionState.GIVING_BACK:
+            raise TransientError(f"The {self._name} is being given back after order {row.order_id}.", sent=False)
+        where = "" if row.shop_id == self.context.shop.id else f" of the shop {row.shop}"
+        return self._problem(
+            "redeemed_by_other_order",
+            f"The {self._name} of order {self.order_id} was used by order {row.order_id}{where} first.",
+        )
+
+    @property
+    def _name(self) -> str:
+        return f"{self.target.kind} {self.target.id}"
+
+
+def look(
+    client: EngageClient, kind: str, contact_id: str, assignment_id: str
+) -> PromotionAssignment | RewardVoucher | None:
+    """Return an assignment or voucher as it stands now, or None when the contact does not have it."""
+    if kind == PROMOTION:
+        return verify_writes.promotion_assignment(client, contact_id=contact_id, assignment_id=assignment_id)
+    return verify_writes.reward_voucher(client, contact_id=contact_id, reward_voucher_id=assignment_id)
+
+
+def end(context: Context, kind: str, assignment_id: str, contact_id: str, **values: Any) -> None:
+    """Write a redemption with the next step that is stored, and let cached lists of the contact be forgotten with it."""
+    stores, shop, now = context.stores, context.shop, context.now()
+    context.later(
+        lambda session: stores.redemptions.write(session, shop, kind, assignment_id, finished_at=now, **values)
+    )
+    context.later(stores.contacts.cached_forgotten(shop, contact_id, now))
+
+
+def _may_be_ours(row: StoredRedemption, redeemed_on: datetime | None, until: datetime | None = None) -> bool:
+    """Tell whether a redemption can be the work of our calls, by its time; where Engage tells none it counts as ours."""
+    if redeemed_on is None:
+        return True
+    last = (until or row.called_at or row.intended_at) + timedelta(seconds=REDEEM_TIMEOUT_S) + CLOCK_TOLERANCE
+    if redeemed_on.time() == datetime.min.time():  # a day without a time
+        return row.intended_at.date() <= redeemed_on.date() <= last.date()
+    return row.intended_at - CLOCK_TOLERANCE <= redeemed_on <= last
+
+
+def _on(redeemed_on: datetime | None) -> str:
+    return (
+        f"redeemed on {redeemed_on.isoformat(timespec='minutes')}" if redeemed_on else "Engage says that it is redeemed"
+    )
+
+
+def raise_problems(context: Context, problems: Sequence[Problem]) -> None:
+    """Park the event for what could not be redeemed, after its receipt is sent; a person's retry looks anew."""
+    if not problems:
+        return
+    for step in [
+        s for s in context.claimed.progress if s == context.part + STEP or s.startswith(context.part + "problem:")
+    ]:
+        del context.claimed.progress[step]
+    raise ParkedError(" ".join(text for _, text in problems), problems[0][0], holds=False)

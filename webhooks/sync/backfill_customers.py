@@ -1,0 +1,210 @@
+"""Customers of the history through the bulk API: who may go there, and what becomes of refused rows (Engage facts 2.9)."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from plugin.engage.client import EngageClient
+from plugin.engage.data.models import ContactWrite
+from plugin.engage.operations import Lane
+from plugin.errors import EngageError, PayloadError, TransientError, UnauthorisedError
+from plugin.events import CustomerCreated, CustomerUpdated
+from plugin.platforms.base import Delivery, FoundResource
+from plugin.platforms.registry import PLATFORMS
+from plugin.store.contacts.contacts import Sent
+from plugin.store.inbox.bulk import BulkInbox, KnownContact
+from plugin.store.shops.shops import RegisteredShop
+from plugin.store.sync.history import Refusal
+from webhooks.bulk.batches import refused_rows, wait_for_batch
+from webhooks.consents.plain_fields import says_no
+from webhooks.consents.timestamped_fields import with_collected_consents
+from webhooks.contacts.attributes import attributes_of, edited_after
+from webhooks.sync.import_readers import Unreadable
+
+log = logging.getLogger(__name__)
+
+AWAY_PAUSE_S = 10.0
+
+Row = FoundResource | Unreadable
+CustomerEvent = CustomerCreated | CustomerUpdated
+
+
+@dataclass(slots=True)
+class Page:
+    """What became of one page of the history."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    refusals: list[Refusal] = field(default_factory=list)
+    singly: list[FoundResource] = field(default_factory=list)
+
+    def refuse(self, resource_id: str, code: str, reason: str) -> None:
+        """Note that a row is not sent."""
+        self.counts["refused"] += 1
+        self.refusals.append(Refusal(resource_id, code, reason))
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A customer that goes by bulk: the key of its row, and what is new of it. contact_id: where a link knows it."""
+
+    resource: FoundResource
+    key: str
+    attributes: dict[str, object]
+    at: datetime
+    contact_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CustomersInBulk:
+    """Sends pages of customers. pause: waits so many seconds, and tells whether this process is to stop."""
+
+    bulk: BulkInbox
+    client_of: Callable[[RegisteredShop], EngageClient]
+    clock: Callable[[], datetime]
+    digest: Callable[[object], str]
+    pause: Callable[[float], bool]
+
+    def send(self, shop: RegisteredShop, some: Sequence[Row]) -> Page | None:
+        """Send a page of customers; None when this process is to stop first."""
+        page = Page()
+        changes = self.sorted_out(shop, page, some)
+        by_key = {change.key: change for change in changes}  # the last one of two rows with one key counts
+        page.counts["doubled"] += len(changes) - len(by_key)
+        refused: dict[str, str] = {}
+        if by_key:
+            answer = self._send_bulk(shop, list(by_key.values()))
+            if answer is None:
+                return None
+            refused = answer
+        page.counts["in_bulk"] += len(by_key) - len(refused)
+        self._remember(shop, [change for key, change in by_key.items() if key not in refused])
+        new = [by_key[key] for key, why in refused.items() if "notfound" in why.replace(" ", "").lower()]
+        if new and shop.settings.backfill_new == "bulk":
+            not_created = self._send_bulk(shop, new, create=True)
+            if not_created is None:
+                return None
+            page.counts["created_in_bulk"] += len(new) - len(not_created)
+            created = {change.key for change in new} - set(not_created)
+            refused = {key: why for key, why in refused.items() if key not in created}
+        page.singly += [by_key[key].resource for key in refused]
+        return page
+
+    def sorted_out(self, shop: RegisteredShop, page: Page, some: Sequence[Row]) -> list[_Change]:
+        """Map a page; return what goes by bulk, and put the rest where it belongs."""
+        mapped = [found for row in some if (found := self._customer_of(shop, page, row)) is not None]
+        ids = sorted({event.customer.customer_id for _, event in mapped if event.customer.customer_id})
+        known = self.bulk.known_contacts(shop, ids)
+        changes = []
+        for resource, event in mapped:
+            contact = known.get(event.customer.customer_id or "")
+            change = self._change_of(shop, resource, event, contact)
+            if change is None:
+                page.singly.append(resource)
+            elif not change.attributes:
+                page.counts["unchanged"] += 1
+            else:
+                changes.append(change)
+        return changes
+
+    def _customer_of(self, shop: RegisteredShop, page: Page, row: Row) -> tuple[FoundResource, CustomerEvent] | None:
+        if isinstance(row, Unreadable):
+            page.refuse(row.resource_id, "unreadable", row.reason)
+            return None
+        platform = PLATFORMS[row.platform or shop.platform]
+        try:
+            mapped = platform.normalise(Delivery(row.topic, meta=row.meta), row.body, self.clock())
+            mapped = with_collected_consents(mapped, shop.settings.consent_fields, self.clock())
+        except PayloadError as error:
+            page.refuse(row.resource_id, f"payload:{error.field or 'body'}", str(error))
+            return None
+        events = [event for event in mapped.events if isinstance(event, CustomerEvent)]
+        if not events:
+            page.refuse(row.resource_id, "not_for_us", mapped.ignored or "it is no customer")
+            return None
+        return row, events[0]
+
+    def _change_of(
+        self, shop: RegisteredShop, resource: FoundResource, event: CustomerEvent, contact: KnownContact | None
+    ) -> _Change | None:
+        """Return what goes by bulk of a customer; None for one that goes through the inbox.
+
+        A row by key changes whoever has that key in Engage, so the shop must vouch for it (DESIGN, who is who), and a
+        dated no belongs into the ledger of consents.
+        """
+        settings, customer = shop.settings, event.customer
+        if any(not consent.value for consent in event.consents) or says_no(settings, customer):
+            return None
+        attributes = attributes_of(shop, customer)
+        key = attributes.get(settings.key_attribute)
+        trusted = {
+            "email": customer.email_verified or settings.email_trust == "always",
+            "mobilePhone": customer.phone_verified,
+            "externalId": False,
+        }[settings.key_attribute]
+        if not isinstance(key, str) or not trusted:
+            return None
+        if contact is None:
+            return _Change(resource, key, attributes, event.occurred_at)
+        if contact.contact_type not in {None, settings.contact_type}:
+            return None
+        new = {
+            name: value
+            for name, value in attributes.items()
+            if self._is_new(contact.sent.get(name), value, event.occurred_at)
+            and not edited_after(contact.sent, name, event.occurred_at)
+        }
+        if settings.key_attribute in new and settings.key_attribute in contact.sent:
+            return None  # a changed key goes singly
+        return _Change(resource, key, new, event.occurred_at, contact.contact_id)
+
+    def _remember(self, shop: RegisteredShop, done: Iterable[_Change]) -> None:
+        """Store what Engage now knows of linked contacts, and let their cached pages be forgotten."""
+        sent = {
+            change.contact_id: {name: Sent(self.digest(value), change.at) for name, value in change.attributes.items()}
+            for change in done
+            if change.contact_id is not None
+        }
+        if sent:
+            self.bulk.remember_sent(shop, sent, self.clock())
+
+    def _is_new(self, last: Sent | None, value: object, at: datetime) -> bool:
+        return last is None or (last.at <= at and last.digest != self.digest(value))
+
+    def _send_bulk(
+        self, shop: RegisteredShop, changes: Sequence[_Change], *, create: bool = False
+    ) -> dict[str, str] | None:
+        """Send one batch and return the refused keys with their reasons; None when this process is to stop.
+
+        While Engage is away the batch waits; a tenant that does not take batches gets the rows one by one.
+        """
+        client = self.client_of(shop).with_options(lane=Lane.BACKFILL)
+        key, contact_type = shop.settings.key_attribute, shop.settings.contact_type
+        while True:
+            try:
+                if create:
+                    batch = client.bulk_create_contacts(
+                        [ContactWrite(change.attributes) for change in changes], contact_type=contact_type
+                    )
+                else:
+                    rows = [(change.key, ContactWrite(_without(change.attributes, key))) for change in changes]
+                    batch = client.bulk_patch_contacts(rows, contact_type=contact_type, key=key)
+                status = wait_for_batch(client, batch, self.pause, lambda _seconds: None)
+            except TransientError as error:
+                wait = error.retry_after.total_seconds() if error.retry_after else AWAY_PAUSE_S
+                log.warning("shop=%s the history waits %g s: %s", shop.name, wait, error)
+                if self.pause(wait):
+                    return None
+                continue
+            except UnauthorisedError:
+                raise
+            except EngageError as error:
+                log.warning("shop=%s a batch was refused as a whole, its rows go one by one: %s", shop.name, error)
+                return {change.key: str(error) for change in changes}
+            return refused_rows(status, [change.key for change in changes])
+
+
+def _without(attributes: dict[str, object], key: str) -> dict[str, object]:
+    """Leave the key out of a row's fields: it says which contact the row is, and stands there once."""
+    return {name: value for name, value in attributes.items() if name != key}

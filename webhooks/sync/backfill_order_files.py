@@ -1,0 +1,116 @@
+"""Orders of the history as files, as the vendor asks for large amounts (Engage facts 5.1, 9.3).
+
+An order whose contact is linked goes into a file, its refunds after it; every other order goes through the inbox, which
+finds or makes the contact. A page's receipts are in finished files before the cursor moves behind it: a crash writes them
+once more, and the importer ignores a receipt that it knows.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from plugin.errors import ConflictError, PayloadError
+from plugin.events import OrderPaid, OrderRefunded
+from plugin.platforms.base import Delivery, FoundResource
+from plugin.platforms.registry import PLATFORMS
+from plugin.store.files.files import FallbackFiles
+from plugin.store.orders.orders import StoredOrder, write_refund
+from plugin.store.shops.shops import RegisteredShop
+from webhooks.attempt.context import Stores
+from webhooks.contacts.identify import store_for
+from webhooks.fallback.receipt_stream import HistoryFiles
+from webhooks.handlers.order_paid import order_of
+from webhooks.handlers.refund import returned
+from webhooks.orders.receipts import purchase_receipt, return_receipt
+from webhooks.sync.backfill_customers import Page
+
+
+@dataclass(frozen=True, slots=True)
+class OrdersInFiles:
+    """Writes pages of orders into files. folder_of: where a shop's files lie on this machine."""
+
+    stores: Stores
+    files: FallbackFiles
+    folder_of: Callable[[RegisteredShop], Path]
+    clock: Callable[[], datetime]
+
+    def check(self, shop: RegisteredShop) -> None:
+        """Raise ConflictError where the files would have no way out."""
+        settings = shop.settings
+        if settings.fallback_transfer == "sftp" and not settings.fallback_user:
+            raise ConflictError(
+                f"{shop.name} has no file transfer set up: see docs/fallback.md, or leave --files out to send orders by the API."
+            )
+
+    def write(self, shop: RegisteredShop, page: Page, resources: Sequence[FoundResource]) -> None:
+        """Write what can be written of a page; the rest goes singly. Raises FileFaultError."""
+        orders: dict[str, StoredOrder] = {}
+        refunds: list[OrderRefunded] = []
+        with HistoryFiles(self.files, shop, self.folder_of(shop), self.clock) as history:
+            for resource in resources:
+                try:
+                    written = self._write_one(shop, history, resource, orders, refunds)
+                except PayloadError as error:
+                    page.refuse(resource.resource_id, f"payload:{error.field or 'body'}", str(error))
+                    continue
+                if written:
+                    page.counts["in_files"] += 1
+                else:
+                    page.singly.append(resource)
+            history.finish()
+        self._keep(shop, orders, refunds)
+
+    def _write_one(
+        self,
+        shop: RegisteredShop,
+        history: HistoryFiles,
+        resource: FoundResource,
+        orders: dict[str, StoredOrder],
+        refunds: list[OrderRefunded],
+    ) -> bool:
+        """Write the receipts of one resource; False when it must go through the inbox. Raises PayloadError."""
+        platform = PLATFORMS[resource.platform or shop.platform]
+        mapped = platform.normalise(Delivery(resource.topic, meta=resource.meta), resource.body, self.clock())
+        receipts, paid, given_back = [], dict(orders), []
+        for event in mapped.events:
+            if isinstance(event, OrderPaid):
+                order = self._order(shop, event)
+                if order is None or event.order_id in paid:
+                    return False
+                paid[event.order_id] = order
+                contact_id = str(order.contact_id)
+                receipts.append(purchase_receipt(shop, event, contact_id, order.store_external_id, (), ()))
+            elif isinstance(event, OrderRefunded):
+                bought = paid.get(event.order_id)
+                if bought is None or not event.lines or not event.total or event.given_back_in_all is not None:
+                    return False
+                receipts.append(return_receipt(shop, event, bought))
+                given_back.append(event)
+            else:
+                return False
+        for receipt in receipts:
+            history.add(receipt)
+        orders.update(paid)
+        refunds += given_back
+        return bool(receipts)
+
+    def _order(self, shop: RegisteredShop, event: OrderPaid) -> StoredOrder | None:
+        customer = event.customer
+        link = None if customer.customer_id is None else self.stores.contacts.link(shop, customer.customer_id)
+        if link is None:
+            return None
+        store = store_for(shop.settings, event.channel, event.country_code, customer.address.country_code)
+        return order_of(shop, event, link.contact_id, store)
+
+    def _keep(self, shop: RegisteredShop, orders: dict[str, StoredOrder], refunds: Sequence[OrderRefunded]) -> None:
+        """Store that the receipts of a page are on their way, in one commit."""
+        now, store = self.clock(), self.stores.orders
+        if not orders:
+            return
+        with store.transaction() as session:
+            for order_id, order in orders.items():
+                store.write_first(session, shop, order, None)
+                store.write_change(session, shop, order_id, receipt_sent_at=now)
+            for refund in refunds:
+                write_refund(session, shop, refund.order_id, refund.refund_id, returned(refund))
