@@ -1,6 +1,6 @@
 """What the Engage client adds to a call: bare `requests` with a warm pool against the client, in turn, in one run.
 
-Baseline: a Session that sends the same request and parses the JSON. The client adds the gate in Redis, schemas,
+Baseline: a Session that sends the same request and parses the JSON. The client adds the guard in Redis, schemas,
 error reading, the record of the call, and metrics.
 """
 
@@ -13,7 +13,7 @@ from redis import Redis
 
 from bench.machine import API_KEY, percentile, redis_url, sandbox, show
 from plugin.engage.client import EngageClient
-from plugin.engage.http.call_guard import GateRules, Gates
+from plugin.engage.http.call_guard import CallGuards, GuardRules
 from plugin.engage.http.transport import EngageAccount, Transport, user_agent
 
 ROUNDS, CALLS = 30, 100
@@ -29,7 +29,7 @@ def main() -> None:
         ).json()
         contact_id = seeded["contacts"][0]
         redis = Redis.from_url(redis_url())
-        transport = Transport(Gates(redis, GateRules(rate=1_000_000)))
+        transport = Transport(CallGuards(redis, GuardRules(rate=1_000_000)))
         client = EngageClient(EngageAccount(url, API_KEY, "web-se", "shopify"), transport)
         session = requests.Session()
         session.trust_env = False

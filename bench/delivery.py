@@ -21,10 +21,10 @@ import requests
 from bench.acknowledgement import postgresql
 from bench.machine import redis_url, sandbox, show
 from plugin.app import Services
-from plugin.events import Kind
+from plugin.events import EventKind
 from plugin.runtime.supervisor import run_worker
 from plugin.settings import load_settings
-from plugin.store.contacts.contacts import Link, Sent
+from plugin.store.contacts.contacts import Link, SyncedValue
 from plugin.store.inbox.bulk import BulkInbox
 from plugin.store.inbox.inbox import NewEvent
 from plugin.store.shops.shops import NewShop, RegisteredShop
@@ -64,7 +64,7 @@ def known_customers(services: Services, shop: RegisteredShop, url: str, number: 
     contacts = services.stores.contacts
     contacts.remember_links(shop, {c: Link(contact, verified=True, reason="bench") for c, contact in found}, now)
     told = {
-        contact: {"email": Sent(services.vault.digest_of(f"p{customer}-{shop.name}@example.com"), now)}
+        contact: {"email": SyncedValue(services.vault.digest_of(f"p{customer}-{shop.name}@example.com"), now)}
         for customer, contact in found
     }
     BulkInbox(services.database).remember_sent(shop, told, now)
@@ -88,7 +88,7 @@ def profile_changes(services: Services, shop: RegisteredShop, customers: list[st
         }  # fmt: skip
         batch.append(
             NewEvent(
-                shop_id=shop.id, platform="standard", topic="customer.updated", kind=Kind.PROFILE_CHANGE,
+                shop_id=shop.id, platform="standard", topic="customer.updated", kind=EventKind.PROFILE_CHANGE,
                 dedupe_key=secrets.token_hex(12), ordering_key=f"customer:{customer}", occurred_at=now, received_at=now,
                 body=json.dumps(body).encode(),
             )

@@ -26,7 +26,7 @@ from plugin.store.shops.vault import Vault
 from plugin.store.tables.base import Base
 from plugin.store.tables.files import FileState
 from plugin.store.tables.partial_indexes import INDEXES
-from webhooks.fallback.receipt_stream import HistoryFiles
+from webhooks.fallback.receipt_stream import ReceiptStream
 
 NUMBER = int(os.environ.get("FILES_RECEIPTS", "1000000"))
 MARKS = 10
@@ -79,7 +79,7 @@ def main() -> None:
         shop = Shops(database, Vault("k" * 40)).add(new, FIRST)
         files, folder, memory = FallbackFiles(database), Path(name) / "files", list[float]()
         started, processor = time.monotonic(), time.process_time()
-        with HistoryFiles(files, shop, folder, lambda: datetime.now(UTC)) as history:
+        with ReceiptStream(files, shop, folder, lambda: datetime.now(UTC)) as history:
             for number in range(NUMBER):
                 finished = history.add(receipt(number))
                 if finished is not None:

@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, text
 
 from bench.acknowledgement import postgresql
 from bench.machine import show
-from plugin.events import Kind
+from plugin.events import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.database.types import UtcDateTime
 from plugin.store.inbox.inbox import Inbox, NewEvent
@@ -79,7 +79,7 @@ class Filled:
 
     def _event(self) -> NewEvent:
         return NewEvent(
-            shop_id=self.shop_id, platform="standard", topic="customer.updated", kind=Kind.PROFILE_CHANGE,
+            shop_id=self.shop_id, platform="standard", topic="customer.updated", kind=EventKind.PROFILE_CHANGE,
             dedupe_key=secrets.token_hex(12), ordering_key=f"customer:{secrets.token_hex(6)}", occurred_at=_now(),
             received_at=_now(), body=b"x" * 300,
         )  # fmt: skip

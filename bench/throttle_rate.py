@@ -15,25 +15,25 @@ from redis import Redis
 
 from bench.machine import API_KEY, redis_url, sandbox, show
 from plugin.engage.client import EngageClient
-from plugin.engage.http.call_guard import GateRules, Gates
+from plugin.engage.http.call_guard import CallGuards, GuardRules
 from plugin.engage.http.transport import EngageAccount, Transport
-from plugin.engage.operations import Lane
-from plugin.errors import HeldBackError
+from plugin.engage.operations import Priority
+from plugin.errors import ThrottledError
 
 RATE, PROCESSES, SECONDS = 50, 8, 30
 
 
 def call_between(url: str, start: float, until: float) -> None:
-    """Call as fast as the gate lets us: what each of the processes does, once all of them have started."""
+    """Call as fast as the guard lets us: what each of the processes does, once all of them have started."""
     redis = Redis.from_url(redis_url())
     client = EngageClient(
-        EngageAccount(url, API_KEY, "web-se", "shopify"), Transport(Gates(redis, GateRules(rate=RATE)))
-    ).with_options(lane=Lane.RECEIPT)
+        EngageAccount(url, API_KEY, "web-se", "shopify"), Transport(CallGuards(redis, GuardRules(rate=RATE)))
+    ).with_options(lane=Priority.RECEIPT)
     time.sleep(max(start - time.time(), 0))
     while time.time() < until:
         try:
             client.list_stores()
-        except HeldBackError:
+        except ThrottledError:
             continue
 
 

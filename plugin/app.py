@@ -6,7 +6,7 @@ import hmac
 import ipaddress
 from typing import TYPE_CHECKING
 
-from plugin.services import Services, works
+from plugin.services import Services, is_available
 
 if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a worker holds nothing of the web in memory
     from flask import Flask, Response
@@ -24,9 +24,9 @@ def create_app(services: Services) -> Flask:
     from plugin.api import checkout as checkout_api
     from plugin.api import promotions as promotions_api
     from plugin.platforms.registry import PLATFORMS
-    from plugin.store.contacts.snapshot import Shoppers
+    from plugin.store.contacts.snapshot import ShopperSnapshots
     from plugin.store.inbox.edits import Edits
-    from webhooks.receiving.endpoint import Door
+    from webhooks.receiving.endpoint import WebhookReceiver
     from webhooks.receiving.endpoint import blueprint as webhooks_blueprint
 
     settings = services.settings
@@ -35,7 +35,7 @@ def create_app(services: Services) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes + 1024
     app.register_blueprint(
         webhooks_blueprint(
-            Door(
+            WebhookReceiver(
                 shops=services.stores.shops,
                 inbox=services.stores.inbox,
                 store=services.stores.inbox.receiving(),
@@ -53,12 +53,12 @@ def create_app(services: Services) -> Flask:
             MyPages(
                 shops=services.stores.shops,
                 contacts=services.stores.contacts,
-                shoppers=Shoppers(services.database),
+                shoppers=ShopperSnapshots(services.database),
                 orders=services.stores.orders,
                 edits=Edits(services.database),
                 used_tokens=services.used_tokens,
                 cached=services.cached,
-                client_of=services.client_of,
+                client_for=services.client_for,
                 vault=services.vault,
                 secure=settings.secure,
                 clock=services.clock,
@@ -70,7 +70,7 @@ def create_app(services: Services) -> Flask:
     app.register_blueprint(checkout_api.blueprint(services.checkout, services.gatekeeper, services.stores.shops))
     app.register_blueprint(promotions_api.blueprint(services.promotion_desk, services.assigning, services.gatekeeper))
     for platform in PLATFORMS.values():
-        routes = platform.install_routes(services.install_desk)
+        routes = platform.install_routes(services.installation_service)
         if routes is not None:
             app.register_blueprint(routes)
     _add_plain_routes(app, services)
@@ -108,7 +108,7 @@ def _add_plain_routes(app: Flask, services: Services) -> None:
 
     @app.get("/readyz")
     def readyz() -> tuple[Response, int]:
-        checks = {"database": works(services.database.check), "redis": works(services.redis.ping)}
+        checks = {"database": is_available(services.database.check), "redis": is_available(services.redis.ping)}
         return jsonify(checks), 200 if all(checks.values()) else 503
 
     @app.get("/metrics")

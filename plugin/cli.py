@@ -6,7 +6,7 @@ import signal
 import click
 
 from plugin.app import Services
-from plugin.commands.common import METRICS_FOLDER, explained, make_services
+from plugin.commands.common import METRICS_FOLDER, make_services, report_errors
 from plugin.errors import ConfigurationError
 from plugin.runtime.embedded_redis import EmbeddedRedis
 from plugin.settings import DEFAULT_PORT
@@ -15,7 +15,7 @@ port_option = click.option("--port", default=DEFAULT_PORT, show_default=True, ty
 host_option = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 
 #: Commands with a module of their own: name -> where. Each is imported when it is asked for, so that none waits for others.
-ELSEWHERE = {
+LAZY_COMMANDS = {
     "api-tokens": "plugin.commands.api_tokens:api_tokens",
     "backfill": "plugin.commands.history:backfill",
     "data-request": "plugin.commands.data_request:data_request",
@@ -38,13 +38,13 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
-        return sorted([*super().list_commands(ctx), *ELSEWHERE])
+        return sorted([*super().list_commands(ctx), *LAZY_COMMANDS])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command, imported now where it is elsewhere."""
-        if cmd_name not in ELSEWHERE:
+        if cmd_name not in LAZY_COMMANDS:
             return super().get_command(ctx, cmd_name)
-        module, _, name = ELSEWHERE[cmd_name].partition(":")
+        module, _, name = LAZY_COMMANDS[cmd_name].partition(":")
         found: click.Command = getattr(importlib.import_module(module), name)
         return found
 
@@ -60,16 +60,16 @@ def main() -> None:
 @host_option
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Worker processes.")
 @click.option("--web-processes", default=2, show_default=True, type=click.IntRange(1, 64), help="Web processes.")
-@explained
+@report_errors
 def run(port: int, host: str, workers: int, web_processes: int) -> None:
     """Migrate, then run web, workers and sweep on this machine until Ctrl-C or SIGTERM.
 
     Starts the embedded Redis where REDIS_URL is not set. Example: engage-plugin run --port 8000 --workers 2
     """
-    from plugin.runtime.preflight import check_port, only_run_of
+    from plugin.runtime.preflight import check_port, exclusive_state_dir
 
     services = make_services(port=port)
-    with only_run_of(services.settings.state_dir):
+    with exclusive_state_dir(services.settings.state_dir):
         check_port(host, port)
         services.database.migrate()
         services.manifest  # noqa: B018 - checked here, before anything starts
@@ -114,7 +114,7 @@ def _run_children(services: Services, workers: int, web: list[str], url: str) ->
 @port_option
 @host_option
 @click.option("--processes", default=2, show_default=True, type=click.IntRange(1, 64), help="Web processes.")
-@explained
+@report_errors
 def web(port: int, host: str, processes: int) -> None:
     """Serve webhooks and My Pages. DATABASE_URL, REDIS_URL and SECRET_KEY must be set.
 
@@ -130,7 +130,7 @@ def web(port: int, host: str, processes: int) -> None:
 
 
 @main.command()
-@explained
+@report_errors
 def worker() -> None:
     """Deliver events to Engage. DATABASE_URL, REDIS_URL and SECRET_KEY must be set. Example: engage-plugin worker"""
     from plugin.runtime.supervisor import run_worker
@@ -142,7 +142,7 @@ def worker() -> None:
 
 @main.command()
 @click.option("--once", is_flag=True, help="Sweep once and end.")
-@explained
+@report_errors
 def sweep(once: bool) -> None:
     """Find lost leases and due events. DATABASE_URL, REDIS_URL and SECRET_KEY must be set. Example: engage-plugin sweep"""
     from plugin.runtime.supervisor import run_sweep
@@ -153,7 +153,7 @@ def sweep(once: bool) -> None:
 
 
 @main.command()
-@explained
+@report_errors
 def migrate() -> None:
     """Bring the database to the current schema. Example: engage-plugin migrate"""
     services = make_services()
@@ -164,7 +164,7 @@ def migrate() -> None:
 
 @main.command()
 @click.option("--port", default=8099, show_default=True, type=click.IntRange(1, 65535))
-@explained
+@report_errors
 def sandbox(port: int) -> None:
     """Run a stand-in for Engage, for trying things out. Example: engage-plugin sandbox --port 8099"""
     from plugin.sandbox import serve

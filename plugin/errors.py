@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 
-def unexpected(error: Exception) -> str:
+def describe_unexpected(error: Exception) -> str:
     """Name an error that nobody planned, by its class and place; its own text may hold personal data."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
@@ -74,11 +74,11 @@ class ShopAwayError(ShopApiError):
 # --- processing: what becomes of an event ----------------------------------------------------------------------
 
 
-class NotForUsError(PluginError):
+class EventIgnored(PluginError):  # noqa: N818
     """The event is correctly mapped and has nothing for Engage. It ends `ignored` with this reason."""
 
 
-class NotYetError(PluginError):
+class DependencyNotReady(PluginError):  # noqa: N818
     """Something that the event needs is not here yet (its order, its customer). It waits, then is parked."""
 
     def __init__(self, message: str, retry_after: timedelta | None = None) -> None:
@@ -150,7 +150,7 @@ class TransientError(EngageError):
         super().__init__(message, operation=operation, status=status, code=code)
 
 
-class HeldBackError(TransientError):
+class ThrottledError(TransientError):
     """The request was not sent: the breaker is open or the rate budget is used up. Costs the event no attempt."""
 
 
@@ -203,9 +203,9 @@ class TransferError(PluginError):
     """A file did not get to the other side: no connection, a refusal, a cut. Tried again by the retry rules."""
 
 
-class WaitsForFileError(NotYetError):
+class WaitsForFileError(DependencyNotReady):
     """The receipt that this event needs, or repeats, lies in a file that Engage has not taken yet."""
 
 
-class SpooledError(PluginError):
+class AwaitingFileImport(PluginError):  # noqa: N818
     """All is done but the receipt, which lies in a file that Engage has not taken yet. The event ends `spooled`."""

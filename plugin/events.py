@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class EventKind(StrEnum):
     """What a topic becomes: the handler it goes to."""
 
     SIGNUP = "signup"
@@ -29,14 +29,16 @@ class Kind(StrEnum):
 
 
 #: Kinds that change a contact: a parked event of the same customer holds these back, by setting.
-CONTACT_KINDS = frozenset({Kind.SIGNUP, Kind.PROFILE_CHANGE, Kind.PROFILE_EDIT, Kind.CONSENT, Kind.MERGE})
+CONTACT_KINDS = frozenset(
+    {EventKind.SIGNUP, EventKind.PROFILE_CHANGE, EventKind.PROFILE_EDIT, EventKind.CONSENT, EventKind.MERGE}
+)
 
 #: Kinds that say something of the contact, so that later changes must not overtake them while they are parked.
 #: A shopper's own edit is none of them: what the shop tells later does not build on it.
-HOLDING_KINDS = (CONTACT_KINDS - {Kind.PROFILE_EDIT}) | {Kind.ORDER_PAID}
+BLOCKING_KINDS = (CONTACT_KINDS - {EventKind.PROFILE_EDIT}) | {EventKind.ORDER_PAID}
 
 #: Kinds that are worked on even when a shop's deliveries are stopped: the law does not wait for a key.
-ALWAYS_KINDS = frozenset({Kind.ERASURE, Kind.DATA_REQUEST, Kind.SHOP})
+COMPLIANCE_KINDS = frozenset({EventKind.ERASURE, EventKind.DATA_REQUEST, EventKind.SHOP})
 
 
 class Channel(StrEnum):
@@ -209,9 +211,9 @@ class OrderPaid:
 
     total: what the shopper paid, in `currency` (the currency paid in); the lines' gross_paid add up to it.
     shop_currency and shop_total: the same order in the shop's own currency, where the platform says it; they
-    give the exchange rate. channel: the shop's market or sales channel, for the choice of the store. stands_at: when
+    give the exchange rate. channel: the shop's market or sales channel, for the choice of the store. active_as_of: when
     the shop wrote that the order stands, paid and not called off, so that an earlier cancellation counts no more; None
-    where the order is called off by now, or where a cancelled order is never paid again. told_at: when the order changed
+    where the order is called off by now, or where a cancelled order is never paid again. reported_at: when the order changed
     last, on platforms that tell of each change; None where the payment itself is what is told.
     """
 
@@ -231,15 +233,15 @@ class OrderPaid:
     channel: str | None = None
     country_code: str | None = None
     extra: tuple[tuple[str, str], ...] = ()
-    stands_at: datetime | None = None
-    told_at: datetime | None = None
+    active_as_of: datetime | None = None
+    reported_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OrderRefunded:
     """Money was given back. lines: what came back, by the order's line ids; amount only: one AMOUNT line.
 
-    given_back_in_all: what was given back of the order up to now, where the shop tells it: never more than that is
+    total_refunded: what was given back of the order up to now, where the shop tells it: never more than that is
     returned, so that a refund which the shop names twice, or by its sum only, counts once. only_if_known: its purchase may
     never be told; where it stays unknown here, the refund is ignored and not parked.
     subtotals: the lines as the shop names them, where it does not say whether their gross_paid holds their tax or the tax comes
@@ -253,7 +255,7 @@ class OrderRefunded:
     total: Decimal
     lines: tuple[Line, ...]
     payments: tuple[Payment, ...]
-    given_back_in_all: Decimal | None = None
+    total_refunded: Decimal | None = None
     only_if_known: bool = False
     subtotals: tuple[Line, ...] = ()
 
@@ -336,7 +338,7 @@ Event = (
 
 
 @dataclass(frozen=True, slots=True)
-class Mapped:
+class MappingResult:
     """What a platform made of one webhook: events in the order they happened, or the reason why there are none.
 
     notes: remarks for the operator about fields left out, without personal data.

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.engage.http.transport import CallRecord
 from plugin.errors import ConfigurationError
-from plugin.store.inbox.admin import InboxDesk
+from plugin.store.inbox.admin import EventAdmin
 
 log = logging.getLogger(__name__)
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -60,7 +60,7 @@ class Metrics:
 
     def __init__(
         self,
-        desk: InboxDesk,
+        desk: EventAdmin,
         breakers: Callable[[], Mapping[str, bool]] = dict,
         health: Callable[[], Mapping[str, ShopHealth]] = dict,
     ) -> None:
@@ -134,7 +134,7 @@ class Metrics:
 class _InboxCollector:
     """Reads the inbox when it is asked, so that every process tells the same."""
 
-    def __init__(self, desk: InboxDesk, breakers: Callable[[], Mapping[str, bool]]) -> None:
+    def __init__(self, desk: EventAdmin, breakers: Callable[[], Mapping[str, bool]]) -> None:
         self._desk = desk
         self._breakers = breakers
 

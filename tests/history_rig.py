@@ -9,8 +9,8 @@ from typing import Any
 import simplejson
 
 from plugin.errors import ShopApiError, ShopAwayError
-from plugin.events import Kind
-from plugin.platforms.base import FoundResource, ShopApi, Subscription
+from plugin.events import EventKind
+from plugin.platforms.base import PolledResource, ShopApi, Subscription
 from plugin.store.files.files import FallbackFiles
 from plugin.store.inbox.bulk import BulkInbox
 from plugin.store.shops.shops import RegisteredShop
@@ -18,8 +18,8 @@ from plugin.store.sync.history import History
 from webhooks.sync.backfill import Backfill
 from webhooks.sync.backfill_customers import CustomersInBulk
 from webhooks.sync.backfill_order_files import OrdersInFiles
-from webhooks.sync.ingest import Intake
-from webhooks.sync.monitor import Watchdog
+from webhooks.sync.ingest import ResourceIngestor
+from webhooks.sync.monitor import SubscriptionMonitor
 from webhooks.sync.reconcile import Reconciler
 
 
@@ -27,7 +27,7 @@ from webhooks.sync.reconcile import Reconciler
 class ListedShop:
     """A ShopApi over lists. away_after: how many resources it yields before it is away."""
 
-    found: list[FoundResource] = field(default_factory=list)
+    found: list[PolledResource] = field(default_factory=list)
     wrong: dict[str, str] = field(default_factory=dict)
     mends: bool = True
     away_after: int | None = None
@@ -51,17 +51,17 @@ class ListedShop:
 
     def customers(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None
-    ) -> Iterator[FoundResource]:
-        return self._some({Kind.SIGNUP, Kind.PROFILE_CHANGE}, since, until, cursor)
+    ) -> Iterator[PolledResource]:
+        return self._some({EventKind.SIGNUP, EventKind.PROFILE_CHANGE}, since, until, cursor)
 
     def orders(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None
-    ) -> Iterator[FoundResource]:
-        return self._some({Kind.ORDER_PAID, Kind.REFUND, Kind.CANCELLATION}, since, until, cursor)
+    ) -> Iterator[PolledResource]:
+        return self._some({EventKind.ORDER_PAID, EventKind.REFUND, EventKind.CANCELLATION}, since, until, cursor)
 
     def _some(
-        self, kinds: set[Kind], since: datetime | None, until: datetime | None, cursor: str | None
-    ) -> Iterator[FoundResource]:
+        self, kinds: set[EventKind], since: datetime | None, until: datetime | None, cursor: str | None
+    ) -> Iterator[PolledResource]:
         self.asked.append((since, until, cursor))
         given = 0
         for number, one in enumerate(sorted(self.found, key=lambda r: r.changed_at), 1):
@@ -82,22 +82,22 @@ class HistoryRig:
         self.rig, self.folder = rig, folder
         self.listed: ListedShop | None = ListedShop()
         self.history = History(rig.database)
-        self.intake = Intake(rig.stores, lambda _id: None)
-        self.watchdog = Watchdog(
+        self.ingestor = ResourceIngestor(rig.stores, lambda _id: None)
+        self.monitor = SubscriptionMonitor(
             rig.stores,
             self.history,
-            self.intake,
-            self.api_of,
+            self.ingestor,
+            self.api_for,
             lambda shop: f"https://p/webhooks/{shop.name}",
             rig.clock,
         )
         self.backfill = Backfill(
             stores=rig.stores,
             history=self.history,
-            intake=self.intake,
+            ingestor=self.ingestor,
             customers=CustomersInBulk(
                 bulk=BulkInbox(rig.database),
-                client_of=rig.client_of,
+                client_for=rig.client_for,
                 clock=rig.clock,
                 digest=rig.stores.vault.digest_of,
                 pause=self.pause,
@@ -105,18 +105,18 @@ class HistoryRig:
             in_files=OrdersInFiles(
                 rig.stores, FallbackFiles(rig.database), lambda shop: self.folder / shop.name, rig.clock
             ),
-            api_of=self.api_of,
+            api_for=self.api_for,
             clock=rig.clock,
             pause=self.pause,
         )
-        self.reconciler = Reconciler(rig.stores, self.history, self.intake, self.api_of, rig.client_of, rig.clock)
+        self.reconciler = Reconciler(rig.stores, self.history, self.ingestor, self.api_for, rig.client_for, rig.clock)
         self.stop = False
 
     @property
     def shop(self) -> RegisteredShop:
         return self.rig.stores.shops.get(self.rig.standard.name)
 
-    def api_of(self, _shop: RegisteredShop) -> ShopApi | None:
+    def api_for(self, _shop: RegisteredShop) -> ShopApi | None:
         return self.listed
 
     def pause(self, seconds: float) -> bool:
@@ -129,7 +129,7 @@ class HistoryRig:
     def settings(self, **changes: str) -> None:
         self.rig.stores.shops.change(self.rig.standard.name, changes)
 
-    def customer(self, number: int, *, at: datetime | None = None, **fields: Any) -> FoundResource:
+    def customer(self, number: int, *, at: datetime | None = None, **fields: Any) -> PolledResource:
         when = at or self.rig.clock()
         customer = {
             "id": f"C{number}",
@@ -141,9 +141,9 @@ class HistoryRig:
         }
         consents = customer.pop("consents", [])
         data = {"customer": customer, "consents": consents}
-        return self.resource("customer.updated", Kind.PROFILE_CHANGE, f"C{number}", data, when)
+        return self.resource("customer.updated", EventKind.PROFILE_CHANGE, f"C{number}", data, when)
 
-    def order(self, number: int, *, at: datetime | None = None, **fields: Any) -> FoundResource:
+    def order(self, number: int, *, at: datetime | None = None, **fields: Any) -> PolledResource:
         when = at or self.rig.clock()
         order = {
             "id": f"O{number}",
@@ -154,9 +154,9 @@ class HistoryRig:
             "lines": [{"id": "1", "sku": "A", "quantity": 1, "gross_paid": "100.00", "tax_amount": "20.00"}],
             **fields,
         }
-        return self.resource("order.paid", Kind.ORDER_PAID, f"O{number}", {"order": order}, when)
+        return self.resource("order.paid", EventKind.ORDER_PAID, f"O{number}", {"order": order}, when)
 
-    def refund(self, number: int, *, at: datetime | None = None) -> FoundResource:
+    def refund(self, number: int, *, at: datetime | None = None) -> PolledResource:
         when = at or self.rig.clock()
         refund = {
             "id": f"R{number}",
@@ -165,8 +165,8 @@ class HistoryRig:
             "total": "40.00",
             "refunded_at": when.isoformat(),
         }
-        return self.resource("order.refunded", Kind.REFUND, f"R{number}", {"refund": refund}, when)
+        return self.resource("order.refunded", EventKind.REFUND, f"R{number}", {"refund": refund}, when)
 
-    def resource(self, topic: str, kind: Kind, name: str, data: dict[str, Any], when: datetime) -> FoundResource:
+    def resource(self, topic: str, kind: EventKind, name: str, data: dict[str, Any], when: datetime) -> PolledResource:
         body = simplejson.dumps({"type": topic, "timestamp": when.isoformat(), "data": data}).encode()
-        return FoundResource(topic, kind, name, body, when, "")
+        return PolledResource(topic, kind, name, body, when, "")

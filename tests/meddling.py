@@ -38,12 +38,12 @@ class Fuse:
 
     def wire(self, rig: Any) -> None:
         """Put this fuse into a rig's calls and commits."""
-        transport = Meddling(rig.gates)
+        transport = Meddling(rig.call_guards)
         transport.before = lambda name: self.pass_by(f"before {name}")  # type: ignore[method-assign]
         transport.after = lambda name: self.pass_by(f"after {name}")  # type: ignore[method-assign]
         rig.transport.close()
         rig.transport = transport
-        self._after_commit(rig.stores.inbox, "keep")
+        self._after_commit(rig.stores.inbox, "save_progress")
         self._after_commit(rig.stores.redemptions, "intend")
 
     def _after_commit(self, store: Any, name: str) -> None:

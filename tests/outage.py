@@ -7,14 +7,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from plugin.engage_files.folder import FolderTransfer
-from plugin.engage_files.transfer import Alive, Seen
+from plugin.engage_files.transfer import Alive, RemoteListing
 from plugin.errors import TransferError
 from plugin.sandbox.purchases.file_import import take_files
 from plugin.sandbox.state import SandboxState
 from plugin.store.files.files import FallbackFiles, StoredFile
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.files import FileState
-from webhooks.fallback.runner import Fallback, Outage, Standing
+from webhooks.fallback.runner import EngageAvailability, EngageStatus, FallbackRunner
 
 RECEIPTS_FOLDER = "integration/transactionImport"
 FALLBACK_AFTER = timedelta(seconds=1800)
@@ -52,7 +52,7 @@ class FileServer:
             self.away = True
             raise TransferError("cut")
 
-    def look(self, folder: str, name: str, temporary: str | None) -> Seen:
+    def look(self, folder: str, name: str, temporary: str | None) -> RemoteListing:
         self._reach()
         return self._folder.look(folder, name, temporary)
 
@@ -93,10 +93,14 @@ class Outages:
     def end(self) -> None:
         self.since = None
 
-    def of(self, _shop: RegisteredShop) -> Outage:
+    def of(self, _shop: RegisteredShop) -> EngageStatus:
         if self.unknown:
-            return Outage(Standing.UNKNOWN)
-        return Outage(Standing.ANSWERS) if self.since is None else Outage(Standing.AWAY, self.since)
+            return EngageStatus(EngageAvailability.UNKNOWN)
+        return (
+            EngageStatus(EngageAvailability.ANSWERS)
+            if self.since is None
+            else EngageStatus(EngageAvailability.AWAY, self.since)
+        )
 
     def probe(self, _shop: RegisteredShop) -> None:
         self.probes += 1
@@ -106,7 +110,7 @@ class Outages:
 class Files:
     """The fallback of a rig, with its server and its outages."""
 
-    fallback: Fallback
+    fallback: FallbackRunner
     server: FileServer
     outages: Outages
     shop: RegisteredShop
@@ -126,12 +130,12 @@ def files_of(rig: Any, shop: RegisteredShop, base: Path, **settings: str) -> Fil
     server, outages = FileServer(base / "server"), Outages(rig.clock)
     shop = rig.stores.shops.change(shop.name, {"fallback": "yes", "fallback_user": "u", **settings})
     folder = base / "files" / shop.name
-    fallback = Fallback(
+    fallback = FallbackRunner(
         stores=rig.stores,
         files=FallbackFiles(rig.database),
-        transfer_of=lambda _shop: server,
-        folder_of=lambda one: base / "files" / one.name,
-        outage_of=outages.of,
+        transfer_for=lambda _shop: server,
+        folder_for=lambda one: base / "files" / one.name,
+        engage_status_for=outages.of,
         probe=outages.probe,
         fallback_after=FALLBACK_AFTER,
         retry_base_s=10,

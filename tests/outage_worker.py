@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from plugin.engage.client import EngageClient
-from plugin.engage.http.call_guard import GateRules, Gates
+from plugin.engage.http.call_guard import CallGuards, GuardRules
 from plugin.engage.http.transport import EngageAccount, Transport
 from plugin.engage_files.sftp import SftpAccess, SftpTransfer
 from plugin.store.database.engine import Database
@@ -27,8 +27,8 @@ from plugin.store.inbox.sweep import Sweep
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.shops.vault import Vault
 from webhooks.attempt.context import Stores
-from webhooks.fallback.runner import Fallback, Outage, Standing
-from webhooks.processing.processor import Courier
+from webhooks.fallback.runner import EngageAvailability, EngageStatus, FallbackRunner
+from webhooks.processing.processor import EventProcessor
 
 _PLACES = {"now": 0, "away_since": 8, "server_away": 16, "turns": 24}
 SIZE = 32
@@ -61,29 +61,33 @@ def work(config: dict[str, Any], shared: Shared) -> None:
     """Work for ever."""
     database, vault = Database(config["database_url"]), Vault(config["secret_key"])
     stores, lease = Stores.on(database, vault), timedelta(seconds=60)
-    gates = Gates(None, GateRules(rate=200, share=50.0, probe_s=0.05))
-    transport = Transport(gates)
+    call_guards = CallGuards(None, GuardRules(rate=200, share=50.0, probe_s=0.05))
+    transport = Transport(call_guards)
 
-    def client_of(shop: RegisteredShop) -> EngageClient:
+    def client_for(shop: RegisteredShop) -> EngageClient:
         account = EngageAccount(shop.engage_url, shop.engage_key, shop.name, shop.platform, shop.settings.source)
         return EngageClient(account, transport)
 
-    def outage_of(_shop: RegisteredShop) -> Outage:
+    def engage_status_for(_shop: RegisteredShop) -> EngageStatus:
         since = shared.get("away_since")
-        return Outage(Standing.AWAY, datetime.fromtimestamp(since, UTC)) if since else Outage(Standing.ANSWERS)
+        return (
+            EngageStatus(EngageAvailability.AWAY, datetime.fromtimestamp(since, UTC))
+            if since
+            else EngageStatus(EngageAvailability.ANSWERS)
+        )
 
-    def transfer_of(_shop: RegisteredShop) -> SftpTransfer:
+    def transfer_for(_shop: RegisteredShop) -> SftpTransfer:
         access = dict(config["server"])
         if shared.get("server_away"):
             access["port"] = 1
         return SftpTransfer(SftpAccess(**access))
 
-    fallback = Fallback(
+    fallback = FallbackRunner(
         stores=stores,
         files=FallbackFiles(database),
-        transfer_of=transfer_of,
-        folder_of=lambda _shop: Path(config["folder"]),
-        outage_of=outage_of,
+        transfer_for=transfer_for,
+        folder_for=lambda _shop: Path(config["folder"]),
+        engage_status_for=engage_status_for,
         probe=lambda _shop: None,
         fallback_after=timedelta(seconds=1800),
         retry_base_s=10,
@@ -91,14 +95,14 @@ def work(config: dict[str, Any], shared: Shared) -> None:
         clock=shared.now,
         digest=vault.digest_of,
     )
-    courier = Courier(
+    processor = EventProcessor(
         stores=stores,
-        client_of=client_of,
-        open_time=lambda shop: gates.of(shop.engage_key).open_time(),
+        client_for=client_for,
+        breaker_open_duration=lambda shop: call_guards.for_key(shop.engage_key).breaker_open_duration(),
         retry_base_s=10,
         lease=lease,
         clock=shared.now,
-        spread=lambda: 0.5,
+        jitter=lambda: 0.5,
         count=lambda *_: None,
     )
     sweep = Sweep(database)
@@ -106,9 +110,9 @@ def work(config: dict[str, Any], shared: Shared) -> None:
         fallback.run()
         sweep.run(shared.now())
         for _ in range(5 if shared.get("away_since") else 100):
-            claimed = courier.claim(4)
+            claimed = processor.claim(4)
             for one in claimed:
-                courier.work(one)
+                processor.work(one)
             if not claimed:
                 break
         shared.put("turns", shared.get("turns") + 1)

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from plugin.cli import main
 from plugin.store.database.engine import Database
-from plugin.store.inbox.admin import InboxDesk
+from plugin.store.inbox.admin import EventAdmin
 
 START_S = 60.0
 #: What a plugin of a test must not take over from the machine's environment.
@@ -76,11 +76,11 @@ class RunningPlugin:
 
     def status(self) -> dict[str, int]:
         """Count the events in each state."""
-        return InboxDesk(self.database).status()
+        return EventAdmin(self.database).status()
 
     def event(self, event_id: int) -> dict[str, Any]:
         """Return one event."""
-        return asdict(InboxDesk(self.database).show(event_id)[0])
+        return asdict(EventAdmin(self.database).show(event_id)[0])
 
     def wait_until_ready(self) -> None:
         def ready() -> bool:

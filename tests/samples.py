@@ -10,25 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from plugin import events
-from plugin.events import Event, Kind, OrderPaid, OrderRefunded
+from plugin.events import Event, EventKind, OrderPaid, OrderRefunded
 from plugin.platforms.base import Platform
 from plugin.platforms.standard.normalise import schema
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
 #: What each kind of topic may become.
-BECOMES: dict[Kind, tuple[type[Any], ...]] = {
-    Kind.SIGNUP: (events.CustomerCreated, events.CustomerUpdated),
-    Kind.PROFILE_CHANGE: (events.CustomerUpdated, events.CustomerCreated, events.ConsentChanged),
-    Kind.CONSENT: (events.ConsentChanged,),
-    Kind.MERGE: (events.CustomerMerged,),
+BECOMES: dict[EventKind, tuple[type[Any], ...]] = {
+    EventKind.SIGNUP: (events.CustomerCreated, events.CustomerUpdated),
+    EventKind.PROFILE_CHANGE: (events.CustomerUpdated, events.CustomerCreated, events.ConsentChanged),
+    EventKind.CONSENT: (events.ConsentChanged,),
+    EventKind.MERGE: (events.CustomerMerged,),
     # an order's body may tell at once that it was paid, given back and called off
-    Kind.ORDER_PAID: (events.OrderPaid, events.OrderRefunded, events.OrderCancelled),
-    Kind.REFUND: (events.OrderRefunded, events.OrderPaid),
-    Kind.CANCELLATION: (events.OrderCancelled, events.OrderRefunded),
-    Kind.ERASURE: (events.CustomerDeleted, events.CustomerErased),
-    Kind.DATA_REQUEST: (events.DataRequested,),
-    Kind.SHOP: (events.ShopUninstalled,),
+    EventKind.ORDER_PAID: (events.OrderPaid, events.OrderRefunded, events.OrderCancelled),
+    EventKind.REFUND: (events.OrderRefunded, events.OrderPaid),
+    EventKind.CANCELLATION: (events.OrderCancelled, events.OrderRefunded),
+    EventKind.ERASURE: (events.CustomerDeleted, events.CustomerErased),
+    EventKind.DATA_REQUEST: (events.DataRequested,),
+    EventKind.SHOP: (events.ShopUninstalled,),
 }
 
 

@@ -10,11 +10,11 @@ from werkzeug.test import TestResponse
 
 from plugin.api import checkout as checkout_api
 from plugin.api import promotions as promotions_api
-from plugin.auth.api_auth import Gatekeeper
+from plugin.auth.api_auth import ApiAuthenticator
 from plugin.platforms.registry import PLATFORMS
-from plugin.promotions.bulk_assignment import Assigning
+from plugin.promotions.bulk_assignment import BulkAssigner
 from plugin.promotions.checkout import OFFERS_BUDGET_S, VALIDATE_BUDGET_S, Checkout
-from plugin.promotions.service import PromotionDesk
+from plugin.promotions.service import PromotionService
 from plugin.sandbox.testing import RunningSandbox
 from plugin.store.orders.promotions import Promotions
 from plugin.store.orders.redemptions import Redemptions
@@ -30,14 +30,14 @@ class ShopApi(Pages):
         super().__init__(folder, sandbox)
         self.tokens, self.pauses = ApiTokens(self.database, self.vault), list[float]()
         self.redemptions, self.promotions = Redemptions(self.database), Promotions(self.database)
-        self.desk = PromotionDesk(self.promotions, self.client_of, self.clock)
-        self.assigning = Assigning(
-            self.promotions, self.contacts, self.client_of, self.vault.digest_of, self.clock, self.pauses.append
+        self.desk = PromotionService(self.promotions, self.client_for, self.clock)
+        self.assigning = BulkAssigner(
+            self.promotions, self.contacts, self.client_for, self.vault.digest_of, self.clock, self.pauses.append
         )
-        keeper = Gatekeeper(self.shops, PLATFORMS.__getitem__, self.tokens, UsedTokens(self.database), self.clock)
+        keeper = ApiAuthenticator(self.shops, PLATFORMS.__getitem__, self.tokens, UsedTokens(self.database), self.clock)
         # only a test about the budgets themselves keeps to them: this machine may be busy
         budgets = (OFFERS_BUDGET_S, VALIDATE_BUDGET_S) if hurried else (30.0, 30.0)
-        self.checkout = Checkout(self.contacts, self.redemptions, self.cached, self.client_of, self.clock, *budgets)
+        self.checkout = Checkout(self.contacts, self.redemptions, self.cached, self.client_for, self.clock, *budgets)
         self.app.register_blueprint(checkout_api.blueprint(self.checkout, keeper, self.shops))
         self.app.register_blueprint(promotions_api.blueprint(self.desk, self.assigning, keeper))
         self.shop = self.add_shop("web-se")

@@ -15,18 +15,18 @@ import requests
 from flask import Flask
 from flask.testing import FlaskClient
 
-from mypages.data.page_cache import Memory
+from mypages.data.page_cache import PageCache
 from mypages.http.routes import MyPages, blueprint
 from plugin.engage.cache.cached import CachedEngage, CachedTransport
-from plugin.engage.cache.response_cache import KeptAnswers
-from plugin.engage.cache.single_flight import Flights
+from plugin.engage.cache.response_cache import ResponseCache
+from plugin.engage.cache.single_flight import SingleFlight
 from plugin.engage.client import EngageClient
-from plugin.engage.http.call_guard import GateRules, Gates
+from plugin.engage.http.call_guard import CallGuards, GuardRules
 from plugin.engage.http.transport import EngageAccount, Transport
 from plugin.platforms.base import Delivery
 from plugin.sandbox.testing import RunningSandbox
 from plugin.store.contacts.contacts import Contacts, Link
-from plugin.store.contacts.snapshot import Shoppers
+from plugin.store.contacts.snapshot import ShopperSnapshots
 from plugin.store.database.engine import Database
 from plugin.store.inbox.edits import Edits
 from plugin.store.orders.orders import Orders, StoredOrder
@@ -34,7 +34,7 @@ from plugin.store.shops.handover_tokens import UsedTokens
 from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
 from plugin.store.shops.vault import Vault
 from webhooks.attempt.context import Stores
-from webhooks.processing.processor import Courier
+from webhooks.processing.processor import EventProcessor
 from webhooks.receiving.new_event import new_event
 
 
@@ -67,7 +67,7 @@ class Pages:
         sandbox: RunningSandbox,
         *,
         secure: bool = False,
-        kept: KeptAnswers | None = None,
+        kept: ResponseCache | None = None,
         public_url: str = "http://127.0.0.1:8000",
     ) -> None:
         self.sandbox, self.clock = sandbox, Clock()
@@ -79,26 +79,26 @@ class Pages:
             Contacts(self.database),
             Orders(self.database),
         )
-        self.gates = Gates(None, GateRules(rate=200, share=50.0, probe_s=0.001, open_after=1000))
+        self.call_guards = CallGuards(None, GuardRules(rate=200, share=50.0, probe_s=0.001, open_after=1000))
         self.cache_file = folder / "cache.sqlite"
         self.vault = vault
-        self.kept = kept or KeptAnswers.in_file(self.cache_file, vault.derive("my pages cache"))
-        self.transport = CachedTransport(self.gates, self.kept, Flights())
-        self.cached, self.memory = CachedEngage(self.transport), Memory()
+        self.kept = kept or ResponseCache.in_file(self.cache_file, vault.derive("my pages cache"))
+        self.transport = CachedTransport(self.call_guards, self.kept, SingleFlight())
+        self.cached, self.memory = CachedEngage(self.transport), PageCache()
         self.woken: list[int] = []
-        self.plain = Transport(self.gates)
+        self.plain = Transport(self.call_guards)
         app = Flask("pages")
         app.register_blueprint(
             blueprint(
                 MyPages(
                     shops=self.shops,
                     contacts=self.contacts,
-                    shoppers=Shoppers(self.database),
+                    shoppers=ShopperSnapshots(self.database),
                     orders=self.orders,
                     edits=Edits(self.database),
                     used_tokens=UsedTokens(self.database),
                     cached=self.cached,
-                    client_of=self.client_of,
+                    client_for=self.client_for,
                     vault=vault,
                     secure=secure,
                     clock=self.clock,
@@ -110,7 +110,7 @@ class Pages:
         )
         self.app = app
 
-    def client_of(self, shop: RegisteredShop) -> EngageClient:
+    def client_for(self, shop: RegisteredShop) -> EngageClient:
         return EngageClient(EngageAccount(shop.engage_url, shop.engage_key, shop.name, shop.platform), self.plain)
 
     def add_shop(
@@ -202,29 +202,29 @@ class Pages:
     def event(self, platform: Any, shop: RegisteredShop, kind: str, **data: Any) -> int:
         """Put an event of the shop into the inbox, as its webhook would."""
         body = json.dumps({"type": kind, "timestamp": self.clock().isoformat(), "data": data}).encode()
-        stores, delivery = self.courier.stores, Delivery(kind, secrets.token_hex(8))
+        stores, delivery = self.processor.stores, Delivery(kind, secrets.token_hex(8))
         new = new_event(stores.inbox, self.vault, shop, platform, delivery, body, self.clock())
         return stores.inbox.accept(new).event_id
 
     def work(self) -> list[str]:
         """Do what workers do, until nothing is due."""
         outcomes: list[str] = []
-        while claimed := self.courier.claim():
-            outcomes += [self.courier.work(one) for one in claimed]
+        while claimed := self.processor.claim():
+            outcomes += [self.processor.work(one) for one in claimed]
         return outcomes
 
     @cached_property
-    def courier(self) -> Courier:
-        return Courier(
+    def processor(self) -> EventProcessor:
+        return EventProcessor(
             stores=Stores.on(self.database, self.vault),
-            client_of=self.client_of,
-            open_time=lambda shop: self.gates.of(shop.engage_key).open_time(),
+            client_for=self.client_for,
+            breaker_open_duration=lambda shop: self.call_guards.for_key(shop.engage_key).breaker_open_duration(),
             retry_base_s=10,
             lease=timedelta(seconds=60),
             clock=self.clock,
-            spread=lambda: 0.5,
+            jitter=lambda: 0.5,
             count=lambda *_: None,
-            forget_kept=lambda shop, contact_id: self.transport.forget_contact(shop.name, shop.tenant, contact_id),
+            purge_cache=lambda shop, contact_id: self.transport.forget_contact(shop.name, shop.tenant, contact_id),
         )
 
     def engage(self, contact_id: str) -> dict[str, Any]:

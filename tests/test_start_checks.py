@@ -17,7 +17,7 @@ from running import RunningPlugin, free_port
 from plugin.cli import main
 from plugin.errors import ConfigurationError
 from plugin.runtime import preflight
-from plugin.runtime.preflight import check_port, only_run_of
+from plugin.runtime.preflight import check_port, exclusive_state_dir
 
 #: Holds the folder, starts a child that lives on, and waits to be killed.
 HOLDS = """
@@ -52,7 +52,7 @@ def test_a_folder_is_used_by_one_run_and_a_kill_frees_it_while_children_live(tmp
     assert holder.stdout is not None
     child = int(holder.stdout.readline())
     try:
-        with pytest.raises(ConfigurationError) as refused, only_run_of(tmp_path):
+        with pytest.raises(ConfigurationError) as refused, exclusive_state_dir(tmp_path):
             pass
         assert refused.value.faults == (
             f"engage-plugin run (pid {holder.pid}) already uses STATE_DIR {tmp_path}: stop it, or set another STATE_DIR.",
@@ -60,7 +60,7 @@ def test_a_folder_is_used_by_one_run_and_a_kill_frees_it_while_children_live(tmp
         holder.kill()
         holder.wait()
         os.kill(child, 0)
-        with only_run_of(tmp_path):
+        with exclusive_state_dir(tmp_path):
             pass
     finally:
         holder.kill()
@@ -83,7 +83,7 @@ def test_a_second_run_leaves_the_first_ones_redis_alone(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigurationError, match="cannot be written to"), only_run_of(tmp_path / "file"):
+    with pytest.raises(ConfigurationError, match="cannot be written to"), exclusive_state_dir(tmp_path / "file"):
         pass
 
 

@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import event
 
 from plugin.engage.client import EngageClient
-from plugin.engage.http.call_guard import GateRules, Gates
+from plugin.engage.http.call_guard import CallGuards, GuardRules
 from plugin.engage.http.transport import EngageAccount, Transport
 from plugin.sandbox.testing import RunningSandbox
 from plugin.store.database.engine import Database
@@ -74,7 +74,7 @@ class KnownShop:
 @contextmanager
 def engage_client(sandbox: RunningSandbox, *, key: str = "key-of-tests") -> Iterator[EngageClient]:
     """A client of a running sandbox that no rate budget slows down."""
-    transport = Transport(Gates(None, GateRules(rate=200, share=50.0, probe_s=0.001)))
+    transport = Transport(CallGuards(None, GuardRules(rate=200, share=50.0, probe_s=0.001)))
     try:
         yield EngageClient(EngageAccount(sandbox.url, key, "web-se", "shopify", "ECOM", "web-se"), transport)
     finally:

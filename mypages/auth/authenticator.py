@@ -20,7 +20,7 @@ BEARER = "Bearer "
 MAX_PREFIX_LENGTH = 200
 
 
-class Via(StrEnum):
+class AuthMethod(StrEnum):
     """By which way a shopper proves who they are. A form token is needed for all but BEARER, which no browser adds itself."""
 
     COOKIE = "cookie"
@@ -28,7 +28,7 @@ class Via(StrEnum):
     PROXY = "proxy"
 
 
-class TurnedAwayError(Exception):
+class AccessDeniedError(Exception):
     """The visit ends here, with a message."""
 
     def __init__(self, kind: MessageKind, status: int, shop: RegisteredShop | None, why: str = "") -> None:
@@ -47,7 +47,7 @@ class Visit:
 
     shop: RegisteredShop
     shopper: Shopper
-    via: Via
+    via: AuthMethod
     mode: Mode
     base: str
     sealed: str = ""
@@ -67,13 +67,13 @@ def link(base: str, mode: Mode, part: str, **query: Any) -> str:
     return base + path + (f"?{urlencode(query)}" if query else "")
 
 
-def asked_for(name: str) -> str:
+def query_param(name: str) -> str:
     """Return a parameter of the address, "" where there is none. Most addresses have none, and looking is dear."""
     return request.args.get(name, "") if request.query_string else ""
 
 
 @dataclass(frozen=True, slots=True)
-class Doorkeeper:
+class Authenticator:
     """Proves who visits. cookie: the session cookie's name. public_path: what PUBLIC_URL has after the host."""
 
     shops: Shops
@@ -87,14 +87,14 @@ class Doorkeeper:
         """Return a shop by the name in the address. Raises TurnedAwayError."""
         found = self.shops.named(name)
         if found is None:
-            raise TurnedAwayError(MessageKind.NO_SHOP, 404, None)
+            raise AccessDeniedError(MessageKind.NO_SHOP, 404, None)
         return found
 
     def base_of(self, shop: RegisteredShop) -> str:
         """Return the beginning of a shop's addresses here."""
         return f"{self.public_path}/mypages/{shop.name}/"
 
-    def hand_over(self, name: str, token: str) -> tuple[RegisteredShop, str]:
+    def exchange_token(self, name: str, token: str) -> tuple[RegisteredShop, str]:
         """Turn a token of the shop into a session; return its value. Raises TurnedAwayError."""
         shop = self.shop(name)
         shopper = self._of_token(shop, token)
@@ -103,18 +103,18 @@ class Doorkeeper:
     def visit(self, name: str) -> Visit:
         """Return the visit of a request to a shop's own addresses. Raises TurnedAwayError."""
         shop = self.shop(name)
-        mode = Mode.FRAGMENT if asked_for("embed") == "1" else Mode.PAGE
+        mode = Mode.FRAGMENT if query_param("embed") == "1" else Mode.PAGE
         now, header = self.clock(), request.headers.get("Authorization", "")
         if header.startswith(BEARER):
             value = header.removeprefix(BEARER).strip()
             opened = self.sessions.open(value, shop.name, now)
             shopper = opened.shopper if opened is not None else self._of_token(shop, value)
-            return Visit(shop, shopper, Via.BEARER, mode, self.base_of(shop))
+            return Visit(shop, shopper, AuthMethod.BEARER, mode, self.base_of(shop))
         session = self.sessions.open(request.cookies.get(self.cookie, ""), shop.name, now)
         if session is None:
-            raise TurnedAwayError(MessageKind.LOGIN, 401, shop)
+            raise AccessDeniedError(MessageKind.LOGIN, 401, shop)
         sealed = self.sessions.seal(session.shopper, now) if session.is_to_be_renewed(now) else ""
-        return Visit(shop, session.shopper, Via.COOKIE, mode, self.base_of(shop), sealed)
+        return Visit(shop, session.shopper, AuthMethod.COOKIE, mode, self.base_of(shop), sealed)
 
     def proxied(self, slug: str) -> Visit:
         """Return the visit of a request through a platform's proxy. Raises TurnedAwayError."""
@@ -122,25 +122,25 @@ class Doorkeeper:
         domain = None if platform is None else platform.claimed_proxy_domain(query)
         shop = None if domain is None else self.shops.of_domain(slug, domain.lower())
         if platform is None or shop is None:
-            raise TurnedAwayError(MessageKind.NO_SHOP, 404, None)
+            raise AccessDeniedError(MessageKind.NO_SHOP, 404, None)
         try:
             proxied = platform.shopper_of_proxy(query, shop, self.clock())
             if proxied.customer_id is None:
-                raise TurnedAwayError(MessageKind.LOGIN, 200, shop)
+                raise AccessDeniedError(MessageKind.LOGIN, 200, shop)
             shopper = shopper_of(shop, proxied.customer_id, proxied.locale)
         except VerificationError as error:
-            raise TurnedAwayError(MessageKind.TOKEN_REFUSED, 401, shop, str(error)) from error
+            raise AccessDeniedError(MessageKind.TOKEN_REFUSED, 401, shop, str(error)) from error
         except UnverifiableError as error:
-            raise TurnedAwayError(MessageKind.BUSY, 503, shop, str(error)) from error
-        return Visit(shop, shopper, Via.PROXY, Mode.LIQUID, proxy_base(proxied.path_prefix))
+            raise AccessDeniedError(MessageKind.BUSY, 503, shop, str(error)) from error
+        return Visit(shop, shopper, AuthMethod.PROXY, Mode.LIQUID, proxy_base(proxied.path_prefix))
 
     def _of_token(self, shop: RegisteredShop, token: str) -> Shopper:
         try:
             return read_token(shop, PLATFORMS[shop.platform], token, self.used_tokens, self.clock())
         except VerificationError as error:
-            raise TurnedAwayError(MessageKind.TOKEN_REFUSED, 401, shop, str(error)) from error
+            raise AccessDeniedError(MessageKind.TOKEN_REFUSED, 401, shop, str(error)) from error
         except UnverifiableError as error:
-            raise TurnedAwayError(MessageKind.BUSY, 503, shop, str(error)) from error
+            raise AccessDeniedError(MessageKind.BUSY, 503, shop, str(error)) from error
 
 
 def proxy_base(prefix: str) -> str:

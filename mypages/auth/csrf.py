@@ -17,7 +17,7 @@ _CLOCK_S = 60
 MAX_LENGTH = 200
 
 
-class FormTokens:
+class CsrfTokens:
     """Makes and checks form tokens."""
 
     def __init__(self, vault: Vault) -> None:
@@ -28,7 +28,7 @@ class FormTokens:
         when = f"{int(now.timestamp()):x}.{secrets.token_hex(8)}"
         return f"{when}.{self._sign(shop, customer_id, when)}"
 
-    def holds(self, token: str, shop: str, customer_id: str, now: datetime) -> bool:
+    def is_valid(self, token: str, shop: str, customer_id: str, now: datetime) -> bool:
         """Tell whether a token was made for this shopper at this shop, within the last hour."""
         when, _, signature = token[:MAX_LENGTH].rpartition(".")
         if not hmac.compare_digest(signature.encode("utf-8", "replace"), self._sign(shop, customer_id, when).encode()):

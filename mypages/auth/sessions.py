@@ -14,7 +14,7 @@ from typing import Any
 import jwt
 from cryptography.fernet import Fernet, InvalidToken
 
-from plugin.auth.shopper_token import AUDIENCE, LEEWAY_S, MAX_TOKEN_LENGTH, check_token, is_id
+from plugin.auth.shopper_token import AUDIENCE, JWT_LEEWAY_S, MAX_TOKEN_LENGTH, check_token, is_id
 from plugin.errors import VerificationError
 from plugin.platforms.base import Platform
 from plugin.store.shops.handover_tokens import UsedTokens
@@ -109,7 +109,7 @@ class Sessions:
         session = self._opened.get(value) or self._open(value)
         if session is None or session.shopper.shop != shop:
             return None
-        return session if -LEEWAY_S <= now.timestamp() - session.sealed_at <= SESSION_S else None
+        return session if -JWT_LEEWAY_S <= now.timestamp() - session.sealed_at <= SESSION_S else None
 
     def _open(self, value: str) -> Session | None:
         """Open a value and keep it opened: that takes longer than the rest of a page that is shown again."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from plugin.engage.cache.cached import Cached, CachedEngage, NotKeptError, Owner
+from plugin.engage.cache.cached import Cached, CachedEngage, CacheMissError, Owner
 from plugin.engage.client import EngageClient
 from plugin.errors import EngageError, EngageNotFoundError, PermanentError, UnauthorisedError
 
@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: No shopper waits longer than this for Engage, in seconds.
-PATIENCE_S = 2.8
+LOAD_TIMEOUT_S = 2.8
 Ask = Callable[[EngageClient], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Found(Generic[T]):
+class FetchResult(Generic[T]):
     """What came of asking: a value, or the error instead."""
 
     cached: Cached[T] | None = None
@@ -53,33 +53,33 @@ class Loader:
     def kept(self, ask: Callable[[EngageClient], T]) -> Cached[T] | None:
         """Return what is fresh in the cache, None where that is nothing."""
         try:
-            return self._cached.read(self._client, self._owner, ask, only_kept=True)
-        except (NotKeptError, EngageError):
+            return self._cached.read(self._client, self._owner, ask, cache_only=True)
+        except (CacheMissError, EngageError):
             return None
 
-    def load(self, asks: Mapping[str, Ask]) -> dict[str, Found[Any]]:
+    def load(self, asks: Mapping[str, Ask]) -> dict[str, FetchResult[Any]]:
         """Return what came of each question. None takes longer than PATIENCE_S in all."""
-        until = time.monotonic() + PATIENCE_S
-        found: dict[str, Found[Any]] = {}
+        until = time.monotonic() + LOAD_TIMEOUT_S
+        found: dict[str, FetchResult[Any]] = {}
         waiting: dict[str, Future[Cached[Any]]] = {}
         for name, ask in asks.items():
             try:
-                found[name] = Found(self._cached.read(self._client, self._owner, ask, only_kept=True))
-            except NotKeptError:
+                found[name] = FetchResult(self._cached.read(self._client, self._owner, ask, cache_only=True))
+            except CacheMissError:
                 waiting[name] = self._pool.submit(self._cached.read, self._client, self._owner, ask)
             except EngageError as error:
                 found[name] = self._missing(name, error)
         for name, future in waiting.items():
             try:
-                found[name] = Found(future.result(max(until - time.monotonic(), 0)))
+                found[name] = FetchResult(future.result(max(until - time.monotonic(), 0)))
             except (EngageError, FutureTimeoutError) as error:
                 future.cancel()
                 found[name] = self._missing(name, error)
         return found
 
-    def _missing(self, name: str, error: Exception) -> Found[Any]:
+    def _missing(self, name: str, error: Exception) -> FetchResult[Any]:
         log.info("shop=%s part=%s is not to be had: %s", self._owner.shop, name, type(error).__name__)
-        return Found(error=error)
+        return FetchResult(error=error)
 
 
 def earliest(now: datetime, *times: datetime | None) -> datetime | None:

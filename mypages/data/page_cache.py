@@ -12,23 +12,23 @@ from datetime import datetime, timedelta
 
 MOST_BYTES = 48 * 1024 * 1024
 #: A page is shown again for at most so long, fresh as its data may be.
-LONGEST = timedelta(seconds=60)
+MAX_AGE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class CachedPage:
     """A page ready to be sent. until: aware UTC."""
 
     body: bytes
     until: datetime
 
 
-class Memory:
+class PageCache:
     """Built pages by key. Safe to use from several threads."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
-        self._pages: OrderedDict[Hashable, Built] = OrderedDict()
+        self._pages: OrderedDict[Hashable, CachedPage] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -46,12 +46,12 @@ class Memory:
 
     def put(self, key: Hashable, body: bytes, until: datetime, now: datetime) -> None:
         """Keep a page until then, or for a minute if that is sooner."""
-        until = min(until, now + LONGEST)
+        until = min(until, now + MAX_AGE)
         if until <= now or len(body) > self._most_bytes // 16:
             return
         with self._lock:
             self._drop(key)
-            self._pages[key] = Built(body, until)
+            self._pages[key] = CachedPage(body, until)
             self._bytes += len(body)
             while self._pages and (self._bytes > self._most_bytes or self._first_is_over(now)):
                 self._drop(next(iter(self._pages)))

@@ -29,7 +29,7 @@ class PointHistory:
 
 
 @dataclass(frozen=True, slots=True)
-class Asks:
+class ContactQueries:
     """Questions of one contact. page: of purchases or of changes of points, 1 is the newest."""
 
     contact_id: str

@@ -129,7 +129,7 @@ def _edit(schemas: dict[str, Any]) -> dict[str, Any]:
         "summary": "Change fields and preferences that the shop lets shoppers change.",
         "parameters": [_SHOP],
         "security": _SECURITY,
-        "requestBody": {"required": True, "models": {"application/json": {"schema": taken}}},
+        "requestBody": {"required": True, "content": {"application/json": {"schema": taken}}},
         "responses": {
             "202": _json("It is on its way to Engage; the profile shows it as being saved.", saving),
             "200": _json("Nothing is new in it.", saving),
@@ -155,7 +155,7 @@ def _reload(schemas: dict[str, Any]) -> dict[str, Any]:
         "summary": "Let the next pages come from Engage and not from the cache; at most once a minute.",
         "parameters": [_SHOP],
         "security": _SECURITY,
-        "requestBody": {"required": True, "models": {"application/json": {"schema": body}}},
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {
             "200": _json("Whether it counts; false within a minute after the last time.", answer),
             "403": _error("The csrf token is too old.", schemas),
@@ -178,7 +178,7 @@ def _session(schemas: dict[str, Any]) -> dict[str, Any]:
         "summary": "Turn a token of the shop, or of its platform, into a session. Each of the shop's tokens works once.",
         "parameters": [_SHOP],
         "security": [],
-        "requestBody": {"required": True, "models": {"application/x-www-form-urlencoded": {"schema": body}}},
+        "requestBody": {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": body}}},
         "responses": {
             "200": _json("A session's value, to be sent as bearer; expires_in: seconds.", answer),
             "404": _error("There is no such shop.", schemas),
@@ -205,7 +205,7 @@ def _error(words: str, schemas: dict[str, Any]) -> dict[str, Any]:
 
 
 def _json(words: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": words, "models": {"application/json": {"schema": schema}}}
+    return {"description": words, "content": {"application/json": {"schema": schema}}}
 
 
 def _schema(kind: Any, schemas: dict[str, Any]) -> dict[str, Any]:

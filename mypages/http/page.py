@@ -11,20 +11,20 @@ from zoneinfo import ZoneInfo
 from babel import Locale
 from flask import request
 
-from mypages.auth.authenticator import TurnedAwayError, Via, Visit, asked_for
-from mypages.auth.csrf import FormTokens
+from mypages.auth.authenticator import AccessDeniedError, AuthMethod, Visit, query_param
+from mypages.auth.csrf import CsrfTokens
 from mypages.data.fetch import Loader
-from mypages.data.page_cache import Memory
-from mypages.http.responses import Answered, as_json, html, wants_json
+from mypages.data.page_cache import PageCache
+from mypages.http.responses import RenderedBody, as_json, html, wants_json
 from mypages.views import editing, profile
-from mypages.views.builder import Builder
-from mypages.views.formatting import Format
+from mypages.views.builder import ViewBuilder
+from mypages.views.formatting import Formatter
 from mypages.views.language import locale_for
-from mypages.views.models import Frame, MessageKind, Mode, PartState
+from mypages.views.models import MessageKind, Mode, PageContext, PartState
 from plugin.engage.cache.cached import CachedEngage, Owner
 from plugin.engage.client import EngageClient
 from plugin.store.contacts.contacts import Contacts
-from plugin.store.contacts.snapshot import Shoppers, Standing
+from plugin.store.contacts.snapshot import ShopperSnapshot, ShopperSnapshots
 from plugin.store.inbox.edits import Edits
 from plugin.store.inbox.keys import customer_key
 from plugin.store.orders.orders import Orders
@@ -41,13 +41,13 @@ NAMES = {
     "vouchers": "vouchers",
 }
 #: Parts that a tenant may not have.
-SOMETIMES = ("points", "vouchers")
+OPTIONAL_PARTS = ("points", "vouchers")
 #: A shopper may ask for newer data this often.
 RELOAD_PAUSE = timedelta(seconds=60)
-NOTHING = Answered(b"", "text/html")
+NOTHING = RenderedBody(b"", "text/html")
 
 
-class Parts(Protocol):
+class PageDependencies(Protocol):
     """What showing needs of `mypages.pages.MyPages`."""
 
     @property
@@ -55,7 +55,7 @@ class Parts(Protocol):
     @property
     def contacts(self) -> Contacts: ...
     @property
-    def shoppers(self) -> Shoppers: ...
+    def shoppers(self) -> ShopperSnapshots: ...
     @property
     def orders(self) -> Orders: ...
     @property
@@ -65,35 +65,35 @@ class Parts(Protocol):
     @property
     def pool(self) -> ThreadPoolExecutor: ...
     @property
-    def memory(self) -> Memory: ...
-    def client_of(self, shop: RegisteredShop, /) -> EngageClient: ...
+    def memory(self) -> PageCache: ...
+    def client_for(self, shop: RegisteredShop, /) -> EngageClient: ...
     def clock(self) -> datetime: ...
     def wake(self, event_id: int, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PageResult:
     """What a visit ends with: an answer, or the address that the browser goes on to."""
 
-    answered: Answered = NOTHING
+    answered: RenderedBody = NOTHING
     status: int = 200
     location: str = ""
 
 
-class Showing:
+class PageController:
     """Shows one visitor what is theirs."""
 
-    def __init__(self, parts: Parts, visit: Visit, tokens: FormTokens, assets: str) -> None:
+    def __init__(self, parts: PageDependencies, visit: Visit, tokens: CsrfTokens, assets: str) -> None:
         self._parts, self._visit, self._tokens, self._assets = parts, visit, tokens, assets
         self._shop, self._customer_id = visit.shop, visit.shopper.customer_id
         self._now = parts.clock()
         self._json = wants_json()
-        self._standing = self._stand()
+        self._standing = self._snapshot()
 
-    def page(self, part: str, one: str = "") -> Shown:
+    def page(self, part: str, one: str = "") -> PageResult:
         """Return a page: as it was built a moment ago for this shopper if nothing has changed, else built now."""
-        if part in SOMETIMES and not self._offers(part):
-            raise TurnedAwayError(MessageKind.NO_PAGE, 404, self._shop)
+        if part in OPTIONAL_PARTS and not self._offers(part):
+            raise AccessDeniedError(MessageKind.NO_PAGE, 404, self._shop)
         if "Cache-Control" in request.headers and (
             request.cache_control.no_cache or request.cache_control.max_age == 0
         ):
@@ -107,56 +107,66 @@ class Showing:
         kind = "application/json" if self._json else _mimetype(self._visit.mode)
         known = self._parts.memory.get(key, self._now)
         if known is not None:
-            return Shown(Answered(known, kind))
+            return PageResult(RenderedBody(known, kind))
         builder = self._builder(number)
         name = "transaction" if one else part
         content = self._content(builder, part, one)
         answered = self._render(name, content, builder)
         self._parts.memory.put(key, answered.body, builder.until, self._now)
-        return Shown(answered)
+        return PageResult(answered)
 
-    def act(self, action: str) -> Shown:
+    def act(self, action: str) -> PageResult:
         """Carry out what was posted."""
         given = _posted_json() if request.mimetype == "application/json" else None
         token = given.pop("csrf", "") if isinstance(given, dict) else request.form.get("csrf", "")
-        if self._visit.via is not Via.BEARER and not (
-            isinstance(token, str) and self._tokens.holds(token, self._shop.name, self._customer_id, self._now)
+        if self._visit.via is not AuthMethod.BEARER and not (
+            isinstance(token, str) and self._tokens.is_valid(token, self._shop.name, self._customer_id, self._now)
         ):
-            raise TurnedAwayError(MessageKind.FORM_TOO_OLD, 403, self._shop)
+            raise AccessDeniedError(MessageKind.FORM_TOO_OLD, 403, self._shop)
         if action == "reload":
             return self._reload()
         if self._standing.contact_id is None:
-            raise TurnedAwayError(MessageKind.NOT_YOURS_TO_CHANGE, 403, self._shop)
+            raise AccessDeniedError(MessageKind.NOT_YOURS_TO_CHANGE, 403, self._shop)
         return self._edit(given, str(token))
 
     # --- what is shown
 
-    def _content(self, builder: Builder, part: str, one: str) -> Any:
+    def _content(self, builder: ViewBuilder, part: str, one: str) -> Any:
         if one:
             receipt = builder.receipt(one)
             if receipt.purchase is None and receipt.state not in {PartState.AWAY, PartState.STALE}:
-                raise TurnedAwayError(MessageKind.NO_PAGE, 404, self._shop)
+                raise AccessDeniedError(MessageKind.NO_PAGE, 404, self._shop)
             return receipt
         if part == "overview":
-            content: Any = builder.overview({name: self._offers(name) for name in SOMETIMES})
+            content: Any = builder.overview({name: self._offers(name) for name in OPTIONAL_PARTS})
         else:
             content = getattr(builder, part)()
-        self._remember(builder.learned)
-        if part in SOMETIMES and builder.learned.get(part) == "no" and getattr(self._shop.settings, part) == "auto":
-            raise TurnedAwayError(MessageKind.NO_PAGE, 404, self._shop)
+        self._remember(builder.detected_features)
+        if (
+            part in OPTIONAL_PARTS
+            and builder.detected_features.get(part) == "no"
+            and getattr(self._shop.settings, part) == "auto"
+        ):
+            raise AccessDeniedError(MessageKind.NO_PAGE, 404, self._shop)
         return content
 
-    def _render(self, name: str, content: Any, builder: Builder) -> Answered:
+    def _render(self, name: str, content: Any, builder: ViewBuilder) -> RenderedBody:
         settings, linked = self._shop.settings, self._standing.contact_id is not None
         part = "transactions" if name == "transaction" else name
         parts: tuple[str, ...] = ("overview", "profile", "transactions", "promotions")
         if linked:
-            parts += tuple(other for other in SOMETIMES if self._has(other, builder.learned) or other == part)
-        csrf = "" if self._visit.via is Via.BEARER else self._tokens.make(self._shop.name, self._customer_id, self._now)
+            parts += tuple(
+                other for other in OPTIONAL_PARTS if self._has(other, builder.detected_features) or other == part
+            )
+        csrf = (
+            ""
+            if self._visit.via is AuthMethod.BEARER
+            else self._tokens.make(self._shop.name, self._customer_id, self._now)
+        )
         if self._json:
             words = {"part": name, "locale": str(builder.form.locale), "linked": linked, "parts": parts, "csrf": csrf}
             return as_json({**words, NAMES[name]: content})
-        frame = Frame(
+        frame = PageContext(
             shop=self._shop,
             title=settings.page_title or self._shop.name,
             locale=builder.form.locale,
@@ -168,28 +178,28 @@ class Showing:
             csrf=csrf,
             linked=linked,
             signup_url=settings.signup_url,
-            logout=self._visit.via is Via.COOKIE,
+            logout=self._visit.via is AuthMethod.COOKIE,
             reloadable=linked,
         )
         return html(name, frame, **{NAMES[name]: content})
 
-    def _stand(self) -> Standing:
+    def _snapshot(self) -> ShopperSnapshot:
         return self._parts.shoppers.standing(self._shop, self._customer_id, customer_key(self._customer_id))
 
-    def _builder(self, page: int) -> Builder:
+    def _builder(self, page: int) -> ViewBuilder:
         parts, shop, standing = self._parts, self._shop, self._standing
         loader = None
         if standing.contact_id is not None:
             owner = Owner(shop.name, shop.tenant, standing.contact_id, standing.generation, standing.fresh_after)
-            loader = Loader(parts.cached, parts.client_of(shop), owner, parts.pool)
+            loader = Loader(parts.cached, parts.client_for(shop), owner, parts.pool)
         edits = parts.edits.open_of(shop, self._customer_id) if standing.edits else ()
-        return Builder(
+        return ViewBuilder(
             shop=shop,
             customer_id=self._customer_id,
             contact_id=standing.contact_id,
             loader=loader,
-            overlay=profile.Overlay(edits),
-            form=Format(self._locale(loader), _zone(shop.settings.time_zone)),
+            overlay=profile.PendingEdits(edits),
+            form=Formatter(self._locale(loader), _zone(shop.settings.time_zone)),
             orders=parts.orders,
             now=self._now,
             page=page,
@@ -210,17 +220,17 @@ class Showing:
         setting, found = getattr(self._shop.settings, part), getattr(self._shop.settings, f"{part}_found")
         return bool(setting == "yes" or (setting == "auto" and found != "no"))
 
-    def _has(self, part: str, learned: dict[str, str]) -> bool:
+    def _has(self, part: str, detected_features: dict[str, str]) -> bool:
         """Tell whether the tenant has points or vouchers for certain."""
         setting, found = getattr(self._shop.settings, part), getattr(self._shop.settings, f"{part}_found")
-        return bool(setting == "yes" or (setting == "auto" and (learned.get(part) or found) == "yes"))
+        return bool(setting == "yes" or (setting == "auto" and (detected_features.get(part) or found) == "yes"))
 
-    def _remember(self, learned: dict[str, str]) -> None:
+    def _remember(self, detected_features: dict[str, str]) -> None:
         """Store what the answers told of the tenant, so that the next page knows it."""
         settings = self._shop.settings
         news = {
             f"{name}_found": what
-            for name, what in learned.items()
+            for name, what in detected_features.items()
             if getattr(settings, name) == "auto" and getattr(settings, f"{name}_found") != what
         }
         if news:
@@ -235,37 +245,37 @@ class Showing:
             return False
         if standing.fresh_after is not None and self._now - standing.fresh_after < RELOAD_PAUSE:
             return False
-        asked = self._parts.contacts.ask_fresh(self._shop, standing.contact_id, self._now, RELOAD_PAUSE)
-        self._standing = self._stand()
+        asked = self._parts.contacts.invalidate_before(self._shop, standing.contact_id, self._now, RELOAD_PAUSE)
+        self._standing = self._snapshot()
         return asked
 
-    def _reload(self) -> Shown:
+    def _reload(self) -> PageResult:
         asked = self._ask_fresh()
         if self._json:
-            return Shown(as_json({"reloaded": asked}))
-        back = asked_for("back")
+            return PageResult(as_json({"reloaded": asked}))
+        back = query_param("back")
         return self._on_to(back if back in NAMES and back != "transaction" else "overview")
 
-    def _edit(self, given: Any, token: str) -> Shown:
+    def _edit(self, given: Any, token: str) -> PageResult:
         builder = self._builder(1)
         settings = self._shop.settings
         if request.mimetype == "application/json":
             posted = editing.of_json(given, settings.editable_fields)
             if posted is None:
-                return Shown(as_json({"error": "not_taken", "problems": {}}), 400)
+                return PageResult(as_json({"error": "not_taken", "problems": {}}), 400)
         else:
             posted = editing.of_form(request.form, request.form.getlist("shown"), settings.editable_fields)
         found = builder.contact()
         if found is None or found.cached is None:
-            raise TurnedAwayError(MessageKind.NOT_SAVED, 503, self._shop)
+            raise AccessDeniedError(MessageKind.NOT_SAVED, 503, self._shop)
         values = profile.values_of(found.cached.value, builder.overlay, settings.editable_fields)
         preferences = {**found.cached.value.preferences, **builder.overlay.preferences}
         checked = editing.check(posted, values, preferences, self._now.date(), builder.form.locale.territory)
         if checked.problems:
             if self._json:
-                return Shown(as_json({"error": "not_taken", "problems": checked.problems}), 422)
+                return PageResult(as_json({"error": "not_taken", "problems": checked.problems}), 422)
             content = builder.profile_of(found, posted.values, checked.problems, posted.was)
-            return Shown(self._render("profile", content, builder), 422)
+            return PageResult(self._render("profile", content, builder), 422)
         if checked:
             stands = f"{self._standing.generation} {self._standing.edits}"
             event_id = editing.accept(
@@ -273,14 +283,14 @@ class Showing:
             )
             if event_id is not None:
                 self._parts.wake(event_id)
-            self._standing = self._stand()
+            self._standing = self._snapshot()
         if self._json:
-            return Shown(as_json({"saving": bool(checked)}), 202 if checked else 200)
+            return PageResult(as_json({"saving": bool(checked)}), 202 if checked else 200)
         return self._on_to("profile")
 
-    def _on_to(self, part: str) -> Shown:
+    def _on_to(self, part: str) -> PageResult:
         """Lead on to a page; behind a proxy, which may follow by itself and unsigned, show it at once."""
-        return self.page(part) if self._visit.via is Via.PROXY else Shown(location=self._visit.link(part))
+        return self.page(part) if self._visit.via is AuthMethod.PROXY else PageResult(location=self._visit.link(part))
 
 
 def _posted_json() -> Any:
@@ -302,5 +312,5 @@ def _zone(name: str) -> ZoneInfo:
 
 def _page_number() -> int:
     """Return the page that the address asks for, 1 at least."""
-    words = asked_for("page")
+    words = query_param("page")
     return int(words) if words.isascii() and words.isdigit() and len(words) <= 6 and int(words) > 0 else 1

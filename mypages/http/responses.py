@@ -14,7 +14,7 @@ from babel import Locale
 from flask import Response, g, render_template, request
 
 from mypages.auth.authenticator import link
-from mypages.views.models import Frame, Message, MessageKind, Mode
+from mypages.views.models import Message, MessageKind, Mode, PageContext
 from mypages.views.theme import image_sources
 from plugin.store.shops.settings import ShopSettings
 from plugin.store.shops.shops import RegisteredShop
@@ -29,14 +29,14 @@ MIMETYPES: Mapping[Mode, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class RenderedBody:
     """What is sent: a body and its kind."""
 
     body: bytes
     mimetype: str
 
 
-def html(template: str, frame: Frame, **content: Any) -> Answered:
+def html(template: str, frame: PageContext, **content: Any) -> RenderedBody:
     """Render a template of My Pages in a frame."""
     g.mypages_locale = frame.locale
 
@@ -48,22 +48,22 @@ def html(template: str, frame: Frame, **content: Any) -> Answered:
     if frame.mode is Mode.LIQUID:
         # the shop's theme would run what looks like Liquid, also in a name or a promotion's text
         words = words.replace("{{", "&#123;&#123;").replace("{%", "&#123;%")
-    return Answered(words.encode("utf-8", "replace"), MIMETYPES[frame.mode])
+    return RenderedBody(words.encode("utf-8", "replace"), MIMETYPES[frame.mode])
 
 
-def as_json(content: Mapping[str, Any]) -> Answered:
+def as_json(content: Mapping[str, Any]) -> RenderedBody:
     """Return content as JSON: amounts as texts, times in ISO 8601."""
-    return Answered(json.dumps(plain(content), ensure_ascii=True).encode(), "application/json")
+    return RenderedBody(json.dumps(to_json(content), ensure_ascii=True).encode(), "application/json")
 
 
-def plain(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """Return a value of `mypages.content` as JSON has it."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: plain(getattr(value, entry.name)) for entry in fields(value)}
+        return {entry.name: to_json(getattr(value, entry.name)) for entry in fields(value)}
     if isinstance(value, Mapping):
-        return {str(name): plain(entry) for name, entry in value.items()}
+        return {str(name): to_json(entry) for name, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(entry) for entry in value]
+        return [to_json(entry) for entry in value]
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, datetime):
@@ -73,13 +73,15 @@ def plain(value: Any) -> Any:
 
 def message(
     kind: MessageKind, shop: RegisteredShop | None, locale: Locale, base: str, assets: str, mode: Mode
-) -> Answered:
+) -> RenderedBody:
     """Return a page, or JSON, that only says something."""
     login_url = shop.settings.login_url if shop is not None else ""
     if wants_json():
         return as_json({"error": kind, "login_url": login_url})
     title = (shop.settings.page_title or shop.name) if shop is not None else ""
-    frame = Frame(shop=shop, title=title, locale=locale, part="message", parts=(), base=base, assets=assets, mode=mode)
+    frame = PageContext(
+        shop=shop, title=title, locale=locale, part="message", parts=(), base=base, assets=assets, mode=mode
+    )
     return html("message", frame, message=Message(kind, login_url))
 
 
@@ -92,7 +94,7 @@ def wants_json() -> bool:
     return best == "application/json" or (request.mimetype == "application/json" and "text/html" not in accepted)
 
 
-def guarded(answer: Response, shop: RegisteredShop | None, mode: Mode = Mode.PAGE) -> Response:
+def with_security_headers(answer: Response, shop: RegisteredShop | None, mode: Mode = Mode.PAGE) -> Response:
     """Add the headers that keep a personal page personal."""
     headers = answer.headers
     if mode is not Mode.LIQUID:  # inside a theme the policy is the shop's own
@@ -117,7 +119,7 @@ def _login_origin(settings: ShopSettings | None) -> str:
     return f" {parts.scheme}://{parts.netloc}" if parts.netloc and _ORIGIN.fullmatch(parts.netloc) else ""
 
 
-def open_to_scripts(answer: Response) -> Response:
+def with_cors(answer: Response) -> Response:
     """Let scripts of other origins read an answer that no cookie had a part in (a customer-account extension, facts 1.8)."""
     answer.headers["Access-Control-Allow-Origin"] = "*"
     answer.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, Accept"

@@ -12,20 +12,20 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Flask, Response, request
 from sqlalchemy.exc import SQLAlchemyError
 
-from mypages.auth.authenticator import BEARER, Doorkeeper, TurnedAwayError, Via, Visit, asked_for, link
-from mypages.auth.csrf import FormTokens
+from mypages.auth.authenticator import BEARER, AccessDeniedError, Authenticator, AuthMethod, Visit, link, query_param
+from mypages.auth.csrf import CsrfTokens
 from mypages.auth.sessions import SESSION_S, Sessions
-from mypages.data.page_cache import Memory
+from mypages.data.page_cache import PageCache
 from mypages.http import openapi
-from mypages.http.page import Showing, Shown
-from mypages.http.responses import as_json, guarded, message, open_to_scripts, wants_json
+from mypages.http.page import PageController, PageResult
+from mypages.http.responses import as_json, message, wants_json, with_cors, with_security_headers
 from mypages.views import language, theme
 from mypages.views.models import MessageKind, Mode
 from plugin.engage.cache.cached import CachedEngage
 from plugin.engage.client import EngageClient
 from plugin.errors import ConfigurationError
 from plugin.store.contacts.contacts import Contacts
-from plugin.store.contacts.snapshot import Shoppers
+from plugin.store.contacts.snapshot import ShopperSnapshots
 from plugin.store.inbox.edits import Edits
 from plugin.store.orders.orders import Orders
 from plugin.store.shops.handover_tokens import UsedTokens
@@ -51,12 +51,12 @@ class MyPages:
 
     shops: Shops
     contacts: Contacts
-    shoppers: Shoppers
+    shoppers: ShopperSnapshots
     orders: Orders
     edits: Edits
     used_tokens: UsedTokens
     cached: CachedEngage
-    client_of: Callable[[RegisteredShop], EngageClient]
+    client_for: Callable[[RegisteredShop], EngageClient]
     vault: Vault
     secure: bool
     clock: Callable[[], datetime]
@@ -65,7 +65,7 @@ class MyPages:
     pool: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(POOL_SIZE, thread_name_prefix="my-pages")
     )
-    memory: Memory = field(default_factory=Memory)
+    memory: PageCache = field(default_factory=PageCache)
 
 
 def blueprint(my_pages: MyPages) -> Blueprint:
@@ -73,7 +73,7 @@ def blueprint(my_pages: MyPages) -> Blueprint:
     routes = Blueprint(
         "mypages", __name__, url_prefix="/mypages", template_folder="../templates", static_folder="../static"
     )
-    desk = _Desk(my_pages)
+    desk = MyPagesController(my_pages)
     theme.add_route(routes, desk.settings_of)
     routes.record_once(lambda state: language.install(cast("Flask", state.app)))
 
@@ -108,24 +108,24 @@ def blueprint(my_pages: MyPages) -> Blueprint:
     @routes.route("/<shop>/", methods=["OPTIONS"], defaults={"rest": ""})
     @routes.route("/<shop>/<path:rest>", methods=["OPTIONS"])
     def before_a_script_asks(shop: str, rest: str) -> Response:  # noqa: ARG001
-        return open_to_scripts(Response(status=204))
+        return with_cors(Response(status=204))
 
     @routes.get("/openapi.json")
     def described() -> Response:
-        return open_to_scripts(Response(json.dumps(openapi.description()), mimetype="application/json"))
+        return with_cors(Response(json.dumps(openapi.description()), mimetype="application/json"))
 
     return routes
 
 
-class _Desk:
+class MyPagesController:
     """Turns requests into answers."""
 
     def __init__(self, my_pages: MyPages) -> None:
         self._my_pages = my_pages
         self._path = urlsplit(my_pages.public_url).path.rstrip("/")
         self._cookie = "__Host-engage-session" if my_pages.secure else "engage-session"
-        self.tokens = FormTokens(my_pages.vault)
-        self.door = Doorkeeper(
+        self.tokens = CsrfTokens(my_pages.vault)
+        self.door = Authenticator(
             my_pages.shops,
             my_pages.used_tokens,
             Sessions(my_pages.vault),
@@ -140,64 +140,64 @@ class _Desk:
         return None if found is None else found.settings
 
     def serve(
-        self, visit_of: Callable[[], Visit], show: Callable[[Showing], Shown], mode: Mode = Mode.PAGE
+        self, visit_of: Callable[[], Visit], show: Callable[[PageController], PageResult], mode: Mode = Mode.PAGE
     ) -> Response:
         """Prove who asks, and show them what they asked for; every fault of ours is a calm message."""
         visit: Visit | None = None
         try:
             visit = visit_of()
-            shown = show(Showing(self._my_pages, visit, self.tokens, self.assets(visit.mode)))
-        except TurnedAwayError as error:
+            shown = show(PageController(self._my_pages, visit, self.tokens, self.assets(visit.mode)))
+        except AccessDeniedError as error:
             return self._turned_away(error, mode if visit is None else visit.mode, visit)
         except (SQLAlchemyError, ConfigurationError) as error:  # a shop whose secrets cannot be opened, too
             log.error("My Pages found no database or no settings (%s); answered 503", type(error).__name__)
             shop = None if visit is None else visit.shop
-            return self._turned_away(TurnedAwayError(MessageKind.BUSY, 503, shop), mode, visit)
+            return self._turned_away(AccessDeniedError(MessageKind.BUSY, 503, shop), mode, visit)
         if shown.location:
             answer = Response(status=303, headers={"Location": shown.location})
         else:
             answer = Response(shown.answered.body, shown.status, mimetype=shown.answered.mimetype)
-        if visit.via is Via.BEARER:
-            open_to_scripts(answer)
+        if visit.via is AuthMethod.BEARER:
+            with_cors(answer)
         if visit.sealed:
             self._set_cookie(answer, visit.sealed, visit.shop)
-        return guarded(answer, visit.shop, visit.mode)
+        return with_security_headers(answer, visit.shop, visit.mode)
 
     def start_session(self, name: str) -> Response:
         """Start a session with a token from the shop: a cookie and a way on, or its value for a headless shop."""
         try:
-            shop, sealed = self.door.hand_over(name, request.form.get("token", ""))
-        except TurnedAwayError as error:
+            shop, sealed = self.door.exchange_token(name, request.form.get("token", ""))
+        except AccessDeniedError as error:
             return self._turned_away(error, Mode.PAGE, None)
         except (SQLAlchemyError, ConfigurationError) as error:
             log.error("No session could begin without database or settings (%s); answered 503", type(error).__name__)
-            return self._turned_away(TurnedAwayError(MessageKind.BUSY, 503, None), Mode.PAGE, None)
+            return self._turned_away(AccessDeniedError(MessageKind.BUSY, 503, None), Mode.PAGE, None)
         if wants_json():
             answered = as_json({"session": sealed, "expires_in": SESSION_S})
-            return guarded(open_to_scripts(Response(answered.body, mimetype=answered.mimetype)), shop)
+            return with_security_headers(with_cors(Response(answered.body, mimetype=answered.mimetype)), shop)
         answer = Response(status=303, headers={"Location": link(self.door.base_of(shop), self._mode(), "overview")})
         self._set_cookie(answer, sealed, shop)
-        return guarded(answer, shop)
+        return with_security_headers(answer, shop)
 
     def logout(self, name: str) -> Response:
         """End the session."""
         try:
             shop = self.door.shop(name)
-        except TurnedAwayError as error:
+        except AccessDeniedError as error:
             return self._turned_away(error, Mode.PAGE, None)
         base = self.door.base_of(shop)
         answer = Response(
             status=303, headers={"Location": shop.settings.login_url or link(base, self._mode(), "overview")}
         )
         answer.delete_cookie(self._cookie, path="/", secure=self._my_pages.secure, httponly=True)
-        return guarded(answer, shop)
+        return with_security_headers(answer, shop)
 
     def assets(self, mode: Mode) -> str:
         """Return the beginning of static files' addresses: inside another page they are absolute."""
         beginning = self._path if mode is Mode.PAGE else self._my_pages.public_url
         return f"{beginning}/mypages/static/"
 
-    def _turned_away(self, error: TurnedAwayError, mode: Mode, visit: Visit | None) -> Response:
+    def _turned_away(self, error: AccessDeniedError, mode: Mode, visit: Visit | None) -> Response:
         shop = error.shop
         if str(error):
             log.info("shop=%s a shopper was turned away: %s", shop.name if shop else "-", error)
@@ -215,11 +215,11 @@ class _Desk:
         if error.status == 503:
             answer.headers["Retry-After"] = "5"
         if request.headers.get("Authorization", "").startswith(BEARER) or wants_json():
-            open_to_scripts(answer)
-        return guarded(answer, shop, mode)
+            with_cors(answer)
+        return with_security_headers(answer, shop, mode)
 
     def _mode(self) -> Mode:
-        return Mode.FRAGMENT if asked_for("embed") == "1" else Mode.PAGE
+        return Mode.FRAGMENT if query_param("embed") == "1" else Mode.PAGE
 
     def _set_cookie(self, answer: Response, value: str, shop: RegisteredShop) -> None:
         secure = self._my_pages.secure

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from mypages.data.fetch import Ask, Found, Loader, earliest
-from mypages.data.queries import PAGE_SIZE, Asks, PointHistory
+from mypages.data.fetch import Ask, FetchResult, Loader, earliest
+from mypages.data.queries import PAGE_SIZE, ContactQueries, PointHistory
 from mypages.views import loyalty, profile, purchases
-from mypages.views.formatting import Format, text
+from mypages.views.formatting import Formatter, text
 from mypages.views.models import (
     Overview,
     PartState,
@@ -38,28 +38,28 @@ LONG = timedelta(hours=1)
 
 
 @dataclass(slots=True)
-class Builder:
+class ViewBuilder:
     """Builds the parts of one page for one shopper. loader: None without a contact that may be shown.
 
-    until: how long the page may be shown again; grows smaller with each part. learned: what the answers told of the tenant.
+    until: how long the page may be shown again; grows smaller with each part. detected_features: what the answers told of the tenant.
     """
 
     shop: RegisteredShop
     customer_id: str
     contact_id: str | None
     loader: Loader | None
-    overlay: profile.Overlay
-    form: Format
+    overlay: profile.PendingEdits
+    form: Formatter
     orders: Orders
     now: datetime
     page: int = 1
     until: datetime = field(init=False)
-    _asks: Asks = field(init=False)
-    learned: dict[str, str] = field(default_factory=dict)
+    _asks: ContactQueries = field(init=False)
+    detected_features: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.until = self.now + LONG
-        self._asks = Asks(self.contact_id or "", self.page)
+        self._asks = ContactQueries(self.contact_id or "", self.page)
 
     # --- whole pages
 
@@ -131,18 +131,18 @@ class Builder:
                 break
         return last
 
-    def contact(self) -> Found[Contact] | None:
+    def contact(self) -> FetchResult[Contact] | None:
         """Return the contact itself, for a change of it."""
         return self._load({"profile": self._asks.contact}).get("profile")
 
-    def _load(self, asks: Mapping[str, Ask]) -> dict[str, Found[Any]]:
+    def _load(self, asks: Mapping[str, Ask]) -> dict[str, FetchResult[Any]]:
         return {} if self.loader is None else self.loader.load(asks)
 
     # --- parts
 
     def profile_of(
         self,
-        found: Found[Contact] | None,
+        found: FetchResult[Contact] | None,
         posted: Mapping[str, str] | None = None,
         problems: Mapping[str, Problem] | None = None,
         was: Mapping[str, str] | None = None,
@@ -165,7 +165,7 @@ class Builder:
             problems=bool(problems),
         )
 
-    def _purchases(self, found: Found[Page[Transaction]] | None, number: int) -> Purchases:
+    def _purchases(self, found: FetchResult[Page[Transaction]] | None, number: int) -> Purchases:
         state = self._state(found)
         page = found.cached.value if found is not None and found.cached is not None else None
         own = self.orders.newest_of(self.shop, self.customer_id, KNOWN_ORDERS if page else PAGE_SIZE)
@@ -189,7 +189,7 @@ class Builder:
         new = own[:NEW_ORDERS] if page is not None else own
         return purchases.being_registered(new, page, self.shop.name, self.form, self.now)
 
-    def _promotions(self, found: Found[Any] | None) -> Promotions:
+    def _promotions(self, found: FetchResult[Any] | None) -> Promotions:
         state = self._state(found)
         if found is None or found.cached is None:
             return Promotions(**state)
@@ -198,7 +198,7 @@ class Builder:
         active, used = loyalty.promotions(page, self.form, self.now, self._currencies())
         return Promotions(**state, active=active, used=used)
 
-    def _points(self, found: Found[PointHistory] | None) -> Points:
+    def _points(self, found: FetchResult[PointHistory] | None) -> Points:
         self._learn("points", found, lambda value: bool(value.accounts.items))
         state = self._state(found)
         if found is None or found.cached is None:
@@ -218,7 +218,7 @@ class Builder:
             older=older,
         )
 
-    def _vouchers(self, found: Found[Any] | None, every: Found[Any] | None) -> Vouchers:
+    def _vouchers(self, found: FetchResult[Any] | None, every: FetchResult[Any] | None) -> Vouchers:
         self._learn("vouchers", found, lambda page: bool(page.items))
         state = self._state(found, every if every is not None and every.cached is not None else None)
         if found is None or found.cached is None:
@@ -232,7 +232,7 @@ class Builder:
 
     # --- what parts share
 
-    def _state(self, *found: Found[Any] | None) -> dict[str, Any]:
+    def _state(self, *found: FetchResult[Any] | None) -> dict[str, Any]:
         """Return the state of a part that was made of these answers, and note how long it may be shown again."""
         first = found[0]
         if first is None or first.gone:
@@ -252,18 +252,22 @@ class Builder:
         if sooner is not None:
             self.until = min(self.until, sooner)
 
-    def _learn(self, name: str, found: Found[Any] | None, has_some: Callable[[Any], bool]) -> None:
+    def _learn(self, name: str, found: FetchResult[Any] | None, has_some: Callable[[Any], bool]) -> None:
         if found is None:
             return
         if found.cached is not None and has_some(found.cached.value):
-            self.learned[name] = "yes"
+            self.detected_features[name] = "yes"
         elif found.not_offered:
-            self.learned[name] = "no"
+            self.detected_features[name] = "no"
 
     def _has(self, name: str, shown: bool) -> bool:
         """Tell whether the overview shows points or vouchers: those of a tenant that has them."""
         setting, known = getattr(self.shop.settings, name), getattr(self.shop.settings, f"{name}_found")
-        return shown or setting == "yes" or (setting == "auto" and known == "yes" and self.learned.get(name) != "no")
+        return (
+            shown
+            or setting == "yes"
+            or (setting == "auto" and known == "yes" and self.detected_features.get(name) != "no")
+        )
 
     def _currencies(self) -> tuple[str, ...]:
         newest = self.orders.newest_of(self.shop, self.customer_id, 1)

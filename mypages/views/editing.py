@@ -7,10 +7,17 @@ from datetime import date, datetime
 from typing import Any
 
 from mypages.views.models import Problem
-from mypages.views.profile import INPUTS, MAX_LENGTH, Overlay, editable_attributes, editable_preferences, input_value
-from plugin.events import Kind
+from mypages.views.profile import (
+    INPUTS,
+    MAX_LENGTH,
+    PendingEdits,
+    editable_attributes,
+    editable_preferences,
+    input_value,
+)
+from plugin.events import EventKind
 from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, e164
-from plugin.platforms.internal_events import PROFILE_EDITED, ProfileEdit, body_of
+from plugin.platforms.internal_events import PROFILE_EDITED, ProfileEdit, encode_edit
 from plugin.store.inbox.edits import Edits, OpenEdit
 from plugin.store.inbox.inbox import NewEvent
 from plugin.store.inbox.keys import customer_key
@@ -129,7 +136,7 @@ def accept(
     made anew after another one: no, yes and no again are three, also where a script sends them with one token or none.
     """
     edit = ProfileEdit(customer_id, checked.attributes, checked.preferences)
-    body = body_of(edit, now)
+    body = encode_edit(edit, now)
     minute = int(now.timestamp()) // 60  # a change that an operator discarded leaves no trace in how the shopper stands
     words = repr(
         (form_token, stands, minute, customer_id, sorted(edit.attributes.items()), sorted(edit.preferences.items()))
@@ -138,7 +145,7 @@ def accept(
         shop_id=shop.id,
         platform=shop.platform,
         topic=PROFILE_EDITED,
-        kind=Kind.PROFILE_EDIT,
+        kind=EventKind.PROFILE_EDIT,
         dedupe_key="my-pages:" + hashlib.sha256(words.encode()).hexdigest(),
         ordering_key=customer_key(customer_id),
         occurred_at=now,
@@ -152,7 +159,7 @@ def accept(
 def _superseded(open_edits: Sequence[OpenEdit], edit: ProfileEdit) -> list[int]:
     """Return the parked edits of which the new one says every field anew."""
     names = edit.attributes.keys() | edit.preferences.keys()
-    return [one.event_id for one in open_edits if one.parked and Overlay([one]).refused <= names]
+    return [one.event_id for one in open_edits if one.parked and PendingEdits([one]).refused <= names]
 
 
 def _read(name: str, raw: str, countries: list[str | None], today: date) -> tuple[str | None, Problem]:

@@ -66,7 +66,7 @@ def https_link(value: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class Formatter:
     """Writes values in a shopper's locale and the shop's time zone."""
 
     locale: Locale

@@ -7,7 +7,7 @@ from decimal import Decimal
 from babel.numbers import get_territory_currencies
 
 from mypages.views import models
-from mypages.views.formatting import Format, https_link, text
+from mypages.views.formatting import Formatter, https_link, text
 from plugin.engage.data.models import (
     Money,
     Page,
@@ -26,14 +26,14 @@ _START = datetime.min.replace(tzinfo=UTC)
 CHANGES = frozenset({"addition", "deduction", "expiry", "cancellation"})
 
 
-def currencies(own: Iterable[str], form: Format) -> tuple[str, ...]:
+def currencies(own: Iterable[str], form: Formatter) -> tuple[str, ...]:
     """Return the currencies that a shopper thinks in, the likeliest first: of their orders, then of their country."""
     territory = form.locale.territory
     return tuple(dict.fromkeys([*own, *(get_territory_currencies(territory) if territory else ())]))
 
 
 def promotions(
-    page: Page[PromotionAssignment], form: Format, now: datetime, wanted: tuple[str, ...]
+    page: Page[PromotionAssignment], form: Formatter, now: datetime, wanted: tuple[str, ...]
 ) -> tuple[tuple[models.Promotion, ...], tuple[models.Promotion, ...]]:
     """Return promotions that can be used in the shop, and used ones apart. Expired ones are not shown."""
     active, used = [], []
@@ -51,7 +51,7 @@ def promotions(
     )
 
 
-def point_accounts(page: Page[PointAccount], form: Format) -> tuple[models.PointAccount, ...]:
+def point_accounts(page: Page[PointAccount], form: Formatter) -> tuple[models.PointAccount, ...]:
     """Return the balances."""
     return tuple(
         models.PointAccount(
@@ -64,7 +64,7 @@ def point_accounts(page: Page[PointAccount], form: Format) -> tuple[models.Point
     )
 
 
-def point_changes(page: Page[PointTransaction], form: Format) -> tuple[models.PointChange, ...]:
+def point_changes(page: Page[PointTransaction], form: Formatter) -> tuple[models.PointChange, ...]:
     """Return changes of points, newest first."""
     newest_first = sorted(page.items, key=lambda one: one.transaction_date or _START, reverse=True)
     return tuple(
@@ -80,20 +80,20 @@ def point_changes(page: Page[PointTransaction], form: Format) -> tuple[models.Po
 
 
 def usable_vouchers(
-    page: Page[RewardVoucher], form: Format, now: datetime, wanted: tuple[str, ...]
+    page: Page[RewardVoucher], form: Formatter, now: datetime, wanted: tuple[str, ...]
 ) -> tuple[models.Voucher, ...]:
     """Return vouchers that can be used, soonest to end first."""
     usable = [one for one in page.items if not one.redeemed and (one.expires_on is None or one.expires_on > now)]
     return tuple(_voucher(one, form, wanted) for one in sorted(usable, key=lambda one: one.expires_on or _END))
 
 
-def used_vouchers(page: Page[RewardVoucher], form: Format, wanted: tuple[str, ...]) -> tuple[models.Voucher, ...]:
+def used_vouchers(page: Page[RewardVoucher], form: Formatter, wanted: tuple[str, ...]) -> tuple[models.Voucher, ...]:
     """Return used vouchers, newest first."""
     used = sorted((one for one in page.items if one.redeemed), key=lambda one: one.redeemed_on or _START, reverse=True)
     return tuple(_voucher(one, form, wanted) for one in used[:MAX_USED])
 
 
-def _voucher(one: RewardVoucher, form: Format, wanted: tuple[str, ...]) -> models.Voucher:
+def _voucher(one: RewardVoucher, form: Formatter, wanted: tuple[str, ...]) -> models.Voucher:
     value = _in_currency(one.value, one.local_values, wanted)
     return models.Voucher(
         id=text(one.id, 200),
@@ -108,7 +108,7 @@ def _voucher(one: RewardVoucher, form: Format, wanted: tuple[str, ...]) -> model
 
 
 def _promotion(
-    one: PromotionAssignment, channel: PromotionChannel | None, form: Format, wanted: tuple[str, ...]
+    one: PromotionAssignment, channel: PromotionChannel | None, form: Formatter, wanted: tuple[str, ...]
 ) -> models.Promotion:
     kind, gives = _gives(channel, form, wanted)
     external = channel is not None and channel.value_type.upper() == "EXTERNALOFFER"
@@ -126,7 +126,7 @@ def _promotion(
     )
 
 
-def _gives(channel: PromotionChannel | None, form: Format, wanted: tuple[str, ...]) -> tuple[str, str]:
+def _gives(channel: PromotionChannel | None, form: Formatter, wanted: tuple[str, ...]) -> tuple[str, str]:
     """Return what a promotion is worth in a channel: its kind and the words for it."""
     if channel is None:
         return "", ""

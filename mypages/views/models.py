@@ -370,7 +370,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class PageContext:
     """What every page gets.
 
     shop: None on the page of a shop that is not known. part: overview, profile, transactions, promotions, points,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mypages.views.formatting import Format, text
+from mypages.views.formatting import Formatter, text
 from mypages.views.models import FormField, Preference, Problem, ProfileField, Saving
 from plugin.engage.data.models import Contact
 from plugin.errors import PayloadError
@@ -38,7 +38,7 @@ MAX_LENGTH = 200
 NEVER_EDITABLE = frozenset({"externalId", "memberNumber", "contactType", "id", "socialSecurityNumber"})
 
 
-class Overlay:
+class PendingEdits:
     """A shopper's edits that are under way: newer ones over older ones."""
 
     def __init__(self, edits: Sequence[OpenEdit]) -> None:
@@ -77,14 +77,14 @@ def editable_preferences(setting: tuple[str, ...]) -> frozenset[str]:
     return frozenset(PREFERENCES.keys() & set(setting))
 
 
-def values_of(contact: Contact, overlay: Overlay, setting: tuple[str, ...]) -> dict[str, str]:
+def values_of(contact: Contact, overlay: PendingEdits, setting: tuple[str, ...]) -> dict[str, str]:
     """Return the texts of a contact that are shown or may be edited; "" where there is none."""
     names = dict.fromkeys([*SHOWN, *editable_attributes(setting)])
     found: dict[str, Any] = {**contact.attributes, **overlay.attributes}
     return {name: text(found.get(name), MAX_LENGTH) for name in names}
 
 
-def fields(values: Mapping[str, str], overlay: Overlay, form: Format) -> tuple[ProfileField, ...]:
+def fields(values: Mapping[str, str], overlay: PendingEdits, form: Formatter) -> tuple[ProfileField, ...]:
     """Return the fields that have a value."""
     return tuple(
         ProfileField(name, _readable(name, value, form), "" if name in SHOWN else name, overlay.saving(name))
@@ -93,7 +93,9 @@ def fields(values: Mapping[str, str], overlay: Overlay, form: Format) -> tuple[P
     )
 
 
-def preferences(found: Mapping[str, bool | None], overlay: Overlay, setting: tuple[str, ...]) -> tuple[Preference, ...]:
+def preferences(
+    found: Mapping[str, bool | None], overlay: PendingEdits, setting: tuple[str, ...]
+) -> tuple[Preference, ...]:
     """Return by which ways the shopper wants to be reached; those that neither Engage says nor anybody may change are not."""
     editable, values = editable_preferences(setting), {**found, **overlay.preferences}
     return tuple(
@@ -106,7 +108,7 @@ def preferences(found: Mapping[str, bool | None], overlay: Overlay, setting: tup
 def form_fields(
     values: Mapping[str, str],
     setting: tuple[str, ...],
-    form: Format,
+    form: Formatter,
     posted: Mapping[str, str] | None = None,
     problems: Mapping[str, Problem] | None = None,
     was: Mapping[str, str] | None = None,
@@ -138,14 +140,14 @@ def input_value(name: str, value: str) -> str:
     return value[:10] if kind == "date" else value.upper() if kind == "country" else value
 
 
-def _countries(value: str, form: Format) -> tuple[tuple[str, str], ...]:
+def _countries(value: str, form: Formatter) -> tuple[tuple[str, str], ...]:
     names = [(code, str(name)) for code, name in form.locale.territories.items() if len(code) == 2 and code.isalpha()]
     known = value.upper() in {code for code, _ in names}
     other = () if known else ((value, value),)
     return (*other, *sorted(names, key=lambda entry: entry[1]))
 
 
-def _readable(name: str, value: str, form: Format) -> str:
+def _readable(name: str, value: str, form: Formatter) -> str:
     if name == "birthDay":
         return form.plain_date(value)
     return form.country(value) if name == "countryCode" else value

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from mypages.views.formatting import Format, text
+from mypages.views.formatting import Formatter, text
 from mypages.views.models import Purchase, PurchaseLine
 from plugin.engage.data.models import Page, Transaction
 from plugin.store.orders.orders import StoredOrder
@@ -19,7 +19,7 @@ _LINE_AMOUNTS = ("grossPaidPrice", "localGrossPrice", "localNetPrice", "netPrice
 _START = datetime.min.replace(tzinfo=UTC)
 
 
-def fetched(page: Page[Transaction], orders: Sequence[StoredOrder], shop: str, form: Format) -> tuple[Purchase, ...]:
+def fetched(page: Page[Transaction], orders: Sequence[StoredOrder], shop: str, form: Formatter) -> tuple[Purchase, ...]:
     """Return a page of Engage's history, newest first.
 
     Engage's history has net sums only; of this shop's own orders the total that was paid is shown.
@@ -30,7 +30,7 @@ def fetched(page: Page[Transaction], orders: Sequence[StoredOrder], shop: str, f
 
 
 def being_registered(
-    orders: Sequence[StoredOrder], page: Page[Transaction] | None, shop: str, form: Format, now: datetime
+    orders: Sequence[StoredOrder], page: Page[Transaction] | None, shop: str, form: Formatter, now: datetime
 ) -> tuple[Purchase, ...]:
     """Return this shop's own newest orders that Engage does not show yet, newest first: it imports with a delay.
 
@@ -47,7 +47,7 @@ def being_registered(
     )
 
 
-def of_order(order: StoredOrder, shop: str, form: Format, *, being_registered: bool = False) -> Purchase:
+def of_order(order: StoredOrder, shop: str, form: Formatter, *, being_registered: bool = False) -> Purchase:
     """Return one of this shop's own orders with its lines."""
     lines = order.details.get("lines")
     return Purchase(
@@ -68,7 +68,7 @@ def is_ascending(page: Page[Transaction]) -> bool:
     return len(dates) > 1 and dates[0] < dates[-1]
 
 
-def _fetched(one: Transaction, order: StoredOrder | None, form: Format) -> Purchase:
+def _fetched(one: Transaction, order: StoredOrder | None, form: Formatter) -> Purchase:
     amount, currency = one.local_net_price_sum, one.local_currency
     if order is not None:
         amount, currency = order.total, order.currency
@@ -102,7 +102,7 @@ def _paid(lines: Sequence[Mapping[str, Any]]) -> Decimal | None:
     return sum(signed, Decimal(0))
 
 
-def _own_line(line: Any, currency: str, form: Format) -> PurchaseLine:
+def _own_line(line: Any, currency: str, form: Formatter) -> PurchaseLine:
     found = line if isinstance(line, Mapping) else {}
     return PurchaseLine(
         name=text(found.get("name")) or text(found.get("sku")),
@@ -112,7 +112,7 @@ def _own_line(line: Any, currency: str, form: Format) -> PurchaseLine:
     )
 
 
-def _line(line: Mapping[str, Any], currency: str | None, form: Format) -> PurchaseLine:
+def _line(line: Mapping[str, Any], currency: str | None, form: Formatter) -> PurchaseLine:
     """Read a line of Engage's history, whose fields are not documented (facts 3): every plausible name is looked at."""
     quantity = _decimal(line.get("quantity"))
     amount = next((found for name in _LINE_AMOUNTS if (found := _decimal(line.get(name))) is not None), None)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.api.limits import Limit
 from plugin.api.request_parsing import RequestError, choice, currency, json_object, objects, only, text
-from plugin.auth.api_auth import Asker, Gatekeeper
+from plugin.auth.api_auth import ApiAuthenticator, Principal
 from plugin.errors import UnverifiableError, VerificationError
 from plugin.promotions.checkout import PROMOTION, VOUCHER, Checkout, Named
 from plugin.promotions.offers import Cart
@@ -32,7 +32,7 @@ OFFERS_LIMIT = (60, 5.0)
 PREFLIGHT_S = "600"
 
 
-def blueprint(checkout: Checkout, gatekeeper: Gatekeeper, shops: Shops) -> Blueprint:
+def blueprint(checkout: Checkout, gatekeeper: ApiAuthenticator, shops: Shops) -> Blueprint:
     """Return the checkout's blueprint."""
     routes = Blueprint("checkout_api", __name__, url_prefix="/api/checkout")
     offers_limit, validate_limit = Limit(*OFFERS_LIMIT), Limit(*VALIDATE_LIMIT)
@@ -104,7 +104,7 @@ def _error(message: str, code: str, status: int) -> Response:
     return answer
 
 
-def _asker(gatekeeper: Gatekeeper, body: Mapping[str, Any]) -> tuple[Asker, str]:
+def _asker(gatekeeper: ApiAuthenticator, body: Mapping[str, Any]) -> tuple[Principal, str]:
     """Return who asks and the shopper that it is about. Raises VerificationError, RequestError."""
     named = text(body, "customer_id", 128) or text(
         {CUSTOMER_HEADER: request.headers.get(CUSTOMER_HEADER)}, CUSTOMER_HEADER, 128
@@ -120,7 +120,7 @@ def _asker(gatekeeper: Gatekeeper, body: Mapping[str, Any]) -> tuple[Asker, str]
     return asker, asker.customer_id
 
 
-def _take(limit: Limit, asker: Asker, customer_id: str) -> None:
+def _take(limit: Limit, asker: Principal, customer_id: str) -> None:
     """Raise RequestError 429 when one shopper is asked for too often."""
     wait_s = limit.wait_s(f"{asker.shop.id}:{customer_id}")
     if wait_s:
@@ -140,7 +140,7 @@ def _named(body: Mapping[str, Any]) -> list[Named]:
     return named
 
 
-def _personal(answer: Response, asker: Asker) -> Response:
+def _personal(answer: Response, asker: Principal) -> Response:
     """Add the headers of a personal answer; a browser may read it only on a page of the shop's own."""
     answer.headers["Cache-Control"] = "no-store"
     answer.headers["X-Content-Type-Options"] = "nosniff"

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from plugin.api.checkout import add_error_answers
 from plugin.api.request_parsing import RequestError, currency, json_object, objects, only, text
-from plugin.auth.api_auth import Gatekeeper
+from plugin.auth.api_auth import ApiAuthenticator
 from plugin.engage.data.models import Money, Promotion, PromotionWrite
 from plugin.errors import (
     ConflictError,
@@ -16,17 +16,17 @@ from plugin.errors import (
     NotFoundHereError,
     TransientError,
 )
-from plugin.promotions.bulk_assignment import Assigning
-from plugin.promotions.recipients import KINDS, Person, person
+from plugin.promotions.bulk_assignment import BulkAssigner
+from plugin.promotions.recipients import KINDS, Recipient, person
 from plugin.promotions.serializers import listed, report, shown
-from plugin.promotions.service import ACTIVATE, CODE, MONEY, PERCENT, PromotionDesk, amount_of, day_of
+from plugin.promotions.service import ACTIVATE, CODE, MONEY, PERCENT, PromotionService, amount_of, day_of
 from plugin.store.shops.shops import RegisteredShop
 
 #: How many people one request may name: it is answered while it is worked off. Longer lists are for the command.
 MOST_PEOPLE = 200
 
 
-def blueprint(desk: PromotionDesk, assigning: Assigning, gatekeeper: Gatekeeper) -> Blueprint:
+def blueprint(desk: PromotionService, assigning: BulkAssigner, gatekeeper: ApiAuthenticator) -> Blueprint:
     """Return the merchant's blueprint."""
     routes = Blueprint("promotions_api", __name__, url_prefix="/api/promotions")
 
@@ -103,7 +103,7 @@ def write_of(body: Mapping[str, Any], today: date) -> PromotionWrite:
     )
 
 
-def _people(body: Mapping[str, Any]) -> list[Person]:
+def _people(body: Mapping[str, Any]) -> list[Recipient]:
     named = [kind for kind in KINDS if body.get(kind) is not None]
     if "people" in body and not named:
         entries = objects(body, "people", MOST_PEOPLE)

@@ -20,7 +20,7 @@ HOW_TO_ASK = "Send the header Authorization: Bearer TOKEN, with an API token of 
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class Principal:
     """A proved asker. customer_id: the shopper; None where a shop's server did not say who. from_server: by an API token."""
 
     shop: RegisteredShop
@@ -29,7 +29,7 @@ class Asker:
 
 
 @dataclass(frozen=True, slots=True)
-class Gatekeeper:
+class ApiAuthenticator:
     """Finds out who asks."""
 
     shops: Shops
@@ -47,7 +47,7 @@ class Gatekeeper:
             raise VerificationError("The API token is not valid; `engage-plugin api-tokens create SHOP` makes one.")
         return shop
 
-    def asker(self, authorization: str, shop_name: str | None, customer_id: str | None) -> Asker:
+    def asker(self, authorization: str, shop_name: str | None, customer_id: str | None) -> Principal:
         """Return who asks for the checkout.
 
         shop_name: where the request says it, needed with a platform's own token only. customer_id: whom a shop's
@@ -55,18 +55,18 @@ class Gatekeeper:
         """
         token = _bearer(authorization)
         if token.startswith(f"{PREFIX}."):
-            return Asker(self.merchant(authorization), customer_id, from_server=True)
+            return Principal(self.merchant(authorization), customer_id, from_server=True)
         shop = self._shop(shop_name or claimed_issuer(token) or "")
         if shop is None:
             raise VerificationError("The token names no shop that is registered here; is its iss the shop's NAME?")
         if claimed_issuer(token) == shop.name:
-            return Asker(shop, self._shopper(shop, token), from_server=False)
+            return Principal(shop, self._shopper(shop, token), from_server=False)
         proof = self.platform_of(shop.platform).shopper_of_token(token, shop, self.clock())
         if not is_id(proof.customer_id):
             raise VerificationError("The token's customer is no id.")
         if proof.token_id is not None:
             self._bind(shop, proof.token_id, proof.expires_at or self.clock())
-        return Asker(shop, proof.customer_id, from_server=False)
+        return Principal(shop, proof.customer_id, from_server=False)
 
     def _shopper(self, shop: RegisteredShop, token: str) -> str:
         found = check_token(shop, token, self.clock(), LIVES)

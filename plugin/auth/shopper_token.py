@@ -19,7 +19,7 @@ from plugin.store.shops.shops import RegisteredShop
 AUDIENCE = "engage-plugin"
 MAX_LIFE_S = 120
 HAND_OVER: Mapping[str, int] = MappingProxyType({AUDIENCE: MAX_LIFE_S})
-LEEWAY_S = 30
+JWT_LEEWAY_S = 30
 MAX_TOKEN_LENGTH = 8192
 MAX_ID_LENGTH = 128
 
@@ -59,7 +59,7 @@ def check_token(shop: RegisteredShop, token: str, now: datetime, lives: Mapping[
     present = now.timestamp()
     if not (0 < expires - issued <= max_life_s):
         raise VerificationError(f"The token lives longer than {max_life_s} s.")
-    if present > expires + LEEWAY_S or issued > present + LEEWAY_S:
+    if present > expires + JWT_LEEWAY_S or issued > present + JWT_LEEWAY_S:
         raise VerificationError("The token has expired, or its clock is wrong.")
     for name in ("sub", "jti"):
         if not is_id(claims[name]):
@@ -68,7 +68,7 @@ def check_token(shop: RegisteredShop, token: str, now: datetime, lives: Mapping[
     return ShopperToken(
         customer_id=claims["sub"],
         token_id=claims["jti"],
-        until=datetime.fromtimestamp(expires + 2 * LEEWAY_S, UTC),
+        until=datetime.fromtimestamp(expires + 2 * JWT_LEEWAY_S, UTC),
         audience=audience,
         locale=locale if isinstance(locale, str) else None,
     )

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import click
 
-from plugin.commands.common import explained, json_option, opened, show, table
+from plugin.commands.common import json_option, open_services, report_errors, show, table
 
 
 @click.group("api-tokens")
@@ -14,10 +14,10 @@ def api_tokens() -> None:
 
 @api_tokens.command("create")
 @click.argument("shop")
-@explained
+@report_errors
 def create_token(shop: str) -> None:
     """Make a token beside the shop's others and show it, this once. Example: engage-plugin api-tokens create web-se"""
-    with opened() as services:
+    with open_services() as services:
         token = services.api_tokens.create(services.stores.shops.get(shop), services.clock())
         show({"shop": shop, "api_token": token, "use": "Authorization: Bearer API_TOKEN, from your servers only"})
 
@@ -25,10 +25,10 @@ def create_token(shop: str) -> None:
 @api_tokens.command("list")
 @click.argument("shop")
 @json_option
-@explained
+@report_errors
 def list_tokens(shop: str, as_json: bool) -> None:
     """List a shop's tokens by their last characters. Example: engage-plugin api-tokens list web-se"""
-    with opened() as services:
+    with open_services() as services:
         found = services.api_tokens.all_of(services.stores.shops.get(shop))
         if as_json:
             show([asdict(row) for row in found])
@@ -40,9 +40,9 @@ def list_tokens(shop: str, as_json: bool) -> None:
 @api_tokens.command("revoke")
 @click.argument("shop")
 @click.argument("token_id", type=int)
-@explained
+@report_errors
 def revoke_token(shop: str, token_id: int) -> None:
     """End a token at once. Example: engage-plugin api-tokens revoke web-se 3"""
-    with opened() as services:
+    with open_services() as services:
         services.api_tokens.revoke(services.stores.shops.get(shop), token_id, services.clock())
         click.echo(f"token {token_id} is not valid any more")

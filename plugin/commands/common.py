@@ -33,7 +33,7 @@ R = TypeVar("R")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
 
 
-def explained(function: Callable[P, R]) -> Callable[P, R]:
+def report_errors(function: Callable[P, R]) -> Callable[P, R]:
     """Turn our errors into messages on standard error: exit 2 for a faulty set-up, 1 for anything else."""
 
     @wraps(function)
@@ -92,7 +92,7 @@ def make_services(*, port: int = DEFAULT_PORT, shared: bool = False) -> Services
 
 
 @contextmanager
-def opened(*, migrate: bool = True, tell_new: bool = False) -> Iterator[Services]:
+def open_services(*, migrate: bool = True, tell_new: bool = False) -> Iterator[Services]:
     """Open services for one command. The embedded database is brought up to date, one on a server is checked.
 
     tell_new: say on standard error when the embedded database was not there and was made.

@@ -3,23 +3,23 @@
 import click
 
 from plugin.app import Services
-from plugin.commands.common import explained, opened, show
+from plugin.commands.common import open_services, report_errors, show
 from plugin.errors import ConflictError
 from plugin.events import DataRequested
 from plugin.platforms.base import Delivery
 from plugin.platforms.registry import PLATFORMS
-from plugin.store.privacy.data_requests import DataRequests, Person
+from plugin.store.privacy.data_requests import DataRequests, DataSubject
 
 
 @click.command("data-request")
 @click.argument("event_id", type=int)
-@explained
+@report_errors
 def data_request(event_id: int) -> None:
     """Print as JSON what this plugin keeps of the shopper whose request for data is parked. Nothing is changed.
 
     Example: engage-plugin data-request 42 > answer.json
     """
-    with opened() as services:
+    with open_services() as services:
         row, _ = services.desk.show(event_id)
         shop = services.stores.shops.get(row.shop)
         found = DataRequests(services.database).gather(shop, _person(services, event_id))
@@ -31,7 +31,7 @@ def data_request(event_id: int) -> None:
         )
 
 
-def _person(services: Services, event_id: int) -> Person:
+def _person(services: Services, event_id: int) -> DataSubject:
     """Read who asks from the request. Raises ConflictError when the event is none, or its body is gone."""
     stored = services.desk.stored(event_id)
     if stored.body:
@@ -43,8 +43,8 @@ def _person(services: Services, event_id: int) -> Person:
     raise ConflictError(f"Event {event_id} is no request for data, or its body is no longer kept.")
 
 
-def _of(services: Services, event: DataRequested) -> Person:
+def _of(services: Services, event: DataRequested) -> DataSubject:
     keys = [f"customer:{event.customer_id}"] if event.customer_id else []
     guests = [text for text in (event.email, event.mobile_phone) if text]
     keys += [f"guest:{services.vault.digest(text.strip().lower())}" for text in guests]
-    return Person(event.customer_id, keys, event.order_ids)
+    return DataSubject(event.customer_id, keys, event.order_ids)

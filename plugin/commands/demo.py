@@ -22,13 +22,13 @@ from rich.live import Live
 from rich.table import Table
 
 from plugin.app import Services
-from plugin.commands.common import explained, make_services
+from plugin.commands.common import make_services, report_errors
 from plugin.demo import bodies
 from plugin.demo.people import PROMOTIONS, STORE
 from plugin.demo.shop import ShopAccess, Signed, serve_shop_front, sign_shopify, sign_standard
 from plugin.errors import PluginError
 from plugin.platforms.registry import PLATFORMS
-from plugin.runtime.preflight import only_run_of
+from plugin.runtime.preflight import exclusive_state_dir
 from plugin.runtime.supervisor import Supervisor, own_command
 from plugin.store.shops.shops import NewShop
 
@@ -76,7 +76,7 @@ class _Demo:
 @click.command()
 @click.option("--once", is_flag=True, help="End when everything arrived: exit 0, or 1 with the reason.")
 @click.option("--port", default=8000, show_default=True, help="Port of the plugin; another one when it is taken.")
-@explained
+@report_errors
 def demo(once: bool, port: int) -> None:
     """Show the whole way: a shop's webhooks become contacts and receipts in a stand-in for Engage.
 
@@ -84,7 +84,7 @@ def demo(once: bool, port: int) -> None:
     """
     console = Console()
     state_dir = Path(os.environ.get("STATE_DIR", "./var")).resolve() / "demo"
-    with only_run_of(state_dir):  # another demonstration would lose its files
+    with exclusive_state_dir(state_dir):  # another demonstration would lose its files
         shutil.rmtree(state_dir, ignore_errors=True)
     ports = _free_ports([port, 8099, 8098])
     plugin_url, sandbox_url = (f"http://127.0.0.1:{number}" for number in ports[:2])

@@ -12,10 +12,10 @@ from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.app import Services
-from plugin.commands.common import explained, json_option, make_services, show, table, what_failed_in_redis
+from plugin.commands.common import json_option, make_services, report_errors, show, table, what_failed_in_redis
 from plugin.engage.contract.compare import differences, inferred_operations, read_document
 from plugin.engage.http.transport import CallRecord
-from plugin.engage.operations import Lane
+from plugin.engage.operations import Priority
 from plugin.errors import ConfigurationError, EngageError, EngageNotFoundError, PermanentError, ShopApiError
 from plugin.platforms.registry import PLATFORMS
 from plugin.store.database.statements import what_failed
@@ -53,7 +53,7 @@ class Check:
     help="List what is inferred of Engage's API, or compare it with the tenant's Swagger file (JSON or YAML).",
 )
 @json_option
-@explained
+@report_errors
 def doctor(name: str | None, swagger: str | None, as_json: bool) -> None:
     """Check the set-up, of one shop or of all. Exit 1 when something must be mended.
 
@@ -178,8 +178,8 @@ class ShopChecks:
         self._services = services
         self._shop = shop
         self._answers: list[CallRecord] = []
-        self._client = services.client_of(shop).with_options(
-            lane=Lane.SHOPPER, read_timeout_s=10, observer=self._answers.append
+        self._client = services.client_for(shop).with_options(
+            lane=Priority.SHOPPER, read_timeout_s=10, observer=self._answers.append
         )
 
     def all(self) -> Iterator[Check]:
@@ -223,15 +223,15 @@ class ShopChecks:
             yield self._line("login page", "warning", "Set login_url, so that My Pages leads shoppers to the login.")
 
     def _watched(self) -> Iterator[Check]:
-        """Tell what the watchdog saw of the shop itself, where its platform has an API."""
+        """Tell what the monitor saw of the shop itself, where its platform has an API."""
         shop, services = self._shop, self._services
         try:
-            api = services.shop_api_of(shop)
+            api = services.shop_api_for(shop)
             if api is None:
                 yield from self._not_installed()
                 return
             api.check()
-            found = [one for one in api.subscriptions(services.watchdog.webhook_url(shop)) if one.problem]
+            found = [one for one in api.subscriptions(services.monitor.webhook_url(shop)) if one.problem]
         except ShopApiError as error:
             yield self._line("the shop's own API", "fault", str(error))
             return
@@ -253,7 +253,7 @@ class ShopChecks:
                 yield self._line("installation", "warning", todo)
             else:
                 yield self._line("installation, events arrive", "ok")
-        elif platform.install_steps(self._services.install_desk, shop):
+        elif platform.install_steps(self._services.installation_service, shop):
             yield self._line("installation", "warning", f"Nothing is installed yet: {install}")
 
     def _line(self, what: str, result: str, todo: str = "") -> Check:

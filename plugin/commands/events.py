@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from plugin.app import Services
-from plugin.commands.common import explained, json_option, opened, read_time, show, table
+from plugin.commands.common import json_option, open_services, read_time, report_errors, show, table
 from plugin.errors import ConflictError
 from plugin.store.inbox.admin import EventFilter, EventRow
 from plugin.store.tables.inbox import State
@@ -19,10 +19,10 @@ RETRY_LIMIT = 100_000
 
 @click.command()
 @json_option
-@explained
+@report_errors
 def status(as_json: bool) -> None:
     """Show how many events were accepted and where they are. Example: engage-plugin status --json"""
-    with opened() as services:
+    with open_services() as services:
         counts = services.desk.status()
         if as_json:
             show(counts)
@@ -44,7 +44,7 @@ def _causes(services: Services) -> Iterator[str]:
         if shop.stopped_reason is not None:
             yield f"{shop.name}: deliveries are stopped: {shop.stopped_reason}"
             continue
-        away_since = services.gates.of(shop.engage_key).open_since()
+        away_since = services.call_guards.for_key(shop.engage_key).open_since()
         if away_since is not None:
             yield (
                 f"{shop.name}: Engage has not answered since {away_since:%Y-%m-%d %H:%M:%S} UTC; a probe goes out every "
@@ -68,7 +68,7 @@ def events() -> None:
 @click.option("--after", type=int, help="The oldest with a higher id, to page on; without it the newest.")
 @click.option("--limit", default=LIST_LIMIT, show_default=True, type=click.IntRange(1, 1000))
 @json_option
-@explained
+@report_errors
 def list_events(
     state: str | None,
     shop: str | None,
@@ -91,7 +91,7 @@ def list_events(
         since=read_time(since),
         until=read_time(until),
     )
-    with opened() as services:
+    with open_services() as services:
         stopped = _stopped(services)
         if shop is not None:
             services.stores.shops.id_and_platform(shop)  # a mistyped name is told, and not an empty list
@@ -116,10 +116,10 @@ def list_events(
 @events.command("show")
 @click.argument("event_id", type=int)
 @json_option
-@explained
+@report_errors
 def show_event(event_id: int, as_json: bool) -> None:
     """Show one event and its timeline. Example: engage-plugin events show 42"""
-    with opened() as services:
+    with open_services() as services:
         event, timeline = services.desk.show(event_id)
         if as_json:
             show({**asdict(event), "timeline": [asdict(entry) for entry in timeline]})
@@ -169,7 +169,7 @@ def _waits_for(event: EventRow, stopped: Collection[str]) -> str | None:
 @click.option("--until", help="All parked events received before this time (ISO 8601; UTC where it names no zone).")
 @click.option("--preview", "only_shown", is_flag=True, help="Only show which events, and what each would send.")
 @json_option
-@explained
+@report_errors
 def retry(
     event_ids: tuple[int, ...],
     error_code: str | None,
@@ -185,7 +185,7 @@ def retry(
 
     Example: engage-plugin events retry --error missing_key:email --since 2026-03-05 --preview
     """
-    with opened() as services:
+    with open_services() as services:
         ids = list(dict.fromkeys(event_ids))
         if error_code or shop or since or until:
             if ids:
@@ -207,7 +207,7 @@ def retry(
             return
         taken = services.desk.retry(ids, services.clock())
         for event_id in taken[:8]:
-            services.wake_ups.wake(event_id)
+            services.notifier.wake(event_id)
         if as_json:
             show({"retried": taken})
         else:
@@ -243,12 +243,12 @@ def _show_previews(services: Services, ids: list[int], *, as_json: bool) -> None
 @events.command()
 @click.argument("event_id", type=int)
 @click.option("--why", required=True, help="The reason, kept with the event.")
-@explained
+@report_errors
 def discard(event_id: int, why: str) -> None:
     """End an event for good. Example: engage-plugin events discard 42 --why "test order of a colleague\""""
     if not why.strip():
         raise click.BadParameter("must say why: it is all that is left of the event", param_hint="--why")
-    with opened() as services:
+    with open_services() as services:
         services.desk.discard(event_id, why.strip(), services.clock())
-        services.wake_ups.wake(event_id)  # the customer's next event may go now
+        services.notifier.wake(event_id)  # the customer's next event may go now
         click.echo(f"event {event_id} is discarded")

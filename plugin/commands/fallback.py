@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from plugin.app import Services
-from plugin.commands.common import explained, json_option, opened, show, table
+from plugin.commands.common import json_option, open_services, report_errors, show, table
 from plugin.errors import ConflictError, NotFoundHereError, TransferError
 from plugin.store.shops.shops import RegisteredShop
 
@@ -25,10 +25,10 @@ def fallback() -> None:
 @shop_argument
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="Newest files only.")
 @json_option
-@explained
+@report_errors
 def status_command(shop_name: str | None, limit: int, as_json: bool) -> None:
     """Show how Engage stands and every file with the reason for its state. Example: engage-plugin fallback status"""
-    with opened() as services:
+    with open_services() as services:
         shops = _shops(services, shop_name)
         standings = [_standing(services, shop) for shop in shops]
         only = shops[0] if shop_name else None
@@ -50,15 +50,15 @@ def status_command(shop_name: str | None, limit: int, as_json: bool) -> None:
 
 @fallback.command("write")
 @shop_argument
-@explained
+@report_errors
 def write_command(shop_name: str | None) -> None:
     """Write files of what waits now, without waiting for FALLBACK_AFTER_S; only while Engage is away.
 
     Example: engage-plugin fallback write web-se
     """
-    with opened() as services:
+    with open_services() as services:
         for shop in _shops(services, shop_name):
-            outage = services.outage_of(shop)
+            outage = services.engage_status_for(shop)
             if outage.since is None:
                 why = "it answers" if outage.standing.value == "answers" else "Redis, which keeps that, does not answer"
                 raise ConflictError(
@@ -66,36 +66,36 @@ def write_command(shop_name: str | None) -> None:
                     "would be taken back at once."
                 )
             with _turn(services, shop) as work:
-                services.fallback.mend(work)
+                services.fallback.recover(work)
                 click.echo(f"{shop.name}: {services.fallback.write(work)} events are in files now")
 
 
 @fallback.command("send")
 @shop_argument
-@explained
+@report_errors
 def send_command(shop_name: str | None) -> None:
     """Send files now that wait for their next try, and look for those that were sent.
 
     Example: engage-plugin fallback send web-se
     """
-    with opened() as services:
+    with open_services() as services:
         for shop in _shops(services, shop_name):
             services.fallback.files.send_now(shop, services.clock())
             with _turn(services, shop) as work:
-                services.fallback.do_what_is_due(work)
+                services.fallback.run_cycle(work)
             counts = services.fallback.files.counts(shop)
             click.echo(f"{shop.name}: {', '.join(f'{state} {n}' for state, n in sorted(counts.items())) or 'no files'}")
 
 
 @fallback.command("recall")
 @click.argument("names", nargs=-1, required=True, metavar="FILE...")
-@explained
+@report_errors
 def recall_command(names: tuple[str, ...]) -> None:
     """Take files back that were not sent: their events go by the API, or into a new file while fallback=yes.
 
     Example: engage-plugin fallback recall 20260305093000_000471_transactions.xml
     """
-    with opened() as services:
+    with open_services() as services:
         for name in names:
             file = services.fallback.files.get(name)
             with _turn(services, services.stores.shops.get(file.shop)) as work:
@@ -105,13 +105,13 @@ def recall_command(names: tuple[str, ...]) -> None:
 
 @fallback.command("check")
 @click.argument("shop_name", metavar="SHOP")
-@explained
+@report_errors
 def check_command(shop_name: str) -> None:
     """Connect to the shop's SFTP server: show the host key to pin, log in, look for the folders. Sends nothing.
 
     Example: engage-plugin fallback check web-se
     """
-    with opened() as services:
+    with open_services() as services:
         shop = services.stores.shops.get(shop_name)
         if shop.settings.fallback_transfer == "folder":
             _report(_checked_folder(services, shop))
@@ -134,7 +134,7 @@ def _checked_server(services: Services, shop: RegisteredShop) -> Iterator[tuple[
     """Yield what was looked at and what is wrong with it, "" for nothing. Raises TransferError without a login."""
     from plugin.engage_files.sftp import SftpTransfer
 
-    transfer = services.transfer_of(shop)
+    transfer = services.transfer_for(shop)
     assert isinstance(transfer, SftpTransfer), "the setting says so"
     with transfer:
         yield f"login as {shop.settings.fallback_user}", ""
@@ -151,7 +151,7 @@ def _checked_server(services: Services, shop: RegisteredShop) -> Iterator[tuple[
 
 
 def _checked_folder(services: Services, shop: RegisteredShop) -> Iterator[tuple[str, str]]:
-    with services.transfer_of(shop) as transfer:
+    with services.transfer_for(shop) as transfer:
         transfer.look(shop.settings.fallback_receipts_folder, "", None)
     yield "folder", ""
 
@@ -173,7 +173,7 @@ def _shops(services: Services, name: str | None) -> list[RegisteredShop]:
 
 
 def _standing(services: Services, shop: RegisteredShop) -> dict[str, Any]:
-    outage = services.outage_of(shop)
+    outage = services.engage_status_for(shop)
     counts = services.fallback.files.counts(shop)
     return {
         "shop": shop.name,
@@ -186,7 +186,7 @@ def _standing(services: Services, shop: RegisteredShop) -> dict[str, Any]:
 
 @contextmanager
 def _turn(services: Services, shop: RegisteredShop) -> Iterator[Any]:
-    with services.fallback.turn(shop) as work:
+    with services.fallback.lease_shop(shop) as work:
         if work is None:
             raise ConflictError(f"Another process is at the files of shop {shop.name} just now: try again in a minute.")
         yield work

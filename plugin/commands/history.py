@@ -16,10 +16,10 @@ from rich.live import Live
 from rich.text import Text
 
 from plugin.app import Services
-from plugin.commands.common import explained, json_option, opened, read_time, show, table
+from plugin.commands.common import json_option, open_services, read_time, report_errors, show, table
 from plugin.errors import ConfigurationError, ConflictError, ShopApiError
 from plugin.store.shops.shops import RegisteredShop
-from plugin.store.sync.history import Refusal, Run, RunState
+from plugin.store.sync.history import RejectedRow, Run, RunState
 
 SAMPLE = 5
 SHOWN_EVERY_S = 1.0
@@ -44,7 +44,7 @@ def _begin(what: str) -> click.Command:
     @click.option("--files", is_flag=True, help="Orders only: as files, for large amounts (see docs/fallback.md).")
     @click.option("--dry-run", is_flag=True, help="Only count, and show a sample; nothing is sent or stored.")
     @json_option
-    @explained
+    @report_errors
     def command(
         name: str,
         since: str | None,
@@ -63,7 +63,7 @@ def _begin(what: str) -> click.Command:
             raise ConfigurationError(["--files is for orders; customers go through the bulk API."])
         form = "api" if from_api else "csv" if csv_path else "jsonl"
         source = "api" if from_api else str(Path(str(given[0])).resolve())
-        with opened() as services:
+        with open_services() as services:
             shop = services.stores.shops.get(name)
             between = (read_time(since), read_time(until))
             if dry_run:
@@ -89,10 +89,10 @@ for _what in ("customers", "orders"):
 @backfill.command("list")
 @click.option("--shop", "name", required=True, help="The shop.")
 @json_option
-@explained
+@report_errors
 def list_runs(name: str, as_json: bool) -> None:
     """List the runs of a shop. Example: engage-plugin backfill list --shop web-se"""
-    with opened() as services:
+    with open_services() as services:
         shop = services.stores.shops.get(name)
         rows = [_card(services, shop, run) for run in services.history.runs(shop)]
         if as_json:
@@ -112,10 +112,10 @@ def list_runs(name: str, as_json: bool) -> None:
 @click.argument("run_id", type=int)
 @click.option("--shop", "name", required=True, help="The shop.")
 @json_option
-@explained
+@report_errors
 def resume(run_id: int, name: str, as_json: bool) -> None:
     """Go on with a paused run, or one whose process died. Example: engage-plugin backfill resume 3 --shop web-se"""
-    with opened() as services:
+    with open_services() as services:
         shop = services.stores.shops.get(name)
         run = services.history.run(shop, run_id)
         if run.state is RunState.FINISHED:
@@ -126,15 +126,15 @@ def resume(run_id: int, name: str, as_json: bool) -> None:
 @backfill.command()
 @click.argument("run_id", type=int)
 @click.option("--shop", "name", required=True, help="The shop.")
-@explained
+@report_errors
 def pause(run_id: int, name: str) -> None:
     """Pause a run after its present page, from another terminal. Example: engage-plugin backfill pause 3 --shop web-se"""
-    with opened() as services:
+    with open_services() as services:
         shop = services.stores.shops.get(name)
         run = services.history.run(shop, run_id)
         if run.state is not RunState.RUNNING:
             raise ConflictError(f"Run {run_id} is {run.state}; only a running one can be paused.")
-        services.history.turn_to(run, RunState.PAUSED, services.clock())
+        services.history.set_state(run, RunState.PAUSED, services.clock())
         click.echo(f"run {run_id} pauses after its present page")
 
 
@@ -142,13 +142,13 @@ def pause(run_id: int, name: str) -> None:
 @click.argument("run_id", type=int)
 @click.option("--shop", "name", required=True, help="The shop.")
 @click.option("--csv", "path", type=click.Path(path_type=Path), help="Write the rows into this file.")
-@explained
+@report_errors
 def report(run_id: int, name: str, path: Path | None) -> None:
     """List the rows that a run did not bring to Engage, with reasons.
 
     Example: engage-plugin backfill report 3 --shop web-se --csv refused.csv
     """
-    with opened() as services:
+    with open_services() as services:
         shop = services.stores.shops.get(name)
         run = services.history.run(shop, run_id)
         rows = [*services.history.refusals(run), *services.backfill.not_delivered(shop, run)]
@@ -165,13 +165,13 @@ def report(run_id: int, name: str, path: Path | None) -> None:
 @click.option("--to", "until", help="Compare until this time; else until now.")
 @click.option("--repair", is_flag=True, help="Put what is missing through the inbox.")
 @json_option
-@explained
+@report_errors
 def reconcile(name: str, since: str, until: str | None, repair: bool, as_json: bool) -> None:
     """Compare what the shop has, what came in and what Engage has. Exit 1 when something differs and was not repaired.
 
     Example: engage-plugin reconcile --shop web-se --from 2026-03-01 --repair
     """
-    with opened() as services:
+    with open_services() as services:
         shop = services.stores.shops.get(name)
         start = read_time(since)
         assert start is not None
@@ -200,15 +200,15 @@ def reconcile(name: str, since: str, until: str | None, repair: bool, as_json: b
 @click.command()
 @click.argument("name", required=False)
 @json_option
-@explained
+@report_errors
 def watch(name: str | None, as_json: bool) -> None:
     """Look at the shop's webhook subscriptions now, mend them, and fetch what they missed.
 
     The sweep does the same every WATCH_INTERVAL_S. Example: engage-plugin watch web-se
     """
-    with opened() as services:
+    with open_services() as services:
         shops = [services.stores.shops.get(name)] if name else list(services.stores.shops.all())
-        looks = [services.watchdog.look_at(shop) for shop in shops]
+        looks = [services.monitor.check_shop(shop) for shop in shops]
     if as_json:
         show([asdict(look) for look in looks])
     for look in [] if as_json else looks:
@@ -235,7 +235,7 @@ def _work(services: Services, shop: RegisteredShop, run: Run, *, as_json: bool) 
         try:
             state = services.backfill.work(shop, run, rows, progress.tell)
         except ShopApiError:
-            services.history.turn_to(run, RunState.PAUSED, services.clock())
+            services.history.set_state(run, RunState.PAUSED, services.clock())
             raise
     card = _card(services, shop, services.history.run(shop, run.id))
     if as_json:
@@ -336,7 +336,7 @@ def _line(card: dict[str, Any]) -> str:
     )
 
 
-def _write_csv(path: Path, rows: list[Refusal]) -> None:
+def _write_csv(path: Path, rows: list[RejectedRow]) -> None:
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import simplejson
 
-from plugin.commands.common import explained, json_option, opened
+from plugin.commands.common import json_option, open_services, report_errors
 from plugin.errors import ConflictError, PayloadError
 from plugin.platforms.base import parse_json
 
@@ -17,7 +17,7 @@ from plugin.platforms.base import parse_json
 @click.option("--topic", help="With a file: the webhook's topic, where the file does not name it.")
 @click.option("--ask", is_flag=True, help="Let calls that only read go to Engage, so that look-ups are real.")
 @json_option
-@explained
+@report_errors
 def preview(event: str, shop: str | None, topic: str | None, ask: bool, as_json: bool) -> None:
     """Print what an event would send to Engage. Sends nothing and stores nothing.
 
@@ -27,7 +27,7 @@ def preview(event: str, shop: str | None, topic: str | None, ask: bool, as_json:
 
     Example: engage-plugin preview order.json --shop web-se --topic orders/paid
     """
-    with opened() as services:
+    with open_services() as services:
         if event.isdigit():
             found = services.preview.of_event(int(event), ask=ask)
         else:

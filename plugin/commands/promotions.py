@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 from plugin.app import Services
-from plugin.commands.common import explained, json_option, opened, show, table
+from plugin.commands.common import json_option, open_services, report_errors, show, table
 from plugin.engage.data.models import Money, PromotionWrite
 from plugin.errors import ConfigurationError, ConflictError, TransientError
 from plugin.promotions import serializers
 from plugin.promotions.bulk_assignment import Report
-from plugin.promotions.recipients import CONTACT, CUSTOMER, EMAIL, Person, people_of, person
+from plugin.promotions.recipients import CONTACT, CUSTOMER, EMAIL, Recipient, people_of, person
 from plugin.promotions.service import ACTIVATE, CODE, MONEY, PERCENT, amount_of, day_of
 from plugin.store.orders.redemptions import RedemptionState
 from plugin.store.shops.shops import RegisteredShop
@@ -42,7 +42,7 @@ def promotions() -> None:
 @click.option("--heading", help="What shoppers read; the name when it is not given.")
 @click.option("--description", help="What shoppers read below it.")
 @json_option
-@explained
+@report_errors
 def create(  # noqa: PLR0913, PLR0917 - one option a field of the promotion
     shop: str,
     name: str,
@@ -70,7 +70,7 @@ def create(  # noqa: PLR0913, PLR0917 - one option a field of the promotion
         raise ConfigurationError(
             ["--external-id is needed with --percent and --money: orders find the promotion by it."]
         )
-    with opened() as services:
+    with open_services() as services:
         write = PromotionWrite(
             name=name,
             external_id=external_id or value,
@@ -94,10 +94,10 @@ def create(  # noqa: PLR0913, PLR0917 - one option a field of the promotion
 @promotions.command("list")
 @click.argument("shop")
 @json_option
-@explained
+@report_errors
 def list_promotions(shop: str, as_json: bool) -> None:
     """List the promotions that were created here, with their present status. Example: engage-plugin promotions list web-se"""
-    with opened() as services:
+    with open_services() as services:
         rows = [serializers.listed(entry) for entry in services.promotion_desk.all_of(services.stores.shops.get(shop))]
         if as_json:
             show(rows)
@@ -113,7 +113,7 @@ def list_promotions(shop: str, as_json: bool) -> None:
 @click.option("--email", help="The same by e-mail.")
 @click.option("--contact", help="The same by Engage's contactId.")
 @json_option
-@explained
+@report_errors
 def show_promotion(
     shop: str, promotion: str, customer: str | None, email: str | None, contact: str | None, as_json: bool
 ) -> None:
@@ -121,13 +121,13 @@ def show_promotion(
 
     Example: engage-plugin promotions show web-se SPRING20 --customer 1001
     """
-    with opened() as services:
+    with open_services() as services:
         of = services.stores.shops.get(shop)
         found = services.promotion_desk.find(of, promotion)
         card: dict[str, Any] = serializers.shown(found)
         one = _one_person(customer, email, contact)
         if one is not None:
-            contact_id = services.assigning.contact_of(of, services.client_of(of), one)
+            contact_id = services.assigning.contact_of(of, services.client_for(of), one)
             mine = services.promotion_desk.assignments(of, contact_id, found)
             card["assignments"] = [serializers.assignment(a) for a in mine]
         if as_json:
@@ -153,7 +153,7 @@ def show_promotion(
     "--refusals", type=click.Path(dir_okay=False, path_type=Path), help="Write refused rows to this CSV file."
 )
 @json_option
-@explained
+@report_errors
 def assign(
     shop: str,
     promotion: str,
@@ -176,7 +176,7 @@ def assign(
     if (one is None) == (file is None):
         raise ConfigurationError(["Give one of --customer, --email, --contact and --file."])
     people = [one] if one is not None else people_of(_text_of(file))
-    with opened() as services:
+    with open_services() as services:
         of = services.stores.shops.get(shop)
         made = _assign(services, of, promotion, people, again=again)
     lines = {p.position: p.line for p in people}
@@ -200,13 +200,13 @@ def assign(
 @click.option("--order", help="Only of this order of the shop.")
 @click.option("--limit", default=LIST_LIMIT, show_default=True, type=click.IntRange(1, 1000))
 @json_option
-@explained
+@report_errors
 def redemptions(shop: str, state: str | None, order: str | None, limit: int, as_json: bool) -> None:
     """List what orders used; intended means that Engage has not confirmed it yet.
 
     Example: engage-plugin promotions redemptions web-se --state intended
     """
-    with opened() as services:
+    with open_services() as services:
         of, store = services.stores.shops.get(shop), services.stores.redemptions
         wanted = [RedemptionState(state)] if state else list(RedemptionState)
         found = store.of_order(of, order) if order else store.find(of, wanted, limit=limit)
@@ -218,7 +218,7 @@ def redemptions(shop: str, state: str | None, order: str | None, limit: int, as_
         table("Redemptions", columns, [[row[column] for column in columns] for row in rows])
 
 
-def _assign(services: Services, shop: RegisteredShop, name: str, people: list[Person], *, again: bool) -> Report:
+def _assign(services: Services, shop: RegisteredShop, name: str, people: list[Recipient], *, again: bool) -> Report:
     """Assign with a progress bar on standard error, where somebody looks at it."""
     found = services.promotion_desk.find(shop, name)
     try:
@@ -234,7 +234,7 @@ def _assign(services: Services, shop: RegisteredShop, name: str, people: list[Pe
         ) from error
 
 
-def _one_person(customer: str | None, email: str | None, contact: str | None) -> Person | None:
+def _one_person(customer: str | None, email: str | None, contact: str | None) -> Recipient | None:
     given = [(k, v) for k, v in ((CUSTOMER, customer), (EMAIL, email), (CONTACT, contact)) if v is not None]
     if len(given) > 1:
         raise ConfigurationError(["Give only one of --customer, --email and --contact."])

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from plugin.commands.common import explained, json_option, opened, show, table
+from plugin.commands.common import json_option, open_services, report_errors, show, table
 from plugin.errors import ConfigurationError, ConflictError, TransferError
 from plugin.platforms.registry import PLATFORMS
 from plugin.services.core import APP_SECRETS
@@ -36,7 +36,7 @@ def shops() -> None:
 @click.option("--source", default="ECOM", show_default=True, help="Source of new contacts.")
 @click.option("--shop-domain", help="The shop's domain, as its webhooks name it.")
 @click.option("--webhook-secret", help="The secret that signs webhooks; else the app's, else a new one.")
-@explained
+@report_errors
 def add(
     name: str,
     platform: str,
@@ -66,7 +66,7 @@ def add(
     faults += _faults_in(lambda: adapter.check_secret(new.webhook_secret))
     if faults:
         raise ConfigurationError(faults)
-    with opened(tell_new=True) as services:
+    with open_services(tell_new=True) as services:
         if webhook_secret is None and platform in services.app_secrets:
             new = replace(new, webhook_secret=services.app_secrets[platform])
         shop = services.stores.shops.add(new, services.clock())
@@ -93,10 +93,10 @@ def _warn_of_random_secret(shop: RegisteredShop, setting: str) -> None:
 
 @shops.command("list")
 @json_option
-@explained
+@report_errors
 def list_shops(as_json: bool) -> None:
     """List registered shops. Example: engage-plugin shops list --json"""
-    with opened() as services:
+    with open_services() as services:
         found = services.stores.shops.all()
         if as_json:
             show([_card(shop, services.settings.public_url) for shop in found])
@@ -112,10 +112,10 @@ def list_shops(as_json: bool) -> None:
 @click.argument("name")
 @click.option("--secrets", is_flag=True, help="Show the webhook and shopper secrets too.")
 @json_option
-@explained
+@report_errors
 def show_shop(name: str, secrets: bool, as_json: bool) -> None:
     """Show a shop and every setting with its default and meaning. Example: engage-plugin shops show web-se"""
-    with opened() as services:
+    with open_services() as services:
         shop = services.stores.shops.get(name)
         card = _card(shop, services.settings.public_url, secrets=secrets)
         standard = defaults()
@@ -139,7 +139,7 @@ def show_shop(name: str, secrets: bool, as_json: bool) -> None:
 @shops.command("set")
 @click.argument("name")
 @click.argument("changes", nargs=-1, required=True, metavar="KEY=VALUE...")
-@explained
+@report_errors
 def set_shop(name: str, changes: tuple[str, ...]) -> None:
     """Change settings; an empty VALUE takes one back to its default. No restart is needed.
 
@@ -152,7 +152,7 @@ def set_shop(name: str, changes: tuple[str, ...]) -> None:
     domain = {DOMAIN_KEY: wanted.pop(DOMAIN_KEY)} if DOMAIN_KEY in wanted else {}
     access = {key: wanted.pop(key) for key in SECRET_KEYS if key in wanted}
     file_access = {key: wanted.pop(key) for key in FILE_ACCESS_KEYS if key in wanted}
-    with opened() as services:
+    with open_services() as services:
         shop = services.stores.shops.get(name)
         faults += [f"{key} must not be empty" for key, value in (access | domain).items() if not value]
         if access.get("engage_url"):
@@ -183,15 +183,15 @@ def set_shop(name: str, changes: tuple[str, ...]) -> None:
 
 @shops.command("install")
 @click.argument("name")
-@explained
+@report_errors
 def install_shop(name: str) -> None:
     """Say what to do in the shop to install the plugin there, with the addresses to open.
 
     Example: engage-plugin shops install web-se
     """
-    with opened() as services:
+    with open_services() as services:
         shop = services.stores.shops.get(name)
-        steps = PLATFORMS[shop.platform].install_steps(services.install_desk, shop)
+        steps = PLATFORMS[shop.platform].install_steps(services.installation_service, shop)
         if not steps:
             card = _card(shop, services.settings.public_url, secrets=True)
             steps = (
@@ -204,7 +204,7 @@ def install_shop(name: str) -> None:
 @shops.command("erase")
 @click.argument("name")
 @click.option("--sure", is_flag=True, help="Do it; without this the command only says what it would do.")
-@explained
+@report_errors
 def erase_shop(name: str, sure: bool) -> None:
     """Erase all that is kept of a shop's customers, and stop its deliveries. Engage keeps its contacts.
 
@@ -212,7 +212,7 @@ def erase_shop(name: str, sure: bool) -> None:
 
     Example: engage-plugin shops erase web-se --sure
     """
-    with opened() as services:
+    with open_services() as services:
         shop_id, platform = services.stores.shops.id_and_platform(name)
         if not sure:
             click.echo(

@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from plugin.app import Services
-from plugin.commands.common import explained, opened
+from plugin.commands.common import open_services, report_errors
 from plugin.errors import ConfigurationError, NotFoundHereError, ShopApiError
 from plugin.platforms.woocommerce import __file__ as platform_folder
-from plugin.platforms.woocommerce.api import WooApi, api_of, prove
+from plugin.platforms.woocommerce.api import WooApi, api_for, prove
 from plugin.platforms.woocommerce.rest import check_keys
 from plugin.store.shops.shops import RegisteredShop
 
@@ -35,7 +35,7 @@ def woocommerce() -> None:
 )
 @click.option("--key", envvar="WOOCOMMERCE_KEY", hidden=True, expose_value=True)
 @click.option("--secret", envvar="WOOCOMMERCE_SECRET", hidden=True, expose_value=True)
-@explained
+@report_errors
 def keys(name: str, path: Path | None, key: str | None, secret: str | None) -> None:
     """Prove and store a shop's REST keys, and make its webhooks.
 
@@ -44,24 +44,24 @@ def keys(name: str, path: Path | None, key: str | None, secret: str | None) -> N
 
     Example: engage-plugin woocommerce keys web-se
     """
-    with opened() as services:
+    with open_services() as services:
         shop = _shop(services, name)
         key, secret = _given(path, key, secret)
         faults = check_keys(key, secret)
         if faults:
             raise ConfigurationError(faults)
         credentials = prove(shop, key, secret)
-        services.install_desk.keep(name, credentials)
+        services.installation_service.keep(name, credentials)
         click.echo(f"{name}: the keys work and are stored.")
         _show(_api(services, name).repair(_address(services, shop)))
 
 
 @woocommerce.command()
 @click.argument("name")
-@explained
+@report_errors
 def hooks(name: str) -> None:
     """Make, correct or switch on the shop's webhooks. Example: engage-plugin woocommerce hooks web-se"""
-    with opened() as services:
+    with open_services() as services:
         shop = _shop(services, name)
         _show(_api(services, name).repair(_address(services, shop)))
 
@@ -69,13 +69,13 @@ def hooks(name: str) -> None:
 @woocommerce.command()
 @click.argument("name")
 @click.option("--forget", is_flag=True, help="Forget the keys even though the shop cannot be reached any more.")
-@explained
+@report_errors
 def uninstall(name: str, forget: bool) -> None:
     """Delete our webhooks in the shop and forget its keys; contacts, receipts and links stay.
 
     Example: engage-plugin woocommerce uninstall web-se
     """
-    with opened() as services:
+    with open_services() as services:
         _shop(services, name)
         try:
             _show(_api(services, name).remove())
@@ -83,7 +83,7 @@ def uninstall(name: str, forget: bool) -> None:
             if not forget:
                 raise
             click.echo(f"The webhooks in the shop could not be removed: {error}")
-        services.stores.shops.keep_credentials(name, {})
+        services.stores.shops.save_credentials(name, {})
         click.echo(
             f"{name}: the keys are forgotten here; revoke them under WooCommerce > Settings > Advanced > REST API. Links to "
             "contacts, orders and consents are kept, for a new installation and for refunds."
@@ -98,7 +98,7 @@ def uninstall(name: str, forget: bool) -> None:
     show_default=True,
     help="Where to write it.",
 )
-@explained
+@report_errors
 def companion(out: Path) -> None:
     """Write the companion plugin as the file that WordPress uploads. Example: engage-plugin woocommerce companion"""
     folder = Path(platform_folder).parent / "companion" / COMPANION
@@ -121,9 +121,9 @@ def _shop(services: Services, name: str) -> RegisteredShop:
 
 def _api(services: Services, name: str) -> WooApi:
     def keep(credentials: Mapping[str, Any]) -> None:
-        services.stores.shops.keep_credentials(name, credentials)
+        services.stores.shops.save_credentials(name, credentials)
 
-    api = api_of(services.stores.shops.get(name), keep)
+    api = api_for(services.stores.shops.get(name), keep)
     if api is None:
         raise NotFoundHereError(
             f"No keys of {name} are stored: `engage-plugin shops install {name}` says how to get some."

@@ -29,7 +29,7 @@ class PlannedCall:
     assumed: str
 
 
-class Reads:
+class LiveReads:
     """Engage's answers to the calls of rehearsals that only read, by address."""
 
     def __init__(self, real: Transport) -> None:
@@ -58,10 +58,10 @@ class Reads:
         return bool(wanted)
 
 
-class Rehearsal(Transport):
+class DryRunTransport(Transport):
     """Notes calls in `calls` instead of sending them. reads: where real answers to look-ups come from."""
 
-    def __init__(self, reads: Reads | None = None) -> None:
+    def __init__(self, reads: LiveReads | None = None) -> None:
         self._reads = reads
         self.calls: list[PlannedCall] = []
 

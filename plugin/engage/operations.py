@@ -15,7 +15,7 @@ REDEEM_TIMEOUT_S = 65.0
 CONNECT_TIMEOUT_S = 5.0
 
 
-class Lane(IntEnum):
+class Priority(IntEnum):
     """Who goes first when the rate budget is short; a lower number goes first."""
 
     SHOPPER = 0
@@ -46,7 +46,7 @@ class Operation:
     operation_id: str
     method: str
     path: str
-    lane: Lane
+    lane: Priority
     repeat: Repeat = Repeat.SAFE
     read_timeout_s: float = READ_TIMEOUT_S
 
@@ -58,50 +58,50 @@ _PROMOTIONS = "/api/v3/promotions/multichannels"
 _VOUCHERS = "/api/v3/reward-vouchers"
 
 _ALL = (
-    Operation("find_contact_id", "findContactId", "GET", f"{_CONTACTS}/id", Lane.CONTACT),
-    Operation("create_contact", "createContact", "POST", _CONTACTS, Lane.CONTACT, Repeat.FIND_CONTACT),
-    Operation("get_contact", "getContact", "GET", f"{_CONTACTS}/{{contact_id}}", Lane.CONTACT),
-    Operation("patch_contact", "updateContact", "PATCH", f"{_CONTACTS}/{{contact_id}}", Lane.CONTACT),
-    Operation("delete_contact", "deleteContact", "DELETE", f"{_CONTACTS}/{{contact_id}}", Lane.CONTACT),
+    Operation("find_contact_id", "findContactId", "GET", f"{_CONTACTS}/id", Priority.CONTACT),
+    Operation("create_contact", "createContact", "POST", _CONTACTS, Priority.CONTACT, Repeat.FIND_CONTACT),
+    Operation("get_contact", "getContact", "GET", f"{_CONTACTS}/{{contact_id}}", Priority.CONTACT),
+    Operation("patch_contact", "updateContact", "PATCH", f"{_CONTACTS}/{{contact_id}}", Priority.CONTACT),
+    Operation("delete_contact", "deleteContact", "DELETE", f"{_CONTACTS}/{{contact_id}}", Priority.CONTACT),
     Operation(
         "update_contact_type",
         "updateContactType",
         "POST",
         f"{_CONTACTS}/{{contact_id}}/updateContactType",
-        Lane.CONTACT,
+        Priority.CONTACT,
     ),
     Operation(
         "bulk_create_contacts",
         "bulkCreateContacts",
         "POST",
         f"{_CONTACTS}/bulk",
-        Lane.BACKFILL,
+        Priority.BACKFILL,
         Repeat.FIND_CONTACT,
     ),
-    Operation("bulk_patch_contacts", "bulkUpdateContacts", "PATCH", f"{_CONTACTS}/bulk", Lane.BACKFILL),
-    Operation("get_bulk_status", "getBulkStatus", "GET", f"{_CONTACTS}/bulk/status", Lane.BACKFILL),
-    Operation("list_changed_contacts", "getChangedContacts", "GET", f"{_CONTACTS}/changes", Lane.BACKFILL),
-    Operation("list_transactions", "getTransactions", "GET", f"{_CONTACTS}/transactions", Lane.SHOPPER),
+    Operation("bulk_patch_contacts", "bulkUpdateContacts", "PATCH", f"{_CONTACTS}/bulk", Priority.BACKFILL),
+    Operation("get_bulk_status", "getBulkStatus", "GET", f"{_CONTACTS}/bulk/status", Priority.BACKFILL),
+    Operation("list_changed_contacts", "getChangedContacts", "GET", f"{_CONTACTS}/changes", Priority.BACKFILL),
+    Operation("list_transactions", "getTransactions", "GET", f"{_CONTACTS}/transactions", Priority.SHOPPER),
     Operation(
         "list_contact_transactions",
         "getContactTransactions",
         "GET",
         f"{_CONTACTS}/{{contact_id}}/transactions",
-        Lane.SHOPPER,
+        Priority.SHOPPER,
     ),
-    Operation("create_receipt", "createReceipt", "POST", "/api/v3/receipts", Lane.RECEIPT, Repeat.DEDUPLICATED),
-    Operation("list_orders", "listOrders", "GET", _ORDERS, Lane.CONTACT),
-    Operation("create_order", "createOrder", "POST", _ORDERS, Lane.RECEIPT, Repeat.READ_ORDER),
-    Operation("get_order", "getOrder", "GET", f"{_ORDERS}/{{order_id}}", Lane.RECEIPT),
-    Operation("replace_order", "replaceOrder", "PUT", f"{_ORDERS}/{{order_id}}", Lane.RECEIPT),
-    Operation("delete_order", "deleteOrder", "DELETE", f"{_ORDERS}/{{order_id}}", Lane.RECEIPT),
-    Operation("get_order_job", "getOrderJob", "GET", f"{_ORDERS}/jobs/{{job_id}}", Lane.RECEIPT),
+    Operation("create_receipt", "createReceipt", "POST", "/api/v3/receipts", Priority.RECEIPT, Repeat.DEDUPLICATED),
+    Operation("list_orders", "listOrders", "GET", _ORDERS, Priority.CONTACT),
+    Operation("create_order", "createOrder", "POST", _ORDERS, Priority.RECEIPT, Repeat.READ_ORDER),
+    Operation("get_order", "getOrder", "GET", f"{_ORDERS}/{{order_id}}", Priority.RECEIPT),
+    Operation("replace_order", "replaceOrder", "PUT", f"{_ORDERS}/{{order_id}}", Priority.RECEIPT),
+    Operation("delete_order", "deleteOrder", "DELETE", f"{_ORDERS}/{{order_id}}", Priority.RECEIPT),
+    Operation("get_order_job", "getOrderJob", "GET", f"{_ORDERS}/jobs/{{job_id}}", Priority.RECEIPT),
     Operation(
         "trigger_order_action",
         "triggerOrderAction",
         "POST",
         f"{_ORDERS}/{{order_id}}/action",
-        Lane.RECEIPT,
+        Priority.RECEIPT,
         Repeat.NEVER,
     ),
     Operation(
@@ -109,23 +109,23 @@ _ALL = (
         "changeOrderStatus",
         "POST",
         f"{_ORDERS}/{{order_id}}/change-status",
-        Lane.RECEIPT,
+        Priority.RECEIPT,
     ),
     Operation(
         "change_order_delivery",
         "changeOrderDelivery",
         "POST",
         f"{_ORDERS}/{{order_id}}/change-delivery",
-        Lane.RECEIPT,
+        Priority.RECEIPT,
     ),
-    Operation("list_promotion_assignments", "listPromotionAssignments", "GET", _ASSIGNMENTS, Lane.SHOPPER),
-    Operation("assign_promotion", "assignPromotion", "POST", _ASSIGNMENTS, Lane.BACKFILL, Repeat.READ_ASSIGNMENT),
+    Operation("list_promotion_assignments", "listPromotionAssignments", "GET", _ASSIGNMENTS, Priority.SHOPPER),
+    Operation("assign_promotion", "assignPromotion", "POST", _ASSIGNMENTS, Priority.BACKFILL, Repeat.READ_ASSIGNMENT),
     Operation(
         "redeem_promotion",
         "redeemPromotion",
         "POST",
         f"{_ASSIGNMENTS}/{{assignment_id}}/redeem",
-        Lane.REDEMPTION,
+        Priority.REDEMPTION,
         Repeat.READ_ASSIGNMENT,
         REDEEM_TIMEOUT_S,
     ),
@@ -134,29 +134,29 @@ _ALL = (
         "reactivatePromotion",
         "POST",
         f"{_ASSIGNMENTS}/{{assignment_id}}/reactivate",
-        Lane.REDEMPTION,
+        Priority.REDEMPTION,
         Repeat.READ_ASSIGNMENT,
         REDEEM_TIMEOUT_S,
     ),
-    Operation("create_promotion", "createPromotion", "POST", _PROMOTIONS, Lane.BACKFILL, Repeat.READ_PROMOTION),
-    Operation("find_promotion", "getPromotionByExternalId", "GET", _PROMOTIONS, Lane.BACKFILL),
-    Operation("get_promotion", "getPromotion", "GET", f"{_PROMOTIONS}/{{id}}", Lane.BACKFILL),
-    Operation("update_promotion", "updatePromotion", "PUT", f"{_PROMOTIONS}/{{id}}", Lane.BACKFILL),
-    Operation("delete_promotion", "deletePromotion", "DELETE", f"{_PROMOTIONS}/{{id}}", Lane.BACKFILL),
-    Operation("list_reward_vouchers", "listRewardVouchers", "GET", _VOUCHERS, Lane.SHOPPER),
+    Operation("create_promotion", "createPromotion", "POST", _PROMOTIONS, Priority.BACKFILL, Repeat.READ_PROMOTION),
+    Operation("find_promotion", "getPromotionByExternalId", "GET", _PROMOTIONS, Priority.BACKFILL),
+    Operation("get_promotion", "getPromotion", "GET", f"{_PROMOTIONS}/{{id}}", Priority.BACKFILL),
+    Operation("update_promotion", "updatePromotion", "PUT", f"{_PROMOTIONS}/{{id}}", Priority.BACKFILL),
+    Operation("delete_promotion", "deletePromotion", "DELETE", f"{_PROMOTIONS}/{{id}}", Priority.BACKFILL),
+    Operation("list_reward_vouchers", "listRewardVouchers", "GET", _VOUCHERS, Priority.SHOPPER),
     Operation(
         "list_available_reward_vouchers",
         "listAvailableRewardVouchers",
         "GET",
         f"{_VOUCHERS}/available",
-        Lane.SHOPPER,
+        Priority.SHOPPER,
     ),
     Operation(
         "redeem_reward_voucher",
         "redeemRewardVoucher",
         "POST",
         f"{_VOUCHERS}/{{reward_voucher_id}}/redeem",
-        Lane.REDEMPTION,
+        Priority.REDEMPTION,
         Repeat.READ_VOUCHER,
         REDEEM_TIMEOUT_S,
     ),
@@ -165,14 +165,16 @@ _ALL = (
         "reactivateRewardVoucher",
         "POST",
         f"{_VOUCHERS}/{{reward_voucher_id}}/reactivate",
-        Lane.REDEMPTION,
+        Priority.REDEMPTION,
         Repeat.READ_VOUCHER,
         REDEEM_TIMEOUT_S,
     ),
-    Operation("list_point_accounts", "listPointAccounts", "GET", "/api/v3/point-accounts", Lane.SHOPPER),
-    Operation("list_point_transactions", "listPointTransactions", "GET", "/api/v3/point-transactions", Lane.SHOPPER),
-    Operation("list_stores", "listStores", "GET", "/api/v3/stores", Lane.CONTACT),
-    Operation("list_consents", "listConsents", "GET", "/api/v3/consents", Lane.CONTACT),
+    Operation("list_point_accounts", "listPointAccounts", "GET", "/api/v3/point-accounts", Priority.SHOPPER),
+    Operation(
+        "list_point_transactions", "listPointTransactions", "GET", "/api/v3/point-transactions", Priority.SHOPPER
+    ),
+    Operation("list_stores", "listStores", "GET", "/api/v3/stores", Priority.CONTACT),
+    Operation("list_consents", "listConsents", "GET", "/api/v3/consents", Priority.CONTACT),
 )
 
 OPERATIONS: Mapping[str, Operation] = MappingProxyType({operation.name: operation for operation in _ALL})

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from plugin.errors import HeldBackError, NotYetError, TransientError, UnauthorisedError
+from plugin.errors import DependencyNotReady, ThrottledError, TransientError, UnauthorisedError
 
 STEPS = (1, 3, 6, 30)
 CAP = 360
@@ -45,7 +45,7 @@ class RetryPolicy:
 
     def decide(
         self,
-        error: TransientError | NotYetError | UnauthorisedError,
+        error: TransientError | DependencyNotReady | UnauthorisedError,
         *,
         attempts: int,
         first_attempt_at: datetime,
@@ -57,7 +57,7 @@ class RetryPolicy:
         error: a refused key for what must go on although it stops all else, an erasure for one.
         """
         asked = (None if isinstance(error, UnauthorisedError) else error.retry_after) or timedelta()
-        if isinstance(error, HeldBackError):
+        if isinstance(error, ThrottledError):
             return TryAgain(now + max(asked, timedelta(seconds=self.base_s / 10)), counts=False)
         tried_for = now - first_attempt_at - breaker_open
         if tried_for >= self.give_up_after and self._tried_enough(attempts):

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from plugin.engage_files import disk
-from plugin.engage_files.transfer import Alive, Seen
+from plugin.engage_files.transfer import Alive, RemoteListing
 from plugin.errors import TransferError
 
 
@@ -39,11 +39,11 @@ class FolderTransfer:
         with self._explained("rename files in"):
             disk.rename(self._base / folder / temporary, self._base / folder / name)
 
-    def look(self, folder: str, name: str, temporary: str | None) -> Seen:
+    def look(self, folder: str, name: str, temporary: str | None) -> RemoteListing:
         """See Transfer."""
         with self._explained("be read"):
             there = self._base / folder
-            return Seen(_size(there / name), None if temporary is None else _size(there / temporary))
+            return RemoteListing(_size(there / name), None if temporary is None else _size(there / temporary))
 
     def discard(self, folder: str, temporary: str) -> None:
         """See Transfer."""

@@ -20,7 +20,7 @@ from typing import Self
 
 import paramiko
 
-from plugin.engage_files.transfer import Alive, Seen
+from plugin.engage_files.transfer import Alive, RemoteListing
 from plugin.errors import TransferError
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # it logs traces of what we report in our own words
@@ -111,11 +111,11 @@ class SftpTransfer:
         with self._explained(f"rename {self._path(folder, temporary)} to {name}"):
             self._sftp.rename(self._path(folder, temporary), self._path(folder, name))
 
-    def look(self, folder: str, name: str, temporary: str | None) -> Seen:
+    def look(self, folder: str, name: str, temporary: str | None) -> RemoteListing:
         """See Transfer."""
         with self._explained(f"look at {self._path(folder, name)}"):
             final = self._size(self._path(folder, name))
-            return Seen(final, None if temporary is None else self._size(self._path(folder, temporary)))
+            return RemoteListing(final, None if temporary is None else self._size(self._path(folder, temporary)))
 
     def discard(self, folder: str, temporary: str) -> None:
         """See Transfer."""

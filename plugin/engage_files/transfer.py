@@ -14,7 +14,7 @@ Alive = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RemoteListing:
     """What lies on the other side: sizes in bytes, None where there is no such file."""
 
     final: int | None
@@ -36,7 +36,7 @@ class Transfer(Protocol):
     def publish(self, folder: str, temporary: str, name: str) -> None:
         """Give a file that was put its own name, which nothing may have yet."""
 
-    def look(self, folder: str, name: str, temporary: str | None) -> Seen:
+    def look(self, folder: str, name: str, temporary: str | None) -> RemoteListing:
         """Tell what lies there of a file."""
 
     def discard(self, folder: str, temporary: str) -> None:

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from plugin.platforms.base import ShopAccess
+from plugin.platforms.base import ShopCredentials
 from plugin.store.shops.installations import PendingInstallations
 from plugin.store.shops.shops import Shops
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class InstallationService:
     """What `plugin.platforms.base.InstallDesk` asks for, over the store.
 
     app_credentials: the credentials of the environment that one app has for all of its shops, by their names.
@@ -29,7 +29,7 @@ class Desk:
         """Return the present time, aware UTC."""
         return self.clock()
 
-    def shops(self, platform: str) -> tuple[ShopAccess, ...]:
+    def shops(self, platform: str) -> tuple[ShopCredentials, ...]:
         """Return the registered shops of a platform; nobody else can be installed."""
         return self.store.of_platform(platform)
 
@@ -41,7 +41,7 @@ class Desk:
         """Start an installation and return its one-time state. Raises NotFoundHereError."""
         return self.pending.begin(self.store.get(shop), data, self.clock())
 
-    def finish(self, platform: str, state: str) -> tuple[ShopAccess, Mapping[str, str]] | None:
+    def finish(self, platform: str, state: str) -> tuple[ShopCredentials, Mapping[str, str]] | None:
         """Use a state up; None when it is unknown, used, expired or another platform's."""
         found = self.pending.finish(state, self.clock())
         if found is None:
@@ -49,9 +49,9 @@ class Desk:
         shop = self.store.by_id(found[0])
         return (shop, found[1]) if shop.platform == platform else None
 
-    def keep(self, shop: str, credentials: Mapping[str, Any], *, webhook_secret: str | None = None) -> ShopAccess:
+    def keep(self, shop: str, credentials: Mapping[str, Any], *, webhook_secret: str | None = None) -> ShopCredentials:
         """Store what an installation brought, and let a stopped shop's deliveries go on. Raises NotFoundHereError."""
-        kept = self.store.keep_credentials(shop, credentials)
+        kept = self.store.save_credentials(shop, credentials)
         if webhook_secret is not None and webhook_secret not in kept.webhook_secrets[:1]:
             kept = self.store.replace_secrets(shop, webhook_secret=webhook_secret)
         if kept.stopped_reason is not None:

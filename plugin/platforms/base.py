@@ -11,10 +11,10 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from plugin.errors import PayloadError, VerificationError
-from plugin.events import Kind, Mapped
+from plugin.events import EventKind, MappingResult
 
 
-class ShopAccess(Protocol):
+class ShopCredentials(Protocol):
     """What a platform may know of a registered shop, to check its proofs and to call it.
 
     shop_domain: what names the shop in its webhooks, its host in lower case. webhook_secrets: the present one and the former one.
@@ -72,7 +72,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Peek:
+class EventHints:
     """What the door needs of a body, read tolerantly: everything may be None.
 
     customer_id, email or phone give the ordering key; order_id serves events that name only an order.
@@ -122,7 +122,7 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundResource:
+class PolledResource:
     """A customer, order, refund or cancellation read from the shop's API, in the form of the webhook that tells of it.
 
     It goes through the same inbox and the same mapping. kind: what its topic becomes. resource_id: the shop's id of
@@ -132,7 +132,7 @@ class FoundResource:
     """
 
     topic: str
-    kind: Kind
+    kind: EventKind
     resource_id: str
     body: bytes
     changed_at: datetime
@@ -155,19 +155,19 @@ class ShopApi(Protocol):
 
     def customers(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None
-    ) -> Iterator[FoundResource]:
+    ) -> Iterator[PolledResource]:
         """Yield customers changed in [since, until), oldest change first, page by page; cursor: go on after it."""
 
     def orders(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None
-    ) -> Iterator[FoundResource]:
+    ) -> Iterator[PolledResource]:
         """Yield paid orders changed in [since, until), each followed by its refunds and its cancellation.
 
         Orders that were not paid are left out.
         """
 
 
-class InstallDesk(Protocol):
+class InstallationService(Protocol):
     """What a platform's installation pages need of the plugin."""
 
     @property
@@ -175,7 +175,7 @@ class InstallDesk(Protocol):
     @property
     def manifest(self) -> Mapping[str, Any]: ...
     def now(self) -> datetime: ...
-    def shops(self, platform: str) -> tuple[ShopAccess, ...]:
+    def shops(self, platform: str) -> tuple[ShopCredentials, ...]:
         """Return the registered shops of a platform: the list of those that may be installed at all."""
 
     def app_credential(self, name: str) -> str | None:
@@ -184,10 +184,10 @@ class InstallDesk(Protocol):
     def begin(self, shop: str, data: Mapping[str, str]) -> str:
         """Start an installation of a registered shop and return its one-time state (unguessable, an hour valid)."""
 
-    def finish(self, platform: str, state: str) -> tuple[ShopAccess, Mapping[str, str]] | None:
+    def finish(self, platform: str, state: str) -> tuple[ShopCredentials, Mapping[str, str]] | None:
         """Use a state up and return its shop and data; None when it is unknown, used, expired or another platform's."""
 
-    def keep(self, shop: str, credentials: Mapping[str, Any], *, webhook_secret: str | None = None) -> ShopAccess:
+    def keep(self, shop: str, credentials: Mapping[str, Any], *, webhook_secret: str | None = None) -> ShopCredentials:
         """Store what an installation brought, sealed, and let a stopped shop's deliveries go on."""
 
 
@@ -202,9 +202,9 @@ class Platform(Protocol):
 
     slug: str
     name: str
-    topics: Mapping[str, Kind]
+    topics: Mapping[str, EventKind]
     ignored_topics: frozenset[str]
-    vouches: bool
+    verifies_email: bool
     domain_example: str
 
     def new_secret(self) -> str:
@@ -219,57 +219,57 @@ class Platform(Protocol):
     def claimed_domain(self, request: WebhookRequest) -> str | None:
         """Return the shop_domain that an app-wide webhook says it comes from; believed only once `verify` holds."""
 
-    def verify(self, request: WebhookRequest, shop: ShopAccess, now: datetime) -> Delivery:
+    def verify(self, request: WebhookRequest, shop: ShopCredentials, now: datetime) -> Delivery:
         """Check the signature over the raw bytes with the shop's secrets or keys and read the headers.
 
         Raises VerificationError (401) or UnverifiableError (503).
         """
 
-    def peek(self, topic: str, body: bytes) -> Peek:
+    def peek(self, topic: str, body: bytes) -> EventHints:
         """Read ordering and time from a body without raising: what cannot be read is None."""
 
-    def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
+    def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> MappingResult:
         """Map a stored webhook. Raises PayloadError that names the field."""
 
-    def unread_refunds(self, delivery: Delivery, body: bytes) -> tuple[str, ...]:
+    def refunds_without_lines(self, delivery: Delivery, body: bytes) -> tuple[str, ...]:
         """Return the ids of refunds that a body names without their lines, without raising; mostly none.
 
-        Those that are new are read with `read_refunds` before the mapping, which itself never asks anybody.
+        Those that are new are read with `fetch_refunds` before the mapping, which itself never asks anybody.
         """
 
-    def read_refunds(self, shop: ShopAccess, order_id: str, wanted: Collection[str]) -> Mapping[str, str]:
+    def fetch_refunds(self, shop: ShopCredentials, order_id: str, wanted: Collection[str]) -> Mapping[str, str]:
         """Read refunds of an order from the shop; what it returns is kept with the event and is in `Delivery.meta`.
 
         Empty where nothing is installed to read with. Raises ShopApiError, ShopAwayError.
         """
 
-    def shopper_of_token(self, token: str, shop: ShopAccess, now: datetime) -> ShopperProof:
+    def shopper_of_token(self, token: str, shop: ShopCredentials, now: datetime) -> ShopperProof:
         """Check the platform's own token of a logged-in shopper. Raises VerificationError, UnverifiableError."""
 
     def claimed_proxy_domain(self, query_string: str) -> str | None:
         """Return the shop_domain that a proxied request says it comes from, None where the platform has no proxy."""
 
-    def shopper_of_proxy(self, query_string: str, shop: ShopAccess, now: datetime) -> ProxiedShopper:
+    def shopper_of_proxy(self, query_string: str, shop: ShopCredentials, now: datetime) -> ProxiedShopper:
         """Check the signature of a request through the platform's proxy. Raises VerificationError."""
 
-    def api(self, shop: ShopAccess, keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
+    def api(self, shop: ShopCredentials, keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
         """Return the calls to a shop; None where the platform has none or nothing is installed yet.
 
         keep: stores changed credentials (a refreshed token).
         """
 
-    def install_routes(self, desk: InstallDesk) -> Any:
+    def install_routes(self, desk: InstallationService) -> Any:
         """Return the Flask blueprint of the platform's installation (below /install/<slug>), or None."""
 
-    def install_steps(self, desk: InstallDesk, shop: ShopAccess) -> tuple[str, ...]:
+    def install_steps(self, desk: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
         """Return what the merchant's developer does next to install the plugin, a line each, with addresses to open."""
 
 
-class PlainPlatform:
+class BasePlatform:
     """What a platform has that brings no token, proxy, API or installation of its own: inherit and override."""
 
     name = "this platform"
-    vouches = True
+    verifies_email = True
     domain_example = ""
 
     def is_ping(self, _request: WebhookRequest) -> bool:
@@ -280,15 +280,15 @@ class PlainPlatform:
         """No app-wide webhooks."""
         return None
 
-    def unread_refunds(self, _delivery: Delivery, _body: bytes) -> tuple[str, ...]:
+    def refunds_without_lines(self, _delivery: Delivery, _body: bytes) -> tuple[str, ...]:
         """Every refund comes with its lines."""
         return ()
 
-    def read_refunds(self, _shop: ShopAccess, _order_id: str, _wanted: Collection[str]) -> Mapping[str, str]:
+    def fetch_refunds(self, _shop: ShopCredentials, _order_id: str, _wanted: Collection[str]) -> Mapping[str, str]:
         """Nothing is read at delivery."""
         return {}
 
-    def shopper_of_token(self, _token: str, _shop: ShopAccess, _now: datetime) -> ShopperProof:
+    def shopper_of_token(self, _token: str, _shop: ShopCredentials, _now: datetime) -> ShopperProof:
         """No token but the one that DESIGN describes for every platform."""
         raise VerificationError(
             f"{self.name} has no shopper token of its own; hand the shopper over with a signed JWT."
@@ -298,19 +298,19 @@ class PlainPlatform:
         """No proxy."""
         return None
 
-    def shopper_of_proxy(self, _query_string: str, _shop: ShopAccess, _now: datetime) -> ProxiedShopper:
+    def shopper_of_proxy(self, _query_string: str, _shop: ShopCredentials, _now: datetime) -> ProxiedShopper:
         """No proxy."""
         raise VerificationError(f"{self.name} has no proxy for My Pages.")
 
-    def api(self, _shop: ShopAccess, _keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
+    def api(self, _shop: ShopCredentials, _keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
         """No calls to the shop."""
         return None
 
-    def install_routes(self, _desk: InstallDesk) -> Any:
+    def install_routes(self, _desk: InstallationService) -> Any:
         """No installation pages."""
         return None
 
-    def install_steps(self, _desk: InstallDesk, _shop: ShopAccess) -> tuple[str, ...]:
+    def install_steps(self, _desk: InstallationService, _shop: ShopCredentials) -> tuple[str, ...]:
         """Nothing but the webhook address and secret."""
         return ()
 

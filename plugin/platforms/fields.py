@@ -83,7 +83,7 @@ def read_instant(value: Any) -> datetime | None:
         return None
 
 
-def believable(at: datetime | None, received_at: datetime) -> datetime:
+def clamp_to_received_at(at: datetime | None, received_at: datetime) -> datetime:
     """Return the shop's time of a fact; the time of receipt where it is none, or further ahead than clocks are apart.
 
     A time only a little ahead stands: put back to the receipt, facts that machines with different clocks received would

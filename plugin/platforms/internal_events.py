@@ -12,12 +12,12 @@ from types import MappingProxyType
 from typing import Any
 
 from plugin.errors import PayloadError
-from plugin.events import Channel, ConsentChange, Kind, Mapped, ProfileEdited
+from plugin.events import Channel, ConsentChange, EventKind, MappingResult, ProfileEdited
 from plugin.platforms.base import Delivery, parse_json
-from plugin.platforms.fields import believable, read_instant
+from plugin.platforms.fields import clamp_to_received_at, read_instant
 
 PROFILE_EDITED = "my-pages.profile-edited"
-OWN_TOPICS: Mapping[str, Kind] = MappingProxyType({PROFILE_EDITED: Kind.PROFILE_EDIT})
+INTERNAL_TOPICS: Mapping[str, EventKind] = MappingProxyType({PROFILE_EDITED: EventKind.PROFILE_EDIT})
 #: Engage's preferences and what each is a consent for.
 PREFERENCES: Mapping[str, Channel] = MappingProxyType(
     {"acceptsEmail": Channel.EMAIL, "acceptsSms": Channel.SMS, "acceptsPostal": Channel.POSTAL}
@@ -34,7 +34,7 @@ class ProfileEdit:
     preferences: Mapping[str, bool]
 
 
-def body_of(edit: ProfileEdit, at: datetime) -> bytes:
+def encode_edit(edit: ProfileEdit, at: datetime) -> bytes:
     """Return the body under which an edit lies in the inbox. at: when the shopper made it, aware UTC."""
     words = {
         "customer_id": edit.customer_id,
@@ -59,14 +59,14 @@ def read_edit(body: bytes) -> ProfileEdit:
     return ProfileEdit(customer_id, attributes, preferences)
 
 
-def normalise(_delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
+def normalise(_delivery: Delivery, body: bytes, received_at: datetime) -> MappingResult:
     """Map an event of the plugin itself. Raises PayloadError that names the field."""
     edit = read_edit(body)
-    at = believable(read_instant(parse_json(body).get("at")), received_at)
+    at = clamp_to_received_at(read_instant(parse_json(body).get("at")), received_at)
     consents = tuple(
         ConsentChange(PREFERENCES[name], value, at, SOURCE) for name, value in sorted(edit.preferences.items())
     )
-    return Mapped((ProfileEdited(at, edit.customer_id, tuple(sorted(edit.attributes.items())), consents),))
+    return MappingResult((ProfileEdited(at, edit.customer_id, tuple(sorted(edit.attributes.items())), consents),))
 
 
 def _mapping(found: Mapping[str, Any], name: str, kind: type) -> dict[str, Any]:

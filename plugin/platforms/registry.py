@@ -6,7 +6,7 @@ from datetime import datetime
 from importlib import import_module
 from typing import Any
 
-from plugin.events import Mapped
+from plugin.events import MappingResult
 from plugin.platforms import internal_events
 from plugin.platforms.base import Delivery, Platform
 
@@ -60,8 +60,8 @@ PLATFORMS = _Platforms(
 )
 
 
-def normalise(platform: str, delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
+def normalise(platform: str, delivery: Delivery, body: bytes, received_at: datetime) -> MappingResult:
     """Map a stored event: a shop's webhook by its platform, the plugin's own by ours. Raises PayloadError."""
-    if delivery.topic in internal_events.OWN_TOPICS:
+    if delivery.topic in internal_events.INTERNAL_TOPICS:
         return internal_events.normalise(delivery, body, received_at)
     return PLATFORMS[platform].normalise(delivery, body, received_at)

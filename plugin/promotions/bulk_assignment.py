@@ -13,17 +13,17 @@ from datetime import datetime
 
 from plugin.engage.client import EngageClient
 from plugin.engage.data.models import Promotion, PromotionAssignment
-from plugin.engage.operations import Lane
+from plugin.engage.operations import Priority
 from plugin.errors import (
     ConflictError,
     EngageConflictError,
     EngageError,
     EngageNotFoundError,
-    HeldBackError,
+    ThrottledError,
     TransientError,
     UnauthorisedError,
 )
-from plugin.promotions.recipients import CONTACT, EMAIL, Person
+from plugin.promotions.recipients import CONTACT, EMAIL, Recipient
 from plugin.promotions.service import ACTIVATE
 from plugin.store.contacts.contacts import Contacts
 from plugin.store.orders.promotions import DONE_STATES, Promotions, RowState, StoredRow
@@ -49,12 +49,12 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Assigning:
+class BulkAssigner:
     """Assigns promotions. digest: keyed hash of a text. pause: waits so many seconds between tries."""
 
     promotions: Promotions
     contacts: Contacts
-    client_of: Callable[[RegisteredShop], EngageClient]
+    client_for: Callable[[RegisteredShop], EngageClient]
     digest: Callable[[object], str]
     clock: Callable[[], datetime]
     pause: Callable[[float], object]
@@ -63,7 +63,7 @@ class Assigning:
         self,
         shop: RegisteredShop,
         promotion: Promotion,
-        people: Sequence[Person],
+        people: Sequence[Recipient],
         *,
         again: bool = False,
         progress: Callable[[int], object] = lambda _done: None,
@@ -102,7 +102,7 @@ class Assigning:
         rows = self.promotions.rows_of(run_id)
         return Report(tuple(rows[p.position] for p in people), self.promotions.counts(run_id))
 
-    def contact_of(self, shop: RegisteredShop, client: EngageClient, one: Person) -> str:
+    def contact_of(self, shop: RegisteredShop, client: EngageClient, one: Recipient) -> str:
         """Return a person's contact. Raises ConflictError that says why there is none, EngageError."""
         if one.fault is not None:
             raise ConflictError(one.fault)
@@ -137,7 +137,7 @@ def check_assignable(promotion: Promotion) -> None:
 class _Run:
     """The rows of one list. Safe to use from several threads."""
 
-    desk: Assigning
+    desk: BulkAssigner
     shop: RegisteredShop
     promotion: Promotion
     run_id: int
@@ -150,9 +150,9 @@ class _Run:
     def __post_init__(self) -> None:
         self._contacts = {row.contact_digest: row.position for row in self.known.values() if row.contact_digest}
 
-    def row(self, one: Person) -> None:
+    def row(self, one: Recipient) -> None:
         """Work one row off; what Engage refuses of it is its end. Raises ConflictError, EngageError to stop the list."""
-        client = self.desk.client_of(self.shop).with_options(lane=Lane.BACKFILL)
+        client = self.desk.client_for(self.shop).with_options(lane=Priority.BACKFILL)
         for number in range(TRIES):
             if self.stopping.is_set():
                 return
@@ -162,12 +162,12 @@ class _Run:
                 if number == TRIES - 1:
                     raise
                 asked = error.retry_after.total_seconds() if error.retry_after else 0.0
-                wait_s = min(asked, 60.0) if isinstance(error, HeldBackError) else max(asked, FIRST_WAIT_S * 2**number)
+                wait_s = min(asked, 60.0) if isinstance(error, ThrottledError) else max(asked, FIRST_WAIT_S * 2**number)
                 self.desk.pause(wait_s)
             else:
                 return
 
-    def _try(self, client: EngageClient, one: Person) -> None:
+    def _try(self, client: EngageClient, one: Recipient) -> None:
         try:
             contact_id = self.desk.contact_of(self.shop, client, one)
         except ConflictError as error:

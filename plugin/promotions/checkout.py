@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
-from plugin.engage.cache.cached import Cached, CachedEngage, NotKeptError, Owner
+from plugin.engage.cache.cached import Cached, CachedEngage, CacheMissError, Owner
 from plugin.engage.client import EngageClient
 from plugin.engage.data.models import Page, PromotionAssignment, RedemptionChannel, RewardVoucher
-from plugin.engage.operations import Lane
+from plugin.engage.operations import Priority
 from plugin.engage.promotion_lookup import (
     UNKNOWN_CODE,
     UNKNOWN_VOUCHER,
-    Mismatch,
+    LookupFailure,
     explain_unknown_assignment,
     find_assignment,
     find_by_code,
@@ -71,7 +71,7 @@ class Checkout:
     contacts: Contacts
     redemptions: Redemptions
     cached: CachedEngage
-    client_of: Callable[[RegisteredShop], EngageClient]
+    client_for: Callable[[RegisteredShop], EngageClient]
     clock: Callable[[], datetime]
     offers_budget_s: float = OFFERS_BUDGET_S
     validate_budget_s: float = VALIDATE_BUDGET_S
@@ -122,7 +122,7 @@ class Checkout:
         self, shop: RegisteredShop, owner: Owner, cart: Cart, *, until: float, anew: bool = False
     ) -> dict[str, _Found]:
         """Return both lists, asked for side by side. anew: past the cache, and past calls that are under way."""
-        client, channel = self.client_of(shop), RedemptionChannel(cart.channel)
+        client, channel = self.client_for(shop), RedemptionChannel(cart.channel)
         asks: Mapping[str, Reader] = {
             PROMOTION: lambda c: c.list_promotion_assignments(owner.contact_id, channel=channel),
             VOUCHER: lambda c: c.list_reward_vouchers(owner.contact_id),
@@ -136,7 +136,7 @@ class Checkout:
         if not self.room.acquire(blocking=False):
             return None
         if anew:
-            direct = client.with_options(lane=Lane.SHOPPER, read_timeout_s=self.validate_budget_s)
+            direct = client.with_options(lane=Priority.SHOPPER, read_timeout_s=self.validate_budget_s)
             future = self.pool.submit(_anew, direct, ask)
         else:
             future = self.pool.submit(self.cached.read, client, owner, ask)
@@ -169,8 +169,8 @@ class Checkout:
     def _kept(self, client: EngageClient, owner: Owner, ask: Reader, reason: str) -> _Found:
         """Return what is kept of the last 24 hours, or nothing."""
         try:
-            found = self.cached.read(client, owner, ask, only_kept=True, any_age=True)
-        except (NotKeptError, EngageError):
+            found = self.cached.read(client, owner, ask, cache_only=True, allow_stale=True)
+        except (CacheMissError, EngageError):
             return _Found(reason=reason)
         return _Found(found.value.items, found.fetched_at, reason)
 
@@ -220,31 +220,33 @@ class _Check:
         told = {"valid": why is None, "reason": why.code if why else None, "message": why.text if why else None}
         return {"asked": {name: value for name, value in asked.items() if value}, **told, "offer": offer}
 
-    def _item(self) -> tuple[Any, Mismatch | None]:
+    def _item(self) -> tuple[Any, LookupFailure | None]:
         items, named, now = self.found.items, self.named, self.checkout.clock()
         if not items and self.found.reason:
-            return None, Mismatch(
+            return None, LookupFailure(
                 self.found.reason, "It cannot be looked up now, so it is not given; the checkout goes on."
             )
         if named.kind == VOUCHER:
             item = find_voucher(named.id, named.code, items)
-            return item, Mismatch(UNKNOWN_VOUCHER, "The shopper has no such reward voucher.")
+            return item, LookupFailure(UNKNOWN_VOUCHER, "The shopper has no such reward voucher.")
         if named.id:
             return find_assignment(named.id, items), explain_unknown_assignment(named.id, items)
         by_code = find_by_code(named.code or "", items, now, channel=self.cart.channel)
-        return by_code, Mismatch(
+        return by_code, LookupFailure(
             UNKNOWN_CODE, "The shopper has no promotion with this code; it may be the shop's own discount."
         )
 
-    def _why_not(self, item: PromotionAssignment | RewardVoucher, offer: Mapping[str, Any] | None) -> Mismatch | None:
+    def _why_not(
+        self, item: PromotionAssignment | RewardVoucher, offer: Mapping[str, Any] | None
+    ) -> LookupFailure | None:
         held = self.checkout.redemptions.held(self.shop, self.named.kind, [item.id]).get(item.id)
         own = held is not None and (held.shop_id, held.order_id) == (self.shop.id, self.cart.order_id)
         if held is not None and not own:
-            return Mismatch("used_by_another_order", "Another order uses it already.")
+            return LookupFailure("used_by_another_order", "Another order uses it already.")
         if item.redeemed and not own:
-            return Mismatch("redeemed", "It has been used already.")
+            return LookupFailure("redeemed", "It has been used already.")
         if item.expires_on is not None and item.expires_on <= self.checkout.clock():
-            return Mismatch("expired", "It has expired.")
+            return LookupFailure("expired", "It has expired.")
         if offer is None:
-            return Mismatch("not_for_this_cart", "It does not apply to this cart's currency and channel.")
+            return LookupFailure("not_for_this_cart", "It does not apply to this cart's currency and channel.")
         return None

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from plugin.engage.data.models import Money, PromotionAssignment, PromotionChannel, RewardVoucher
-from plugin.engage.promotion_lookup import is_open
+from plugin.engage.promotion_lookup import is_redeemable
 
 TYPES = {"PERCENT": "percent", "MONEY": "money", "EXTERNALOFFER": "code"}
 
@@ -29,7 +29,7 @@ def promotion_offers(
     assignments: Sequence[PromotionAssignment], cart: Cart, now: datetime, held: Collection[str]
 ) -> list[dict[str, Any]]:
     """Return the promotions that apply, those that expire first in front. held: assignments that an order is using."""
-    usable = [a for a in assignments if is_open(a, now) and a.id not in held]
+    usable = [a for a in assignments if is_redeemable(a, now) and a.id not in held]
     return [offer for a in sorted(usable, key=_expiry) if (offer := promotion_offer(a, cart)) is not None]
 
 
@@ -61,7 +61,7 @@ def voucher_offers(
     vouchers: Sequence[RewardVoucher], cart: Cart, now: datetime, held: Collection[str]
 ) -> list[dict[str, Any]]:
     """Return the vouchers that apply, those that expire first in front."""
-    usable = [v for v in vouchers if is_open(v, now) and v.id not in held]
+    usable = [v for v in vouchers if is_redeemable(v, now) and v.id not in held]
     return [offer for v in sorted(usable, key=_expiry) if (offer := voucher_offer(v, cart)) is not None]
 
 

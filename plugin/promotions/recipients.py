@@ -15,7 +15,7 @@ MAX_LENGTH = 320
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class Recipient:
     """One row. position: in the list, 1 for the first person; line: of the file, for the report. kind: see KINDS.
 
     fault: why the row names nobody, None when it does.
@@ -28,7 +28,7 @@ class Person:
     fault: str | None = None
 
 
-def person(kind: str, value: str, position: int = 1, line: int | None = None) -> Person:
+def person(kind: str, value: str, position: int = 1, line: int | None = None) -> Recipient:
     """Return a person, with a fault when the value cannot be one of its kind."""
     value = value.strip()
     fault = None
@@ -38,10 +38,10 @@ def person(kind: str, value: str, position: int = 1, line: int | None = None) ->
         fault = "is no e-mail address"
     elif kind == CONTACT and not GUID.match(value):
         fault = "is no contactId, which is a GUID"
-    return Person(position, line or position, kind, value.lower() if kind == EMAIL else value, fault)
+    return Recipient(position, line or position, kind, value.lower() if kind == EMAIL else value, fault)
 
 
-def people_of(text: str) -> list[Person]:
+def people_of(text: str) -> list[Recipient]:
     """Read a list: one value a line, or CSV (comma or semicolon) whose first line names a column after one of KINDS.
 
     Without a heading an e-mail is known by its @ and a contactId by its form; anything else is a customer id.
@@ -72,12 +72,12 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
         raise ConflictError(f"The list is no CSV at line {reader.line_num}: {error}.") from None
 
 
-def _from_columns(cells: list[str], columns: list[tuple[int, str]], position: int, line: int) -> Person:
+def _from_columns(cells: list[str], columns: list[tuple[int, str]], position: int, line: int) -> Recipient:
     """Take the first column that is filled in."""
     for index, name in columns:
         if index < len(cells) and cells[index].strip():
             return person(name, cells[index], position, line)
-    return Person(position, line, columns[0][1], "", "the row names nobody")
+    return Recipient(position, line, columns[0][1], "", "the row names nobody")
 
 
 def _guess(value: str) -> str:

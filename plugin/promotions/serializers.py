@@ -5,7 +5,7 @@ from typing import Any
 
 from plugin.engage.data.models import Money, Promotion, PromotionAssignment
 from plugin.promotions.bulk_assignment import Report
-from plugin.promotions.recipients import Person
+from plugin.promotions.recipients import Recipient
 from plugin.promotions.service import Listed
 from plugin.store.orders.promotions import StoredRow
 
@@ -50,7 +50,7 @@ def assignment(one: PromotionAssignment) -> dict[str, Any]:
     }
 
 
-def report(made: Report, people: Sequence[Person]) -> dict[str, Any]:
+def report(made: Report, people: Sequence[Recipient]) -> dict[str, Any]:
     """Return what became of a list, row by row."""
     lines = {one.position: one.line for one in people}
     return {

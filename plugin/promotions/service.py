@@ -35,11 +35,11 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class PromotionDesk:
+class PromotionService:
     """Creates, lists and finds promotions."""
 
     promotions: Promotions
-    client_of: Callable[[RegisteredShop], EngageClient]
+    client_for: Callable[[RegisteredShop], EngageClient]
     clock: Callable[[], datetime]
 
     def create(self, shop: RegisteredShop, write: PromotionWrite) -> Promotion:
@@ -51,7 +51,7 @@ class PromotionDesk:
         faults = faults_of(write)
         if faults:
             raise ConflictError(" ".join(faults))
-        client = self.client_of(shop)
+        client = self.client_for(shop)
         before = verify_writes.created_promotion(client, external_id=write.external_id)
         if before is not None:
             raise ConflictError(
@@ -71,7 +71,7 @@ class PromotionDesk:
 
     def all_of(self, shop: RegisteredShop) -> list[Listed]:
         """Return the promotions that were created here, each with its present status."""
-        client = self.client_of(shop)
+        client = self.client_for(shop)
         return [Listed(known, self._status(client, known.promotion_id)) for known in self.promotions.all_of(shop)]
 
     def find(self, shop: RegisteredShop, name: str) -> Promotion:
@@ -79,7 +79,7 @@ class PromotionDesk:
 
         Raises NotFoundHereError that says which id was given instead, EngageError.
         """
-        client = self.client_of(shop)
+        client = self.client_for(shop)
         name = name.strip()
         if GUID.match(name):
             try:
@@ -95,7 +95,7 @@ class PromotionDesk:
 
     def assignments(self, shop: RegisteredShop, contact_id: str, promotion: Promotion) -> list[PromotionAssignment]:
         """Return a contact's assignments of a promotion: theirs are the ids to redeem."""
-        found = self.client_of(shop).list_promotion_assignments(contact_id).items
+        found = self.client_for(shop).list_promotion_assignments(contact_id).items
         return [assignment for assignment in found if assignment.promotion_id == promotion.id]
 
     def _explain_unknown(self, shop: RegisteredShop, name: str) -> str:

@@ -8,7 +8,7 @@ M_ARENA_MAX = -8
 ARENAS = 1
 
 
-def keep_small() -> None:
+def limit_arenas() -> None:
     """Let all threads allocate from one arena; to be called before they start.
 
     glibc gives each thread one of its own, up to eight a core, and none gives back what it once needed: a worker with

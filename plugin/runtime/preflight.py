@@ -17,7 +17,7 @@ PORT_PATIENCE_S = 5.0
 
 
 @contextmanager
-def only_run_of(state_dir: Path) -> Iterator[None]:
+def exclusive_state_dir(state_dir: Path) -> Iterator[None]:
     """Be the only `engage-plugin run` of a folder. Raises ConfigurationError when another one is.
 
     The kernel lets go when this process ends, however it ends (flock(2)); children do not inherit it (O_CLOEXEC).

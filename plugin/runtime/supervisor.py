@@ -16,8 +16,8 @@ from redis import Redis, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.app import Services
-from plugin.errors import ConfigurationError, unexpected
-from plugin.runtime.malloc import keep_small
+from plugin.errors import ConfigurationError, describe_unexpected
+from plugin.runtime.malloc import limit_arenas
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +27,14 @@ RESTART_PAUSE_S = 1.0
 #: A child that ran this long, in seconds, did not die early: it may be started again at once.
 RAN_WELL_S = 60.0
 FORGET_EVERY_S = 3600.0
-#: How often the watchdog asks which shops are due for a look.
+#: How often the monitor asks which shops are due for a look.
 WATCH_PAUSE_S = 30.0
 PR_SET_PDEATHSIG = 1
 
 
 def run_worker(services: Services) -> None:
     """Run RQ jobs until SIGTERM, without a fork per job, so that connections to Engage stay open."""
-    keep_small()
+    limit_arenas()
     worker = services.worker()
     _wait_for_redis(worker.connection)
     try:
@@ -51,7 +51,7 @@ def run_sweep(services: Services, *, once: bool = False) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
     if not once:
-        threading.Thread(target=_watch, args=(services, stop), name="watchdog", daemon=True).start()
+        threading.Thread(target=_watch, args=(services, stop), name="monitor", daemon=True).start()
     files = threading.Thread(target=run_fallback, args=(services, stop), name="fallback")
     if once:
         run_fallback_once(services)
@@ -81,7 +81,7 @@ def run_fallback_once(services: Services) -> None:
     except SQLAlchemyError as error:
         log.error("The fallback found no database (%s); it tries again", type(error).__name__)
     except Exception as error:  # noqa: BLE001 - a fault of ours must not end the work on files for good
-        log.error("The fallback met an %s; it tries again", unexpected(error))
+        log.error("The fallback met an %s; it tries again", describe_unexpected(error))
 
 
 def _sweep_until(services: Services, stop: threading.Event, *, once: bool) -> None:
@@ -90,7 +90,7 @@ def _sweep_until(services: Services, stop: threading.Event, *, once: bool) -> No
         try:
             sweep_once(services)
             if time.monotonic() >= forget_at:
-                services.sweep.forget(services.clock(), services.stores.shops.all())
+                services.sweep.purge_expired(services.clock(), services.stores.shops.all())
                 forget_at = time.monotonic() + FORGET_EVERY_S
         except SQLAlchemyError as error:
             log.error("The sweep found no database (%s); it tries again", type(error).__name__)
@@ -105,19 +105,19 @@ def _watch(services: Services, stop: threading.Event) -> None:
     interval = timedelta(seconds=services.settings.watch_interval_s)
     while not stop.wait(min(WATCH_PAUSE_S, services.settings.watch_interval_s)):
         try:
-            services.watchdog.look_at_all(interval)
+            services.monitor.check_due_shops(interval)
             services.reconciler.daily()
         except SQLAlchemyError as error:
-            log.error("The watchdog found no database (%s); it tries again", type(error).__name__)
+            log.error("The monitor found no database (%s); it tries again", type(error).__name__)
         except Exception as error:  # noqa: BLE001 - one shop's odd answer must not end the watch over all
-            log.error("The watchdog met an %s; it tries again", unexpected(error))
+            log.error("The monitor met an %s; it tries again", describe_unexpected(error))
 
 
 def sweep_once(services: Services) -> None:
     """Sweep once and wake workers for what is due."""
     swept = services.sweep.run(services.clock())
     for event_id in swept.due:
-        services.wake_ups.wake(event_id)
+        services.notifier.wake(event_id)
     if swept.lost_leases or swept.released or swept.overdue:
         log.warning("sweep lost_leases=%d released=%d overdue=%d", swept.lost_leases, swept.released, swept.overdue)
 

@@ -7,7 +7,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 
 from plugin.app import Services, create_app
-from plugin.runtime.malloc import keep_small
+from plugin.runtime.malloc import limit_arenas
 
 #: How long one thread of a web process may hold up the others; Python's own 5 ms shows in the 99th percentile.
 SWITCH_INTERVAL_S = 0.0005
@@ -31,7 +31,7 @@ class _Gunicorn(BaseApplication):
 
 def run_web(services: Services, *, host: str, port: int, processes: int) -> None:
     """Serve HTTP until SIGTERM. Threads, because one silent connection would block a synchronous worker."""
-    keep_small()
+    limit_arenas()
     create_app(services)  # a faulty set-up must stop the start, not a worker in a loop
     services.close()
     settings = services.settings

@@ -20,7 +20,7 @@ from plugin.sandbox.state import (
     StoredVoucher,
     new_id,
 )
-from plugin.sandbox.wire import Call, Refusal, guid, is_number, parse_time, to_json
+from plugin.sandbox.wire import ApiError, Call, guid, is_number, parse_time, to_json
 
 Entry = dict[str, Any]
 
@@ -33,18 +33,18 @@ def seed(state: SandboxState, body: Mapping[str, Any], now: datetime) -> dict[st
     """
     unknown = sorted(set(body) - set(_KINDS))
     if unknown:
-        raise Refusal(400, "InvalidSeed", f"Unknown kind {', '.join(unknown)}; known are {', '.join(_KINDS)}.")
+        raise ApiError(400, "InvalidSeed", f"Unknown kind {', '.join(unknown)}; known are {', '.join(_KINDS)}.")
     made: dict[str, list[str]] = {}
     for kind, add in _KINDS.items():
         entries = body.get(kind, [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise Refusal(400, "InvalidSeed", f"{kind} must be a list of objects.", kind)
+            raise ApiError(400, "InvalidSeed", f"{kind} must be a list of objects.", kind)
         for index, entry in enumerate(entries):
             try:
                 made.setdefault(kind, []).append(add(state, entry, now))
-            except Refusal as refusal:
+            except ApiError as refusal:
                 where = f"{kind}[{index}]" + (f".{refusal.field}" if refusal.field else "")
-                raise Refusal(400, refusal.code, f"{where}: {refusal.message}", where) from None
+                raise ApiError(400, refusal.code, f"{where}: {refusal.message}", where) from None
     return made
 
 
@@ -67,7 +67,7 @@ def _contact(state: SandboxState, entry: Entry, now: datetime) -> str:
     contact_id = _id_of(entry)
     contact_type, attributes, _ = book.checked_new(state, entry)
     if contact_id in state.data.contacts or book.duplicate_of(state, attributes, contact_type):
-        raise Refusal(400, "ContactAlreadyExists", "A contact with this id or key exists.")
+        raise ApiError(400, "ContactAlreadyExists", "A contact with this id or key exists.")
     own = {"id", "source", "storeExternalId", "approved"}
     body = {name: value for name, value in entry.items() if name not in own}
     store, source = entry.get("storeExternalId"), entry.get("source")
@@ -87,7 +87,7 @@ def _contact(state: SandboxState, entry: Entry, now: datetime) -> str:
 def _promotion(state: SandboxState, entry: Entry, _now: datetime) -> str:
     status = entry.get("status", "Active")
     if status not in ("Draft", "Active", "Ended", "Temporary"):
-        raise Refusal(400, "InvalidStatus", "status must be Draft, Active, Ended or Temporary.", "status")
+        raise ApiError(400, "InvalidStatus", "status must be Draft, Active, Ended or Temporary.", "status")
     promotion = StoredPromotion(_id_of(entry), status, templates.checked(state, entry))
     state.data.promotions[promotion.id] = promotion
     return promotion.id
@@ -97,7 +97,7 @@ def _assignment(state: SandboxState, entry: Entry, now: datetime) -> str:
     contact = book.get(state, guid(entry.get("contactId"), "contactId"))
     promotion = state.data.promotions.get(guid(entry.get("promotionId"), "promotionId"))
     if promotion is None:
-        raise Refusal(400, "PromotionNotFound", "No promotion has this id.", "promotionId")
+        raise ApiError(400, "PromotionNotFound", "No promotion has this id.", "promotionId")
     expires_on = _time(entry, "expiresOn") or templates.assignment_expiry(promotion, now)
     assignment = StoredAssignment(_id_of(entry), contact.id, promotion.id, entry.get("externalId"), expires_on)
     if entry.get("redeemed") is True:
@@ -114,7 +114,7 @@ def _voucher(state: SandboxState, entry: Entry, now: datetime) -> str:
     number = str(entry.get("voucherNumber", f"V-{voucher_id[:8]}"))
     given_points = entry.get("points", 0)
     if not is_number(given_points):
-        raise Refusal(400, "InvalidPoints", "points must be a number.", "points")
+        raise ApiError(400, "InvalidPoints", "points must be a number.", "points")
     voucher = StoredVoucher(
         voucher_id, contact.id, number, str(entry.get("name", number)), value, local, Decimal(given_points)
     )
@@ -128,7 +128,7 @@ def _points(state: SandboxState, entry: Entry, now: datetime) -> str:
     contact = book.get(state, guid(entry.get("contactId"), "contactId"))
     definition_id = entry.get("definitionId", 1)
     if type(definition_id) is not int:
-        raise Refusal(400, "InvalidDefinitionId", "definitionId must be a whole number.", "definitionId")
+        raise ApiError(400, "InvalidDefinitionId", "definitionId must be a whole number.", "definitionId")
     account = StoredPointAccount(str(entry.get("id", next(state.data.point_ids))), contact.id, definition_id)
     state.data.point_accounts[account.id] = account
     for transaction in entry.get("transactions", []):
@@ -144,7 +144,7 @@ def _point_shop_item(state: SandboxState, entry: Entry, _now: datetime) -> str:
 
 def _text(entry: Entry, name: str) -> str:
     if not isinstance(entry.get(name), str) or not entry[name]:
-        raise Refusal(400, "InvalidSeed", f"{name} must be a text.", name)
+        raise ApiError(400, "InvalidSeed", f"{name} must be a text.", name)
     return str(entry[name])
 
 
@@ -153,13 +153,13 @@ def _time(entry: Entry, name: str) -> datetime | None:
         return None
     parsed = parse_time(entry[name])
     if parsed is None:
-        raise Refusal(400, "InvalidTime", f"{name} must be ISO 8601 with an offset.", name)
+        raise ApiError(400, "InvalidTime", f"{name} must be ISO 8601 with an offset.", name)
     return parsed
 
 
 def _money(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict) or not is_number(value.get("amount")) or not isinstance(value.get("currency"), str):
-        raise Refusal(400, "InvalidAmount", f"{name} must have amount and currency.", name)
+        raise ApiError(400, "InvalidAmount", f"{name} must have amount and currency.", name)
     return {"currency": value["currency"], "amount": value["amount"]}
 
 

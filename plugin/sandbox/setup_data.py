@@ -1,7 +1,7 @@
 """Stores and consent definitions (facts 8 and 2.10)."""
 
 from plugin.sandbox.state import new_store
-from plugin.sandbox.wire import Answer, Call, Operation, Refusal
+from plugin.sandbox.wire import Answer, ApiError, Call, Operation
 
 _STORES = "/api/v3/stores"
 _STORE_TEXTS = frozenset(
@@ -23,7 +23,7 @@ def get_store(call: Call) -> Answer:
     """Get a store by its externalId."""
     store = call.state.data.stores.get(call.path["externalId"])
     if store is None or not (store["active"] or _include_inactive(call)):
-        raise Refusal(404, "StoreNotFound", "No store has this externalId.")
+        raise ApiError(404, "StoreNotFound", "No store has this externalId.")
     return Answer(data=store)
 
 
@@ -32,14 +32,14 @@ def create_store(call: Call) -> Answer:
     body = call.body()
     for name in ("name", "externalId"):
         if not isinstance(body.get(name), str) or not body[name].strip():
-            raise Refusal(400, f"Missing{name[:1].upper()}{name[1:]}", f"{name} is required.", name)
+            raise ApiError(400, f"Missing{name[:1].upper()}{name[1:]}", f"{name} is required.", name)
     for name in _STORE_TEXTS & body.keys():
         if not isinstance(body[name], (str, type(None))) or len(body[name] or "") > 4_000:
-            raise Refusal(400, "InvalidStore", f"{name} must be a text.", name)
+            raise ApiError(400, "InvalidStore", f"{name} must be a text.", name)
     if not isinstance(body.get("active", True), bool):
-        raise Refusal(400, "InvalidStore", "active must be true or false.", "active")
+        raise ApiError(400, "InvalidStore", "active must be true or false.", "active")
     if body["externalId"] in call.state.data.stores:
-        raise Refusal(400, "StoreAlreadyExists", "A store has this externalId.", "externalId")
+        raise ApiError(400, "StoreAlreadyExists", "A store has this externalId.", "externalId")
     store = new_store(body["externalId"], body["name"])
     store |= {name: body[name] for name in (_STORE_TEXTS | {"active"}) & body.keys()}
     call.state.data.stores[body["externalId"]] = store

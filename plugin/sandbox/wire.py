@@ -34,7 +34,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
+class ApiError(Exception):
     """A call that Engage refuses. code: symbolic; field: the field at fault; more: further keys of the body."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Call:
         """Return the body, a JSON object with Decimal numbers. Raises Refusal 400."""
         data = parse_json(self.raw_body)
         if not isinstance(data, dict):
-            raise Refusal(400, "InvalidRequestBody", "The body must be a JSON object.")
+            raise ApiError(400, "InvalidRequestBody", "The body must be a JSON object.")
         return data
 
     def guid(self, name: str, code: str | None = None) -> str:
@@ -81,7 +81,7 @@ class Call:
         if text is None:
             return default
         if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
-            raise Refusal(400, "InvalidPaging", f"{name} must be a whole number, at least {least}.", name)
+            raise ApiError(400, "InvalidPaging", f"{name} must be a whole number, at least {least}.", name)
         return int(text)
 
 
@@ -103,7 +103,7 @@ def parse_json(body: bytes) -> Any:
     try:
         return json.loads(body, parse_float=Decimal, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        raise Refusal(400, "InvalidRequestBody", "The body is no valid JSON.") from None
+        raise ApiError(400, "InvalidRequestBody", "The body is no valid JSON.") from None
 
 
 def _no_constant(name: str) -> Any:
@@ -113,7 +113,7 @@ def _no_constant(name: str) -> Any:
 def guid(value: Any, name: str, code: str | None = None) -> str:
     """Return a GUID in lower case. Raises Refusal 400 with the code, or one made from the name."""
     if not isinstance(value, str) or not GUID.fullmatch(value):
-        raise Refusal(400, code or f"Invalid{name[:1].upper()}{name[1:]}", f"{name} must be a GUID.", name)
+        raise ApiError(400, code or f"Invalid{name[:1].upper()}{name[1:]}", f"{name} must be a GUID.", name)
     return value.lower()
 
 
@@ -158,7 +158,7 @@ def with_extra_fields(data: Any) -> Any:
     return [with_extra_fields(item) for item in data] if isinstance(data, list) else data
 
 
-def error_body(refusal: Refusal, shape: ErrorShape) -> tuple[bytes, str]:
+def error_body(refusal: ApiError, shape: ErrorShape) -> tuple[bytes, str]:
     """Return a refusal's body and content type in the shape that the tenant uses; no page documents one (facts 1)."""
     if shape == "empty":
         return b"", JSON

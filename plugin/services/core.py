@@ -18,23 +18,23 @@ from plugin.platforms.http import allow_private_shops
 from plugin.platforms.registry import PLATFORMS
 from plugin.settings import Settings
 from plugin.store.database.engine import Database
-from plugin.store.inbox.admin import InboxDesk
+from plugin.store.inbox.admin import EventAdmin
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.shops.vault import Vault
 
 if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a worker holds nothing of the web in memory
     from plugin.engage.cache.cached import CachedEngage
     from plugin.engage.client import EngageClient
-    from plugin.engage.http.call_guard import Gates
+    from plugin.engage.http.call_guard import CallGuards
     from plugin.engage.http.transport import EngageAccount, Transport
     from plugin.installation.manifest import Manifest
-    from plugin.installation.service import Desk
+    from plugin.installation.service import InstallationService
     from plugin.metrics import Metrics, ShopHealth
     from plugin.platforms.base import ShopApi
     from plugin.platforms.shopify import Shopify
     from plugin.store.sync.history import History
     from webhooks.attempt.context import Stores
-    from webhooks.processing.notifier import WakeUps
+    from webhooks.processing.notifier import WorkerNotifier
 
 REDIS_TIMEOUT_S = 0.5
 #: Platforms on which one app signs the webhooks of all of its shops, and the setting that holds its secret.
@@ -42,7 +42,7 @@ APP_SECRETS = {"shopify": "SHOPIFY_CLIENT_SECRET"}
 
 
 @dataclass(frozen=True)
-class Ground:
+class CoreServices:
     """Settings, stores and ways out of one process, made when they are first asked for."""
 
     settings: Settings
@@ -94,9 +94,9 @@ class Ground:
         return Stores.on(self.database, self.vault)
 
     @cached_property
-    def desk(self) -> InboxDesk:
+    def desk(self) -> EventAdmin:
         """The operator's view of the inbox."""
-        return InboxDesk(self.database)
+        return EventAdmin(self.database)
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -108,10 +108,10 @@ class Ground:
     def open_breakers(self) -> dict[str, bool]:
         """Tell of each shop whether the breaker of its key is open."""
         shops = self.stores.shops.all()
-        return {shop.name: self.gates.of(shop.engage_key).open_since() is not None for shop in shops}
+        return {shop.name: self.call_guards.for_key(shop.engage_key).open_since() is not None for shop in shops}
 
     def shop_health(self) -> dict[str, ShopHealth]:
-        """Tell of each shop what the watchdog and the last reconciliation found."""
+        """Tell of each shop what the monitor and the last reconciliation found."""
         from plugin.metrics import ShopHealth
         from webhooks.sync.reconcile import DIFFERENCES
 
@@ -130,18 +130,18 @@ class Ground:
 
     @cached_property
     def history(self) -> History:
-        """What is kept of the watchdog, of runs of the history, and of reconciliations."""
+        """What is kept of the monitor, of runs of the history, and of reconciliations."""
         from plugin.store.sync.history import History
 
         return History(self.database)
 
     @cached_property
-    def gates(self) -> Gates:
+    def call_guards(self) -> CallGuards:
         """Rate budget and breaker of every API key."""
-        from plugin.engage.http.call_guard import GateRules, Gates
+        from plugin.engage.http.call_guard import CallGuards, GuardRules
 
-        rules = GateRules(rate=self.settings.engage_rate, probe_s=self.settings.retry_base_s)
-        return Gates(self.redis, rules, self.metrics.waited)
+        rules = GuardRules(rate=self.settings.engage_rate, probe_s=self.settings.retry_base_s)
+        return CallGuards(self.redis, rules, self.metrics.waited)
 
     @cached_property
     def transport(self) -> Transport:
@@ -150,16 +150,16 @@ class Ground:
         from plugin.engage.http.transport import Transport
 
         schemas.unknown_field_observer = self.metrics.unknown_field
-        return Transport(self.gates, self.metrics.called)
+        return Transport(self.call_guards, self.metrics.called)
 
     @cached_property
-    def wake_ups(self) -> WakeUps:
+    def notifier(self) -> WorkerNotifier:
         """Wake-ups for workers."""
-        from webhooks.processing.notifier import WakeUps
+        from webhooks.processing.notifier import WorkerNotifier
 
-        return WakeUps(self.redis)
+        return WorkerNotifier(self.redis)
 
-    def account_of(self, shop: RegisteredShop) -> EngageAccount:
+    def account_for(self, shop: RegisteredShop) -> EngageAccount:
         """Return a shop's access to its tenant."""
         from plugin.engage.http.transport import EngageAccount
 
@@ -173,7 +173,7 @@ class Ground:
             voucher_field=shop.settings.voucher_field,
         )
 
-    def client_of(self, shop: RegisteredShop) -> EngageClient:
+    def client_for(self, shop: RegisteredShop) -> EngageClient:
         """Return the Engage client of a shop."""
         from plugin.engage.client import EngageClient
 
@@ -181,17 +181,17 @@ class Ground:
             self.stores.shops.change(shop.name, {"transactions_path": path})
 
         return EngageClient(
-            self.account_of(shop),
+            self.account_for(shop),
             self.transport,
             transactions_path=shop.settings.transactions_path,
             on_transactions_path=remember_path,
         )
 
-    def shop_api_of(self, shop: RegisteredShop) -> ShopApi | None:
+    def shop_api_for(self, shop: RegisteredShop) -> ShopApi | None:
         """Return the calls to a shop itself; None where its platform has none or nothing is installed yet."""
 
         def keep(credentials: Mapping[str, Any]) -> None:
-            self.stores.shops.keep_credentials(shop.name, credentials)
+            self.stores.shops.save_credentials(shop.name, credentials)
 
         return PLATFORMS[shop.platform].api(shop, keep)
 
@@ -202,12 +202,12 @@ class Ground:
         return {"shopify": secret} if secret else {}
 
     @cached_property
-    def install_desk(self) -> Desk:
+    def installation_service(self) -> InstallationService:
         """The plugin's side of installation pages."""
-        from plugin.installation.service import Desk
+        from plugin.installation.service import InstallationService
         from plugin.store.shops.installations import PendingInstallations
 
-        return Desk(
+        return InstallationService(
             public_url=self.settings.public_url,
             store=self.stores.shops,
             pending=PendingInstallations(self.database, self.vault),
@@ -219,9 +219,9 @@ class Ground:
             manifest=self.manifest.content,
         )
 
-    def open_time(self, shop: RegisteredShop) -> timedelta:
+    def breaker_open_duration(self, shop: RegisteredShop) -> timedelta:
         """Return how long the breaker of a shop's key was open in all."""
-        return self.gates.of(shop.engage_key).open_time()
+        return self.call_guards.for_key(shop.engage_key).breaker_open_duration()
 
     @cached_property
     def stopping(self) -> threading.Event:
@@ -232,26 +232,26 @@ class Ground:
     def cached(self) -> CachedEngage:
         """Reads for My Pages, cached: in the Redis that machines share where there is one, else in a file."""
         from plugin.engage.cache.cached import CachedEngage, CachedTransport
-        from plugin.engage.cache.response_cache import KeptAnswers
-        from plugin.engage.cache.single_flight import Flights
+        from plugin.engage.cache.response_cache import ResponseCache
+        from plugin.engage.cache.single_flight import SingleFlight
         from plugin.engage.http.http_errors import Answer
 
         key = self.vault.derive("my pages cache")
         if self.settings.redis_url is not None:
-            kept = KeptAnswers.in_redis(self.redis, key)
+            kept = ResponseCache.in_redis(self.redis, key)
         else:
-            kept = KeptAnswers.in_file(self.settings.state_dir / "my-pages-cache.sqlite", key)
-        flights: Flights[Answer] = Flights(self.redis)
+            kept = ResponseCache.in_file(self.settings.state_dir / "my-pages-cache.sqlite", key)
+        flights: SingleFlight[Answer] = SingleFlight(self.redis)
         return CachedEngage(
-            CachedTransport(self.gates, kept, flights, self.metrics.called, self.metrics.read_through_cache)
+            CachedTransport(self.call_guards, kept, flights, self.metrics.called, self.metrics.read_through_cache)
         )
 
-    def forget_kept(self, shop: RegisteredShop, contact_id: str) -> bool:
+    def purge_cache(self, shop: RegisteredShop, contact_id: str) -> bool:
         """Delete what My Pages keep of a contact; False when the cache cannot be reached now."""
         return self.cached.transport.forget_contact(shop.name, shop.tenant, contact_id)
 
 
-def works(check: Callable[[], object]) -> bool:
+def is_available(check: Callable[[], object]) -> bool:
     """Tell whether a check of a database or of Redis goes through."""
     try:
         check()

@@ -5,19 +5,19 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from plugin.services.worker import Delivering
+from plugin.services.worker import WorkerServices
 
 if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a worker holds nothing of the web in memory
-    from plugin.auth.api_auth import Gatekeeper
-    from plugin.promotions.bulk_assignment import Assigning
+    from plugin.auth.api_auth import ApiAuthenticator
+    from plugin.promotions.bulk_assignment import BulkAssigner
     from plugin.promotions.checkout import Checkout
-    from plugin.promotions.service import PromotionDesk
+    from plugin.promotions.service import PromotionService
     from plugin.store.shops.api_tokens import ApiTokens
     from plugin.store.shops.handover_tokens import UsedTokens
-    from webhooks.processing.notifier import WakeUpsInPassing
+    from webhooks.processing.notifier import BackgroundNotifier
 
 
-class Services(Delivering):
+class Services(WorkerServices):
     """All parts of one process."""
 
     @cached_property
@@ -35,49 +35,49 @@ class Services(Delivering):
         return ApiTokens(self.database, self.vault)
 
     @cached_property
-    def gatekeeper(self) -> Gatekeeper:
+    def gatekeeper(self) -> ApiAuthenticator:
         """Who asks /api."""
-        from plugin.auth.api_auth import Gatekeeper
+        from plugin.auth.api_auth import ApiAuthenticator
         from plugin.platforms.registry import PLATFORMS
 
-        return Gatekeeper(self.stores.shops, PLATFORMS.__getitem__, self.api_tokens, self.used_tokens, self.clock)
+        return ApiAuthenticator(self.stores.shops, PLATFORMS.__getitem__, self.api_tokens, self.used_tokens, self.clock)
 
     @cached_property
-    def promotion_desk(self) -> PromotionDesk:
+    def promotion_desk(self) -> PromotionService:
         """Creates and finds promotions."""
-        from plugin.promotions.service import PromotionDesk
+        from plugin.promotions.service import PromotionService
         from plugin.store.orders.promotions import Promotions
 
-        return PromotionDesk(Promotions(self.database), self.client_of, self.clock)
+        return PromotionService(Promotions(self.database), self.client_for, self.clock)
 
     @cached_property
-    def assigning(self) -> Assigning:
+    def assigning(self) -> BulkAssigner:
         """Assigns promotions to people."""
-        from plugin.promotions.bulk_assignment import Assigning
+        from plugin.promotions.bulk_assignment import BulkAssigner
         from plugin.store.orders.promotions import Promotions
 
-        return Assigning(
+        return BulkAssigner(
             Promotions(self.database),
             self.stores.contacts,
-            self.client_of,
+            self.client_for,
             self.vault.digest_of,
             self.clock,
             self.stopping.wait,
         )
 
     @cached_property
-    def wake_ups_in_passing(self) -> WakeUpsInPassing:
+    def wake_ups_in_passing(self) -> BackgroundNotifier:
         """Wake-ups for workers, of which no answer waits."""
-        from webhooks.processing.notifier import WakeUpsInPassing
+        from webhooks.processing.notifier import BackgroundNotifier
 
-        return WakeUpsInPassing(self.wake_ups.wake)
+        return BackgroundNotifier(self.notifier.wake)
 
     @cached_property
     def checkout(self) -> Checkout:
         """Answers shops' checkouts."""
         from plugin.promotions.checkout import Checkout
 
-        return Checkout(self.stores.contacts, self.stores.redemptions, self.cached, self.client_of, self.clock)
+        return Checkout(self.stores.contacts, self.stores.redemptions, self.cached, self.client_for, self.clock)
 
     def close(self) -> None:
         """Close what was opened."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from redis import Redis
 
-from plugin.services.core import Ground, works
+from plugin.services.core import CoreServices, is_available
 from plugin.store.inbox.sweep import Sweep
 from plugin.store.shops.shops import RegisteredShop
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a wor
     from rq import SimpleWorker
 
     from plugin.engage_files.transfer import Transfer as FileTransfer
-    from webhooks.bulk.profile_changes import Backlog
-    from webhooks.fallback.runner import Fallback, Outage
+    from webhooks.bulk.profile_changes import BulkProfileSync
+    from webhooks.fallback.runner import EngageStatus, FallbackRunner
     from webhooks.processing import worker
     from webhooks.processing.preview import Preview
-    from webhooks.processing.processor import Courier
+    from webhooks.processing.processor import EventProcessor
     from webhooks.sync.backfill import Backfill
-    from webhooks.sync.ingest import Intake
-    from webhooks.sync.monitor import Watchdog
+    from webhooks.sync.ingest import ResourceIngestor
+    from webhooks.sync.monitor import SubscriptionMonitor
     from webhooks.sync.reconcile import Reconciler
 
 WORKER_REDIS_TIMEOUT_S = 60.0
@@ -35,7 +35,7 @@ WORKER_REDIS_TIMEOUT_S = 60.0
 WORKER_TTL_S = 35
 
 
-class Delivering(Ground):
+class WorkerServices(CoreServices):
     """The parts that workers, sweep and commands use."""
 
     @cached_property
@@ -50,32 +50,32 @@ class Delivering(Ground):
         )
 
     @cached_property
-    def courier(self) -> Courier:
+    def processor(self) -> EventProcessor:
         """Takes events to Engage."""
-        from webhooks.processing.processor import Courier
+        from webhooks.processing.processor import EventProcessor
 
-        return Courier(
+        return EventProcessor(
             stores=self.stores,
-            client_of=self.client_of,
-            open_time=self.open_time,
+            client_for=self.client_for,
+            breaker_open_duration=self.breaker_open_duration,
             retry_base_s=self.settings.retry_base_s,
             lease=timedelta(seconds=self.settings.lease_s),
             clock=self.clock,
-            spread=random.random,
+            jitter=random.random,
             count=self.metrics.tried,
-            forget_kept=self.forget_kept,
+            purge_cache=self.purge_cache,
         )
 
     @cached_property
-    def backlog(self) -> Backlog:
+    def backlog(self) -> BulkProfileSync:
         """Drains waiting profile changes through the bulk API."""
         from plugin.store.inbox.bulk import BulkInbox
-        from webhooks.bulk.profile_changes import Backlog
+        from webhooks.bulk.profile_changes import BulkProfileSync
 
-        return Backlog(
+        return BulkProfileSync(
             stores=self.stores,
             inbox=BulkInbox(self.database),
-            client_of=self.client_of,
+            client_for=self.client_for,
             retry_base_s=self.settings.retry_base_s,
             lease=timedelta(seconds=self.settings.lease_s),
             clock=self.clock,
@@ -83,28 +83,30 @@ class Delivering(Ground):
             pause=self.stopping.wait,
         )
 
-    def outage_of(self, shop: RegisteredShop) -> Outage:
+    def engage_status_for(self, shop: RegisteredShop) -> EngageStatus:
         """Tell how Engage stands with a shop's key."""
-        from webhooks.fallback.runner import Outage, Standing
+        from webhooks.fallback.runner import EngageAvailability, EngageStatus
 
-        if not works(self.redis.ping):
-            return Outage(Standing.UNKNOWN)
-        since = self.gates.of(shop.engage_key).open_since()
-        return Outage(Standing.ANSWERS) if since is None else Outage(Standing.AWAY, since)
+        if not is_available(self.redis.ping):
+            return EngageStatus(EngageAvailability.UNKNOWN)
+        since = self.call_guards.for_key(shop.engage_key).open_since()
+        return (
+            EngageStatus(EngageAvailability.ANSWERS) if since is None else EngageStatus(EngageAvailability.AWAY, since)
+        )
 
     def probe(self, shop: RegisteredShop) -> None:
         """Ask Engage something small when a probe is due, so that the breaker closes though nothing else asks."""
-        from plugin.engage.operations import Lane
+        from plugin.engage.operations import Priority
         from plugin.errors import EngageError
 
         with contextlib.suppress(EngageError):  # what came of it stands in the breaker
-            self.client_of(shop).with_options(lane=Lane.BACKFILL).list_stores()
+            self.client_for(shop).with_options(lane=Priority.BACKFILL).list_stores()
 
-    def file_folder_of(self, shop: RegisteredShop) -> Path:
+    def file_folder_for(self, shop: RegisteredShop) -> Path:
         """Return the folder of a shop's files on this machine."""
         return self.settings.state_dir / "fallback" / shop.name
 
-    def transfer_of(self, shop: RegisteredShop) -> FileTransfer:
+    def transfer_for(self, shop: RegisteredShop) -> FileTransfer:
         """Return the way that a shop's files leave this machine."""
         settings = shop.settings
         if settings.fallback_transfer == "folder":
@@ -112,7 +114,7 @@ class Delivering(Ground):
 
             from plugin.engage_files.folder import FolderTransfer
 
-            outbox = self.file_folder_of(shop) / "outbox"
+            outbox = self.file_folder_for(shop) / "outbox"
             return FolderTransfer(Path(settings.fallback_folder) if settings.fallback_folder else outbox)
         from plugin.engage_files.sftp import SftpAccess, SftpTransfer
 
@@ -128,17 +130,17 @@ class Delivering(Ground):
         return SftpTransfer(access)
 
     @cached_property
-    def fallback(self) -> Fallback:
+    def fallback(self) -> FallbackRunner:
         """Takes receipts to Engage as files while its API stays away."""
         from plugin.store.files.files import FallbackFiles
-        from webhooks.fallback.runner import Fallback
+        from webhooks.fallback.runner import FallbackRunner
 
-        return Fallback(
+        return FallbackRunner(
             stores=self.stores,
             files=FallbackFiles(self.database),
-            transfer_of=self.transfer_of,
-            folder_of=self.file_folder_of,
-            outage_of=self.outage_of,
+            transfer_for=self.transfer_for,
+            folder_for=self.file_folder_for,
+            engage_status_for=self.engage_status_for,
             probe=self.probe,
             fallback_after=timedelta(seconds=self.settings.fallback_after_s),
             retry_base_s=self.settings.retry_base_s,
@@ -148,22 +150,22 @@ class Delivering(Ground):
         )
 
     @cached_property
-    def intake(self) -> Intake:
+    def ingestor(self) -> ResourceIngestor:
         """Puts what was read from a shop into the inbox."""
-        from webhooks.sync.ingest import Intake
+        from webhooks.sync.ingest import ResourceIngestor
 
-        return Intake(self.stores, self.wake_ups.wake)
+        return ResourceIngestor(self.stores, self.notifier.wake)
 
     @cached_property
-    def watchdog(self) -> Watchdog:
+    def monitor(self) -> SubscriptionMonitor:
         """Looks after the shops' webhook subscriptions and fetches what they missed."""
-        from webhooks.sync.monitor import Watchdog
+        from webhooks.sync.monitor import SubscriptionMonitor
 
-        return Watchdog(
+        return SubscriptionMonitor(
             stores=self.stores,
             history=self.history,
-            intake=self.intake,
-            api_of=self.shop_api_of,
+            ingestor=self.ingestor,
+            api_for=self.shop_api_for,
             webhook_url=lambda shop: f"{self.settings.public_url}/webhooks/{shop.platform}/{shop.name}",
             clock=self.clock,
         )
@@ -180,16 +182,16 @@ class Delivering(Ground):
         return Backfill(
             stores=self.stores,
             history=self.history,
-            intake=self.intake,
+            ingestor=self.ingestor,
             customers=CustomersInBulk(
                 bulk=BulkInbox(self.database),
-                client_of=self.client_of,
+                client_for=self.client_for,
                 clock=self.clock,
                 digest=self.vault.digest_of,
                 pause=self.stopping.wait,
             ),
-            in_files=OrdersInFiles(self.stores, FallbackFiles(self.database), self.file_folder_of, self.clock),
-            api_of=self.shop_api_of,
+            in_files=OrdersInFiles(self.stores, FallbackFiles(self.database), self.file_folder_for, self.clock),
+            api_for=self.shop_api_for,
             clock=self.clock,
             pause=self.stopping.wait,
         )
@@ -202,9 +204,9 @@ class Delivering(Ground):
         return Reconciler(
             stores=self.stores,
             history=self.history,
-            intake=self.intake,
-            api_of=self.shop_api_of,
-            client_of=self.client_of,
+            ingestor=self.ingestor,
+            api_for=self.shop_api_for,
+            client_for=self.client_for,
             clock=self.clock,
         )
 
@@ -213,15 +215,15 @@ class Delivering(Ground):
         """Shows what would be sent, and sends nothing."""
         from webhooks.processing.preview import Preview
 
-        return Preview(self.database, self.vault, self.account_of, self.transport, self.settings.lease_s, self.clock)
+        return Preview(self.database, self.vault, self.account_for, self.transport, self.settings.lease_s, self.clock)
 
     @cached_property
-    def drain(self) -> worker.Drain:
+    def drain(self) -> worker.InboxWorker:
         """Works the inbox off, in a worker."""
         from webhooks.processing import worker
 
-        return worker.Drain(
-            self.courier, self.wake_ups, self.settings.delivery_threads, self.backlog.run, self.stopping
+        return worker.InboxWorker(
+            self.processor, self.notifier, self.settings.delivery_threads, self.backlog.run, self.stopping
         )
 
     def worker(self) -> SimpleWorker:

@@ -28,7 +28,7 @@ def active(api: ShopApi) -> str:
 
 
 def assignments(api: ShopApi, contact_id: str) -> list[Any]:
-    return list(api.client_of(api.shop).list_promotion_assignments(contact_id).items)
+    return list(api.client_for(api.shop).list_promotion_assignments(contact_id).items)
 
 
 def test_a_promotion_is_created_as_a_draft_and_a_person_is_asked_to_activate_it(api: ShopApi) -> None:
@@ -142,13 +142,13 @@ def test_a_list_that_dies_anywhere_goes_on_and_assigns_each_once(api: ShopApi, a
     people = people_of("customer_id\n" + "\n".join(str(number) for number in range(12)))
     promotion = api.desk.find(api.shop, active)
     calls, lock = [0], threading.Lock()
-    transport = Meddling(api.gates)
+    transport = Meddling(api.call_guards)
 
-    def client_of(shop: Any) -> EngageClient:
+    def client_for(shop: Any) -> EngageClient:
         return EngageClient(EngageAccount(shop.engage_url, shop.engage_key, shop.name, shop.platform), transport)
 
     assigning = type(api.assigning)(
-        api.promotions, api.contacts, client_of, api.vault.digest_of, api.clock, api.pauses.append
+        api.promotions, api.contacts, client_for, api.vault.digest_of, api.clock, api.pauses.append
     )
 
     def die(name: str) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import update
 
 from plugin.cli import main
 from plugin.commands.common import make_services
-from plugin.events import Kind
+from plugin.events import EventKind
 from plugin.sandbox.testing import running_sandbox
 from plugin.store.database.engine import Database
 from plugin.store.inbox.inbox import Inbox, NewEvent
@@ -206,7 +206,7 @@ def test_the_doctor_sees_that_events_of_a_standard_shop_arrive(run, tmp_path: Pa
     assert told() == {"web-se: installation": "Nothing is installed yet: engage-plugin shops install web-se"}
     now = datetime.now(UTC)
     database = Database(f"sqlite:///{tmp_path / 'engage-plugin.sqlite'}")
-    new = NewEvent(1, "standard", "customer.created", Kind.SIGNUP, "first", "c:1", now, now, b"{}")
+    new = NewEvent(1, "standard", "customer.created", EventKind.SIGNUP, "first", "c:1", now, now, b"{}")
     Inbox(database).accept(new)
     database.close()
     assert told() == {"web-se: installation, events arrive": ""}
@@ -367,7 +367,7 @@ def test_the_list_says_what_a_waiting_event_waits_for_and_a_discard_lets_it_go(r
     poison, later, last = [
         inbox.accept(
             NewEvent(
-                shop_id=shop_id, platform="standard", topic="customer.updated", kind=Kind.PROFILE_CHANGE,
+                shop_id=shop_id, platform="standard", topic="customer.updated", kind=EventKind.PROFILE_CHANGE,
                 dedupe_key=key, ordering_key="customer:1", occurred_at=now, received_at=now, body=b"{}",
             )
         ).event_id
@@ -396,7 +396,7 @@ def test_what_an_operator_types_wrong_is_told_and_does_nothing(run, tmp_path: Pa
     ids = [
         inbox.accept(
             NewEvent(
-                shop_id=1, platform="standard", topic="customer.updated", kind=Kind.PROFILE_CHANGE, dedupe_key=key,
+                shop_id=1, platform="standard", topic="customer.updated", kind=EventKind.PROFILE_CHANGE, dedupe_key=key,
                 ordering_key=f"customer:{key}", occurred_at=now, received_at=now, body=b"{}",
             )
         ).event_id
@@ -434,7 +434,7 @@ def test_the_status_says_why_a_whole_shop_waits(run, tmp_path: Path) -> None:  #
     now = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
     Inbox(database).accept(
         NewEvent(
-            shop_id=1, platform="standard", topic="customer.updated", kind=Kind.PROFILE_CHANGE, dedupe_key="1",
+            shop_id=1, platform="standard", topic="customer.updated", kind=EventKind.PROFILE_CHANGE, dedupe_key="1",
             ordering_key="customer:1", occurred_at=now, received_at=now, body=b"{}",
         )
     )  # fmt: skip

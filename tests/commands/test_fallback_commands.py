@@ -14,7 +14,7 @@ from plugin.store.database.engine import Database
 from plugin.store.files.files import FallbackFiles
 from plugin.store.shops.shops import NewShop, Shops
 from plugin.store.shops.vault import Vault
-from webhooks.fallback.receipt_stream import HistoryFiles
+from webhooks.fallback.receipt_stream import ReceiptStream
 
 SECRET_KEY = "a key of tests that is longer than thirty-two characters"
 
@@ -83,7 +83,7 @@ def test_files_without_events_are_listed_sent_and_their_states_explained(
     shop = shops.get("web-se")
     files = FallbackFiles(Database(f"sqlite:///{tmp_path / 'plugin.sqlite'}"))
     folder = tmp_path / "var" / "fallback" / "web-se"
-    with HistoryFiles(files, shop, folder, clock) as history:
+    with ReceiptStream(files, shop, folder, clock) as history:
         assert [history.add(receipt(number)) for number in range(3)] == [None] * 3
         name = history.finish()
     assert "written 1" in run("fallback", "send", "web-se")
@@ -112,14 +112,14 @@ def test_a_run_of_history_that_died_leaves_no_file_that_could_go_out(shops: Shop
 
     shop, folder = shops.get("web-se"), tmp_path / "files"
     files = FallbackFiles(Database(f"sqlite:///{tmp_path / 'plugin.sqlite'}"))
-    dying = HistoryFiles(files, shop, folder, clock).__enter__()
+    dying = ReceiptStream(files, shop, folder, clock).__enter__()
     dying.add(receipt(1))
-    with HistoryFiles(files, shop, folder, clock) as history:
+    with ReceiptStream(files, shop, folder, clock) as history:
         history.add(receipt(2))
         assert history.finish() is not None
     dying.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert [(file.state.value, file.rows) for file in files.newest(shop, 9)] == [("written", 1), ("failed", 0)]
-    failing = HistoryFiles(files, shop, folder, clock).__enter__()
+    failing = ReceiptStream(files, shop, folder, clock).__enter__()
     failing.add(receipt(3))
     failing.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
     assert [file.state.value for file in files.newest(shop, 9)] == ["failed", "written", "failed"]

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ProgrammingError
 from tests_support import service_url
 
 from plugin.cli import main
-from plugin.commands.common import explained
+from plugin.commands.common import report_errors
 
 SECRET = "p-word-of-nobody"
 
@@ -64,7 +64,7 @@ def test_a_file_that_cannot_be_opened_is_told(monkeypatch: pytest.MonkeyPatch, t
 
 def failing_with(error: Exception) -> Result:
     @click.command()
-    @explained
+    @report_errors
     def fails() -> None:
         raise error
 

@@ -146,7 +146,7 @@ def test_the_sweep_goes_on_after_a_faulty_set_up(
 def test_nothing_of_a_shop_is_stored_with_another_key(shops: Shops, shop: RegisteredShop, database: Database) -> None:
     elsewhere = Shops(database, Vault(OTHER))
     for store in (
-        lambda: elsewhere.keep_credentials(shop.name, {"token": "t"}),
+        lambda: elsewhere.save_credentials(shop.name, {"token": "t"}),
         lambda: elsewhere.keep_file_access(shop.name, {"password": "p"}),
         lambda: elsewhere.replace_secrets(shop.name, engage_key="k2"),
         lambda: elsewhere.add(NewShop("web-no", "standard", "http://127.0.0.1:9", "k", "w", {"store": "s"}), Clock()()),

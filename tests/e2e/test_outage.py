@@ -30,9 +30,9 @@ from plugin.platforms.registry import PLATFORMS
 from plugin.sandbox.options import SandboxOptions
 from plugin.sandbox.purchases.file_import import take_files
 from plugin.sandbox.testing import RunningSandbox, running_sandbox
-from plugin.store.contacts.contacts import Link, Sent
+from plugin.store.contacts.contacts import Link, SyncedValue
 from plugin.store.database.engine import Database
-from plugin.store.inbox.admin import EventFilter, InboxDesk
+from plugin.store.inbox.admin import EventAdmin, EventFilter
 from plugin.store.shops.shops import NewShop
 from plugin.store.shops.vault import Vault
 from webhooks.attempt.context import Stores
@@ -71,7 +71,7 @@ class TwoDays:
         database = Database(f"sqlite:///{folder / 'plugin.sqlite'}")
         database.migrate()
         self.database, self.vault = database, Vault(SECRET_KEY)
-        self.stores, self.desk = Stores.on(database, self.vault), InboxDesk(database)
+        self.stores, self.desk = Stores.on(database, self.vault), EventAdmin(database)
         settings = {"store": "web-se", "fallback": "yes", "redeem_wait_s": "3600"}
         new = NewShop("web-se", "standard", sandbox.url, "key-of-outage", "whsec_" + "A" * 32, settings)
         self.shop = self.stores.shops.add(new, shared.now())
@@ -220,7 +220,7 @@ class TwoDays:
         assert isinstance(event, CustomerUpdated)
         now = self.shared.now()
         fields = attributes_of(self.shop, event.customer)
-        sent = {name: Sent(self.vault.digest_of(value), now) for name, value in fields.items()}
+        sent = {name: SyncedValue(self.vault.digest_of(value), now) for name, value in fields.items()}
         with self.database.transaction() as session:
             self.stores.contacts.sent(self.shop, contact_id, sent, now, contact_type="Member")(session)
 

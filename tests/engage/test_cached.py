@@ -28,7 +28,7 @@ def test_twenty_waiting_requests_make_one_call(tmp_path: Path) -> None:
         shop = pages.add_shop("web")
         contact_id = pages.contact(shop)
         pages.fault(latency_s=0.3)
-        owner, client = Owner("web", shop.tenant, contact_id, 1), pages.client_of(shop)
+        owner, client = Owner("web", shop.tenant, contact_id, 1), pages.client_for(shop)
         ids = []
         threads = [
             threading.Thread(

@@ -27,9 +27,9 @@ from plugin.engage.data.models import (
     TaxDetail,
     UsedPromotion,
 )
-from plugin.engage.http.call_guard import GateRules, Gates
+from plugin.engage.http.call_guard import CallGuards, GuardRules
 from plugin.engage.http.transport import CallRecord, EngageAccount, Transport
-from plugin.engage.operations import OPERATIONS, Lane
+from plugin.engage.operations import OPERATIONS, Priority
 from plugin.errors import (
     EngageConflictError,
     EngageError,
@@ -51,7 +51,9 @@ class Bench:
     def __init__(self, sandbox: RunningSandbox) -> None:
         self.sandbox = sandbox
         self.records: list[CallRecord] = []
-        self.transport = Transport(Gates(None, GateRules(rate=200, share=5.0, probe_s=0.001)), self.records.append)
+        self.transport = Transport(
+            CallGuards(None, GuardRules(rate=200, share=5.0, probe_s=0.001)), self.records.append
+        )
         account = EngageAccount(sandbox.url, KEY, "web-se", "shopify", "ECOM", "web-se")
         self.client = EngageClient(account, self.transport)
         self.contact_id = self.seed(contacts=[{"contactType": "Member", "email": EMAIL}])["contacts"][0]
@@ -342,7 +344,7 @@ def test_a_call_that_is_somebody_elses_by_now_does_not_leave(bench: Bench) -> No
     def lost() -> None:
         raise LeaseLostError("another worker has it")
 
-    client = bench.client.with_options(still_ours=lost).with_options(lane=Lane.SHOPPER)
+    client = bench.client.with_options(ensure_lease=lost).with_options(lane=Priority.SHOPPER)
     with pytest.raises(LeaseLostError):
         client.get_contact(bench.contact_id)
     assert bench.records == []

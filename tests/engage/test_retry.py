@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from plugin.engage.retry import GiveUp, RetryPolicy, TryAgain
-from plugin.errors import HeldBackError, NotYetError, TransientError
+from plugin.errors import DependencyNotReady, ThrottledError, TransientError
 
 NOW = datetime(2026, 3, 5, 12, tzinfo=UTC)
 POLICY = RetryPolicy(10, timedelta(hours=72), lambda: 0.5)
@@ -26,15 +26,17 @@ def test_what_engage_asks_for_is_a_minimum() -> None:
 
 
 def test_a_call_that_was_held_back_costs_no_attempt_and_is_never_given_up() -> None:
-    error = HeldBackError("x", retry_after=timedelta(seconds=3))
+    error = ThrottledError("x", retry_after=timedelta(seconds=3))
     first = NOW - timedelta(days=30)
     assert POLICY.decide(error, attempts=9, first_attempt_at=first, now=NOW) == TryAgain(
         NOW + timedelta(seconds=3), counts=False
     )
 
 
-@pytest.mark.parametrize("error", [TransientError("Engage is slow"), NotYetError("the order is not here")])
-def test_it_gives_up_after_its_time_and_says_what_the_last_error_was(error: TransientError | NotYetError) -> None:
+@pytest.mark.parametrize("error", [TransientError("Engage is slow"), DependencyNotReady("the order is not here")])
+def test_it_gives_up_after_its_time_and_says_what_the_last_error_was(
+    error: TransientError | DependencyNotReady,
+) -> None:
     decision = POLICY.decide(error, attempts=40, first_attempt_at=NOW - timedelta(hours=72), now=NOW)
     assert isinstance(decision, GiveUp)
     assert str(error) in decision.reason

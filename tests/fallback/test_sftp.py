@@ -17,7 +17,7 @@ from sftp_servers import (
 )
 
 from plugin.engage_files.sftp import SftpAccess, SftpTransfer, parse_host_key, shown_host_key
-from plugin.engage_files.transfer import Seen
+from plugin.engage_files.transfer import RemoteListing
 from plugin.errors import TransferError
 
 FOLDER, TEMPORARY, NAME = "in", "a.xml.0001.part", "a.xml"
@@ -54,7 +54,7 @@ def access_to(server: SftpServer, base: Path, **changes: object) -> SftpAccess:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def sent(access: SftpAccess, local: Path) -> Seen:
+def sent(access: SftpAccess, local: Path) -> RemoteListing:
     """Send a file whole and return what lies there afterwards."""
     beats: list[None] = []
     with SftpTransfer(access) as transfer:
@@ -65,17 +65,17 @@ def sent(access: SftpAccess, local: Path) -> Seen:
 
 
 def test_a_file_arrives_whole_under_its_own_name(server: SftpServer, base: Path, local: Path) -> None:
-    assert sent(access_to(server, base), local) == Seen(local.stat().st_size, None)
+    assert sent(access_to(server, base), local) == RemoteListing(local.stat().st_size, None)
     assert (base / FOLDER / NAME).read_bytes() == local.read_bytes()
 
 
 def test_what_lies_under_a_temporary_name_is_seen_and_discarded(server: SftpServer, base: Path, local: Path) -> None:
     with SftpTransfer(access_to(server, base)) as transfer:
         transfer.put(local, FOLDER, TEMPORARY, lambda: None)
-        assert transfer.look(FOLDER, NAME, TEMPORARY) == Seen(None, local.stat().st_size)
+        assert transfer.look(FOLDER, NAME, TEMPORARY) == RemoteListing(None, local.stat().st_size)
         transfer.discard(FOLDER, TEMPORARY)
         transfer.discard(FOLDER, TEMPORARY)
-        assert transfer.look(FOLDER, NAME, TEMPORARY) == Seen(None, None)
+        assert transfer.look(FOLDER, NAME, TEMPORARY) == RemoteListing(None, None)
 
 
 def test_another_host_key_than_the_pinned_one_is_refused_before_anything_is_sent(
@@ -141,7 +141,7 @@ def test_a_rename_that_is_refused_leaves_the_temporary_file(tmp_path: Path, base
         with pytest.raises(TransferError, match="does not allow this user to rename"):
             sent(access_to(server, base), local)
         with SftpTransfer(access_to(server, base)) as transfer:
-            assert transfer.look(FOLDER, NAME, TEMPORARY) == Seen(None, local.stat().st_size)
+            assert transfer.look(FOLDER, NAME, TEMPORARY) == RemoteListing(None, local.stat().st_size)
 
 
 @pytest.mark.skipif(not has_openssh(), reason="sshd is not installed; asyncssh's server is tested beside it")
@@ -159,7 +159,7 @@ def test_openssh_with_a_full_disk_and_without_rename(tmp_path: Path, base: Path,
 def test_a_file_that_is_taken_at_once_is_gone_and_no_fault(tmp_path: Path, base: Path, local: Path) -> None:
     taking = type("Taking", (ScriptedFiles,), {"takes": True})
     with scripted(tmp_path / "server", taking) as server:
-        assert sent(access_to(server, base), local) == Seen(None, None)
+        assert sent(access_to(server, base), local) == RemoteListing(None, None)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the test's server leaves its file open

@@ -15,10 +15,10 @@ from redis.retry import Retry
 from shopper_pages import Pages
 from tests_support import service_url
 
-from mypages.data.page_cache import Memory
+from mypages.data.page_cache import PageCache
 from plugin.engage.cache.cached import Owner
-from plugin.engage.cache.response_cache import NAMESPACE, KeptAnswers
-from plugin.engage.cache.single_flight import Flights
+from plugin.engage.cache.response_cache import NAMESPACE, ResponseCache
+from plugin.engage.cache.single_flight import SingleFlight
 from plugin.engage.client import EngageClient
 from plugin.engage.http.http_errors import Answer
 from plugin.engage.http.transport import EngageAccount
@@ -194,7 +194,7 @@ def test_an_erased_person_is_gone_from_the_cache_itself(pages: Any) -> None:
 
 def test_one_slow_shop_does_not_make_another_wait(pages: Any, tmp_path: Path) -> None:
     """Keys that wait for one call are apart, however many wait for it."""
-    flights: Flights[Answer] = Flights()
+    flights: SingleFlight[Answer] = SingleFlight()
     slow, done = threading.Event(), []
     threads = [
         threading.Thread(
@@ -217,7 +217,7 @@ def test_one_slow_shop_does_not_make_another_wait(pages: Any, tmp_path: Path) ->
 
 
 def test_an_error_reaches_everybody_who_waits_for_the_call_and_nobody_after(pages: Any) -> None:
-    flights: Flights[int] = Flights()
+    flights: SingleFlight[int] = SingleFlight()
 
     def fail() -> int:
         raise KeyError("no")
@@ -242,7 +242,7 @@ def test_processes_share_one_call_through_redis(pages: Any) -> None:
         return 7
 
     answers: list[int] = []
-    processes = [Flights[int](redis) for _ in range(4)]
+    processes = [SingleFlight[int](redis) for _ in range(4)]
     threads = [
         threading.Thread(target=lambda f=f: answers.append(f.fetch("key", fetch, lambda: found.get("answer"), 5)))
         for f in processes
@@ -253,7 +253,7 @@ def test_processes_share_one_call_through_redis(pages: Any) -> None:
         thread.join()
     assert (answers, len(calls)) == ([7] * 4, 1)
     assert redis.keys("engage-plugin:my-pages-flight:*") == []
-    gone = Flights[int](Redis(port=1, retry=Retry(NoBackoff(), 0)))
+    gone = SingleFlight[int](Redis(port=1, retry=Retry(NoBackoff(), 0)))
     assert gone.fetch("key", lambda: 8, lambda: None, 1) == 8
 
 
@@ -261,7 +261,7 @@ def test_processes_share_one_call_through_redis(pages: Any) -> None:
 def test_the_cache_in_redis_is_encrypted_ends_by_itself_and_forgets(tmp_path: Path, sandbox: RunningSandbox) -> None:
     redis = Redis.from_url(service_url("TEST_REDIS_URL"))
     redis.flushdb()
-    pages = Pages(tmp_path, sandbox, kept=KeptAnswers.in_redis(redis, b"k" * 32))
+    pages = Pages(tmp_path, sandbox, kept=ResponseCache.in_redis(redis, b"k" * 32))
     shop = pages.add_shop("web")
     ids = [pages.contact(shop, customer, firstName=f"Person{customer}") for customer in ("1", "2")]
     for customer in ("1", "2"):
@@ -278,7 +278,7 @@ def test_the_cache_in_redis_is_encrypted_ends_by_itself_and_forgets(tmp_path: Pa
 
 
 def test_a_cache_that_cannot_be_reached_harms_nobody(tmp_path: Path, sandbox: RunningSandbox) -> None:
-    pages = Pages(tmp_path, sandbox, kept=KeptAnswers.in_redis(Redis(port=1, retry=Retry(NoBackoff(), 0)), b"k" * 32))
+    pages = Pages(tmp_path, sandbox, kept=ResponseCache.in_redis(Redis(port=1, retry=Retry(NoBackoff(), 0)), b"k" * 32))
     shop = pages.add_shop("web")
     contact_id = pages.contact(shop, firstName="Ada")
     assert "Ada" in pages.logged_in(shop).get("/mypages/web/profile").text
@@ -288,7 +288,7 @@ def test_a_cache_that_cannot_be_reached_harms_nobody(tmp_path: Path, sandbox: Ru
 
 def test_what_another_key_wrote_is_nothing(tmp_path: Path) -> None:
     for key, seen in ((b"a" * 32, None), (b"b" * 32, None)):
-        kept = KeptAnswers.in_file(tmp_path / "cache.sqlite", key)
+        kept = ResponseCache.in_file(tmp_path / "cache.sqlite", key)
         found = kept.get("p:k")
         assert (None if found is None else found.content) == seen
         kept.put("p:k", b"{}")
@@ -311,7 +311,7 @@ def test_old_answers_are_pruned(tmp_path: Path, pages: Any) -> None:
 
 
 def test_built_pages_are_bounded_in_size_and_time() -> None:
-    memory, now = Memory(most_bytes=1600), datetime.now(UTC)
+    memory, now = PageCache(most_bytes=1600), datetime.now(UTC)
     later = now + timedelta(hours=1)
     for number in range(40):
         memory.put(number, b"x" * 100, later, now)

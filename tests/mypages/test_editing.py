@@ -7,7 +7,7 @@ import pytest
 
 from plugin.platforms.internal_events import PROFILE_EDITED
 from plugin.platforms.standard import STANDARD
-from plugin.store.inbox.admin import InboxDesk
+from plugin.store.inbox.admin import EventAdmin
 
 PROFILE = "/mypages/web/profile"
 
@@ -294,7 +294,7 @@ def test_the_same_change_after_a_discarded_one_is_taken(pages: Any) -> None:
     browser = pages.logged_in(shop)
     form = {"csrf": pages.csrf(browser, shop), "firstName": "Adele"}
     browser.post(PROFILE, data=form)
-    InboxDesk(pages.database).discard(pages.woken[0], "by mistake", pages.clock())
+    EventAdmin(pages.database).discard(pages.woken[0], "by mistake", pages.clock())
     pages.clock.ahead = timedelta(minutes=2)
     browser.post(PROFILE, data=form)
     assert pages.work() == ["delivered"]

@@ -12,7 +12,7 @@ import pytest
 from mypages.auth import authenticator
 from mypages.auth.authenticator import proxy_base
 from plugin.errors import UnverifiableError, VerificationError
-from plugin.platforms.base import PlainPlatform, ProxiedShopper, ShopAccess, ShopperProof
+from plugin.platforms.base import BasePlatform, ProxiedShopper, ShopCredentials, ShopperProof
 from plugin.platforms.registry import PLATFORMS
 from webhooks.processing import processor
 
@@ -23,7 +23,7 @@ def _sign(secret: str, query: dict[str, str]) -> str:
     return hmac.new(secret.encode(), urlencode(sorted(query.items())).encode(), hashlib.sha256).hexdigest()
 
 
-class Proxying(PlainPlatform):
+class Proxying(BasePlatform):
     """A platform with a proxy and a shopper token of its own, as small as can be; shops' signatures are real."""
 
     slug = "proxying"
@@ -31,7 +31,7 @@ class Proxying(PlainPlatform):
     def claimed_proxy_domain(self, query_string: str) -> str | None:
         return parse_qs(query_string).get("shop", [None])[0]
 
-    def shopper_of_proxy(self, query_string: str, shop: ShopAccess, now: datetime) -> ProxiedShopper:
+    def shopper_of_proxy(self, query_string: str, shop: ShopCredentials, now: datetime) -> ProxiedShopper:
         found = {name: values[0] for name, values in parse_qs(query_string, keep_blank_values=True).items()}
         given = found.pop("signature", "")
         if not hmac.compare_digest(given, _sign(shop.webhook_secrets[0], found)):
@@ -40,7 +40,7 @@ class Proxying(PlainPlatform):
             raise VerificationError("The request is too old.")
         return ProxiedShopper(found["customer"] or None, found["prefix"], "de-DE")
 
-    def shopper_of_token(self, token: str, _shop: ShopAccess, _now: datetime) -> ShopperProof:
+    def shopper_of_token(self, token: str, _shop: ShopCredentials, _now: datetime) -> ShopperProof:
         if "away" in jwt.decode(token, options={"verify_signature": False})["iss"]:
             raise UnverifiableError("The keys cannot be fetched now.")
         raise VerificationError("Not one of ours.")

@@ -20,7 +20,7 @@ def saleor(running: Shop, pages: Any) -> Shop:
     running.broken = 0
     new = NewShop("shop", "saleor", pages.sandbox.url, "k", "s", {"store": "s"}, running.domain)
     pages.shops.add(new, pages.clock())
-    pages.shops.keep_credentials("shop", {"api_url": running.api_url, "token": "t", "app_id": "QXBwOjE="})
+    pages.shops.save_credentials("shop", {"api_url": running.api_url, "token": "t", "app_id": "QXBwOjE="})
     return running
 
 

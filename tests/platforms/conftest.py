@@ -9,7 +9,7 @@ from shopify_stand_in import CLIENT_ID, CLIENT_SECRET, DOMAIN, ShopifyShop, runn
 from tests_support import Clock
 
 from plugin.installation.manifest import load_manifest
-from plugin.installation.service import Desk
+from plugin.installation.service import InstallationService
 from plugin.platforms.http import allow_private_shops
 from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.shopify import admin
@@ -54,8 +54,8 @@ def kiosk(shops: Shops, clock: Clock) -> RegisteredShop:
 
 
 @pytest.fixture
-def desk(database: Database, vault: Vault, shops: Shops, clock: Clock) -> Desk:
-    return Desk(
+def desk(database: Database, vault: Vault, shops: Shops, clock: Clock) -> InstallationService:
+    return InstallationService(
         "https://plugin.example",
         shops,
         PendingInstallations(database, vault),

@@ -17,8 +17,8 @@ from tests_support import KnownShop
 
 import plugin.platforms
 from plugin.errors import ConfigurationError, PayloadError, UnverifiableError, VerificationError
-from plugin.events import Kind
-from plugin.platforms.base import Delivery, Peek, Platform, WebhookRequest
+from plugin.events import EventKind
+from plugin.platforms.base import Delivery, EventHints, Platform, WebhookRequest
 from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.standard import UNREADABLE
 
@@ -64,11 +64,11 @@ def test_the_slug_names_its_folder_its_page_and_its_registry_key(platform: Platf
 def test_topics_are_data(platform: Platform) -> None:
     assert platform.topics
     assert not platform.topics.keys() & platform.ignored_topics
-    assert Kind.IGNORED not in platform.topics.values()
+    assert EventKind.IGNORED not in platform.topics.values()
     for topic in [*platform.topics, *platform.ignored_topics]:
         assert 0 < len(topic) <= 128
         assert topic.isprintable()
-    assert {Kind.ORDER_PAID, Kind.REFUND, Kind.ERASURE} <= set(platform.topics.values())
+    assert {EventKind.ORDER_PAID, EventKind.REFUND, EventKind.ERASURE} <= set(platform.topics.values())
 
 
 @every_platform
@@ -161,7 +161,7 @@ def test_the_same_body_becomes_the_same(platform: Platform, topic: str, body: by
 # --- nothing that comes from outside raises anything but what is said ---
 
 
-def tame(peek: Peek) -> None:
+def tame(peek: EventHints) -> None:
     for text in (peek.customer_id, peek.email, peek.phone, peek.order_id):
         assert text is None or (text and text.isprintable())
 

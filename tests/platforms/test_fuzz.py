@@ -23,16 +23,16 @@ from mutations import mutated, odd_text
 from samples import check_event, customer_ids, samples
 
 from plugin.errors import PayloadError
-from plugin.events import Kind
+from plugin.events import EventKind
 from plugin.platforms.base import Delivery, Platform
 from plugin.platforms.registry import PLATFORMS
 from plugin.store.database.engine import Database
-from plugin.store.inbox.admin import InboxDesk
+from plugin.store.inbox.admin import EventAdmin
 from plugin.store.inbox.inbox import Inbox
 from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
 from plugin.store.shops.vault import Vault
 from plugin.store.tables.inbox import InboxEvent
-from webhooks.receiving.endpoint import Door, blueprint
+from webhooks.receiving.endpoint import WebhookReceiver, blueprint
 
 SEED = os.environ.get("FUZZ_SEED", "2026-03-05")
 COUNT = int(os.environ.get("FUZZ_COUNT", "1000"))
@@ -69,7 +69,9 @@ class Range:
         self.shops = Shops(database, vault)
         self.rows = {name: self._shop(name) for name in self.secrets}
         inbox = Inbox(database)
-        door = Door(self.shops, inbox, inbox.receiving(), vault, lambda _: None, LIMIT, lambda *_: None, lambda: NOW)
+        door = WebhookReceiver(
+            self.shops, inbox, inbox.receiving(), vault, lambda _: None, LIMIT, lambda *_: None, lambda: NOW
+        )
         app = Flask("door")
         app.register_blueprint(blueprint(door))
         self.web = app.test_client()
@@ -176,7 +178,7 @@ class Range:
         )
         shop = self.shops.add(new, NOW)
         credentials = self.contract.credentials
-        return self.shops.keep_credentials(name, credentials) if credentials else shop
+        return self.shops.save_credentials(name, credentials) if credentials else shop
 
     def _domain(self, name: str) -> str | None:
         """Return the domain that the platform's webhooks name, one for each shop; None where they name none."""
@@ -265,7 +267,7 @@ def test_damaged_webhooks_do_no_harm(slug: str, database: Database, vault: Vault
             raise AssertionError(
                 f"{slug}: {how} repeats this, if need be with the cases before it: {type(error).__name__}: {error}"
             ) from error
-    counts = InboxDesk(database).status()
+    counts = EventAdmin(database).status()
     assert counts["accepted"] == target.stored == sum(n for state, n in counts.items() if state != "accepted")
     assert (
         target.stored > COUNT // 4 or COUNT < 100
@@ -278,7 +280,7 @@ def test_the_range_sees_an_event_of_the_wrong_shop(
     """The guard itself: a platform that believed every signature would be found at once."""
     slug = next(iter(PLATFORMS))
     platform = PLATFORMS[slug]
-    topic = next(t for t, kind in platform.topics.items() if kind is Kind.ORDER_PAID)
+    topic = next(t for t, kind in platform.topics.items() if kind is EventKind.ORDER_PAID)
     monkeypatch.setattr(type(platform), "verify", lambda *_: Delivery(topic))
     target = Range(platform, database, vault)
     found = []

@@ -79,7 +79,7 @@ def test_any_value_at_any_place_is_mapped_or_refused(data: st.DataObject) -> Non
     peek = platform.peek(topic, raw)
     for text in (peek.customer_id, peek.order_id, peek.email, peek.phone):
         assert text is None or text.isprintable()
-    platform.unread_refunds(Delivery(topic), raw)
+    platform.refunds_without_lines(Delivery(topic), raw)
     with contextlib.suppress(PayloadError):
         platform.normalise(Delivery(topic), raw, NOW)
 

@@ -30,9 +30,9 @@ from plugin.events import (
     CustomerCreated,
     CustomerDeleted,
     CustomerUpdated,
-    Kind,
+    EventKind,
     LineKind,
-    Mapped,
+    MappingResult,
     OrderCancelled,
     OrderPaid,
     OrderRefunded,
@@ -51,7 +51,7 @@ FIXTURES = Path(__file__).parent.parent / "fixtures" / "saleor"
 SHOP = Shop(url="https://kiosk.example")
 
 
-def mapped(topic: str, body: Any, *, at: datetime = NOW, **meta: str) -> Mapped:
+def mapped(topic: str, body: Any, *, at: datetime = NOW, **meta: str) -> MappingResult:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return SALEOR.normalise(Delivery(topic, meta=meta), raw, at)
 
@@ -92,7 +92,7 @@ def test_our_queries_are_valid(query: str) -> None:
 # --- captured from a real shop ---
 
 
-def captured(name: str) -> Mapped:
+def captured(name: str) -> MappingResult:
     return mapped(name.rpartition("-")[0], (FIXTURES / f"{name}.json").read_bytes(), at=SEEN)
 
 
@@ -137,7 +137,7 @@ def test_a_captured_paid_order_adds_up_with_its_catalogue_promotion_as_discounts
 def test_a_captured_refund_without_ids_is_its_amount() -> None:
     (event,) = captured("order_refunded-1").events
     assert isinstance(event, OrderRefunded)
-    assert (event.refund_id, event.total, event.given_back_in_all) == ("sum-5.00", Decimal("5.00"), Decimal("5.00"))
+    assert (event.refund_id, event.total, event.total_refunded) == ("sum-5.00", Decimal("5.00"), Decimal("5.00"))
     assert [line.kind for line in event.lines] == [LineKind.AMOUNT]
 
 
@@ -184,7 +184,7 @@ def test_what_changes_a_customer_in_another_way_is_a_profile_change(topic: str) 
     (event,) = mapped(topic, body).events
     assert isinstance(event, CustomerUpdated)
     assert event.customer.email == "new@example.com"
-    assert SALEOR.topics[topic] is Kind.PROFILE_CHANGE
+    assert SALEOR.topics[topic] is EventKind.PROFILE_CHANGE
 
 
 @pytest.mark.parametrize("topic", ["customer_deleted", "account_deleted"])
@@ -439,12 +439,12 @@ def test_a_faulty_order_names_the_field(changes: dict[str, Any], field: str) -> 
 
 def test_each_refund_has_its_own_id_however_often_the_order_tells_of_it() -> None:
     (first,) = refunds(refunded_order(("E1", 100.0)))
-    assert (first.refund_id, first.total, first.given_back_in_all) == ("E1", Decimal("100.00"), Decimal("100.00"))
+    assert (first.refund_id, first.total, first.total_refunded) == ("E1", Decimal("100.00"), Decimal("100.00"))
     assert first.payments == (Payment("Card", Decimal("100.00")),)
     assert first.occurred_at == AT, "never later than the event"
     both = refunds(refunded_order(("E1", 100.0), ("E2", 200.0)), "order_fully_refunded", "OrderFullyRefunded")
     assert [(event.refund_id, event.total) for event in both] == [("E1", Decimal("100.00")), ("E2", Decimal("200.00"))]
-    assert {event.given_back_in_all for event in both} == {Decimal("300.00")}
+    assert {event.total_refunded for event in both} == {Decimal("300.00")}
 
 
 def test_a_whole_refund_brings_every_line_back() -> None:
@@ -570,7 +570,7 @@ def test_an_email_typed_at_the_checkout_is_not_vouched_for_by_the_accounts_confi
 def test_a_body_for_another_app_of_the_shop_is_not_taken_though_the_shop_signed_it() -> None:
     body = told("OrderFullyPaid", {"order": order()})
     assert mapped("order_fully_paid", body, app_id="QXBwOjE=").events
-    other = Mapped(ignored="meant for another app of this shop")
+    other = MappingResult(ignored="meant for another app of this shop")
     assert mapped("order_fully_paid", body, app_id="QXBwOjk=") == other
     assert mapped("order_fully_paid", body, app_id="QXBwOjk=", former_app_id="QXBwOjg=") == other
 

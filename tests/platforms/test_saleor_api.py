@@ -10,7 +10,7 @@ from saleor_shop import AT, Shop, money, order, refunded_order, running_saleor, 
 from tests_support import KnownShop
 
 from plugin.errors import ShopApiError, ShopAwayError
-from plugin.events import CustomerUpdated, Kind, OrderCancelled, OrderPaid, OrderRefunded
+from plugin.events import CustomerUpdated, EventKind, OrderCancelled, OrderPaid, OrderRefunded
 from plugin.platforms.base import Delivery, ShopApi
 from plugin.platforms.saleor import SALEOR, api
 from plugin.platforms.saleor.manifest import webhooks
@@ -159,7 +159,7 @@ def test_a_customer_read_there_is_mapped_as_its_webhook_is(saleor: Shop, calls: 
     (one,) = calls.customers(None, None)
     (event,) = SALEOR.normalise(Delivery(one.topic), one.body, NOW).events
     assert isinstance(event, CustomerUpdated)
-    assert (event.customer.email, event.occurred_at, one.kind) == ("ada@example.com", AT, Kind.PROFILE_CHANGE)
+    assert (event.customer.email, event.occurred_at, one.kind) == ("ada@example.com", AT, EventKind.PROFILE_CHANGE)
     assert SALEOR.topics[one.topic] is one.kind
 
 
@@ -200,7 +200,7 @@ def test_a_cancellation_follows_its_order_and_refunds(saleor: Shop, calls: ShopA
         ("order_fully_paid", "O1"), ("order_cancelled", "O1"),
         ("order_fully_paid", "O2"), ("order_refunded", "E1"), ("order_cancelled", "O2"),
     ]  # fmt: skip
-    assert found[1].kind is Kind.CANCELLATION
+    assert found[1].kind is EventKind.CANCELLATION
     (event,) = SALEOR.normalise(Delivery("order_cancelled"), found[1].body, NOW).events
     assert isinstance(event, OrderCancelled)
     assert event.order_id == SALEOR.peek("order_cancelled", found[1].body).order_id == "O1"

@@ -16,7 +16,7 @@ from saleor_shop import Shop, faults_of, private_key, running_saleor, schema
 from tests_support import Clock
 
 from plugin.installation.manifest import load_manifest
-from plugin.installation.service import Desk
+from plugin.installation.service import InstallationService
 from plugin.platforms import http
 from plugin.platforms.base import WebhookRequest
 from plugin.platforms.registry import PLATFORMS
@@ -124,14 +124,16 @@ def saleor(running: Shop) -> Shop:
 
 
 @pytest.fixture
-def desk(database: Database, vault: Vault, shops: Shops, clock: Clock, saleor: Shop) -> Desk:
+def desk(database: Database, vault: Vault, shops: Shops, clock: Clock, saleor: Shop) -> InstallationService:
     for name, domain in (("kiosk", saleor.domain), ("other", "other.example")):
         shops.add(NewShop(name, "saleor", "http://127.0.0.1:9", "k", "secret", {"store": "s"}, domain), clock())
-    return Desk(PUBLIC, shops, PendingInstallations(database, vault), {}, clock, load_manifest(PLATFORMS).content)
+    return InstallationService(
+        PUBLIC, shops, PendingInstallations(database, vault), {}, clock, load_manifest(PLATFORMS).content
+    )
 
 
 @pytest.fixture
-def web(desk: Desk) -> FlaskClient:
+def web(desk: InstallationService) -> FlaskClient:
     app = Flask("install")
     app.register_blueprint(Saleor().install_routes(desk))
     return app.test_client()
@@ -256,7 +258,7 @@ def test_a_shop_that_does_not_answer_is_told_to_try_again_and_nothing_is_kept(
     assert shops.get("kiosk").credentials == {}
 
 
-def test_the_steps_name_the_manifest_and_what_comes_back(desk: Desk, shops: Shops, clock: Clock) -> None:
+def test_the_steps_name_the_manifest_and_what_comes_back(desk: InstallationService, shops: Shops, clock: Clock) -> None:
     steps = Saleor().install_steps(desk, shops.get("kiosk"))
     assert f"{PUBLIC}/manifest.json" in steps[0]
     nameless = NewShop("nameless", "saleor", "http://127.0.0.1:9", "k", "s", {"store": "s"})

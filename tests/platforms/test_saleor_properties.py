@@ -18,7 +18,7 @@ from plugin.events import OrderPaid, OrderRefunded
 from plugin.platforms.base import Delivery
 from plugin.platforms.saleor import SALEOR, queries
 from plugin.store.orders.orders import StoredOrder
-from webhooks.orders.refund_lines import only_what_is_new
+from webhooks.orders.refund_lines import cap_to_unrefunded
 
 NOW = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
 SHOP = Shop(url="https://kiosk.example")
@@ -156,7 +156,7 @@ def test_what_is_returned_is_what_was_given_back_whatever_comes_when_and_how_oft
             stored = StoredOrder(
                 "o", "1", None, "c", "SEK", Decimal(300), AT, "s", None, {"lines": [], "refunds": dict(returned)}
             )
-            new = None if event.refund_id in returned else only_what_is_new(event, stored)
+            new = None if event.refund_id in returned else cap_to_unrefunded(event, stored)
             if new is not None:
                 assert sum(line.gross_paid for line in new.lines) == new.total > 0
                 returned[new.refund_id] = {"total": str(new.total)}

@@ -18,7 +18,7 @@ from plugin.events import (
     CustomerErased,
     CustomerMerged,
     LineKind,
-    Mapped,
+    MappingResult,
     OrderPaid,
     OrderRefunded,
     ShopUninstalled,
@@ -30,7 +30,7 @@ from plugin.platforms.shopify import SHOPIFY
 NOW = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
 
 
-def mapped(topic: str, body: Any, **meta: str) -> Mapped:
+def mapped(topic: str, body: Any, **meta: str) -> MappingResult:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return SHOPIFY.normalise(Delivery(topic, meta=meta), raw, NOW)
 
@@ -319,7 +319,7 @@ def test_where_no_transaction_gives_money_back_nothing_was_given_back(
 ) -> None:
     lines = {} if with_lines else {"refund_line_items": []}
     found = mapped("refunds/create", refund(transactions=transactions, **lines))
-    assert found == Mapped(ignored="no money was given back")
+    assert found == MappingResult(ignored="no money was given back")
 
 
 def test_a_refund_without_a_list_of_transactions_is_believed_by_its_lines() -> None:
@@ -328,12 +328,12 @@ def test_a_refund_without_a_list_of_transactions_is_believed_by_its_lines() -> N
 
 def test_a_refund_of_a_test_order_is_ignored() -> None:
     found = mapped("refunds/create", refund(transactions=[back("0.40"), back("0.50", test=True)]))
-    assert found == Mapped(ignored="a refund of a test order")
+    assert found == MappingResult(ignored="a refund of a test order")
     assert refunded(transactions=[back("0.90", test=False)]).total == Decimal("0.90")
 
 
 def test_a_test_delivery_is_ignored_whatever_its_body_says() -> None:
-    assert mapped("orders/paid", paid_order(NOW), test="true") == Mapped(ignored="a test delivery")
+    assert mapped("orders/paid", paid_order(NOW), test="true") == MappingResult(ignored="a test delivery")
 
 
 @pytest.mark.parametrize(

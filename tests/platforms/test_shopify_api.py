@@ -12,8 +12,8 @@ from tests_support import Clock, KnownShop
 
 from plugin.demo.bodies import paid_order
 from plugin.errors import PluginError, ShopApiError, ShopAwayError
-from plugin.events import CustomerUpdated, Kind, OrderCancelled, OrderPaid, OrderRefunded
-from plugin.platforms.base import Delivery, FoundResource
+from plugin.events import CustomerUpdated, EventKind, OrderCancelled, OrderPaid, OrderRefunded
+from plugin.platforms.base import Delivery, PolledResource
 from plugin.platforms.shopify import SHOPIFY
 from plugin.platforms.shopify.api import ShopifyApi
 
@@ -54,7 +54,7 @@ def refund(number: int) -> dict[str, Any]:
     return {"id": number, "created_at": at(number), "refund_line_items": [line]}
 
 
-def marks(found: list[FoundResource]) -> list[tuple[str, str]]:
+def marks(found: list[PolledResource]) -> list[tuple[str, str]]:
     return [(one.topic, one.resource_id) for one in found]
 
 
@@ -189,7 +189,7 @@ def test_paid_orders_come_by_change_each_with_its_refunds_and_cancellation(
     ]  # fmt: skip
     kinds = [type(mapped(one)) for one in found]
     assert kinds == [OrderPaid, OrderPaid, OrderRefunded, OrderRefunded, OrderCancelled, OrderPaid, OrderRefunded]
-    assert {one.kind for one in found} == {Kind.ORDER_PAID, Kind.REFUND, Kind.CANCELLATION}
+    assert {one.kind for one in found} == {EventKind.ORDER_PAID, EventKind.REFUND, EventKind.CANCELLATION}
     paid = mapped(found[0])
     assert isinstance(paid, OrderPaid)
     assert paid.occurred_at == START + timedelta(minutes=10)  # when it was bought, not when it was read
@@ -197,7 +197,7 @@ def test_paid_orders_come_by_change_each_with_its_refunds_and_cancellation(
     assert {query.get("status", ["any"])[0] for _, path, query, _ in shopify_server.asked} == {"any"}
 
 
-def mapped(found: FoundResource) -> Any:
+def mapped(found: PolledResource) -> Any:
     """Map a resource as the webhook that it is in the form of."""
     (event,) = SHOPIFY.normalise(
         Delivery(found.topic, meta=found.meta), found.body, datetime(2026, 4, 1, tzinfo=UTC)

@@ -17,14 +17,14 @@ from shopify_stand_in import CLIENT_ID, CLIENT_SECRET, CODE, DOMAIN, ShopifyShop
 from tests_support import Clock
 
 from plugin.errors import VerificationError
-from plugin.installation.service import Desk
+from plugin.installation.service import InstallationService
 from plugin.platforms.shopify import SHOPIFY, AppOptions
 from plugin.platforms.shopify.queries import check_redirect, shop_domain
 from plugin.store.shops.shops import RegisteredShop, Shops
 
 
 @pytest.fixture
-def web(desk: Desk, kiosk: RegisteredShop) -> FlaskClient:
+def web(desk: InstallationService, kiosk: RegisteredShop) -> FlaskClient:
     app = Flask("install")
     app.register_blueprint(SHOPIFY.install_routes(desk))
     return app.test_client()
@@ -60,7 +60,7 @@ def test_the_configuration_is_rendered_from_the_manifest(web: FlaskClient) -> No
     assert CLIENT_SECRET not in answer.text
 
 
-def test_an_event_that_the_manifest_does_not_list_is_not_subscribed(desk: Desk) -> None:
+def test_an_event_that_the_manifest_does_not_list_is_not_subscribed(desk: InstallationService) -> None:
     content = {**desk.manifest, "events": [{"event": "OrderPaid"}], "pages": [], "permissions": ["MANAGE_ORDERS"]}
     found = tomllib.loads(SHOPIFY.app_configuration(replace(desk, manifest=content), "x"))
     assert found["webhooks"]["subscriptions"][0]["topics"] == ["orders/paid"]
@@ -149,7 +149,7 @@ def test_a_state_of_another_browser_is_refused(web: FlaskClient, shopify_server:
 
 
 def test_a_state_of_another_shop_is_refused(
-    web: FlaskClient, desk: Desk, shopify_server: ShopifyShop, clock: Clock, shop: RegisteredShop
+    web: FlaskClient, desk: InstallationService, shopify_server: ShopifyShop, clock: Clock, shop: RegisteredShop
 ) -> None:
     state = desk.begin(shop.name, {})  # of the standard platform
     assert web.get(f"/install/shopify/callback?{signed(clock, code=CODE, shop=DOMAIN, state=state)}").status_code == 401
@@ -191,7 +191,9 @@ def test_an_installed_app_says_so_and_a_dead_token_is_asked_for_anew(
     assert web.get(f"/install/shopify?{signed(clock, shop=DOMAIN)}").status_code == 302
 
 
-def test_without_the_apps_credentials_the_page_says_what_to_set(desk: Desk, kiosk: RegisteredShop) -> None:
+def test_without_the_apps_credentials_the_page_says_what_to_set(
+    desk: InstallationService, kiosk: RegisteredShop
+) -> None:
     app = Flask("install")
     app.register_blueprint(SHOPIFY.install_routes(replace(desk, app_credentials={})))
     answer = app.test_client().get(f"/install/shopify?shop={DOMAIN}")

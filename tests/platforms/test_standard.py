@@ -14,7 +14,7 @@ from plugin.events import (
     CustomerCreated,
     CustomerUpdated,
     LineKind,
-    Mapped,
+    MappingResult,
     OrderPaid,
     OrderRefunded,
     UsedPromotion,
@@ -27,7 +27,7 @@ from plugin.platforms.standard.normalise import schema
 NOW = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
 
 
-def mapped(kind: str, **data: Any) -> Mapped:
+def mapped(kind: str, **data: Any) -> MappingResult:
     body = json.dumps({"type": kind, "timestamp": "2026-03-05T09:00:00+01:00", "data": data}).encode()
     return STANDARD.normalise(Delivery(kind), body, NOW)
 

@@ -15,16 +15,16 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.serving import make_server
 
-from plugin.installation.service import Desk
+from plugin.installation.service import InstallationService
 from plugin.platforms.standard import STANDARD
 from plugin.platforms.standard.install import EXAMPLES, example
 from plugin.store.database.engine import Database
-from plugin.store.inbox.admin import EventFilter, InboxDesk
+from plugin.store.inbox.admin import EventAdmin, EventFilter
 from plugin.store.inbox.inbox import Inbox
 from plugin.store.shops.installations import PendingInstallations
 from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
 from plugin.store.shops.vault import Vault
-from webhooks.receiving.endpoint import Door, blueprint
+from webhooks.receiving.endpoint import WebhookReceiver, blueprint
 
 COMMANDS = {
     "Python": [sys.executable],
@@ -50,12 +50,14 @@ class Receiving:
         new = NewShop("web-se", "standard", "http://127.0.0.1:9", "K", secret, {"store": "web-se"})
         self.shop: RegisteredShop = self.shops.add(new, now())
         inbox = Inbox(self.database)
-        door = Door(self.shops, inbox, inbox.receiving(), vault, lambda _id: None, 100_000, lambda *_: None, now)
+        door = WebhookReceiver(
+            self.shops, inbox, inbox.receiving(), vault, lambda _id: None, 100_000, lambda *_: None, now
+        )
         app = Flask("receiving")
         app.register_blueprint(blueprint(door))
         self.server = make_server("127.0.0.1", 0, app)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.desk = Desk(self.url, self.shops, PendingInstallations(self.database, vault), {}, now)
+        self.desk = InstallationService(self.url, self.shops, PendingInstallations(self.database, vault), {}, now)
         app.register_blueprint(STANDARD.install_routes(self.desk))
         self.web: FlaskClient = app.test_client()
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -88,7 +90,7 @@ def test_each_example_delivers_an_event(receiving: Receiving, language: str, tmp
     done = subprocess.run([*command, str(path)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert '"stored"' in done.stdout
-    events = InboxDesk(receiving.database).find(EventFilter())
+    events = EventAdmin(receiving.database).find(EventFilter())
     assert [(event.topic, event.ordering_key) for event in events] == [("customer.created", "customer:1001")]
 
 

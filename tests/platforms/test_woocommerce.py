@@ -17,7 +17,7 @@ from plugin.events import (
     CustomerDeleted,
     CustomerUpdated,
     LineKind,
-    Mapped,
+    MappingResult,
     OrderCancelled,
     OrderPaid,
     OrderRefunded,
@@ -36,7 +36,7 @@ def body_of(name: str) -> dict[str, Any]:
     return found
 
 
-def mapped(topic: str, body: dict[str, Any], **meta: str) -> Mapped:
+def mapped(topic: str, body: dict[str, Any], **meta: str) -> MappingResult:
     return WOOCOMMERCE.normalise(Delivery(topic, meta=meta), json.dumps(body).encode(), NOW)
 
 
@@ -145,7 +145,7 @@ def test_money_given_back_before_the_payment_failed_comes_without_its_purchase()
 def test_a_body_says_since_when_its_order_stands(status: str, stands: bool) -> None:
     first, *_ = mapped("order.updated", order(status=status, date_modified_gmt="2026-11-23T06:00:00")).events
     assert isinstance(first, OrderPaid)
-    assert first.stands_at == (datetime(2026, 11, 23, 6, 0, tzinfo=UTC) if stands else None)
+    assert first.active_as_of == (datetime(2026, 11, 23, 6, 0, tzinfo=UTC) if stands else None)
 
 
 def test_the_float_price_is_not_read() -> None:
@@ -466,14 +466,14 @@ def test_one_refund_that_was_read_from_the_shop_is_that_refund_alone() -> None:
 def test_only_refunds_of_paid_orders_without_lines_are_asked_for() -> None:
     def unread(**changes: Any) -> tuple[str, ...]:
         body = {**body_of("order-updated-2-refunded.json"), **changes}
-        return WOOCOMMERCE.unread_refunds(Delivery("order.updated"), json.dumps(body).encode())
+        return WOOCOMMERCE.refunds_without_lines(Delivery("order.updated"), json.dumps(body).encode())
 
     assert unread() == ("17",)
     assert unread(engage_refunds=[CAP_BACK]) == ()
     assert unread(date_paid_gmt=None) == ()
     assert unread(refunds="x") == ()
-    assert WOOCOMMERCE.unread_refunds(Delivery("order.updated"), b"\xff") == ()
-    assert WOOCOMMERCE.unread_refunds(Delivery("customer.updated"), b"{}") == ()
+    assert WOOCOMMERCE.refunds_without_lines(Delivery("order.updated"), b"\xff") == ()
+    assert WOOCOMMERCE.refunds_without_lines(Delivery("customer.updated"), b"{}") == ()
 
 
 # --- customers ---

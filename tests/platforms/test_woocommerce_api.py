@@ -15,11 +15,11 @@ from tests_support import Clock, KnownShop
 from woo_shop import KEY, SECRET, WooShop, running_shop
 
 from plugin.errors import ShopApiError, ShopAwayError
-from plugin.events import Kind, OrderCancelled
-from plugin.installation.service import Desk
-from plugin.platforms.base import Delivery, FoundResource
-from plugin.platforms.woocommerce import CALLED_OFF, REFUNDED, SUBSCRIBED, WOOCOMMERCE
-from plugin.platforms.woocommerce.api import WooApi, api_of, prove
+from plugin.events import EventKind, OrderCancelled
+from plugin.installation.service import InstallationService
+from plugin.platforms.base import Delivery, PolledResource
+from plugin.platforms.woocommerce import CANCELLED_TOPIC, REFUNDED, SUBSCRIBED, WOOCOMMERCE
+from plugin.platforms.woocommerce.api import WooApi, api_for, prove
 from plugin.platforms.woocommerce.install import blueprint, steps
 from plugin.platforms.woocommerce.rest import base_of
 from plugin.store.database.engine import Database
@@ -41,7 +41,7 @@ class Keeper:
 
     def api(self) -> WooApi:
         shop = KnownShop((self.webhook_secret,), self.credentials, platform="woocommerce", shop_domain=self.url)
-        api = api_of(shop, self._keep)
+        api = api_for(shop, self._keep)
         assert api is not None
         return api
 
@@ -148,7 +148,7 @@ def test_an_address_to_which_keys_may_not_go_is_refused(typed: str | None) -> No
 
 def test_there_are_no_calls_before_keys_are_stored() -> None:
     assert WOOCOMMERCE.api(KnownShop(shop_domain="shop.example"), lambda _: None) is None
-    assert WOOCOMMERCE.read_refunds(KnownShop(shop_domain="shop.example"), "16", ["17"]) == {}
+    assert WOOCOMMERCE.fetch_refunds(KnownShop(shop_domain="shop.example"), "16", ["17"]) == {}
 
 
 # --- webhooks ---
@@ -274,7 +274,7 @@ def order(number: int, changed: int, **more: Any) -> dict[str, Any]:
     return {**whole, "id": number, "date_modified_gmt": at(changed), **more}
 
 
-def places(found: Iterator[FoundResource]) -> list[tuple[str, str]]:
+def places(found: Iterator[PolledResource]) -> list[tuple[str, str]]:
     return [(one.topic, one.resource_id) for one in found]
 
 
@@ -290,7 +290,7 @@ def test_orders_come_by_their_change_and_unpaid_ones_stay_out(woo: WooShop, keep
     found = list(keeper.api().orders(None, None))
     assert [one.resource_id for one in found] == ["2", "3", "1"]
     assert [one.changed_at for one in found] == [T0 + timedelta(seconds=s) for s in (5, 10, 20)]
-    assert all(one.kind is Kind.ORDER_PAID for one in found)
+    assert all(one.kind is EventKind.ORDER_PAID for one in found)
 
 
 def test_orders_from_the_beginning_of_a_time_to_before_its_end(woo: WooShop, keeper: Keeper) -> None:
@@ -389,7 +389,7 @@ def test_refunds_follow_their_order_with_their_lines(woo: WooShop, keeper: Keepe
     ]
     found = list(keeper.api().orders(None, None))
     assert places(iter(found)) == [("order.updated", "16"), (REFUNDED, "17"), (REFUNDED, "18"), ("order.updated", "20")]
-    assert [one.kind for one in found[1:3]] == [Kind.REFUND, Kind.REFUND]
+    assert [one.kind for one in found[1:3]] == [EventKind.REFUND, EventKind.REFUND]
     assert b"Bea is ill" not in found[1].body
     # whoever stops within an order begins with it again, and goes on after its last refund
     assert places(keeper.api().orders(None, None, found[1].cursor)) == places(iter(found))
@@ -404,10 +404,10 @@ def test_a_cancellation_follows_its_order_and_refunds(woo: WooShop, keeper: Keep
     ]
     found = list(keeper.api().orders(None, None))
     assert [(one.topic, one.resource_id) for one in found] == [
-        ("order.updated", "16"), (REFUNDED, "17"), (CALLED_OFF, "16"), ("order.updated", "21"), (CALLED_OFF, "21"),
+        ("order.updated", "16"), (REFUNDED, "17"), (CANCELLED_TOPIC, "16"), ("order.updated", "21"), (CANCELLED_TOPIC, "21"),
     ]  # fmt: skip
-    assert found[2].kind is Kind.CANCELLATION
-    (event,) = WOOCOMMERCE.normalise(Delivery(CALLED_OFF), found[2].body, found[2].changed_at).events
+    assert found[2].kind is EventKind.CANCELLATION
+    (event,) = WOOCOMMERCE.normalise(Delivery(CANCELLED_TOPIC), found[2].body, found[2].changed_at).events
     assert isinstance(event, OrderCancelled)
     assert (event.order_id, event.occurred_at) == ("16", found[2].changed_at)
     for stopped_after, begins_with in ((1, "16"), (2, "21"), (3, "21")):
@@ -475,18 +475,18 @@ def registered(shops: Shops, woo: WooShop, clock: Clock) -> RegisteredShop:
 
 
 @pytest.fixture
-def desk(shops: Shops, database: Database, vault: Vault, clock: Clock) -> Desk:
-    return Desk("https://plugin.example", shops, PendingInstallations(database, vault), {}, clock)
+def desk(shops: Shops, database: Database, vault: Vault, clock: Clock) -> InstallationService:
+    return InstallationService("https://plugin.example", shops, PendingInstallations(database, vault), {}, clock)
 
 
 @pytest.fixture
-def web(desk: Desk) -> FlaskClient:
+def web(desk: InstallationService) -> FlaskClient:
     app = Flask("install")
     app.register_blueprint(blueprint(desk))
     return app.test_client()
 
 
-def approval(desk: Desk, shop: RegisteredShop) -> dict[str, str]:
+def approval(desk: InstallationService, shop: RegisteredShop) -> dict[str, str]:
     """Return what the address that the merchant opens asks WooCommerce for."""
     address = steps(desk, shop)[0].split()[-1]
     assert urlsplit(address).path == "/wc-auth/v1/authorize"
@@ -500,7 +500,7 @@ def granted(asked: dict[str, str], **changes: Any) -> dict[str, Any]:
 
 
 def test_an_installation_from_approval_to_webhooks(
-    desk: Desk, registered: RegisteredShop, web: FlaskClient, woo: WooShop, shops: Shops
+    desk: InstallationService, registered: RegisteredShop, web: FlaskClient, woo: WooShop, shops: Shops
 ) -> None:
     asked = approval(desk, registered)
     assert (asked["scope"], asked["callback_url"]) == (
@@ -518,7 +518,7 @@ def test_an_installation_from_approval_to_webhooks(
     assert SECRET not in page.text
 
 
-def test_an_authorisation_works_once(desk: Desk, registered: RegisteredShop, web: FlaskClient) -> None:
+def test_an_authorisation_works_once(desk: InstallationService, registered: RegisteredShop, web: FlaskClient) -> None:
     asked = approval(desk, registered)
     assert web.post("/install/woocommerce/callback", json=granted(asked)).status_code == 200
     assert web.post("/install/woocommerce/callback", json=granted(asked)).status_code == 403
@@ -528,7 +528,7 @@ def test_an_authorisation_works_once(desk: Desk, registered: RegisteredShop, web
 
 
 def test_nobody_installs_what_was_not_begun_here(
-    desk: Desk, registered: RegisteredShop, web: FlaskClient, shops: Shops, clock: Clock, woo: WooShop
+    desk: InstallationService, registered: RegisteredShop, web: FlaskClient, shops: Shops, clock: Clock, woo: WooShop
 ) -> None:
     asked = approval(desk, registered)
     for forged in ("x", "", urlsplit(asked["return_url"]).path.rpartition("/")[2]):
@@ -550,7 +550,12 @@ def test_nobody_installs_what_was_not_begun_here(
     ],
 )
 def test_keys_that_do_not_work_are_not_stored(
-    desk: Desk, registered: RegisteredShop, web: FlaskClient, shops: Shops, change: dict[str, Any], status: int
+    desk: InstallationService,
+    registered: RegisteredShop,
+    web: FlaskClient,
+    shops: Shops,
+    change: dict[str, Any],
+    status: int,
 ) -> None:
     answer = web.post("/install/woocommerce/callback", json=granted(approval(desk, registered), **change))
     assert answer.status_code == status
@@ -563,7 +568,7 @@ def test_any_other_body_is_refused(web: FlaskClient, body: bytes) -> None:
 
 
 def test_a_shop_that_is_away_gets_no_200(
-    desk: Desk, registered: RegisteredShop, web: FlaskClient, woo: WooShop
+    desk: InstallationService, registered: RegisteredShop, web: FlaskClient, woo: WooShop
 ) -> None:
     asked = approval(desk, registered)
     woo.away = 1
@@ -571,7 +576,7 @@ def test_a_shop_that_is_away_gets_no_200(
 
 
 def test_a_merchant_who_refused_sees_that_nothing_happened(
-    desk: Desk, registered: RegisteredShop, web: FlaskClient, woo: WooShop
+    desk: InstallationService, registered: RegisteredShop, web: FlaskClient, woo: WooShop
 ) -> None:
     page = web.get(urlsplit(approval(desk, registered)["return_url"]).path + "?success=0")
     assert "Not approved" in page.text
@@ -581,7 +586,7 @@ def test_a_merchant_who_refused_sees_that_nothing_happened(
 def test_without_https_the_steps_lead_to_keys_by_hand(
     shops: Shops, database: Database, vault: Vault, clock: Clock, registered: RegisteredShop
 ) -> None:
-    plain = Desk("http://127.0.0.1:8000", shops, PendingInstallations(database, vault), {}, clock)
+    plain = InstallationService("http://127.0.0.1:8000", shops, PendingInstallations(database, vault), {}, clock)
     first, by_hand = steps(plain, registered)
     assert "PUBLIC_URL" in first
     assert "engage-plugin woocommerce keys web-se" in by_hand

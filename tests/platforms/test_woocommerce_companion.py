@@ -371,7 +371,7 @@ def test_the_lines_of_a_refund_are_in_the_body_as_our_mapping_reads_them(php: st
         "engage_refunds": found["engage_refunds"]
     }
     raw = json.dumps(order).encode()
-    assert WOOCOMMERCE.unread_refunds(Delivery("order.updated"), raw) == ()
+    assert WOOCOMMERCE.refunds_without_lines(Delivery("order.updated"), raw) == ()
     _, refund = WOOCOMMERCE.normalise(Delivery("order.updated"), raw, datetime.now(UTC)).events
     assert isinstance(refund, OrderRefunded)
     assert [(line.line_id, str(line.gross_paid)) for line in refund.lines] == [("10", "179.55")]

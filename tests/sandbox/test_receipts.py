@@ -10,7 +10,7 @@ from sandbox.conftest import MakeEngage
 from sandbox.support import UNKNOWN_ID, Engage, code, item, receipt, returned
 
 from plugin.sandbox.purchases.receipt_rules import check_receipt
-from plugin.sandbox.wire import Refusal, parse_json, to_json
+from plugin.sandbox.wire import ApiError, parse_json, to_json
 
 
 def test_a_receipt_is_accepted_and_stands_in_the_history(engage: Engage) -> None:
@@ -224,7 +224,7 @@ def test_a_receipt_passes_exactly_when_its_rows_add_up(rows: list[tuple[bool, De
     body = receipt("x", items=items, totalGrossPrice=total, paymentMethods=[{"type": "card", "value": total}])
     sent = parse_json(to_json(body))
     if off_by:
-        with pytest.raises(Refusal):
+        with pytest.raises(ApiError):
             check_receipt(sent, check_sums=True)
     else:
         assert check_receipt(sent, check_sums=True).tzinfo is not None
@@ -265,9 +265,9 @@ def test_any_value_in_any_place_is_taken_or_refused_and_nothing_else(place: tupl
     for name in place[:-1]:
         holder = holder[name]
     holder[place[-1]] = value
-    refused: Refusal | None = None
+    refused: ApiError | None = None
     try:
         check_receipt(body, check_sums=True)
-    except Refusal as refusal:
+    except ApiError as refusal:
         refused = refusal
     assert refused is None or (refused.status, refused.field is None) == (400, False)

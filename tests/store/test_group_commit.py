@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy.exc import DataError, OperationalError
 from tests_support import Clock
 
-from plugin.events import Kind
+from plugin.events import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.database.group_commit import GroupCommit
-from plugin.store.inbox.admin import InboxDesk
+from plugin.store.inbox.admin import EventAdmin
 from plugin.store.inbox.inbox import Accepted, Inbox, NewEvent
 from plugin.store.shops.shops import RegisteredShop
 
@@ -45,7 +45,7 @@ class SlowInbox(Inbox):
 @pytest.fixture
 def new(shop: RegisteredShop, clock: Clock) -> NewEvent:
     return NewEvent(
-        shop_id=shop.id, platform="standard", topic="customer.updated", kind=Kind.PROFILE_CHANGE, dedupe_key="0",
+        shop_id=shop.id, platform="standard", topic="customer.updated", kind=EventKind.PROFILE_CHANGE, dedupe_key="0",
         ordering_key="customer:1", occurred_at=clock(), received_at=clock(), body=b"{}",
     )  # fmt: skip
 
@@ -80,14 +80,14 @@ def test_those_that_wait_are_stored_together_and_each_learns_its_own_id(database
     for event, one in zip(events, accepted, strict=True):
         again = Inbox(database).accept(event)
         assert (again.duplicate, again.event_id) == (True, one.event_id)
-    assert InboxDesk(database).status()["accepted"] == 20
+    assert EventAdmin(database).status()["accepted"] == 20
 
 
 def test_the_same_webhook_twice_at_once_is_stored_once(database: Database, new: NewEvent) -> None:
     accepted = [one for one in send_all(SlowInbox(database), [new] * 8) if isinstance(one, Accepted)]
     assert sorted(one.duplicate for one in accepted) == [False] + [True] * 7
     assert len({one.event_id for one in accepted}) == 1
-    assert InboxDesk(database).status()["accepted"] == 1
+    assert EventAdmin(database).status()["accepted"] == 1
 
 
 def test_a_row_that_the_database_refuses_takes_no_other_with_it(database: Database, new: NewEvent) -> None:
@@ -95,7 +95,7 @@ def test_a_row_that_the_database_refuses_takes_no_other_with_it(database: Databa
     results = send_all(inbox, [replace(new, dedupe_key=str(n)) for n in range(8)])
     assert [type(one) for one in results].count(DataError) == 1
     assert isinstance(results[3], DataError)
-    assert InboxDesk(database).status()["accepted"] == 7
+    assert EventAdmin(database).status()["accepted"] == 7
 
 
 def test_a_database_that_is_away_is_everybodys_error_at_once(database: Database, new: NewEvent) -> None:
@@ -103,7 +103,7 @@ def test_a_database_that_is_away_is_everybodys_error_at_once(database: Database,
     results = send_all(inbox, [replace(new, dedupe_key=str(n)) for n in range(8)])
     assert [type(one) for one in results] == [OperationalError] * 8
     assert len(inbox.batches) == 2
-    assert InboxDesk(database).status()["accepted"] == 0
+    assert EventAdmin(database).status()["accepted"] == 0
 
 
 class PausingLock:

@@ -9,12 +9,12 @@ from sqlalchemy import update
 from tests_support import Clock, once_before
 
 from plugin.errors import ConflictError, LeaseLostError, NotFoundHereError
-from plugin.events import Kind
+from plugin.events import EventKind
 from plugin.store.database.engine import Database
-from plugin.store.inbox.admin import EventFilter, InboxDesk
+from plugin.store.inbox.admin import EventAdmin, EventFilter
 from plugin.store.inbox.claiming import Claimed
 from plugin.store.inbox.inbox import Inbox, NewEvent
-from plugin.store.inbox.progress_writes import AttemptEntry, Step, store_steps
+from plugin.store.inbox.progress_writes import LeasedUpdate, NewTimelineEntry, apply_updates
 from plugin.store.inbox.statements import KEEP, RETRY
 from plugin.store.inbox.sweep import MOST_LOST_LEASES, Sweep
 from plugin.store.shops.shops import RegisteredShop, Shops
@@ -27,11 +27,11 @@ class Box:
     """An inbox with short words for tests."""
 
     def __init__(self, database: Database, shop: RegisteredShop, clock: Clock) -> None:
-        self.inbox, self.desk, self.sweep = Inbox(database), InboxDesk(database), Sweep(database)
+        self.inbox, self.desk, self.sweep = Inbox(database), EventAdmin(database), Sweep(database)
         self.shop, self.clock = shop, clock
 
     def event(
-        self, key: str, *, customer: str = "1", kind: Kind = Kind.PROFILE_CHANGE, at: datetime | None = None
+        self, key: str, *, customer: str = "1", kind: EventKind = EventKind.PROFILE_CHANGE, at: datetime | None = None
     ) -> NewEvent:
         return NewEvent(
             shop_id=self.shop.id,
@@ -98,7 +98,7 @@ def test_a_parked_event_that_is_sent_again_is_taken_up(box: Box) -> None:
     box.park_next()
     assert box.claim() is None
     again = box.inbox.accept(box.event("a"))
-    assert (again.duplicate, again.taken_up) == (True, True)
+    assert (again.duplicate, again.requeued) == (True, True)
     assert box.claimed_id() == event_id
 
 
@@ -152,7 +152,7 @@ def test_a_parked_event_lets_receipts_pass_and_holds_contact_changes(box: Box) -
     parked = box.accept("bad")
     assert box.park_next() == parked
     change = box.accept("change")
-    receipt = box.accept("receipt", kind=Kind.ORDER_PAID)
+    receipt = box.accept("receipt", kind=EventKind.ORDER_PAID)
     assert box.deliver_next() == receipt
     assert box.claim() is None
     assert box.desk.show(change)[0].held_by == parked
@@ -228,7 +228,7 @@ def test_a_lost_lease_is_taken_again_and_the_former_worker_is_fenced_off(box: Bo
     slow = box.claim()
     assert slow is not None
     slow.progress["contact"] = "known"
-    box.inbox.keep(slow, [], box.clock(), LEASE)
+    box.inbox.save_progress(slow, [], box.clock(), LEASE)
     box.clock.forward(61)
     assert box.claim() is None
     assert box.sweep.run(box.clock()).lost_leases == 1
@@ -236,7 +236,7 @@ def test_a_lost_lease_is_taken_again_and_the_former_worker_is_fenced_off(box: Bo
     assert fast is not None
     assert (fast.id, fast.attempts, fast.progress) == (event_id, 2, {"contact": "known"})
     with pytest.raises(LeaseLostError):
-        box.inbox.keep(slow, [], box.clock(), LEASE)
+        box.inbox.save_progress(slow, [], box.clock(), LEASE)
     with pytest.raises(LeaseLostError):
         box.inbox.finish(slow, State.DELIVERED, box.clock())
     box.inbox.finish(fast, State.DELIVERED, box.clock())
@@ -253,11 +253,11 @@ def test_two_workers_of_one_event_in_one_commit_are_told_apart(box: Box, databas
     assert fast is not None
     late = {"progress": {}, "tries": 1, "error": "late", "code": "late", "due": box.clock(), "behind": None}
     steps = [
-        Step(RETRY, slow, late, (), ()),
-        Step(KEEP, fast, {"progress": {"contact": "known"}, "until": box.clock() + LEASE}, (), ()),
+        LeasedUpdate(RETRY, slow, late, (), ()),
+        LeasedUpdate(KEEP, fast, {"progress": {"contact": "known"}, "until": box.clock() + LEASE}, (), ()),
     ]
     with database.transaction() as session:
-        told = store_steps(session, steps[::order])[::order]
+        told = apply_updates(session, steps[::order])[::order]
     assert [type(one) for one in told] == [LeaseLostError, type(None)]
     event = box.desk.show(event_id)[0]
     assert (event.state, event.progress, event.last_error) == ("leased", {"contact": "known"}, None)
@@ -268,7 +268,7 @@ def test_progress_prolongs_the_lease(box: Box) -> None:
     claimed = box.claim()
     assert claimed is not None
     box.clock.forward(50)
-    box.inbox.keep(claimed, (), box.clock(), LEASE)
+    box.inbox.save_progress(claimed, (), box.clock(), LEASE)
     box.clock.forward(50)
     assert box.sweep.run(box.clock()).lost_leases == 0
 
@@ -296,7 +296,7 @@ def test_the_sweep_releases_a_waiting_event_whose_release_was_lost(box: Box, dat
 
 def test_events_of_a_stopped_shop_wait_but_erasures_go_on(box: Box, shops: Shops) -> None:
     box.accept("1", customer="1")
-    erasure = box.accept("2", customer="2", kind=Kind.ERASURE)
+    erasure = box.accept("2", customer="2", kind=EventKind.ERASURE)
     shops.stop(box.shop.id, "the key is wrong")
     assert box.deliver_next() == erasure
     assert box.claim() is None
@@ -308,7 +308,7 @@ def test_an_erasure_does_not_wait_for_earlier_events_of_its_customer_while_the_s
     box: Box, shops: Shops
 ) -> None:
     change, waiting = box.accept("1"), box.accept("2")
-    erasure, request = box.accept("3", kind=Kind.ERASURE), box.accept("4", kind=Kind.DATA_REQUEST)
+    erasure, request = box.accept("3", kind=EventKind.ERASURE), box.accept("4", kind=EventKind.DATA_REQUEST)
     at_work = box.claim()
     assert at_work is not None
     assert at_work.id == change
@@ -374,7 +374,7 @@ def test_the_timeline_tells_each_step(box: Box) -> None:
     event_id = box.accept("1")
     claimed = box.claim()
     assert claimed is not None
-    entry = AttemptEntry(box.clock(), "create_receipt", "ok", "items, total", 202, 12)
+    entry = NewTimelineEntry(box.clock(), "create_receipt", "ok", "items, total", 202, 12)
     box.inbox.finish(claimed, State.DELIVERED, box.clock(), entries=[entry])
     event, timeline = box.desk.show(event_id)
     assert event.state == "delivered"
@@ -429,9 +429,9 @@ def test_bodies_of_finished_events_are_erased_after_their_time(box: Box, shops: 
     event_id = box.accept("1")
     box.deliver_next()
     box.clock.forward(29 * 86400)
-    assert box.sweep.forget(box.clock(), shops.all()) == 0
+    assert box.sweep.purge_expired(box.clock(), shops.all()) == 0
     box.clock.forward(2 * 86400)
-    assert box.sweep.forget(box.clock(), shops.all()) == 1
+    assert box.sweep.purge_expired(box.clock(), shops.all()) == 1
     with database.reading() as session:
         row = session.get(InboxEvent, event_id)
         assert row is not None
@@ -494,10 +494,10 @@ def test_an_event_that_kills_its_worker_again_and_again_is_parked_and_others_go_
 
 @pytest.mark.parametrize(
     ("kind", "hold", "follows"),
-    [(Kind.PROFILE_CHANGE, "yes", False), (Kind.PROFILE_CHANGE, "no", True), (Kind.REFUND, "yes", True)],
+    [(EventKind.PROFILE_CHANGE, "yes", False), (EventKind.PROFILE_CHANGE, "no", True), (EventKind.REFUND, "yes", True)],
 )
 def test_an_event_that_kills_its_worker_holds_contact_changes_as_other_parked_ones_do(
-    box: Box, clock: Clock, shops: Shops, kind: Kind, hold: str, follows: bool
+    box: Box, clock: Clock, shops: Shops, kind: EventKind, hold: str, follows: bool
 ) -> None:
     shops.change(box.shop.name, {"parked_hold_contacts": hold})
     box.accept("killer", kind=kind)

@@ -28,9 +28,9 @@ from sqlalchemy import delete
 from tests_support import Clock
 
 from plugin.errors import LeaseLostError
-from plugin.events import ALWAYS_KINDS, CONTACT_KINDS, Kind
+from plugin.events import COMPLIANCE_KINDS, CONTACT_KINDS, EventKind
 from plugin.store.database.engine import Database
-from plugin.store.inbox.admin import InboxDesk
+from plugin.store.inbox.admin import EventAdmin
 from plugin.store.inbox.claiming import Claimed
 from plugin.store.inbox.inbox import Inbox, NewEvent
 from plugin.store.inbox.sweep import Sweep
@@ -39,7 +39,7 @@ from plugin.store.tables.inbox import AcceptedCount, DeliveryAttempt, InboxEvent
 
 LEASE = timedelta(seconds=60)
 CUSTOMERS = st.sampled_from("aab")
-KINDS = st.sampled_from([Kind.PROFILE_CHANGE, Kind.ORDER_PAID, Kind.ERASURE])
+KINDS = st.sampled_from([EventKind.PROFILE_CHANGE, EventKind.ORDER_PAID, EventKind.ERASURE])
 SECONDS = st.integers(0, 90)
 _numbers = itertools.count()
 
@@ -78,7 +78,7 @@ class InboxMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.inbox, self.desk, self.sweeper = Inbox(self.database), InboxDesk(self.database), Sweep(self.database)
+        self.inbox, self.desk, self.sweeper = Inbox(self.database), EventAdmin(self.database), Sweep(self.database)
         self.known: dict[int, Known] = {}
         self.stopped = False
 
@@ -105,7 +105,7 @@ class InboxMachine(RuleBasedStateMachine):
         return any(e.state is State.PARKED and e.holds and self.earlier(i, event_id) for i, e in self.mates(event_id))
 
     def goes(self, event: Known) -> bool:
-        return not self.stopped or event.new.kind in ALWAYS_KINDS
+        return not self.stopped or event.new.kind in COMPLIANCE_KINDS
 
     def may_be_claimed(self, event_id: int) -> bool:
         event = self.known[event_id]
@@ -124,14 +124,14 @@ class InboxMachine(RuleBasedStateMachine):
         assert event.state is State.LEASED
         return event
 
-    def still_ours(self, claimed: Claimed) -> bool:
+    def ensure_lease(self, claimed: Claimed) -> bool:
         lease = self.known[claimed.id].lease
         return lease is not None and lease.lease_token == claimed.lease_token
 
     # --- what can happen ---
 
     @rule(customer=CUSTOMERS, kind=KINDS, ago=SECONDS)
-    def receive(self, customer: str, kind: Kind, ago: int) -> None:
+    def receive(self, customer: str, kind: EventKind, ago: int) -> None:
         now = self.clock()
         new = NewEvent(
             shop_id=self.shop.id, platform="standard", topic="t", kind=kind, dedupe_key=str(next(_numbers)),
@@ -147,8 +147,8 @@ class InboxMachine(RuleBasedStateMachine):
         again = self.inbox.accept(replace(event.new, received_at=self.clock()))
         assert again.duplicate
         assert again.event_id == event_id
-        assert again.taken_up == (event.state is State.PARKED)
-        if again.taken_up:
+        assert again.requeued == (event.state is State.PARKED)
+        if again.requeued:
             self.known[event_id] = Known(event.new)
 
     @rule(target=held, live_first=st.booleans(), most=st.integers(1, 3))
@@ -193,12 +193,12 @@ class InboxMachine(RuleBasedStateMachine):
 
     @rule(claimed=held)
     def keep(self, claimed: Claimed) -> None:
-        if self.still_ours(claimed):
-            self.inbox.keep(claimed, (), self.clock(), LEASE)
+        if self.ensure_lease(claimed):
+            self.inbox.save_progress(claimed, (), self.clock(), LEASE)
             self.known[claimed.id].lease_ends = self.clock() + LEASE
         else:
             with pytest.raises(LeaseLostError):
-                self.inbox.keep(claimed, (), self.clock(), LEASE)
+                self.inbox.save_progress(claimed, (), self.clock(), LEASE)
 
     @rule(seconds=SECONDS)
     def time_passes(self, seconds: int) -> None:
@@ -237,7 +237,7 @@ class InboxMachine(RuleBasedStateMachine):
     def ends(self, claimed: Claimed, end: object) -> bool:
         """End a try; a worker whose lease was lost changes nothing."""
         assert callable(end)
-        if self.still_ours(claimed):
+        if self.ensure_lease(claimed):
             end(claimed)
             self.known[claimed.id].lease = None
             return True

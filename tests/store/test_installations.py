@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import select
 from tests_support import Clock
 
-from plugin.installation.service import Desk
+from plugin.installation.service import InstallationService
 from plugin.store.database.engine import Database
 from plugin.store.shops.installations import PendingInstallations
 from plugin.store.shops.shops import RegisteredShop, Shops
@@ -13,13 +13,13 @@ from plugin.store.tables.shops import PendingInstallation, Shop
 
 
 @pytest.fixture
-def desk(database: Database, vault: Vault, shops: Shops, clock: Clock) -> Desk:
-    return Desk(
+def desk(database: Database, vault: Vault, shops: Shops, clock: Clock) -> InstallationService:
+    return InstallationService(
         "https://plugin.example", shops, PendingInstallations(database, vault), {"SHOPIFY_CLIENT_ID": "x"}, clock
     )
 
 
-def test_a_state_works_once(desk: Desk, shop: RegisteredShop) -> None:
+def test_a_state_works_once(desk: InstallationService, shop: RegisteredShop) -> None:
     state = desk.begin(shop.name, {"return_to": "/"})
     found = desk.finish("standard", state)
     assert found is not None
@@ -28,14 +28,14 @@ def test_a_state_works_once(desk: Desk, shop: RegisteredShop) -> None:
     assert desk.finish("standard", "somebody's guess") is None
 
 
-def test_a_state_of_another_platform_is_used_up_and_refused(desk: Desk, shop: RegisteredShop) -> None:
+def test_a_state_of_another_platform_is_used_up_and_refused(desk: InstallationService, shop: RegisteredShop) -> None:
     state = desk.begin(shop.name, {})
     assert desk.finish("shopify", state) is None
     assert desk.finish("standard", state) is None
 
 
 def test_a_state_ends_after_an_hour_and_is_forgotten(
-    desk: Desk, shop: RegisteredShop, clock: Clock, database: Database
+    desk: InstallationService, shop: RegisteredShop, clock: Clock, database: Database
 ) -> None:
     state = desk.begin(shop.name, {})
     clock.forward(3601)
@@ -46,7 +46,7 @@ def test_a_state_ends_after_an_hour_and_is_forgotten(
 
 
 def test_neither_state_nor_data_nor_credentials_can_be_read_in_the_database(
-    desk: Desk, shop: RegisteredShop, database: Database
+    desk: InstallationService, shop: RegisteredShop, database: Database
 ) -> None:
     state = desk.begin(shop.name, {"verifier": "a secret word"})
     desk.keep(shop.name, {"access_token": "shpat_secret"}, webhook_secret="whsec_" + "B" * 44)
@@ -59,7 +59,7 @@ def test_neither_state_nor_data_nor_credentials_can_be_read_in_the_database(
 
 
 def test_what_an_installation_brought_is_there_and_deliveries_go_on(
-    desk: Desk, shop: RegisteredShop, shops: Shops
+    desk: InstallationService, shop: RegisteredShop, shops: Shops
 ) -> None:
     shops.stop(shop.id, "The shop removed the plugin.")
     desk.keep(shop.name, {"access_token": "shpat_one"}, webhook_secret="whsec_" + "B" * 44)
@@ -71,5 +71,5 @@ def test_what_an_installation_brought_is_there_and_deliveries_go_on(
 
 
 @pytest.mark.parametrize("state", ["\ud800", "\x00", ""])
-def test_a_state_that_cannot_be_one_is_none(desk: Desk, state: str) -> None:
+def test_a_state_that_cannot_be_one_is_none(desk: InstallationService, state: str) -> None:
     assert desk.finish("woocommerce", state) is None

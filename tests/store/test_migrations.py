@@ -14,7 +14,7 @@ from sqlalchemy import inspect, text
 
 from plugin.errors import ConfigurationError
 from plugin.store.database.engine import Database
-from plugin.store.database.schema import REVISION, _alembic_config
+from plugin.store.database.schema import REVISION, alembic_config
 from plugin.store.tables.base import Base
 from plugin.store.tables.partial_indexes import INDEXES
 
@@ -35,7 +35,7 @@ def test_migrating_twice_changes_nothing(database: Database) -> None:
 
 
 def test_the_revision_that_processes_look_for_is_the_newest() -> None:
-    assert ScriptDirectory.from_config(_alembic_config()).get_current_head() == REVISION
+    assert ScriptDirectory.from_config(alembic_config()).get_current_head() == REVISION
 
 
 def test_a_database_without_tables_is_told_what_to_do(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def first_version(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Da
         database = Database(url)
         stack.callback(database.close)
         with database.engine.connect() as connection:
-            config = _alembic_config()
+            config = alembic_config()
             config.attributes["connection"] = connection
             command.upgrade(config, "0001")
             connection.commit()

@@ -5,11 +5,11 @@ from decimal import Decimal
 
 from tests_support import Clock
 
-from plugin.events import Kind
+from plugin.events import EventKind
 from plugin.store.contacts.contacts import Contacts, Link
-from plugin.store.contacts.snapshot import Shoppers, Standing
+from plugin.store.contacts.snapshot import ShopperSnapshot, ShopperSnapshots
 from plugin.store.database.engine import Database
-from plugin.store.inbox.admin import EventFilter, InboxDesk
+from plugin.store.inbox.admin import EventAdmin, EventFilter
 from plugin.store.inbox.edits import Edits
 from plugin.store.inbox.inbox import NewEvent
 from plugin.store.inbox.keys import customer_key
@@ -22,7 +22,7 @@ MINUTE = timedelta(minutes=1)
 
 def _edit(shop: RegisteredShop, clock: Clock, customer: str, key: str) -> NewEvent:
     return NewEvent(
-        shop_id=shop.id, platform=shop.platform, topic="my-pages.profile-edited", kind=Kind.PROFILE_EDIT, dedupe_key=key,
+        shop_id=shop.id, platform=shop.platform, topic="my-pages.profile-edited", kind=EventKind.PROFILE_EDIT, dedupe_key=key,
         ordering_key=customer_key(customer), occurred_at=clock(), received_at=clock(), body=b"{}",
     )  # fmt: skip
 
@@ -30,14 +30,14 @@ def _edit(shop: RegisteredShop, clock: Clock, customer: str, key: str) -> NewEve
 def test_each_thing_that_changes_a_page_changes_where_the_shopper_stands(
     database: Database, shop: RegisteredShop, clock: Clock
 ) -> None:
-    shoppers, contacts = Shoppers(database), Contacts(database)
+    shoppers, contacts = ShopperSnapshots(database), Contacts(database)
     orders, edits = Orders(database), Edits(database)
 
-    def stand(customer: str = "1") -> Standing:
+    def stand(customer: str = "1") -> ShopperSnapshot:
         return shoppers.standing(shop, customer, customer_key(customer))
 
     seen = [stand()]
-    assert seen[0] == Standing(None, 0, None, "0-0", "")
+    assert seen[0] == ShopperSnapshot(None, 0, None, "0-0", "")
     contacts.remember_link(shop, "1", Link("c1", False, "test"), clock())
     assert stand() == seen[0]  # over an unverified link nothing is shown
     contacts.remember_link(shop, "1", Link("c1", True, "test"), clock())
@@ -46,7 +46,7 @@ def test_each_thing_that_changes_a_page_changes_where_the_shopper_stands(
     assert seen[-1].contact_id == "c1"
     contacts.forget_cached(shop, "c1", clock())
     seen.append(stand())
-    assert contacts.ask_fresh(shop, "c1", clock(), MINUTE)
+    assert contacts.invalidate_before(shop, "c1", clock(), MINUTE)
     seen.append(stand())
     order = StoredOrder("9", "9", "1", "c1", "SEK", Decimal(1), clock(), "web", None, {})
     orders.remember(shop, order, 1)
@@ -54,24 +54,24 @@ def test_each_thing_that_changes_a_page_changes_where_the_shopper_stands(
     edits.accept(_edit(shop, clock, "1", "a"))
     seen.append(stand())
     assert len(set(seen)) == len(seen)
-    assert stand("2") == Standing("c2", 0, None, "0-0", "")
+    assert stand("2") == ShopperSnapshot("c2", 0, None, "0-0", "")
 
 
 def test_newer_data_is_asked_for_at_most_once_a_pause(database: Database, shop: RegisteredShop, clock: Clock) -> None:
     contacts = Contacts(database)
     contacts.remember_link(shop, "1", Link("c1", True, "test"), clock())
-    assert contacts.ask_fresh(shop, "c1", clock(), MINUTE)
+    assert contacts.invalidate_before(shop, "c1", clock(), MINUTE)
     assert contacts.generation(shop, "c1") == 0  # what is kept stays, to be shown while Engage is away
     clock.forward(59)
-    assert not contacts.ask_fresh(shop, "c1", clock(), MINUTE)
+    assert not contacts.invalidate_before(shop, "c1", clock(), MINUTE)
     clock.forward(1)
-    assert contacts.ask_fresh(shop, "c1", clock(), MINUTE)
+    assert contacts.invalidate_before(shop, "c1", clock(), MINUTE)
 
 
 def test_a_parked_edit_gives_way_to_a_newer_one_and_a_finished_one_is_gone(
     database: Database, shop: RegisteredShop, clock: Clock
 ) -> None:
-    edits, desk = Edits(database), InboxDesk(database)
+    edits, desk = Edits(database), EventAdmin(database)
     inbox = edits._inbox
     first = edits.accept(_edit(shop, clock, "1", "a"))
     assert edits.accept(_edit(shop, clock, "1", "a")).duplicate

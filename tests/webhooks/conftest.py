@@ -18,18 +18,18 @@ from tests_support import Clock
 
 from plugin.engage.client import EngageClient
 from plugin.engage.data.models import ContactWrite
-from plugin.engage.http.call_guard import GateRules, Gates
+from plugin.engage.http.call_guard import CallGuards, GuardRules
 from plugin.engage.http.transport import EngageAccount, Transport
 from plugin.sandbox.state import utc_now
 from plugin.sandbox.testing import HEADERS, RunningSandbox, running_sandbox
 from plugin.store.database.engine import Database
-from plugin.store.inbox.admin import EventFilter, EventRow, InboxDesk
+from plugin.store.inbox.admin import EventAdmin, EventFilter, EventRow
 from plugin.store.inbox.sweep import Sweep
 from plugin.store.shops.shops import NewShop, RegisteredShop
 from plugin.store.shops.vault import Vault
 from webhooks.attempt.context import Stores
-from webhooks.processing.processor import Courier
-from webhooks.receiving.endpoint import Door, blueprint
+from webhooks.processing.processor import EventProcessor
+from webhooks.receiving.endpoint import WebhookReceiver, blueprint
 
 SHOPIFY_SECRET = "shpss_a_client_secret"
 LEASE = timedelta(seconds=60)
@@ -41,25 +41,25 @@ class Rig:
     def __init__(self, database: Database, vault: Vault, clock: Clock, sandbox: RunningSandbox) -> None:
         self.clock, self.sandbox, self.database = clock, sandbox, database
         self.stores = Stores.on(database, vault)
-        self.desk, self.sweep = InboxDesk(database), Sweep(database)
-        self.gates = Gates(None, GateRules(rate=200, share=5.0, probe_s=0.001))
-        self.transport = Transport(self.gates)
-        self.courier = Courier(
+        self.desk, self.sweep = EventAdmin(database), Sweep(database)
+        self.call_guards = CallGuards(None, GuardRules(rate=200, share=5.0, probe_s=0.001))
+        self.transport = Transport(self.call_guards)
+        self.processor = EventProcessor(
             stores=self.stores,
-            client_of=self.client_of,
-            open_time=lambda shop: self.gates.of(shop.engage_key).open_time(),
+            client_for=self.client_for,
+            breaker_open_duration=lambda shop: self.call_guards.for_key(shop.engage_key).breaker_open_duration(),
             retry_base_s=10,
             lease=LEASE,
             clock=clock,
-            spread=lambda: 0.5,
+            jitter=lambda: 0.5,
             count=lambda *_: None,
         )
         inbox = self.stores.inbox
-        door = Door(
+        receiver = WebhookReceiver(
             self.stores.shops, inbox, inbox.receiving(), vault, lambda _id: None, 1_000_000, lambda *_: None, clock
         )
         app = Flask("rig")
-        app.register_blueprint(blueprint(door))
+        app.register_blueprint(blueprint(receiver))
         self.web = app.test_client()
         self.shopify = self._shop("kiosk", "shopify", SHOPIFY_SECRET)
         self.standard = self._shop("web-se", "standard", "whsec_" + base64.b64encode(b"s" * 32).decode())
@@ -69,7 +69,7 @@ class Rig:
         sandbox.state.clock = lambda: clock() + timedelta(seconds=time.monotonic() - began)
         self._post("/sandbox/seed", {"stores": [{"externalId": "web-se", "name": "Web"}]})
 
-    def client_of(self, shop: RegisteredShop) -> EngageClient:
+    def client_for(self, shop: RegisteredShop) -> EngageClient:
         account = EngageAccount(shop.engage_url, shop.engage_key, shop.name, shop.platform, shop.settings.source)
         return EngageClient(account, self.transport)
 
@@ -104,10 +104,10 @@ class Rig:
         """Try what is due until nothing is; return the outcomes."""
         outcomes = []
         for _ in range(most):
-            claimed = self.courier.claim()
+            claimed = self.processor.claim()
             if not claimed:
                 return outcomes
-            outcomes += [self.courier.work(one) for one in claimed]
+            outcomes += [self.processor.work(one) for one in claimed]
         raise AssertionError(f"still busy after {most} tries: {outcomes[-5:]}")
 
     def work_for(self, seconds: float, step: float = 10.0) -> list[str]:

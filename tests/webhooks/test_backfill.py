@@ -11,8 +11,8 @@ from bodies import customer
 from history_rig import HistoryRig
 
 from plugin.errors import ConfigurationError, ConflictError, ShopAwayError
-from plugin.events import Kind
-from plugin.store.contacts.contacts import Sent
+from plugin.events import EventKind
+from plugin.store.contacts.contacts import SyncedValue
 from plugin.store.sync.history import Run, RunState
 from webhooks.contacts.attributes import EDITED
 
@@ -116,7 +116,7 @@ def test_history_does_not_undo_what_the_shopper_wrote_on_my_pages(history: Histo
     rig.work()
     contact = rig.contacts()["c1@example.com"]["id"]
     rig.clock.forward(60)
-    edited = {EDITED + "lastName": Sent(rig.stores.vault.digest_of("Mine"), rig.clock())}
+    edited = {EDITED + "lastName": SyncedValue(rig.stores.vault.digest_of("Mine"), rig.clock())}
     with rig.database.transaction() as session:
         rig.stores.contacts.sent(history.shop, contact, edited, rig.clock())(session)
     history.listed.found = [changed]
@@ -128,7 +128,7 @@ def test_history_does_not_undo_what_the_shopper_wrote_on_my_pages(history: Histo
 
 def test_a_cancellation_in_the_history_is_no_refused_row(history: HistoryRig) -> None:
     data = {"order": {"id": "O1"}}
-    gone = history.resource("order.cancelled", Kind.CANCELLATION, "O1", data, history.rig.clock())
+    gone = history.resource("order.cancelled", EventKind.CANCELLATION, "O1", data, history.rig.clock())
     run = start(history, "orders")
     assert history.backfill.work(history.shop, run, iter([history.order(1), gone])) is RunState.FINISHED
     found = counts(history, run)
@@ -148,7 +148,7 @@ def test_a_run_that_died_goes_on_where_it_was_and_does_nothing_twice(
     history: HistoryRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert history.listed is not None
-    monkeypatch.setattr("webhooks.sync.backfill.MOST", 2)
+    monkeypatch.setattr("webhooks.sync.backfill.MAX_BATCH_ROWS", 2)
     seed(history, *range(1, 6))
     begin = history.rig.clock()
     history.listed.found = [history.customer(n, at=begin - timedelta(minutes=60 - n)) for n in range(1, 8)]
@@ -188,7 +188,7 @@ def test_a_crash_between_the_batch_and_the_cursor_repeats_one_page_harmlessly(
 
 def test_a_run_pauses_after_its_page_and_goes_on(history: HistoryRig, monkeypatch: pytest.MonkeyPatch) -> None:
     assert history.listed is not None
-    monkeypatch.setattr("webhooks.sync.backfill.MOST", 1)
+    monkeypatch.setattr("webhooks.sync.backfill.MAX_BATCH_ROWS", 1)
     history.listed.found = [history.customer(n) for n in range(1, 4)]
     run = start(history)
     rows = history.backfill.rows(history.shop, "customers", "api", "api", None, None, None)
@@ -197,7 +197,7 @@ def test_a_run_pauses_after_its_page_and_goes_on(history: HistoryRig, monkeypatc
     def tell(_counts: Counter[str]) -> None:
         if not asked_to_pause[0]:
             asked_to_pause[0] = True
-            history.history.turn_to(run, RunState.PAUSED, history.rig.clock())
+            history.history.set_state(run, RunState.PAUSED, history.rig.clock())
 
     assert history.backfill.work(history.shop, run, rows, tell) is RunState.PAUSED
     assert counts(history, run)["read"] < 3
@@ -264,9 +264,9 @@ def test_an_estimate_sends_and_stores_nothing(history: HistoryRig) -> None:
         history.customer(3, id=None),
     ]
     rows = history.backfill.rows(history.shop, "customers", "api", "api", None, None, None)
-    found, refusals = history.backfill.estimate(history.shop, "customers", rows)
+    found, rejections = history.backfill.estimate(history.shop, "customers", rows)
     assert (found["would_go_in_bulk"], found["would_go_singly"], found["refused"]) == (1, 1, 1)
-    assert [row.code for row in refusals] == ["payload:customer.id"]
+    assert [row.code for row in rejections] == ["payload:customer.id"]
     assert history.rig.desk.status()["accepted"] == 0
     assert history.rig.contacts() == {}
 
@@ -279,7 +279,7 @@ def test_live_events_go_before_history(history: HistoryRig) -> None:
     assert page is not None
     history.backfill._hand_over(history.shop, run, page, lambda: None)
     live = history.rig.send("customer.created", customer=customer())
-    claimed = history.rig.courier.claim()
+    claimed = history.rig.processor.claim()
     assert [one.id for one in claimed] == [live]
 
 

@@ -63,7 +63,7 @@ def test_what_went_in_a_file_does_not_come_again(history: HistoryRig, files: Fil
     again = work(history)
     assert (again.counts["known"], again.counts.get("in_files", 0)) == (3, 0)
     assert history.listed is not None
-    history.intake.take(history.shop, history.listed.found[:1], Origin.WEBHOOK, history.rig.clock())
+    history.ingestor.take(history.shop, history.listed.found[:1], Origin.WEBHOOK, history.rig.clock())
     assert history.rig.work() == ["delivered"]
     assert "web-se-O1" not in history.rig.receipts(), "its receipt is on its way in the file"
 

@@ -12,25 +12,25 @@ from sqlalchemy.exc import OperationalError
 
 from plugin.engage.client import EngageClient
 from plugin.events import Customer
-from plugin.store.contacts.contacts import Sent
+from plugin.store.contacts.contacts import SyncedValue
 from plugin.store.inbox.bulk import BulkInbox
-from plugin.store.inbox.bulk_statements import ONE_BY_ONE
+from plugin.store.inbox.bulk_statements import SEND_SINGLY
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.inbox import InboxEvent
 from webhooks.bulk import profile_changes as backlog_module
-from webhooks.bulk.batches import PATIENCE_S
-from webhooks.bulk.profile_changes import Backlog
+from webhooks.bulk.batches import BATCH_TIMEOUT_S
+from webhooks.bulk.profile_changes import BulkProfileSync
 
 LEASE = timedelta(seconds=60)
 
 
 @pytest.fixture
-def backlog(rig: Any) -> Backlog:
+def backlog(rig: Any) -> BulkProfileSync:
     rig.stores.shops.change("web-se", {"bulk_from": "3"})
-    return Backlog(
+    return BulkProfileSync(
         stores=rig.stores,
         inbox=BulkInbox(rig.database),
-        client_of=rig.client_of,
+        client_for=rig.client_for,
         retry_base_s=10,
         lease=LEASE,
         clock=rig.clock,
@@ -76,17 +76,17 @@ class Between:
         return getattr(self._client, name)
 
 
-def while_the_batch_runs(rig: Any, backlog: Backlog, happens: Callable[[], None]) -> Backlog:
+def while_the_batch_runs(rig: Any, backlog: BulkProfileSync, happens: Callable[[], None]) -> BulkProfileSync:
     """Let something happen once, after the first look at the batch."""
     first = iter([happens])
 
     def after_status() -> None:
         next(first, lambda: None)()
 
-    return replace(backlog, client_of=lambda shop: cast("EngageClient", Between(rig.client_of(shop), after_status)))
+    return replace(backlog, client_for=lambda shop: cast("EngageClient", Between(rig.client_for(shop), after_status)))
 
 
-def test_changes_are_merged_per_contact_and_end_with_one_batch(rig: Any, backlog: Backlog) -> None:
+def test_changes_are_merged_per_contact_and_end_with_one_batch(rig: Any, backlog: BulkProfileSync) -> None:
     ada, grace = 1, 2
     events = [change(rig, ada, last_name="A"), change(rig, ada, first_name="Ann", last_name="B")]
     events += [change(rig, grace, last_name="C"), change(rig, ada, last_name="D", first_name="Ann")]
@@ -106,7 +106,7 @@ def test_changes_are_merged_per_contact_and_end_with_one_batch(rig: Any, backlog
     assert counts["accepted"] == counts["delivered"] == 7
 
 
-def test_what_was_sent_in_bulk_is_remembered(rig: Any, backlog: Backlog) -> None:
+def test_what_was_sent_in_bulk_is_remembered(rig: Any, backlog: BulkProfileSync) -> None:
     for number in (1, 2, 3):
         change(rig, number, last_name="New")
     later(rig)
@@ -118,7 +118,7 @@ def test_what_was_sent_in_bulk_is_remembered(rig: Any, backlog: Backlog) -> None
     assert "unchanged" in rig.steps(again)
 
 
-def test_few_or_fresh_changes_go_singly(rig: Any, backlog: Backlog) -> None:
+def test_few_or_fresh_changes_go_singly(rig: Any, backlog: BulkProfileSync) -> None:
     for number in (1, 2):
         change(rig, number, last_name="New")
     later(rig)
@@ -128,7 +128,7 @@ def test_few_or_fresh_changes_go_singly(rig: Any, backlog: Backlog) -> None:
     assert set(rig.work()) == {"delivered"}
 
 
-def test_a_refused_row_is_sent_by_itself_and_explained(rig: Any, backlog: Backlog) -> None:
+def test_a_refused_row_is_sent_by_itself_and_explained(rig: Any, backlog: BulkProfileSync) -> None:
     good = [change(rig, number, last_name="New") for number in (1, 2)]
     bad = change(rig, 3, last_name="New", address={"country_code": "SE"})
     contact_id = rig.contacts()["p3@example.com"]["id"]
@@ -136,13 +136,13 @@ def test_a_refused_row_is_sent_by_itself_and_explained(rig: Any, backlog: Backlo
     later(rig)
     assert backlog.run() == 2
     assert [rig.event(event).state for event in good] == ["delivered"] * 2
-    assert (rig.event(bad).state, rig.event(bad).error_code) == ("pending", ONE_BY_ONE)
+    assert (rig.event(bad).state, rig.event(bad).error_code) == ("pending", SEND_SINGLY)
     rig.work()
-    assert rig.event(bad).error_code != ONE_BY_ONE
+    assert rig.event(bad).error_code != SEND_SINGLY
     assert "patch_contact" in rig.steps(bad)
 
 
-def test_signups_consents_and_unknown_customers_go_singly(rig: Any, backlog: Backlog) -> None:
+def test_signups_consents_and_unknown_customers_go_singly(rig: Any, backlog: BulkProfileSync) -> None:
     for number in (1, 2, 3):
         change(rig, number, last_name="New")
     rig.clock.forward(1)
@@ -163,7 +163,7 @@ def test_signups_consents_and_unknown_customers_go_singly(rig: Any, backlog: Bac
 
 
 @pytest.mark.parametrize("shape", ["object", "string"])
-def test_both_shapes_of_the_batch_id_and_a_slow_batch(rig: Any, backlog: Backlog, shape: str) -> None:
+def test_both_shapes_of_the_batch_id_and_a_slow_batch(rig: Any, backlog: BulkProfileSync, shape: str) -> None:
     rig.options(bulk_answer=shape, bulk_delay_s=0.3)
     for number in (1, 2, 3):
         change(rig, number, last_name="Slow")
@@ -174,7 +174,7 @@ def test_both_shapes_of_the_batch_id_and_a_slow_batch(rig: Any, backlog: Backlog
 
 @pytest.mark.parametrize("fault", ["error_rate", "done_but_504_rate"])
 def test_a_batch_whose_answer_was_lost_is_sent_again_and_changes_nothing_twice(
-    rig: Any, backlog: Backlog, fault: str
+    rig: Any, backlog: BulkProfileSync, fault: str
 ) -> None:
     events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
     later(rig)
@@ -187,25 +187,25 @@ def test_a_batch_whose_answer_was_lost_is_sent_again_and_changes_nothing_twice(
     assert {rig.event(event).state for event in events} == {"delivered"}
 
 
-def passing(rig: Any, backlog: Backlog) -> Backlog:
+def passing(rig: Any, backlog: BulkProfileSync) -> BulkProfileSync:
     """Let each pause of a worker be one of the rig's clock."""
     return replace(backlog, pause=lambda seconds: rig.clock.forward(seconds) is None)
 
 
-def test_a_batch_that_never_ends_goes_singly_when_it_has_had_time_to_land(rig: Any, backlog: Backlog) -> None:
+def test_a_batch_that_never_ends_goes_singly_when_it_has_had_time_to_land(rig: Any, backlog: BulkProfileSync) -> None:
     events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
     later(rig)
     rig.options(bulk_delay_s=10_000)
     assert passing(rig, backlog).run() == 0
-    assert {rig.event(event).error_code for event in events} == {ONE_BY_ONE}
+    assert {rig.event(event).error_code for event in events} == {SEND_SINGLY}
     change(rig, 1, last_name="Newer")
     assert rig.work() == []
-    rig.clock.forward(PATIENCE_S)
+    rig.clock.forward(BATCH_TIMEOUT_S)
     assert rig.work() == ["delivered"] * 4
     assert rig.contacts()["p1@example.com"]["attributes"]["lastName"] == "Newer"
 
 
-def test_a_look_that_fails_does_not_give_up_a_batch_that_runs(rig: Any, backlog: Backlog) -> None:
+def test_a_look_that_fails_does_not_give_up_a_batch_that_runs(rig: Any, backlog: BulkProfileSync) -> None:
     events = [change(rig, number, first_name="Ann") for number in (1, 2, 3)]
     later(rig)
     rig.options(bulk_delay_s=200)
@@ -226,16 +226,16 @@ def test_a_look_that_fails_does_not_give_up_a_batch_that_runs(rig: Any, backlog:
     assert rig.contacts()["p1@example.com"]["attributes"]["firstName"] == "Beth"
 
 
-def test_a_batch_whose_status_is_refused_counts_as_not_ended(rig: Any, backlog: Backlog) -> None:
+def test_a_batch_whose_status_is_refused_counts_as_not_ended(rig: Any, backlog: BulkProfileSync) -> None:
     events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
     later(rig)
     rig.fault(error_rate=1, error_statuses=[400], operations=["getBulkStatus"])
     assert backlog.run() == 0
-    assert {rig.event(event).error_code for event in events} == {ONE_BY_ONE}
-    assert {rig.event(event).next_attempt_at for event in events} == {rig.clock() + timedelta(seconds=PATIENCE_S)}
+    assert {rig.event(event).error_code for event in events} == {SEND_SINGLY}
+    assert {rig.event(event).next_attempt_at for event in events} == {rig.clock() + timedelta(seconds=BATCH_TIMEOUT_S)}
 
 
-def test_an_event_of_another_kind_keeps_its_place(rig: Any, backlog: Backlog) -> None:
+def test_an_event_of_another_kind_keeps_its_place(rig: Any, backlog: BulkProfileSync) -> None:
     ada = 1
     first = change(rig, ada, last_name="A")
     rig.clock.forward(1)
@@ -254,7 +254,7 @@ def test_an_event_of_another_kind_keeps_its_place(rig: Any, backlog: Backlog) ->
     assert rig.contacts()["p1@example.com"]["attributes"]["lastName"] == "B"
 
 
-def test_a_worker_that_stops_gives_its_changes_back(rig: Any, backlog: Backlog) -> None:
+def test_a_worker_that_stops_gives_its_changes_back(rig: Any, backlog: BulkProfileSync) -> None:
     events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
     later(rig)
     rig.options(bulk_delay_s=10_000)
@@ -265,7 +265,7 @@ def test_a_worker_that_stops_gives_its_changes_back(rig: Any, backlog: Backlog) 
     assert {rig.event(event).next_attempt_at for event in events} == {rig.clock() + LEASE}
 
 
-def test_a_worker_that_stops_begins_no_batch(rig: Any, backlog: Backlog) -> None:
+def test_a_worker_that_stops_begins_no_batch(rig: Any, backlog: BulkProfileSync) -> None:
     events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
     later(rig)
     before = len(rig.calls())
@@ -275,7 +275,7 @@ def test_a_worker_that_stops_begins_no_batch(rig: Any, backlog: Backlog) -> None
     assert backlog.run() == 3
 
 
-def test_a_worker_that_lost_its_leases_ends_nothing_that_others_took_over(rig: Any, backlog: Backlog) -> None:
+def test_a_worker_that_lost_its_leases_ends_nothing_that_others_took_over(rig: Any, backlog: BulkProfileSync) -> None:
     first, *others = [change(rig, number, first_name="Ann") for number in (1, 2, 3)]
     second = change(rig, 1, first_name="Beth")
     later(rig)
@@ -284,9 +284,9 @@ def test_a_worker_that_lost_its_leases_ends_nothing_that_others_took_over(rig: A
         later(rig)
         rig.clock.forward(60)
         rig.sweep.run(rig.clock())
-        (claimed,) = rig.courier.claim()  # another worker takes the first of them over
+        (claimed,) = rig.processor.claim()  # another worker takes the first of them over
         assert claimed.id == first
-        rig.courier.work(claimed)
+        rig.processor.work(claimed)
 
     assert while_the_batch_runs(rig, backlog, machine_sleeps).run() == 0
     assert [rig.event(event).state for event in (first, second, *others)] == ["delivered"] + ["pending"] * 3
@@ -295,7 +295,7 @@ def test_a_worker_that_lost_its_leases_ends_nothing_that_others_took_over(rig: A
     assert rig.contacts()["p1@example.com"]["attributes"]["firstName"] == "Beth"
 
 
-def test_what_was_not_lost_ends_with_its_batch(rig: Any, backlog: Backlog) -> None:
+def test_what_was_not_lost_ends_with_its_batch(rig: Any, backlog: BulkProfileSync) -> None:
     lost, *kept = [change(rig, number, first_name="Ann") for number in (1, 2, 3)]
     later(rig)
 
@@ -310,7 +310,7 @@ def test_what_was_not_lost_ends_with_its_batch(rig: Any, backlog: Backlog) -> No
     assert sent["firstName"].digest == rig.stores.vault.digest_of("Ada")
 
 
-def test_nobody_waits_for_a_batch_of_which_every_lease_was_lost(rig: Any, backlog: Backlog) -> None:
+def test_nobody_waits_for_a_batch_of_which_every_lease_was_lost(rig: Any, backlog: BulkProfileSync) -> None:
     events = [change(rig, number, first_name="Ann") for number in (1, 2, 3)]
     later(rig)
     rig.options(bulk_delay_s=10_000)
@@ -326,7 +326,9 @@ def test_nobody_waits_for_a_batch_of_which_every_lease_was_lost(rig: Any, backlo
     assert {rig.event(event).state for event in events} == {"leased"}
 
 
-def test_a_newer_change_that_says_the_same_keeps_an_older_one_from_overwriting_it(rig: Any, backlog: Backlog) -> None:
+def test_a_newer_change_that_says_the_same_keeps_an_older_one_from_overwriting_it(
+    rig: Any, backlog: BulkProfileSync
+) -> None:
     rig.clock.forward(600)
     before_them = rig.clock()
     for number in (1, 2, 3):  # the first name is as it was
@@ -340,23 +342,27 @@ def test_a_newer_change_that_says_the_same_keeps_an_older_one_from_overwriting_i
     assert (attributes["firstName"], attributes["lastName"]) == ("Ada", "New")
 
 
-def test_changes_that_say_nothing_new_confirm_what_is_known_and_forget_no_page(rig: Any, backlog: Backlog) -> None:
+def test_changes_that_say_nothing_new_confirm_what_is_known_and_forget_no_page(
+    rig: Any, backlog: BulkProfileSync
+) -> None:
     contact_id = rig.contacts()["p1@example.com"]["id"]
     generation = rig.stores.contacts.generation(rig.standard, contact_id)
     for number in (1, 2, 3):
         change(rig, number)
-    told_at = rig.clock() - timedelta(seconds=2)
+    reported_at = rig.clock() - timedelta(seconds=2)
     later(rig)
     before = len(rig.calls())
     assert backlog.run() == 3
     assert rig.calls()[before:] == []
     _, sent = rig.stores.contacts.state(rig.standard, contact_id)
-    assert sent["firstName"].at == told_at
+    assert sent["firstName"].at == reported_at
     assert rig.stores.contacts.generation(rig.standard, contact_id) == generation
 
 
 @pytest.mark.parametrize("newer_first", [True, False])
-def test_of_two_customers_of_one_contact_the_newer_word_counts(rig: Any, backlog: Backlog, newer_first: bool) -> None:
+def test_of_two_customers_of_one_contact_the_newer_word_counts(
+    rig: Any, backlog: BulkProfileSync, newer_first: bool
+) -> None:
     rig.send("customer.created", customer=customer(id="4", email="p1@example.com"))
     assert rig.work() == ["delivered"]
     now = rig.clock.forward(60)
@@ -373,12 +379,12 @@ def test_of_two_customers_of_one_contact_the_newer_word_counts(rig: Any, backlog
     assert rig.contacts()["p1@example.com"]["attributes"]["firstName"] == "Ada"
 
 
-def test_what_somebody_told_a_contact_later_stays_known(rig: Any, backlog: Backlog) -> None:
+def test_what_somebody_told_a_contact_later_stays_known(rig: Any, backlog: BulkProfileSync) -> None:
     for number in (1, 2, 3):
         change(rig, number, last_name="New")
     later(rig)
     contact_id = rig.contacts()["p1@example.com"]["id"]
-    said = Sent(rig.stores.vault.digest_of("Eve"), rig.clock())
+    said = SyncedValue(rig.stores.vault.digest_of("Eve"), rig.clock())
 
     def another_customer_of_the_contact() -> None:
         with rig.database.transaction() as session:
@@ -391,28 +397,28 @@ def test_what_somebody_told_a_contact_later_stays_known(rig: Any, backlog: Backl
 
 
 @pytest.mark.parametrize(("key", "changed"), [("email", "email"), ("mobilePhone", "phone")])
-def test_changes_of_key_fields_go_singly(rig: Any, backlog: Backlog, key: str, changed: str) -> None:
+def test_changes_of_key_fields_go_singly(rig: Any, backlog: BulkProfileSync, key: str, changed: str) -> None:
     rig.stores.shops.change("web-se", {"key_attribute": key})
     for number in (2, 3):
         change(rig, number, last_name="New")
     moved = change(rig, 1, **{changed: {"email": "q1@example.com", "phone": "+46705550100"}[changed]})
     later(rig)
     assert backlog.run() == 2
-    assert (rig.event(moved).state, rig.event(moved).error_code) == ("pending", ONE_BY_ONE)
+    assert (rig.event(moved).state, rig.event(moved).error_code) == ("pending", SEND_SINGLY)
     assert rig.work() == ["delivered"]
     assert "patch_contact" in rig.steps(moved)
 
 
-def test_an_e_mail_address_goes_singly_even_where_it_is_no_key(rig: Any, backlog: Backlog) -> None:
+def test_an_e_mail_address_goes_singly_even_where_it_is_no_key(rig: Any, backlog: BulkProfileSync) -> None:
     rig.stores.shops.change("web-se", {"key_attribute": "mobilePhone"})
     events = [change(rig, number, email=f"q{number}@example.com") for number in (1, 2, 3)]
     later(rig)
     assert backlog.run() == 0
-    assert {rig.event(event).error_code for event in events} == {ONE_BY_ONE}
+    assert {rig.event(event).error_code for event in events} == {SEND_SINGLY}
 
 
 def test_a_fault_of_the_mapping_costs_the_event_at_fault_alone(
-    rig: Any, backlog: Backlog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    rig: Any, backlog: BulkProfileSync, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = [change(rig, number, last_name="New") for number in (1, 2)]
     bad = change(rig, 3, last_name="Odd")
@@ -427,13 +433,13 @@ def test_a_fault_of_the_mapping_costs_the_event_at_fault_alone(
     monkeypatch.setattr(backlog_module, "attributes_of", faulty)
     assert backlog.run() == 2
     assert {rig.event(event).state for event in good} == {"delivered"}
-    assert (rig.event(bad).state, rig.event(bad).error_code) == ("pending", ONE_BY_ONE)
+    assert (rig.event(bad).state, rig.event(bad).error_code) == ("pending", SEND_SINGLY)
     assert f"event={bad} shop=web-se unexpected KeyError" in caplog.text
     assert "p3@example.com" not in caplog.text
 
 
 def test_an_unplanned_fault_gives_everything_back_for_single_calls(
-    rig: Any, backlog: Backlog, caplog: pytest.LogCaptureFixture
+    rig: Any, backlog: BulkProfileSync, caplog: pytest.LogCaptureFixture
 ) -> None:
     events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
     later(rig)
@@ -442,7 +448,7 @@ def test_an_unplanned_fault_gives_everything_back_for_single_calls(
         raise KeyError("p1@example.com")
 
     assert while_the_batch_runs(rig, backlog, fault).run() == 0
-    assert {(rig.event(event).state, rig.event(event).error_code) for event in events} == {("pending", ONE_BY_ONE)}
+    assert {(rig.event(event).state, rig.event(event).error_code) for event in events} == {("pending", SEND_SINGLY)}
     assert {rig.event(event).attempts for event in events} == {0}
     assert "shop=web-se bulk met an unexpected KeyError" in caplog.text
     assert "p1@example.com" not in caplog.text
@@ -450,7 +456,7 @@ def test_an_unplanned_fault_gives_everything_back_for_single_calls(
 
 
 def test_a_shop_s_fault_does_not_hold_up_the_shops_after_it(
-    rig: Any, backlog: Backlog, caplog: pytest.LogCaptureFixture
+    rig: Any, backlog: BulkProfileSync, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in (1, 2, 3):
         change(rig, number, last_name="New")
@@ -467,7 +473,7 @@ def test_a_shop_s_fault_does_not_hold_up_the_shops_after_it(
     assert "shop=kiosk bulk met an unexpected KeyError" in caplog.text
 
 
-def test_a_database_that_goes_away_is_told_to_the_caller(rig: Any, backlog: Backlog) -> None:
+def test_a_database_that_goes_away_is_told_to_the_caller(rig: Any, backlog: BulkProfileSync) -> None:
     events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
     later(rig)
 
@@ -480,7 +486,7 @@ def test_a_database_that_goes_away_is_told_to_the_caller(rig: Any, backlog: Back
 
 
 @pytest.mark.parametrize("operation", ["bulkUpdateContacts", "getBulkStatus"])
-def test_a_key_that_engage_does_not_accept_stops_the_shop(rig: Any, backlog: Backlog, operation: str) -> None:
+def test_a_key_that_engage_does_not_accept_stops_the_shop(rig: Any, backlog: BulkProfileSync, operation: str) -> None:
     events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
     later(rig)
     rig.fault(error_rate=1, error_statuses=[401], operations=[operation])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from bodies import customer
 
-from plugin.store.privacy.data_requests import DataRequests, Person
+from plugin.store.privacy.data_requests import DataRequests, DataSubject
 
 WHO = {"id": "1001", "email": "ada@example.com", "email_verified": True}
 HOUR = 3600
@@ -74,7 +74,7 @@ def test_a_no_from_before_the_contact_waits_until_somebody_vouches_for_it(rig: A
 def test_a_kept_no_is_the_persons_own_and_is_erased_with_them(rig: Any) -> None:
     refuse_before_there_is_a_contact(rig)
     requests = DataRequests(rig.database)
-    person = Person("1001", ["customer:1001"], [])
+    person = DataSubject("1001", ["customer:1001"], [])
     (kept,) = requests.gather(rig.standard, person)["consents"]
     assert (kept["subject"], kept["value"]) == ("email", False)
     rig.send("customer.deleted", customer={"id": "1001"})
@@ -101,12 +101,12 @@ def test_a_guests_older_yes_under_way_does_not_overtake_the_customers_newer_no(
     rig.work()
     rig.clock.forward(10)
     say(rig, value=True, who={"email": "ada@example.com", "email_verified": True})
-    (yes,) = rig.courier.claim()
+    (yes,) = rig.processor.claim()
     rig.clock.forward(10)
     no = say(rig, value=False)
     outcomes: list[str] = []
     before_patch(lambda: outcomes.extend(rig.work()))
-    assert rig.courier.work(yes) == "delivered"
+    assert rig.processor.work(yes) == "delivered"
     assert outcomes == ["held back"]
     assert rig.event(no).attempts == 0
     assert rig.work_for(10) == ["delivered"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from bodies import customer, order
 
-from plugin.store.contacts.contacts import Sent
+from plugin.store.contacts.contacts import SyncedValue
 
 #: A day that the Standard platform takes and Engage refuses.
 REFUSED = {"birth_date": "1870-01-01"}
@@ -87,7 +87,7 @@ def guest_and_customer(rig: Any, before_patch: Callable[[Callable[[], object]], 
     rig.clock.forward(10)
     guest = {"email": "ada@example.com", "email_verified": True, "phone": "+46701111111"}
     rig.send("order.paid", order=order(customer=guest))
-    (bought,) = rig.courier.claim()
+    (bought,) = rig.processor.claim()
     rig.clock.forward(10)
     rig.send("customer.updated", customer=customer(phone="+46702222222"))
     before_patch(rig.work)
@@ -97,7 +97,7 @@ def guest_and_customer(rig: Any, before_patch: Callable[[Callable[[], object]], 
 def test_an_older_fact_of_another_event_under_way_does_not_overtake_a_newer_one(
     rig: Any, before_patch: Callable[[Callable[[], object]], None]
 ) -> None:
-    assert rig.courier.work(guest_and_customer(rig, before_patch)) == "delivered"
+    assert rig.processor.work(guest_and_customer(rig, before_patch)) == "delivered"
     assert rig.work_for(10) == ["delivered"]
     assert phone(rig) == "+46702222222"
 
@@ -107,7 +107,7 @@ def test_a_contact_is_free_again_after_a_try_that_failed(
 ) -> None:
     bought = guest_and_customer(rig, before_patch)
     rig.fault(error_rate=1, error_statuses=[503], operations=["updateContact"], next=1)
-    assert rig.courier.work(bought) == "retry"
+    assert rig.processor.work(bought) == "retry"
     rig.clock.forward(2)
     assert rig.work() == ["delivered"]
     rig.work_for(20)
@@ -120,8 +120,8 @@ def test_a_value_told_again_does_not_hide_a_change_that_another_event_made_meanw
     contacts, contact_id = rig.stores.contacts, rig.contacts()["ada@example.com"]["id"]
     _, _, seen = contacts.known(rig.standard, contact_id)
     later, digest = rig.clock.forward(60), rig.stores.vault.digest_of
-    changed = {"lastName": Sent(digest("Lind"), later)}
-    told_again = {"lastName": Sent(digest("Berg"), rig.clock.forward(60))}
+    changed = {"lastName": SyncedValue(digest("Lind"), later)}
+    told_again = {"lastName": SyncedValue(digest("Berg"), rig.clock.forward(60))}
     with rig.database.transaction() as session:
         contacts.sent(rig.standard, contact_id, changed, later)(session)
         contacts.confirmed(rig.standard, contact_id, told_again, seen, later)(session)
@@ -136,7 +136,7 @@ def test_a_worker_that_was_paused_for_longer_than_its_lease_sends_nothing_any_mo
     for name in ("Lind", "Berg-Lind"):
         rig.clock.forward(1)
         rig.send("customer.updated", customer=customer(last_name=name))
-    (paused,) = rig.courier.claim()
+    (paused,) = rig.processor.claim()
     meanwhile: list[str] = []
 
     def others_go_on() -> None:
@@ -146,7 +146,7 @@ def test_a_worker_that_was_paused_for_longer_than_its_lease_sends_nothing_any_mo
 
     before_patch(others_go_on)
     before = rig.calls().count("updateContact")
-    assert rig.courier.work(paused) == "lease lost"
+    assert rig.processor.work(paused) == "lease lost"
     assert meanwhile == ["delivered", "delivered"]
     assert rig.contacts()["ada@example.com"]["attributes"]["lastName"] == "Berg-Lind"
     assert rig.calls().count("updateContact") - before == 2

@@ -9,11 +9,11 @@ import pytest
 from bodies import customer, order, refund
 from sqlalchemy import select, update
 
-from plugin.events import Mapped, OrderRefunded
+from plugin.events import MappingResult, OrderRefunded
 from plugin.platforms.registry import normalise
-from plugin.store.privacy.data_requests import DataRequests, Person
+from plugin.store.privacy.data_requests import DataRequests, DataSubject
 from plugin.store.privacy.person_erasure import KEPT_DETAILS
-from plugin.store.sync.history import History, Refusal
+from plugin.store.sync.history import History, RejectedRow
 from plugin.store.tables.inbox import InboxEvent
 from plugin.store.tables.shops import Shop
 from plugin.store.tables.sync import BackfillRefusal, Erasure
@@ -242,11 +242,11 @@ def test_an_erasure_whose_worker_dies_before_its_end_is_done_again_and_recorded_
     rig.send("customer.created", customer=customer())
     rig.work()
     erasure = rig.send("customer.deleted", customer={"id": "1001"})
-    (claimed,) = rig.courier.claim()
+    (claimed,) = rig.processor.claim()
     with monkeypatch.context() as dying:
         dying.setattr(rig.stores.inbox, "finish", lambda *_, **__: sys.exit())
         with pytest.raises(SystemExit):
-            rig.courier.work(claimed)
+            rig.processor.work(claimed)
     rig.clock.forward(61)
     rig.sweep.run(rig.clock())
     assert rig.work() == ["delivered"]
@@ -257,10 +257,10 @@ def test_an_erasure_whose_worker_dies_before_its_end_is_done_again_and_recorded_
 
 
 def test_what_went_back_before_an_erasure_does_not_go_back_again(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def in_all(platform: str, *rest: Any) -> Mapped:
+    def in_all(platform: str, *rest: Any) -> MappingResult:
         """Map as for a shop that names the sum given back so far."""
         mapped = normalise(platform, *rest)
-        events = (replace(e, given_back_in_all=e.total) if isinstance(e, OrderRefunded) else e for e in mapped.events)
+        events = (replace(e, total_refunded=e.total) if isinstance(e, OrderRefunded) else e for e in mapped.events)
         return replace(mapped, events=tuple(events))
 
     monkeypatch.setattr("webhooks.processing.processor.normalise", in_all)
@@ -329,7 +329,7 @@ def test_a_shop_that_is_stopped_keeps_its_first_reason(rig: Any) -> None:
 @pytest.mark.parametrize("fault", [{"error_rate": 1, "error_statuses": [401]}, {"outage": True}])
 def test_the_first_fault_after_days_that_did_not_count_gives_no_event_up(rig: Any, fault: dict[str, Any]) -> None:
     """Of an outage only Redis knows how long it was, and Redis may have been emptied."""
-    rig.courier = replace(rig.courier, open_time=lambda _shop: timedelta())
+    rig.processor = replace(rig.processor, breaker_open_duration=lambda _shop: timedelta())
     rig.fault(**fault)
     event = rig.send("customer.created", customer=customer())
     rig.work()
@@ -358,7 +358,7 @@ def test_an_unexpected_fault_of_ours_is_tried_again_and_tells_no_values(
     def burst(*_: object) -> None:
         raise KeyError("ada@example.com")
 
-    monkeypatch.setattr(signup, "make_sure_of_contact", burst)
+    monkeypatch.setattr(signup, "ensure_contact", burst)
     event = rig.send("customer.created", customer=customer())
     assert rig.work() == ["retry"]
     assert "ada@example.com" not in rig.event(event).last_error
@@ -372,7 +372,7 @@ def test_who_registers_with_anothers_email_erases_and_learns_nothing_of_them(rig
     owner, other = (rig.stores.contacts.link(rig.standard, number) for number in ("1001", "666"))
     assert (other.contact_id, other.verified) == (owner.contact_id, False)
     before = rig.stores.contacts.state(rig.standard, owner.contact_id)
-    told = DataRequests(database).gather(rig.standard, Person("666", ["customer:666"], []))
+    told = DataRequests(database).gather(rig.standard, DataSubject("666", ["customer:666"], []))
     assert (told["consents"], told["told_to_engage"]) == ([], [])
     rig.send("customer.deleted", customer={"id": "666"})
     rig.work()
@@ -403,7 +403,7 @@ def test_an_erasure_reaches_what_stands_under_the_order_alone(rig: Any, database
     history = History(database)
     for what, ids in (("customers", ("1001", "7")), ("orders", ("9001", "9002", "8"))):
         run = history.start(rig.standard, what, "api", None, None, {}, rig.clock())
-        history.advance(run, None, {}, [Refusal(one, "unreadable", "it is bad") for one in ids], rig.clock())
+        history.advance(run, None, {}, [RejectedRow(one, "unreadable", "it is bad") for one in ids], rig.clock())
     gone = rig.send("customer.deleted", customer={"id": "1001"})
     rig.work()
     guest = [rig.event(by_guest).ordering_key]

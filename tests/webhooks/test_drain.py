@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from webhooks.processing.worker import Drain
+from webhooks.processing.worker import InboxWorker
 
 PATIENCE_S = 20
 
@@ -29,7 +29,7 @@ class Events:
     def more_is_due(self) -> bool:
         return bool(self.due)
 
-    def lower_flag(self, event_id: int) -> None:
+    def clear_pending(self, event_id: int) -> None:
         """The flag of a wake-up is of no interest here."""
 
     def wake(self, event_id: int) -> None:
@@ -63,8 +63,8 @@ def batches() -> Iterator[SlowBatches]:
     made.may_end.set()
 
 
-def drain_with(events: Events, backlog: Any, stopping: threading.Event | None = None) -> Drain:
-    return Drain(cast("Any", events), cast("Any", events), 4, backlog, stopping or threading.Event())
+def drain_with(events: Events, backlog: Any, stopping: threading.Event | None = None) -> InboxWorker:
+    return InboxWorker(cast("Any", events), cast("Any", events), 4, backlog, stopping or threading.Event())
 
 
 def within_patience(work: Any, *arguments: Any) -> None:

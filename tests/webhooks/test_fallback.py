@@ -8,8 +8,8 @@ import pytest
 from bodies import PROMOTION, customer, order, promotion, refund
 from outage import RECEIPTS_FOLDER, Files, files_of
 
-from plugin.events import Kind
-from plugin.platforms.internal_events import PROFILE_EDITED, ProfileEdit, body_of
+from plugin.events import EventKind
+from plugin.platforms.internal_events import PROFILE_EDITED, ProfileEdit, encode_edit
 from plugin.store.inbox.inbox import NewEvent
 from plugin.store.inbox.keys import customer_key
 from plugin.store.tables.files import FileState
@@ -159,12 +159,12 @@ def test_a_shoppers_own_edit_in_front_of_a_receipt_does_not_hold_it(rig: Any, fi
             shop_id=rig.standard.id,
             platform="standard",
             topic=PROFILE_EDITED,
-            kind=Kind.PROFILE_EDIT,
+            kind=EventKind.PROFILE_EDIT,
             dedupe_key="my-pages:1",
             ordering_key=customer_key("1001"),
             occurred_at=rig.clock(),
             received_at=rig.clock(),
-            body=body_of(edit, rig.clock()),
+            body=encode_edit(edit, rig.clock()),
         )
     ).event_id
     rig.clock.forward(5)
@@ -418,16 +418,16 @@ def one_fault(work: Any) -> Any:
 def test_a_fault_with_one_shops_files_holds_up_no_other_shop(rig: Any, files: Files) -> None:
     away(rig, files)
     paid = rig.send("order.paid", order=order("1"))
-    folder_of = files.fallback.folder_of
+    folder_for = files.fallback.folder_for
 
     def unreadable(shop: Any) -> Path:
         if shop.name == "kiosk":
             raise PermissionError("kiosk")
-        return folder_of(shop)
+        return folder_for(shop)
 
     names = [shop.name for shop in rig.stores.shops.all()]
     assert names.index("kiosk") < names.index("web-se")
-    files.fallback.folder_of = unreadable
+    files.fallback.folder_for = unreadable
     files.fallback.run()
     assert states(rig, paid) == ["spooled"]
 

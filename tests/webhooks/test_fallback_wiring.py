@@ -59,13 +59,13 @@ def paid(services: Services, order_id: str) -> int:
 @pytest.mark.redis
 def test_an_open_breaker_writes_files_and_a_closed_one_takes_them_back(services: Services) -> None:
     shop = services.stores.shops.get("web-se")
-    event, gate = paid(services, "1"), services.gates.of(shop.engage_key)
-    outbox = services.file_folder_of(shop) / "outbox" / "integration" / "transactionImport"
+    event, guard = paid(services, "1"), services.call_guards.for_key(shop.engage_key)
+    outbox = services.file_folder_for(shop) / "outbox" / "integration" / "transactionImport"
     run_fallback_once(services)
     assert not outbox.exists()
     for _ in range(5):
-        gate.failed()
-    shared = services.outage_of(shop)
+        guard.failed()
+    shared = services.engage_status_for(shop)
     assert shared.since is not None
     assert datetime.now(UTC) - shared.since < timedelta(minutes=1)
     probe, services.fallback.probe = services.fallback.probe, lambda _shop: None  # it would close the breaker at once
@@ -73,7 +73,7 @@ def test_an_open_breaker_writes_files_and_a_closed_one_takes_them_back(services:
     assert [path.suffix for path in outbox.iterdir()] == [".xml"]
     assert services.desk.show(event)[0].state == "spooled"
     probe(shop)
-    assert services.outage_of(shop).since is None
+    assert services.engage_status_for(shop).since is None
     stop = threading.Event()
     stop.set()
     run_fallback(services, stop)
@@ -84,20 +84,20 @@ def test_an_open_breaker_writes_files_and_a_closed_one_takes_them_back(services:
 @pytest.mark.redis
 def test_what_the_merchant_moved_out_of_the_folder_was_taken(services: Services) -> None:
     shop = services.stores.shops.get("web-se")
-    first, gate = paid(services, "1"), services.gates.of(shop.engage_key)
-    outbox = services.file_folder_of(shop) / "outbox" / "integration" / "transactionImport"
+    first, guard = paid(services, "1"), services.call_guards.for_key(shop.engage_key)
+    outbox = services.file_folder_for(shop) / "outbox" / "integration" / "transactionImport"
     for _ in range(5):
-        gate.failed()
-    with services.fallback.turn(shop) as work:
+        guard.failed()
+    with services.fallback.lease_shop(shop) as work:
         assert work is not None
         assert services.fallback.write(work) == 1
-        with services.fallback.turn(shop) as second:
+        with services.fallback.lease_shop(shop) as second:
             assert second is None  # one process at a time
     services.fallback.probe = lambda _shop: None
     run_fallback_once(services)
     (moved,) = outbox.iterdir()
     moved.unlink()
-    gate.succeeded()
+    guard.succeeded()
     run_fallback_once(services)
     assert [file.state for file in services.fallback.files.newest(shop, 9)] == [FileState.TAKEN]
     known = services.stores.orders.get(shop, "1")

@@ -12,7 +12,7 @@ def preview_of(rig: Any, transport: Transport) -> Preview:
     return Preview(
         database=rig.database,
         vault=rig.stores.vault,
-        account_of=lambda shop: rig.client_of(shop).account,
+        account_for=lambda shop: rig.client_for(shop).account,
         transport=transport,
         lease_s=60,
         clock=rig.clock,
@@ -29,7 +29,7 @@ def test_webhooks_are_stored_while_a_preview_asks_engage(rig: Any) -> None:
             came_meanwhile.append(rig.send("customer.updated", customer=customer(last_name=f"B{len(came_meanwhile)}")))
             return super().call(*arguments, **options)
 
-    previewed = preview_of(rig, ShopTalksMeanwhile(rig.gates)).of_event(event_id, ask=True)
+    previewed = preview_of(rig, ShopTalksMeanwhile(rig.call_guards)).of_event(event_id, ask=True)
     assert came_meanwhile
     assert [call.operation for call in previewed.calls if call.assumed == "asked"]
     assert previewed.event.state == "delivered"

@@ -1,4 +1,4 @@
-"""The door: every answer that outsiders rely on, for both platforms, over a real database."""
+"""The receiver: every answer that outsiders rely on, for both platforms, over a real database."""
 
 import base64
 import hashlib
@@ -19,25 +19,25 @@ from standardwebhooks.webhooks import Webhook
 from tests_support import Clock
 
 from plugin.store.database.engine import Database
-from plugin.store.inbox.admin import EventFilter, InboxDesk
+from plugin.store.inbox.admin import EventAdmin, EventFilter
 from plugin.store.inbox.inbox import Accepted, Inbox, NewEvent
 from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
 from plugin.store.shops.vault import Vault
-from webhooks.receiving.endpoint import Door, blueprint
-from webhooks.receiving.rejections import Refusals
+from webhooks.receiving.endpoint import WebhookReceiver, blueprint
+from webhooks.receiving.rejections import RejectionLog
 
 SHOPIFY_SECRET = "shpss_a_client_secret"
 LIMIT = 20_000
 
 
 class House:
-    """A door with a database behind it, and what it told."""
+    """A receiver with a database behind it, and what it told."""
 
     def __init__(self, database: Database, shops: Shops, vault: Vault, inbox: Inbox) -> None:
         self.woken: list[int] = []
         self.counted: list[tuple[str, str, str]] = []
-        self.desk = InboxDesk(database)
-        door = Door(
+        self.desk = EventAdmin(database)
+        receiver = WebhookReceiver(
             shops=shops,
             inbox=inbox,
             store=inbox.receiving(),
@@ -46,8 +46,8 @@ class House:
             max_body_bytes=LIMIT,
             count=lambda *labels: self.counted.append(labels),
         )
-        app = Flask("door")
-        app.register_blueprint(blueprint(door))
+        app = Flask("receiver")
+        app.register_blueprint(blueprint(receiver))
         self.client: FlaskClient = app.test_client()
 
     def rows(self) -> list[Any]:
@@ -209,10 +209,10 @@ def test_the_number_of_refusals_between_two_lines_is_told(
     shop: RegisteredShop, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = [100.0]
-    refusals = Refusals(lambda *_: None, lambda: now[0])
+    rejections = RejectionLog(lambda *_: None, lambda: now[0])
     for step in (0.0, 1.0, 1.0, 60.0):
         now[0] += step
-        refusals.note(shop, "standard", "The signature is not ours.")
+        rejections.note(shop, "standard", "The signature is not ours.")
     assert [record.getMessage().rpartition("'")[2] for record in caplog.records] == [
         "",
         " (2 more since the last line)",

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from history_rig import HistoryRig
 
-from plugin.events import Kind
-from plugin.platforms.base import FoundResource
+from plugin.events import EventKind
+from plugin.platforms.base import PolledResource
 from plugin.store.orders.orders import write_refund
 from webhooks.attempt.context import Origin
 from webhooks.sync.reconcile import Difference, Report
@@ -23,7 +23,7 @@ def books(rig: Any) -> HistoryRig:
     history = HistoryRig(rig)
     assert history.listed is not None
     history.listed.found = [history.order(1), history.order(2), history.refund(2), history.order(3)]
-    history.intake.take(history.shop, history.listed.found[:3], Origin.WEBHOOK, rig.clock())
+    history.ingestor.take(history.shop, history.listed.found[:3], Origin.WEBHOOK, rig.clock())
     rig.work_for(60)
     rig.clock.forward(7200)
     return history
@@ -64,9 +64,9 @@ def test_a_refund_that_made_no_receipt_is_not_missed_in_engage(books: HistoryRig
     with rig.database.transaction() as session:
         write_refund(session, books.shop, "O2", "R9", empty)
     again = replace(books.refund(2, at=at), resource_id="R9")
-    called_off = books.resource("order.cancelled", Kind.CANCELLATION, "O2", {"order": {"id": "O2"}}, at)
+    called_off = books.resource("order.cancelled", EventKind.CANCELLATION, "O2", {"order": {"id": "O2"}}, at)
     nothing = {"id": "R8", "order_id": "O2", "currency": "SEK", "total": "0"}
-    restock = books.resource("order.refunded", Kind.REFUND, "R8", {"refund": nothing}, at)
+    restock = books.resource("order.refunded", EventKind.REFUND, "R8", {"refund": nothing}, at)
     books.listed.found += [again, restock]
     monkey = books.listed.orders
     books.listed.orders = lambda *args: iter([*monkey(*args), called_off])  # type: ignore[method-assign,assignment]
@@ -78,7 +78,7 @@ def test_a_refund_that_made_no_receipt_is_not_missed_in_engage(books: HistoryRig
 def test_a_parked_event_is_told(books: HistoryRig) -> None:
     assert books.listed is not None
     broken = books.order(4, lines=[{"id": "1", "quantity": 1, "gross_paid": "90.00"}])
-    books.intake.take(books.shop, [broken], Origin.WEBHOOK, books.rig.clock())
+    books.ingestor.take(books.shop, [broken], Origin.WEBHOOK, books.rig.clock())
     books.rig.work()
     books.listed.found = [broken]
     books.rig.clock.forward(60)
@@ -121,9 +121,9 @@ def test_whoever_works_at_the_shop_is_no_missing_customer(books: HistoryRig) -> 
     assert books.listed is not None
     body = json.dumps({"id": 5, "role": "administrator", "email": "staff@example.com"}).encode()
     at = books.rig.clock()
-    staff = FoundResource("customer.updated", Kind.PROFILE_CHANGE, "5", body, at, "", platform="woocommerce")
-    shopper = FoundResource(
-        "customer.updated", Kind.PROFILE_CHANGE, "6", body.replace(b"administrator", b"customer"), at, "",
+    staff = PolledResource("customer.updated", EventKind.PROFILE_CHANGE, "5", body, at, "", platform="woocommerce")
+    shopper = PolledResource(
+        "customer.updated", EventKind.PROFILE_CHANGE, "6", body.replace(b"administrator", b"customer"), at, "",
         platform="woocommerce",
     )  # fmt: skip
     books.listed.found = [staff, shopper]

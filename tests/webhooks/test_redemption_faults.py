@@ -300,13 +300,13 @@ def test_ten_orders_race_for_one_promotion_one_wins_and_nine_are_explained(rig: 
         rig.stores.contacts.remember_link(rig.standard, f"c{number}", link, rig.clock())
         body = order(f"race{number}", customer={"id": f"c{number}"}, promotions=[{"assignment_id": assignment}])
         events[f"race{number}"] = rig.send("order.paid", order=body)
-    claimed = rig.courier.claim(10)
+    claimed = rig.processor.claim(10)
     assert len(claimed) == 10
     start, outcomes = threading.Barrier(10), []
 
     def work(one: Any) -> None:
         start.wait(timeout=30)
-        outcomes.append(rig.courier.work(one))
+        outcomes.append(rig.processor.work(one))
 
     threads = [threading.Thread(target=work, args=(one,)) for one in claimed]
     for thread in threads:

@@ -19,7 +19,7 @@ from plugin.store.shops.settings import ShopSettings
 from plugin.store.shops.shops import RegisteredShop
 from webhooks.handlers.order_paid import order_of
 from webhooks.orders.receipts import return_receipt
-from webhooks.orders.refund_lines import as_bought
+from webhooks.orders.refund_lines import restore_tax_from_order
 
 NOW = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
 SHOP = cast("RegisteredShop", SimpleNamespace(name="kiosk", settings=ShopSettings("web-se")))
@@ -97,7 +97,7 @@ def refund(
 
 def rows(event: OrderRefunded, order: StoredOrder) -> list[tuple[str, str, str, str]]:
     """Return kind, paid, tax and rate of the lines of the return, as its receipt has them."""
-    lines = as_bought(event, order).lines
+    lines = restore_tax_from_order(event, order).lines
     items = return_receipt(SHOP, event, order).items
     assert [item.gross_paid_price for item in items] == [line.gross_paid for line in lines]
     return [
@@ -182,7 +182,7 @@ def test_a_refund_of_lines_that_nobody_kept_stays_as_its_own_sum_tells(change: d
     order = stored(ON_TOP, included=False)
     unlike = StoredOrder(**{**{name: getattr(order, name) for name in order.__slots__}, **change})
     event = refund("108.01", ON_TOP)
-    assert as_bought(event, unlike) == event
+    assert restore_tax_from_order(event, unlike) == event
     assert [(line.gross_paid, line.tax_amount) for line in event.lines] == [(Decimal("108.01"), Decimal("8.00"))]
 
 
@@ -205,7 +205,7 @@ def test_a_return_of_whole_pieces_is_what_was_paid_for_them(
     beside = data.draw(st.sampled_from([Decimal(0), unit, -unit, Decimal(500) * unit, -whole / 3]))
     total = (whole + beside).quantize(unit)
     order = stored(lines, included=included, currency=currency)
-    event = as_bought(refund(total, back, currency=currency), order)
+    event = restore_tax_from_order(refund(total, back, currency=currency), order)
     assert sum(line.gross_paid for line in event.lines) == event.total == total
     assert all(0 <= line.tax_amount <= line.gross_paid for line in event.lines)
     goods = [line for line in event.lines if line.kind is LineKind.GOODS]

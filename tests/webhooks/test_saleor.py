@@ -13,7 +13,7 @@ from plugin.platforms.saleor import SALEOR, queries
 from plugin.store.database.engine import Database
 from plugin.store.shops.shops import NewShop
 from webhooks.attempt.context import Origin
-from webhooks.sync.ingest import Intake
+from webhooks.sync.ingest import ResourceIngestor
 
 QUERIES = {topic: query for topics, query in queries.WEBHOOKS.values() for topic in topics}
 CONSENTS = "metadata.accepts_email:email,metadata.club:club"
@@ -27,7 +27,7 @@ class SaleorRig:
         settings = {"store": "web-se", "consent_fields": CONSENTS, "consent_ids": "club:clubConsent"}
         new = NewShop("shop", "saleor", rig.sandbox.url, "key-shop", "secret", settings, saleor.domain)
         rig.stores.shops.add(new, rig.clock())
-        rig.stores.shops.keep_credentials(
+        rig.stores.shops.save_credentials(
             "shop", {"api_url": saleor.api_url, "token": saleor.token, "app_id": "QXBwOjE="}
         )
 
@@ -201,7 +201,7 @@ def test_a_repeated_yes_does_not_undo_a_no_from_elsewhere(shop: SaleorRig) -> No
     assert shop.accepts_email() is True
     registered = shop.rig.stores.shops.get("shop")
     contact_id, at = shop.contact()["id"], AT + timedelta(minutes=10)
-    shop.rig.client_of(registered).patch_contact(contact_id, _no())
+    shop.rig.client_for(registered).patch_contact(contact_id, _no())
     with shop.rig.database.transaction() as session:  # as the webhook of Engage leaves it
         shop.rig.stores.contacts.write_consents(
             session, registered, contact_id, {"email": (False, at, "Engage")}, None, at
@@ -259,7 +259,7 @@ def test_a_strangers_account_over_anothers_address_changes_nothing(shop: SaleorR
     assert (shop.accepts_email(), shop.contact()["attributes"]["firstName"]) == (False, "Ada")
 
 
-# --- the door ---
+# --- the receiver ---
 
 
 def test_answers_at_the_door(shop: SaleorRig) -> None:
@@ -328,8 +328,8 @@ def found(shop: SaleorRig, now_minutes: float, *, again: bool = False) -> list[s
     calls = SALEOR.api(registered, lambda _: None)
     assert calls is not None
     resources = [*calls.customers(None, None), *calls.orders(None, None)]
-    intake = Intake(rig.stores, lambda _id: None)
-    fates = intake.take(registered, resources, Origin.RECONCILE, rig.clock(), run=str(now_minutes), again=again)
+    ingestor = ResourceIngestor(rig.stores, lambda _id: None)
+    fates = ingestor.take(registered, resources, Origin.RECONCILE, rig.clock(), run=str(now_minutes), again=again)
     rig.work()
     return [fate.value for fate in fates]
 

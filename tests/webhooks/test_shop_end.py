@@ -25,7 +25,7 @@ from plugin.store.tables.base import Base
 from plugin.store.tables.inbox import DeliveryAttempt, InboxEvent
 from plugin.store.tables.shops import Shop
 from plugin.store.tables.sync import BackfillRefusal, BackfillRun, Erasure
-from webhooks.receiving.endpoint import Door, blueprint
+from webhooks.receiving.endpoint import WebhookReceiver, blueprint
 
 APP_SECRET = "shpss_of_the_app"
 
@@ -67,7 +67,7 @@ def fill(rig: Any) -> list[int]:
 
 
 def test_an_uninstallation_stops_deliveries_and_drops_the_token(rig: Any) -> None:
-    rig.stores.shops.keep_credentials("kiosk", {"access_token": "shpat_dead"})
+    rig.stores.shops.save_credentials("kiosk", {"access_token": "shpat_dead"})
     gone = rig.send_shopify("app/uninstalled", {"id": 1})
     rig.work()
     shop = rig.stores.shops.get("kiosk")
@@ -82,7 +82,7 @@ def test_an_old_uninstallation_does_not_undo_a_newer_installation(rig: Any) -> N
     late = rig.send_shopify("app/uninstalled", {"id": 1})
     redact = rig.send_shopify("shop/redact", {"shop_id": 1})
     installed_at = rig.clock.forward(60).isoformat()
-    rig.stores.shops.keep_credentials("kiosk", {"access_token": "shpat_new", "installed_at": installed_at})
+    rig.stores.shops.save_credentials("kiosk", {"access_token": "shpat_new", "installed_at": installed_at})
     rig.work()
     assert rig.event(late).state == "ignored"
     assert rig.stores.shops.get("kiosk").credentials["access_token"] == "shpat_new"
@@ -177,11 +177,11 @@ def test_no_worker_takes_an_event_that_an_erasure_discards(rig: Any, database: D
     }  # fmt: skip
     refund = rig.send_shopify("refunds/create", body)
     redact = rig.send_shopify("customers/redact", {"customer": {"id": 404}, "orders_to_redact": [7]})
-    waiting, erasing = sorted(rig.courier.claim(2), key=lambda one: one.id)
-    assert rig.courier.work(waiting) == "retry"
+    waiting, erasing = sorted(rig.processor.claim(2), key=lambda one: one.id)
+    assert rig.processor.work(waiting) == "retry"
     rig.clock.forward(10)  # it waited for its order, and is due again
-    with once_before(database, "UPDATE inbox_events SET state", rig.courier.claim) as taken:
-        rig.courier.work(erasing)
+    with once_before(database, "UPDATE inbox_events SET state", rig.processor.claim) as taken:
+        rig.processor.work(erasing)
     assert taken == [[]]
     assert [rig.event(one).state for one in (redact, refund)] == ["delivered", "discarded"]
 
@@ -311,11 +311,13 @@ def test_a_shop_of_the_app_is_verified_by_the_apps_secret(command: Any, monkeypa
 
 
 @pytest.fixture
-def door(database: Database, shops: Shops, vault: Vault) -> FlaskClient:
+def receiver(database: Database, shops: Shops, vault: Vault) -> FlaskClient:
     inbox = Inbox(database)
-    app = Flask("door")
+    app = Flask("receiver")
     secrets = {"shopify": APP_SECRET}
-    made = Door(shops, inbox, inbox.receiving(), vault, lambda _: None, 10_000, lambda *_: None, app_secrets=secrets)
+    made = WebhookReceiver(
+        shops, inbox, inbox.receiving(), vault, lambda _: None, 10_000, lambda *_: None, app_secrets=secrets
+    )
     app.register_blueprint(blueprint(made))
     return app.test_client()
 
@@ -328,13 +330,13 @@ def of_app(topic: str, *, secret: str = APP_SECRET, domain: str = "stranger.mysh
 
 
 @pytest.mark.parametrize("topic", ["shop/redact", "customers/redact", "customers/data_request", "app/uninstalled"])
-def test_what_the_law_asks_of_a_shop_that_is_unknown_is_answered_200(door: FlaskClient, topic: str) -> None:
-    answer = door.post("/webhooks/shopify", **of_app(topic))
+def test_what_the_law_asks_of_a_shop_that_is_unknown_is_answered_200(receiver: FlaskClient, topic: str) -> None:
+    answer = receiver.post("/webhooks/shopify", **of_app(topic))
     assert (answer.status_code, "nothing of it is kept" in answer.text) == (200, True)
-    assert door.post("/webhooks/shopify", **of_app(topic, secret="shpss_forged")).status_code == 401
+    assert receiver.post("/webhooks/shopify", **of_app(topic, secret="shpss_forged")).status_code == 401
 
 
-def test_other_webhooks_of_an_unknown_shop_are_404_so_that_they_come_again(door: FlaskClient, clock: Clock) -> None:
-    assert door.post("/webhooks/shopify", **of_app("orders/paid")).status_code == 404
-    assert door.post("/webhooks/shopify", **of_app("orders/paid", secret="shpss_forged")).status_code == 401
-    assert door.post("/webhooks/standard", **of_app("shop/redact")).status_code == 401
+def test_other_webhooks_of_an_unknown_shop_are_404_so_that_they_come_again(receiver: FlaskClient, clock: Clock) -> None:
+    assert receiver.post("/webhooks/shopify", **of_app("orders/paid")).status_code == 404
+    assert receiver.post("/webhooks/shopify", **of_app("orders/paid", secret="shpss_forged")).status_code == 401
+    assert receiver.post("/webhooks/standard", **of_app("shop/redact")).status_code == 401

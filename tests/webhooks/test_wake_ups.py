@@ -2,7 +2,7 @@
 
 import threading
 
-from webhooks.processing.notifier import WakeUpsInPassing
+from webhooks.processing.notifier import BackgroundNotifier
 
 PATIENCE_S = 20
 
@@ -23,16 +23,16 @@ class SlowRedis:
 
 def test_a_wake_up_is_not_waited_for_and_one_serves_all_that_ask_meanwhile() -> None:
     redis = SlowRedis()
-    wake_ups = WakeUpsInPassing(redis.wake)
-    wake_ups.wake(1)
+    notifier = BackgroundNotifier(redis.wake)
+    notifier.wake(1)
     assert redis.began.acquire(timeout=PATIENCE_S)
     for event_id in (2, 3, 4):  # each returns although Redis has not answered the first
-        wake_ups.wake(event_id)
+        notifier.wake(event_id)
     redis.may_end.release()
     assert redis.began.acquire(timeout=PATIENCE_S)
     assert redis.woken == [1, 4]
     redis.may_end.release()
-    wake_ups.wake(5)
+    notifier.wake(5)
     assert redis.began.acquire(timeout=PATIENCE_S)
     assert redis.woken == [1, 4, 5]
     redis.may_end.release()
@@ -48,8 +48,8 @@ def test_a_fault_costs_one_wake_up_and_not_the_thread() -> None:
         if event_id == 1:
             raise ValueError("a fault of ours")
 
-    wake_ups = WakeUpsInPassing(wake)
+    notifier = BackgroundNotifier(wake)
     for event_id in (1, 2):
-        wake_ups.wake(event_id)
+        notifier.wake(event_id)
         assert done.acquire(timeout=PATIENCE_S)
     assert woken == [1, 2]

@@ -1,4 +1,4 @@
-"""WooCommerce from its webhooks to contacts and receipts: the door, the inbox, the handlers and a sandbox Engage."""
+"""WooCommerce from its webhooks to contacts and receipts: the receiver, the inbox, the handlers and a sandbox Engage."""
 
 import base64
 import hashlib
@@ -21,8 +21,8 @@ from plugin.store.shops.shops import NewShop, RegisteredShop
 from plugin.store.sync.history import History
 from webhooks.attempt.context import Origin
 from webhooks.receiving.new_event import new_event
-from webhooks.sync.ingest import Intake
-from webhooks.sync.monitor import Watchdog
+from webhooks.sync.ingest import ResourceIngestor
+from webhooks.sync.monitor import SubscriptionMonitor
 
 FIXTURES = Path(__file__).parent.parent / "fixtures/woocommerce"
 WEBHOOK_SECRET = "lettersAndDigits1"
@@ -41,7 +41,7 @@ class WooRig:
             "butik", "woocommerce", rig.sandbox.url, "key-butik", WEBHOOK_SECRET, {"store": "web-se"}, woo.url
         )
         self.shop: RegisteredShop = rig.stores.shops.add(new, datetime(2026, 11, 20, 8, 0, tzinfo=UTC))
-        rig.stores.shops.keep_credentials("butik", {"key": KEY, "secret": SECRET})
+        rig.stores.shops.save_credentials("butik", {"key": KEY, "secret": SECRET})
 
     def post(self, topic: str, body: dict[str, Any], *, delivery: str = "of this second") -> Any:
         raw = json.dumps(body).encode()
@@ -177,7 +177,7 @@ def test_a_refund_goes_as_an_amount_when_the_shop_stays_away(woo: WooRig) -> Non
 @one_database
 @pytest.mark.parametrize("keys", [{}, {"key": KEY, "secret": "cs_revoked00"}])
 def test_a_refund_without_working_keys_is_an_amount_that_says_why(woo: WooRig, keys: dict[str, str]) -> None:
-    woo.rig.stores.shops.keep_credentials("butik", keys)
+    woo.rig.stores.shops.save_credentials("butik", keys)
     event = woo.send("order.updated", REFUNDED)
     assert woo.rig.work() == ["delivered"]
     assert woo.items("butik-16-R17") == [("RETURN", "REFUND", -1)]
@@ -229,18 +229,18 @@ def test_reconciliation_and_webhooks_say_everything_once(woo: WooRig) -> None:
 def test_a_look_that_made_the_webhooks_reports_none_of_them(woo: WooRig) -> None:
     shops, history = woo.rig.stores.shops, History(woo.rig.database)
 
-    def api_of(shop: RegisteredShop) -> ShopApi | None:
-        return WOOCOMMERCE.api(shop, lambda credentials: shops.keep_credentials(shop.name, credentials))
+    def api_for(shop: RegisteredShop) -> ShopApi | None:
+        return WOOCOMMERCE.api(shop, lambda credentials: shops.save_credentials(shop.name, credentials))
 
-    watchdog = Watchdog(
+    monitor = SubscriptionMonitor(
         woo.rig.stores,
         history,
-        Intake(woo.rig.stores, lambda _: None),
-        api_of,
+        ResourceIngestor(woo.rig.stores, lambda _: None),
+        api_for,
         lambda _: f"https://plugin.example{PATH}",
         woo.rig.clock,
     )
-    look = watchdog.look_at(shops.get("butik"))
+    look = monitor.check_shop(shops.get("butik"))
     assert len(look.repaired) == len(SUBSCRIBED)
     assert (look.problems, history.watched(woo.shop).problems) == ((), ())
 
@@ -626,26 +626,26 @@ def test_an_order_paid_again_whose_worker_dies_at_any_point_uses_its_voucher_onc
 def test_a_cancellation_that_no_webhook_told_of_is_found(story: Story) -> None:
     rig = story.rig
     shop = rig.stores.shops.get("butik")
-    watchdog = Watchdog(
+    monitor = SubscriptionMonitor(
         rig.stores,
         History(rig.database),
-        Intake(rig.stores, lambda _id: None),
+        ResourceIngestor(rig.stores, lambda _id: None),
         lambda shop: WOOCOMMERCE.api(shop, lambda _credentials: None),
         lambda _shop: "https://plugin.example/webhooks/woocommerce/butik",
         rig.clock,
     )
     story.tell("processing", "09:25")
     rig.work()
-    watchdog.look_at(shop)
+    monitor.check_shop(shop)
     told = {**PAID, "coupon_lines": [], "meta_data": VOUCHER, "date_modified_gmt": "2026-11-24T09:50:00"}
     story.woo.woo.orders = [{**told, "status": "cancelled"}]
     rig.clock.forward(3600)
-    assert watchdog.look_at(shop).missed == 1
+    assert monitor.check_shop(shop).missed == 1
     rig.work()
     assert (story.outcomes(), story.ended()) == (["Redeemed", "Reactivated"], "cancelled")
     rig.clock.forward(300)
     story.woo.woo.orders = [{**told, "status": "cancelled", "date_modified_gmt": "2026-11-24T10:25:00"}]
-    assert watchdog.look_at(shop).missed == 0
+    assert monitor.check_shop(shop).missed == 0
     assert rig.parked() == []
 
 
@@ -654,7 +654,7 @@ def test_a_found_cancellation_of_an_order_that_cannot_be_read_is_not_parked_besi
     api = WOOCOMMERCE.api(story.rig.stores.shops.get("butik"), lambda _: None)
     assert api is not None
     story.woo.woo.orders = [{**PAID, "status": "cancelled", "total": "1.00"}]
-    Intake(story.rig.stores, lambda _id: None).take(
+    ResourceIngestor(story.rig.stores, lambda _id: None).take(
         story.woo.shop, list(api.orders(None, None)), Origin.POLL, story.rig.clock()
     )
     story.rig.work_for(7200, step=240)

@@ -9,13 +9,13 @@ from typing import Any, Self
 
 from plugin.engage.client import EngageClient
 from plugin.engage.http.transport import CallRecord
-from plugin.errors import HeldBackError, LeaseLostError
+from plugin.errors import LeaseLostError, ThrottledError
 from plugin.store.contacts.contacts import Contacts
 from plugin.store.database.engine import Database
 from plugin.store.files.spooled_events import FallbackInbox
 from plugin.store.inbox.claiming import Claimed
 from plugin.store.inbox.inbox import Inbox
-from plugin.store.inbox.progress_writes import AttemptEntry, Write
+from plugin.store.inbox.progress_writes import NewTimelineEntry, Write
 from plugin.store.orders.orders import Orders
 from plugin.store.orders.redemptions import Redemptions
 from plugin.store.privacy.person_erasure import Erasures
@@ -36,7 +36,7 @@ class Stores:
     orders: Orders
     redemptions: Redemptions
     erasures: Erasures
-    fallback_inbox: FallbackInbox
+    spooled_events: FallbackInbox
     shop_erasures: ShopErasures
     vault: Vault
 
@@ -50,7 +50,7 @@ class Stores:
             orders=Orders(database),
             redemptions=Redemptions(database),
             erasures=Erasures(database),
-            fallback_inbox=FallbackInbox(database),
+            spooled_events=FallbackInbox(database),
             shop_erasures=ShopErasures(database),
             vault=vault,
         )
@@ -73,14 +73,14 @@ class Origin(StrEnum):
 BUSY_WAIT = timedelta(seconds=1)
 ORIGIN = "origin"
 #: In meta: Engage does not have the receipt although it was sent; send it again under the same id.
-AGAIN = "again"
+FORCE_RESEND = "again"
 
 
 @dataclass(slots=True)
 class Context:
     """One try at one event. Steps that are done stay done over crashes and retries.
 
-    forget_kept: deletes what My Pages keep of a contact from the cache itself; False when that cannot be reached now.
+    purge_cache: deletes what My Pages keep of a contact from the cache itself; False when that cannot be reached now.
     """
 
     claimed: Claimed
@@ -89,10 +89,10 @@ class Context:
     stores: Stores
     clock: Callable[[], datetime]
     lease: timedelta
-    entries: list[AttemptEntry] = field(default_factory=list)
+    entries: list[NewTimelineEntry] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
-    part: str = ""
-    forget_kept: Callable[[str], bool] = lambda _contact_id: True
+    step_prefix: str = ""
+    purge_cache: Callable[[str], bool] = lambda _contact_id: True
     _ours_until: datetime = field(init=False)
     _alone_with: set[str] = field(default_factory=set)
 
@@ -108,40 +108,40 @@ class Context:
         """Return the present time, aware UTC."""
         return self.clock()
 
-    def recall(self, step: str) -> Any:
+    def get_step(self, step: str) -> Any:
         """Return what an earlier try stored for a step, or None."""
-        return self.claimed.progress.get(self.part + step)
+        return self.claimed.progress.get(self.step_prefix + step)
 
-    def remember(self, step: str, value: Any = True) -> None:
+    def complete_step(self, step: str, value: Any = True) -> None:
         """Store that a step is done, with what the next step needs (JSON), and prolong the lease.
 
         Raises LeaseLostError, so that a worker which slept past its lease goes no further.
         """
-        self.claimed.progress[self.part + step] = value
+        self.claimed.progress[self.step_prefix + step] = value
         self.save()
 
     def save(self) -> None:
         """Store progress and the timeline so far, and prolong the lease. Raises LeaseLostError."""
         now = self.now()
-        self.stores.inbox.keep(self.claimed, self.entries, now, self.lease, self.writes)
+        self.stores.inbox.save_progress(self.claimed, self.entries, now, self.lease, self.writes)
         self._ours_until = now + self.lease
         self.entries.clear()
         self.writes.clear()
         self._alone_with.clear()  # given back in the same commit
 
-    def still_ours(self) -> None:
+    def ensure_lease(self) -> None:
         """Raise LeaseLostError when the lease is over by the clock: another worker may be further than this one knows."""
         if self.now() >= self._ours_until:
             raise LeaseLostError(f"The lease of event {self.claimed.id} ended while this worker waited; it stops here.")
 
-    def later(self, write: Write) -> None:
+    def on_commit(self, write: Write) -> None:
         """Store something with the next step that is stored, at the latest with the end of the try.
 
         For what follows from a call that may be repeated: a crash before it makes the call again, and then this.
         """
         self.writes.append(write)
 
-    def be_alone_with(self, contact_id: str) -> bool:
+    def lock_contact(self, contact_id: str) -> bool:
         """Keep others from changing a contact until what follows is stored; False where this event does so already.
 
         Several customers and guests, each with an order of events of their own, may be one contact: what was read
@@ -150,19 +150,19 @@ class Context:
         """
         if contact_id in self._alone_with:
             return False
-        self.still_ours()  # whoever lost the event takes no lease that hinders its new worker
+        self.ensure_lease()  # whoever lost the event takes no lease that hinders its new worker
         contacts, name = self.stores.contacts, f"change:{self.shop.tenant}:{contact_id}"
-        token = contacts.take_lease(name, self.now(), self.lease)
+        token = contacts.acquire_lock(name, self.now(), self.lease)
         if token is None:
             reason = "Another event changes this contact just now."
-            raise HeldBackError(reason, operation="lease", retry_after=BUSY_WAIT, sent=False)
+            raise ThrottledError(reason, operation="lease", retry_after=BUSY_WAIT, sent=False)
         self._alone_with.add(contact_id)
-        self.later(contacts.lease_given_back(name, token))
+        self.on_commit(contacts.release_write(name, token))
         return True
 
     def note(self, step: str, text: str) -> None:
         """Add a remark to the event's timeline, without personal data."""
-        self.entries.append(AttemptEntry(at=self.now(), operation=step, outcome=text))
+        self.entries.append(NewTimelineEntry(at=self.now(), operation=step, outcome=text))
 
     def observe(self, call: CallRecord) -> None:
         """Add a call to Engage to the event's timeline, and to the log."""
@@ -175,7 +175,7 @@ class Context:
             round(call.duration_s * 1000),
         )
         self.entries.append(
-            AttemptEntry(
+            NewTimelineEntry(
                 at=call.at,
                 operation=call.operation,
                 outcome=call.outcome,

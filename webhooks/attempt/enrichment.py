@@ -6,30 +6,30 @@ here: a receipt that was sent cannot be sent again with more in it.
 
 from datetime import timedelta
 
-from plugin.errors import NotYetError, ShopApiError, ShopAwayError
+from plugin.errors import DependencyNotReady, ShopApiError, ShopAwayError
 from plugin.platforms.base import Delivery, Platform
 from webhooks.attempt.context import Context
 
 STEP = "supplement"
 
 
-def supplemented(context: Context, platform: Platform, delivery: Delivery, *, ask: bool) -> Delivery:
+def enrich_delivery(context: Context, platform: Platform, delivery: Delivery, *, ask: bool) -> Delivery:
     """Return the delivery of the event at hand, with what was read of the shop for it. ask: whether to read now.
 
     Raises NotYetError while the shop is away; after half of `order_wait_s` the refund goes without its lines.
     """
     claimed = context.claimed
-    kept = context.recall(STEP)
+    kept = context.get_step(STEP)
     if kept is None and ask:
         kept = _read(context, platform, delivery)
-    elif kept is None and platform.unread_refunds(delivery, claimed.body):
+    elif kept is None and platform.refunds_without_lines(delivery, claimed.body):
         context.note(STEP, "The lines of a refund are read from the shop when it is delivered; a preview does not ask.")
     return Delivery(topic=claimed.topic, meta={**claimed.meta, **kept}) if kept else delivery
 
 
 def _read(context: Context, platform: Platform, delivery: Delivery) -> dict[str, str] | None:
     claimed = context.claimed
-    unread = platform.unread_refunds(delivery, claimed.body)
+    unread = platform.refunds_without_lines(delivery, claimed.body)
     if not unread or claimed.order_ref is None:
         return None
     order = context.stores.orders.get(context.shop, claimed.order_ref)
@@ -40,15 +40,15 @@ def _read(context: Context, platform: Platform, delivery: Delivery) -> dict[str,
     if not wanted:
         return None
     try:
-        found = dict(platform.read_refunds(context.shop, claimed.order_ref, wanted))
+        found = dict(platform.fetch_refunds(context.shop, claimed.order_ref, wanted))
     except ShopAwayError as error:
         if context.now() - claimed.received_at < timedelta(seconds=context.shop.settings.order_wait_s / 2):
-            raise NotYetError(f"The lines of a refund are read from the shop, which is away: {error}") from error
+            raise DependencyNotReady(f"The lines of a refund are read from the shop, which is away: {error}") from error
         context.note(STEP, f"The shop is away for long, so a refund goes without its lines: {error}")
         return None
     except ShopApiError as error:
         context.note(STEP, f"The shop does not give the lines of a refund: {error}")
         return None
     if found:
-        context.remember(STEP, found)
+        context.complete_step(STEP, found)
     return found

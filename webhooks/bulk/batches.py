@@ -10,10 +10,10 @@ from plugin.errors import TransientError
 
 log = logging.getLogger(__name__)
 
-MOST = 4000
+MAX_BATCH_ROWS = 4000
 POLL_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 #: How long, in seconds, a batch may take before its rows are sent one by one.
-PATIENCE_S = 600.0
+BATCH_TIMEOUT_S = 600.0
 #: A pause that Engage asks for is cut to this, in seconds: the leases of the batch must be prolonged in time.
 LONGEST_PAUSE_S = 10.0
 
@@ -30,7 +30,7 @@ def wait_for_batch(
     """
     waited = 0.0
     number = 0
-    while waited <= PATIENCE_S:
+    while waited <= BATCH_TIMEOUT_S:
         began = time.monotonic()
         seconds = POLL_S[min(number, len(POLL_S) - 1)]
         try:

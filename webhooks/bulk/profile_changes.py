@@ -14,32 +14,39 @@ from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
 from plugin.engage.client import EngageClient
 from plugin.engage.data.models import BatchStatus, ContactWrite
-from plugin.engage.operations import Lane
-from plugin.errors import EngageError, LeaseLostError, PayloadError, TransientError, UnauthorisedError, unexpected
+from plugin.engage.operations import Priority
+from plugin.errors import (
+    EngageError,
+    LeaseLostError,
+    PayloadError,
+    TransientError,
+    UnauthorisedError,
+    describe_unexpected,
+)
 from plugin.events import CustomerUpdated
 from plugin.platforms.base import Delivery
 from plugin.platforms.registry import normalise
-from plugin.store.contacts.contacts import Sent
-from plugin.store.inbox.bulk import BulkInbox, Change, KnownContact, Taken, Told
-from plugin.store.inbox.bulk_statements import ONE_BY_ONE
+from plugin.store.contacts.contacts import SyncedValue
+from plugin.store.inbox.bulk import BulkInbox, Change, ClaimedBatch, KnownContact, SyncedFields
+from plugin.store.inbox.bulk_statements import SEND_SINGLY
 from plugin.store.shops.shops import RegisteredShop
 from webhooks.attempt.context import Stores, error_code
-from webhooks.bulk.batches import MOST, PATIENCE_S, refused_rows, wait_for_batch
-from webhooks.consents.timestamped_fields import with_collected_consents
+from webhooks.bulk.batches import BATCH_TIMEOUT_S, MAX_BATCH_ROWS, refused_rows, wait_for_batch
+from webhooks.consents.timestamped_fields import add_timestamped_consents
 from webhooks.contacts.attributes import attributes_of, edited_after
 
 log = logging.getLogger(__name__)
 
 #: One call of a batch saves thousands of single ones, which would otherwise take every slot of the rate.
-BATCH_LANE = Lane.RECEIPT
+BATCH_LANE = Priority.RECEIPT
 
 
 @dataclass(frozen=True, slots=True)
-class _Turn:
+class _BatchLease:
     """A worker's turn with a shop's backlog. token: of the named lease that makes it the only one."""
 
     shop: RegisteredShop
-    taken: Taken
+    taken: ClaimedBatch
     token: str
 
 
@@ -48,19 +55,19 @@ class _Update:
     """A customer's new data, under Engage's attribute names."""
 
     customer_id: str
-    fields: Mapping[str, tuple[object, Sent]]
+    fields: Mapping[str, tuple[object, SyncedValue]]
 
 
 @dataclass(slots=True)
-class _Merged:
+class _MergedContact:
     """One contact's changes: what is new of them, and what each customer told; their turns end with it."""
 
     contact: KnownContact
     values: dict[str, object] = field(default_factory=dict)
-    told: dict[str, dict[str, Sent]] = field(default_factory=dict)
-    newest: dict[str, Sent] = field(default_factory=dict)
+    told: dict[str, dict[str, SyncedValue]] = field(default_factory=dict)
+    newest: dict[str, SyncedValue] = field(default_factory=dict)
 
-    def add(self, key: str, fields: Mapping[str, tuple[object, Sent]]) -> None:
+    def add(self, key: str, fields: Mapping[str, tuple[object, SyncedValue]]) -> None:
         """Add the fields of a change that are not older than what is known.
 
         One whose value is known already confirms it for a later time: no older change may overwrite it after that.
@@ -78,7 +85,7 @@ class _Merged:
 
 
 @dataclass(frozen=True, slots=True)
-class Backlog:
+class BulkProfileSync:
     """Drains waiting profile changes by the thousand.
 
     digest: keyed hash of a value. pause: waits so many seconds, and tells whether this process is to stop.
@@ -86,7 +93,7 @@ class Backlog:
 
     stores: Stores
     inbox: BulkInbox
-    client_of: Callable[[RegisteredShop], EngageClient]
+    client_for: Callable[[RegisteredShop], EngageClient]
     retry_base_s: float
     lease: timedelta
     clock: Callable[[], datetime]
@@ -96,7 +103,7 @@ class Backlog:
     def run(self) -> int:
         """Send one batch of each shop that has enough waiting; return how many changes ended.
 
-        Raises OperationalError and InterfaceError while the database is away; any other fault costs its shop this turn.
+        Raises OperationalError and InterfaceError while the database is away; any other fault costs its shop this batch_lease.
         """
         return sum(self._try(shop) for shop in self.stores.shops.all() if shop.stopped_reason is None)
 
@@ -106,7 +113,7 @@ class Backlog:
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:  # noqa: BLE001 - the shops after it go on
-            log.error("shop=%s bulk met an %s", shop.name, unexpected(error))
+            log.error("shop=%s bulk met an %s", shop.name, describe_unexpected(error))
             return 0
 
     def _run(self, shop: RegisteredShop) -> int:
@@ -118,51 +125,55 @@ class Backlog:
             if token is None:
                 return 0
             try:
-                taken = self.inbox.take(shop, self.clock(), self.lease, MOST)
+                taken = self.inbox.take(shop, self.clock(), self.lease, MAX_BATCH_ROWS)
             except IntegrityError:  # a worker took an event of one of them meanwhile; the next round goes on
                 return 0
-            return self._send_or_give_back(_Turn(shop, taken, token)) if taken.changes else 0
+            return self._send_or_release(_BatchLease(shop, taken, token)) if taken.changes else 0
 
-    def _send_or_give_back(self, turn: _Turn) -> int:
+    def _send_or_release(self, batch_lease: _BatchLease) -> int:
         try:
-            return self._send(turn)
+            return self._send(batch_lease)
         except LeaseLostError as error:
-            log.warning("shop=%s %s", turn.shop.name, error)
+            log.warning("shop=%s %s", batch_lease.shop.name, error)
         except UnauthorisedError as error:
-            self.stores.shops.stop(turn.shop.id, str(error))
-            log.error("shop=%s deliveries stopped: %s", turn.shop.name, error)
-            keys, code = list(turn.taken.changes), error_code(error)
-            self.inbox.give_back(turn.taken, keys, self.clock(), str(error), code, counts=False)
+            self.stores.shops.stop(batch_lease.shop.id, str(error))
+            log.error("shop=%s deliveries stopped: %s", batch_lease.shop.name, error)
+            keys, code = list(batch_lease.taken.changes), error_code(error)
+            self.inbox.release(batch_lease.taken, keys, self.clock(), str(error), code, counts=False)
         except (OperationalError, InterfaceError):  # the leases end by themselves; the sweep takes the events up
             raise
         except Exception as error:  # noqa: BLE001 - leases that end again and again would park what is not at fault
-            what = unexpected(error)
-            log.error("shop=%s bulk met an %s: its changes go one by one", turn.shop.name, what)
+            what = describe_unexpected(error)
+            log.error("shop=%s bulk met an %s: its changes go one by one", batch_lease.shop.name, what)
             reason = f"Bulk met an {what}; it is sent by itself."
-            self.inbox.give_back(turn.taken, list(turn.taken.changes), self.clock(), reason, ONE_BY_ONE, counts=False)
+            self.inbox.release(
+                batch_lease.taken, list(batch_lease.taken.changes), self.clock(), reason, SEND_SINGLY, counts=False
+            )
         return 0
 
-    def _send(self, turn: _Turn) -> int:
-        shop = turn.shop
-        merged, nothing_new = self._merge(turn)
-        ended = self._deliver(turn, nothing_new, "Engage knows all of this already.", shown=False)
-        by_type: dict[str, list[_Merged]] = {}
+    def _send(self, batch_lease: _BatchLease) -> int:
+        shop = batch_lease.shop
+        merged, nothing_new = self._merge(batch_lease)
+        ended = self._deliver(batch_lease, nothing_new, "Engage knows all of this already.", shown=False)
+        by_type: dict[str, list[_MergedContact]] = {}
         for one in merged:
             by_type.setdefault(one.contact.contact_type or shop.settings.contact_type, []).append(one)
         groups = list(by_type.items())
         for position, (contact_type, group) in enumerate(groups):
             left = _keys(one for _, later in groups[position:] for one in later)
             if self.pause(0):
-                self.inbox.give_back(turn.taken, left, self.clock(), "The process stopped.", "bulk", counts=False)
+                self.inbox.release(batch_lease.taken, left, self.clock(), "The process stopped.", "bulk", counts=False)
                 break
-            ended += self._send_batch(turn, contact_type, self._still_held(turn, group, left), left)
+            ended += self._send_batch(batch_lease, contact_type, self._still_held(batch_lease, group, left), left)
         log.info("shop=%s bulk contacts=%d changes_ended=%d", shop.name, len(merged), ended)
         return ended
 
-    def _send_batch(self, turn: _Turn, contact_type: str, group: list[_Merged], left: list[str]) -> int:
+    def _send_batch(
+        self, batch_lease: _BatchLease, contact_type: str, group: list[_MergedContact], left: list[str]
+    ) -> int:
         if not group:
             return 0
-        client = self.client_of(turn.shop).with_options(lane=BATCH_LANE)
+        client = self.client_for(batch_lease.shop).with_options(lane=BATCH_LANE)
         rows = [(one.contact.contact_id, ContactWrite(one.values)) for one in group]
         keys = _keys(group)
         try:
@@ -171,24 +182,24 @@ class Backlog:
             raise
         except TransientError as error:
             at = self.clock() + (error.retry_after or timedelta(seconds=self.retry_base_s))
-            self.inbox.give_back(turn.taken, keys, at, str(error), "bulk", counts=False)
+            self.inbox.release(batch_lease.taken, keys, at, str(error), "bulk", counts=False)
             return 0
         except EngageError as error:  # this tenant's bulk API does not take them
-            self.inbox.give_back(turn.taken, keys, self.clock(), str(error), ONE_BY_ONE, counts=False)
+            self.inbox.release(batch_lease.taken, keys, self.clock(), str(error), SEND_SINGLY, counts=False)
             return 0
-        status = self._end_of(turn, client, batch_id, keys, left)
+        status = self._end_of(batch_lease, client, batch_id, keys, left)
         if status is None:
             return 0
         refused = refused_rows(status, [one.contact.contact_id for one in group])
         if refused:
             back = _keys(one for one in group if one.contact.contact_id in refused)
             reason = "The bulk API refused it; it is sent by itself."
-            self.inbox.give_back(turn.taken, back, self.clock(), reason, ONE_BY_ONE, counts=False)
+            self.inbox.release(batch_lease.taken, back, self.clock(), reason, SEND_SINGLY, counts=False)
         done = [one for one in group if one.contact.contact_id not in refused]
-        return self._deliver(turn, done, f"in bulk, batch {batch_id}")
+        return self._deliver(batch_lease, done, f"in bulk, batch {batch_id}")
 
     def _end_of(
-        self, turn: _Turn, client: EngageClient, batch_id: str, keys: list[str], left: list[str]
+        self, batch_lease: _BatchLease, client: EngageClient, batch_id: str, keys: list[str], left: list[str]
     ) -> BatchStatus | None:
         """Wait for the end of a batch; None for one of whose end nothing is known, whose changes are given back.
 
@@ -198,47 +209,59 @@ class Backlog:
         that lands even later can overwrite a newer change, until the next one of that field.
         """
         try:
-            status = wait_for_batch(client, batch_id, self.pause, self._prolonging(turn, left))
+            status = wait_for_batch(client, batch_id, self.pause, self._prolonging(batch_lease, left))
             if status.finished:
                 return status
             reason = f"Batch {batch_id} did not end in time; it is sent by itself."
         except UnauthorisedError:
             raise
         except TransientError as error:
-            self.inbox.give_back(turn.taken, keys, self.clock() + self.lease, str(error), "bulk", counts=False)
+            self.inbox.release(batch_lease.taken, keys, self.clock() + self.lease, str(error), "bulk", counts=False)
             return None
         except EngageError as error:
             reason = f"How batch {batch_id} went cannot be known: {error}"
-        log.warning("shop=%s %s", turn.shop.name, reason)
-        at = self.clock() + timedelta(seconds=PATIENCE_S)
-        self.inbox.give_back(turn.taken, keys, at, reason, ONE_BY_ONE, counts=False)
+        log.warning("shop=%s %s", batch_lease.shop.name, reason)
+        at = self.clock() + timedelta(seconds=BATCH_TIMEOUT_S)
+        self.inbox.release(batch_lease.taken, keys, at, reason, SEND_SINGLY, counts=False)
         return None
 
-    def _deliver(self, turn: _Turn, done: list[_Merged], outcome: str, *, shown: bool = True) -> int:
-        told = {key: Told(one.contact.contact_id, sent) for one in done for key, sent in one.told.items()}
-        return self.inbox.deliver(turn.shop, turn.taken, told, self.clock(), outcome, shown=shown) if told else 0
+    def _deliver(
+        self, batch_lease: _BatchLease, done: list[_MergedContact], outcome: str, *, shown: bool = True
+    ) -> int:
+        told = {key: SyncedFields(one.contact.contact_id, sent) for one in done for key, sent in one.told.items()}
+        return (
+            self.inbox.deliver(batch_lease.shop, batch_lease.taken, told, self.clock(), outcome, shown=shown)
+            if told
+            else 0
+        )
 
-    def _still_held(self, turn: _Turn, group: list[_Merged], left: list[str]) -> list[_Merged]:
+    def _still_held(
+        self, batch_lease: _BatchLease, group: list[_MergedContact], left: list[str]
+    ) -> list[_MergedContact]:
         """Leave out contacts of whom a change was taken over: what is here may be older than what they were told since."""
-        lost = self._prolong(turn, left)
+        lost = self._prolong(batch_lease, left)
         back = _keys(one for one in group if not lost.isdisjoint(one.told))
         if back:
             reason = "Another worker took over a change of the same contact."
-            self.inbox.give_back(turn.taken, back, self.clock(), reason, "bulk", counts=False)
+            self.inbox.release(batch_lease.taken, back, self.clock(), reason, "bulk", counts=False)
         return [one for one in group if lost.isdisjoint(one.told)]
 
-    def _prolong(self, turn: _Turn, left: list[str]) -> set[str]:
+    def _prolong(self, batch_lease: _BatchLease, left: list[str]) -> set[str]:
         """Prolong the leases of what is left, and return the keys whose lease was lost. Raises LeaseLostError for all."""
         now = self.clock()
-        self.stores.contacts.prolong_lease(_name(turn.shop), turn.token, now, timedelta(seconds=PATIENCE_S))
-        lost = self.inbox.prolong(turn.taken, left, now, self.lease)
+        self.stores.contacts.prolong_lease(
+            _name(batch_lease.shop), batch_lease.token, now, timedelta(seconds=BATCH_TIMEOUT_S)
+        )
+        lost = self.inbox.prolong(batch_lease.taken, left, now, self.lease)
         if len(lost) == len(left):
             raise LeaseLostError("Other workers took over all changes of a batch; nobody waits for it here.")
         if lost:
-            log.warning("shop=%s bulk lost the leases of %d of %d customers", turn.shop.name, len(lost), len(left))
+            log.warning(
+                "shop=%s bulk lost the leases of %d of %d customers", batch_lease.shop.name, len(lost), len(left)
+            )
         return lost
 
-    def _prolonging(self, turn: _Turn, left: list[str]) -> Callable[[float], None]:
+    def _prolonging(self, batch_lease: _BatchLease, left: list[str]) -> Callable[[float], None]:
         """Return what is told of the seconds that pass while a batch takes long, and prolongs leases."""
         passed = 0.0
 
@@ -246,35 +269,35 @@ class Backlog:
             nonlocal passed
             passed += seconds
             if passed > self.lease.total_seconds() / 4:
-                self._prolong(turn, left)
+                self._prolong(batch_lease, left)
                 passed = 0.0
 
         return prolong
 
-    def _merge(self, turn: _Turn) -> tuple[list[_Merged], list[_Merged]]:
+    def _merge(self, batch_lease: _BatchLease) -> tuple[list[_MergedContact], list[_MergedContact]]:
         """Merge changes per contact; returns those with something new and those without. The rest goes singly."""
         customers: dict[str, list[_Update]] = {}
-        for key, changes in turn.taken.changes.items():
-            updates = [update for update in (self._update_of(turn.shop, change) for change in changes) if update]
+        for key, changes in batch_lease.taken.changes.items():
+            updates = [update for update in (self._update_of(batch_lease.shop, change) for change in changes) if update]
             if len(updates) == len(changes):
                 customers[key] = updates
         ids = {updates[0].customer_id for updates in customers.values()}
-        known = self.inbox.known_contacts(turn.shop, sorted(ids))
-        merged: dict[str, _Merged] = {}
+        known = self.inbox.known_contacts(batch_lease.shop, sorted(ids))
+        merged: dict[str, _MergedContact] = {}
         for key, updates in customers.items():
             if (contact := known.get(updates[0].customer_id)) is not None:
-                one = merged.setdefault(contact.contact_id, _Merged(contact))
+                one = merged.setdefault(contact.contact_id, _MergedContact(contact))
                 for update in updates:
                     one.add(key, update.fields)
         # the contact of a changed key may be another one now: the handler of single events looks
-        keys = {"email", turn.shop.settings.key_attribute}
+        keys = {"email", batch_lease.shop.settings.key_attribute}
         # and a contact that several customers are is changed by one event at a time, whoever of them it is of
-        shared = self.inbox.shared_contacts(turn.shop, sorted(merged))
+        shared = self.inbox.shared_contacts(batch_lease.shop, sorted(merged))
         in_bulk = [one for name, one in merged.items() if keys.isdisjoint(one.values) and name not in shared]
-        singly = turn.taken.changes.keys() - set(_keys(in_bulk))
+        singly = batch_lease.taken.changes.keys() - set(_keys(in_bulk))
         if singly:
             reason = "It is none for the bulk API; it is sent by itself."
-            self.inbox.give_back(turn.taken, sorted(singly), self.clock(), reason, ONE_BY_ONE, counts=False)
+            self.inbox.release(batch_lease.taken, sorted(singly), self.clock(), reason, SEND_SINGLY, counts=False)
         return [one for one in in_bulk if one.values], [one for one in in_bulk if not one.values]
 
     def _update_of(self, shop: RegisteredShop, change: Change) -> _Update | None:
@@ -284,31 +307,33 @@ class Backlog:
             if event is None or event.customer.customer_id is None:
                 return None
             attributes = attributes_of(shop, event.customer)
-            fields = {name: (value, Sent(self.digest(value), event.occurred_at)) for name, value in attributes.items()}
+            fields = {
+                name: (value, SyncedValue(self.digest(value), event.occurred_at)) for name, value in attributes.items()
+            }
         except PayloadError:
             return None
         except Exception as error:  # noqa: BLE001 - a fault of ours costs this event alone: by itself it is tried, then parked
-            log.error("event=%d shop=%s %s", change.id, shop.name, unexpected(error))
+            log.error("event=%d shop=%s %s", change.id, shop.name, describe_unexpected(error))
             return None
         return _Update(event.customer.customer_id, fields)
 
     @contextmanager
     def _alone(self, shop: RegisteredShop) -> Iterator[str | None]:
-        """Let one worker of all machines send a shop's batches: gives the token of its turn, or None."""
+        """Let one worker of all machines send a shop's batches: gives the token of its lease, or None."""
         name = _name(shop)
-        token = self.stores.contacts.take_lease(name, self.clock(), timedelta(seconds=PATIENCE_S))
+        token = self.stores.contacts.acquire_lock(name, self.clock(), timedelta(seconds=BATCH_TIMEOUT_S))
         try:
             yield token
         finally:
             if token is not None:
-                self.stores.contacts.give_lease_back(name, token)
+                self.stores.contacts.release_lock(name, token)
 
 
 def _name(shop: RegisteredShop) -> str:
     return f"bulk:{shop.id}"
 
 
-def _keys(merged: Iterable[_Merged]) -> list[str]:
+def _keys(merged: Iterable[_MergedContact]) -> list[str]:
     return [key for one in merged for key in one.told]
 
 
@@ -316,7 +341,7 @@ def _customer_updated(shop: RegisteredShop, change: Change) -> CustomerUpdated |
     """Raises PayloadError, and whatever a fault of the mapping raises."""
     delivery = Delivery(topic=change.topic, meta=change.meta)
     mapped = normalise(change.platform, delivery, change.body, change.received_at)
-    events = with_collected_consents(mapped, shop.settings.consent_fields, change.received_at).events
+    events = add_timestamped_consents(mapped, shop.settings.consent_fields, change.received_at).events
     if len(events) != 1 or not isinstance(events[0], CustomerUpdated) or events[0].consents:
         return None
     return events[0]

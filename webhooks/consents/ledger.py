@@ -6,8 +6,8 @@ from datetime import datetime
 
 from plugin.engage.data.models import Consent, ContactWrite
 from plugin.events import Channel, ConsentChange
-from plugin.platforms.fields import believable
-from plugin.store.inbox.keys import contact_to_come
+from plugin.platforms.fields import clamp_to_received_at
+from plugin.store.inbox.keys import pending_contact_key
 from webhooks.attempt.context import Context, Origin
 
 PREFERENCES = {Channel.EMAIL: "acceptsEmail", Channel.SMS: "acceptsSms", Channel.POSTAL: "acceptsPostal"}
@@ -24,7 +24,7 @@ def send_consents(context: Context, contact_id: str, changes: Iterable[ConsentCh
     return _send(context, contact_id, _dated(context, changes, at))
 
 
-def keep_noes(context: Context, customer_id: str, changes: Iterable[ConsentChange], at: datetime) -> None:
+def store_pending_opt_outs(context: Context, customer_id: str, changes: Iterable[ConsentChange], at: datetime) -> None:
     """Keep what a customer without a contact said no to: an older yes that is still under way may make one."""
     contacts, shop, event_id, now = context.stores.contacts, context.shop, context.claimed.id, context.now()
     noes = {
@@ -32,14 +32,14 @@ def keep_noes(context: Context, customer_id: str, changes: Iterable[ConsentChang
         for when, change in _dated(context, changes, at)
         if not change.value and (subject := _subject(change)) is not None
     }
-    context.later(
-        lambda session: contacts.write_consents(session, shop, contact_to_come(customer_id), noes, event_id, now)
+    context.on_commit(
+        lambda session: contacts.write_consents(session, shop, pending_contact_key(customer_id), noes, event_id, now)
     )
 
 
-def send_kept_noes(context: Context, contact_id: str, customer_id: str) -> None:
+def apply_pending_opt_outs(context: Context, contact_id: str, customer_id: str) -> None:
     """Send what `keep_noes` kept of a customer to the contact that they have now."""
-    contacts, shop, waiting = context.stores.contacts, context.shop, contact_to_come(customer_id)
+    contacts, shop, waiting = context.stores.contacts, context.shop, pending_contact_key(customer_id)
     kept = contacts.last_consents(shop, waiting)
     if not kept:
         return
@@ -49,20 +49,20 @@ def send_kept_noes(context: Context, contact_id: str, customer_id: str) -> None:
         channel = channels.get(subject, Channel.OTHER)
         noes.append((when, ConsentChange(channel, value, when, None, subject if channel is Channel.OTHER else None)))
     _send(context, contact_id, noes)
-    context.later(lambda session: contacts.forget_consents(session, shop, waiting))
+    context.on_commit(lambda session: contacts.forget_consents(session, shop, waiting))
 
 
-def pass_on_kept_noes(context: Context, customer_id: str, other_id: str) -> None:
+def move_pending_opt_outs(context: Context, customer_id: str, other_id: str) -> None:
     """Keep for another customer what `keep_noes` kept of one who becomes them."""
     contacts, shop = context.stores.contacts, context.shop
-    theirs, others = contact_to_come(customer_id), contact_to_come(other_id)
-    context.later(lambda session: contacts.move_consents(session, shop, theirs, others))
+    theirs, others = pending_contact_key(customer_id), pending_contact_key(other_id)
+    context.on_commit(lambda session: contacts.move_consents(session, shop, theirs, others))
 
 
 def _dated(context: Context, changes: Iterable[ConsentChange], at: datetime) -> list[tuple[datetime, ConsentChange]]:
     """Return answers in the order they were given, at the same time a yes before a no."""
     received_at = context.claimed.received_at
-    dated = [(believable(change.at or at, received_at), change) for change in changes]
+    dated = [(clamp_to_received_at(change.at or at, received_at), change) for change in changes]
     return sorted(dated, key=lambda one: (one[0], not one[1].value))
 
 
@@ -81,15 +81,15 @@ class _News:
 
 def _send(context: Context, contact_id: str, dated: Sequence[tuple[datetime, ConsentChange]]) -> bool:
     news = _news(context, contact_id, dated)
-    if news.ledger and context.be_alone_with(contact_id):
+    if news.ledger and context.lock_contact(contact_id):
         news = _news(context, contact_id, dated)
     if not news.ledger:
         return False
     if news.preferences or news.consents:
         context.client.patch_contact(contact_id, ContactWrite({}, news.preferences, tuple(news.consents)))
     contacts, shop, event_id, now = context.stores.contacts, context.shop, context.claimed.id, context.now()
-    context.later(lambda session: contacts.write_consents(session, shop, contact_id, news.ledger, event_id, now))
-    context.later(contacts.cached_forgotten(shop, contact_id, now))
+    context.on_commit(lambda session: contacts.write_consents(session, shop, contact_id, news.ledger, event_id, now))
+    context.on_commit(contacts.bump_generation_write(shop, contact_id, now))
     return True
 
 

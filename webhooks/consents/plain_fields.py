@@ -8,21 +8,21 @@ themselves, and so may somebody who registered with another person's e-mail: a y
 
 from plugin.events import Channel, ConsentChange, Customer, CustomerCreated, CustomerUpdated
 from plugin.platforms.registry import PLATFORMS
-from plugin.store.contacts.contacts import Sent
+from plugin.store.contacts.contacts import SyncedValue
 from plugin.store.shops.settings import ShopSettings
 from webhooks.attempt.context import Context, Origin
 from webhooks.consents.ledger import send_consents
 from webhooks.consents.timestamped_fields import CHANNELS, TIMED, answer_of
-from webhooks.contacts.identify import Found
+from webhooks.contacts.identify import ContactMatch
 
 
-def says_no(settings: ShopSettings, customer: Customer) -> bool:
+def has_opt_out(settings: ShopSettings, customer: Customer) -> bool:
     """Tell whether a field of a customer holds a no."""
     said = dict(customer.extra)
     return any(answer_of(said.get(field)) is False for field in _undated(settings))
 
 
-def send_all_consents(context: Context, found: Found, event: CustomerCreated | CustomerUpdated) -> bool:
+def send_all_consents(context: Context, found: ContactMatch, event: CustomerCreated | CustomerUpdated) -> bool:
     """Send the answers of an event and those in its customer's fields; False when there is nothing new."""
     answers, seen = _new_answers(context, found, event)
     told = send_consents(context, found.contact_id, (*event.consents, *answers), event.occurred_at)
@@ -30,22 +30,22 @@ def send_all_consents(context: Context, found: Found, event: CustomerCreated | C
     return told
 
 
-def hold_back(context: Context, found: Found, event: CustomerCreated | CustomerUpdated) -> None:
+def record_pending(context: Context, found: ContactMatch, event: CustomerCreated | CustomerUpdated) -> None:
     """Remember what the fields of a customer say over an unverified link, so that it counts once the link is verified."""
     _, seen = _new_answers(context, found, event)
     _remember(context, found, seen)
 
 
 def _new_answers(
-    context: Context, found: Found, event: CustomerCreated | CustomerUpdated
-) -> tuple[list[ConsentChange], dict[str, Sent]]:
+    context: Context, found: ContactMatch, event: CustomerCreated | CustomerUpdated
+) -> tuple[list[ConsentChange], dict[str, SyncedValue]]:
     """Return the answers that are new, and what each field said where that is new."""
     answers: list[ConsentChange] = []
-    seen: dict[str, Sent] = {}
+    seen: dict[str, SyncedValue] = {}
     fields, customer, at = _undated(context.shop.settings), event.customer, event.occurred_at
     if not fields or customer.customer_id is None:
         return answers, seen
-    settings, never = context.shop.settings, not PLATFORMS[context.shop.platform].vouches
+    settings, never = context.shop.settings, not PLATFORMS[context.shop.platform].verifies_email
     # where the platform vouches for nothing, the contact that was made for this customer is all there is to go by
     vouched = found.verified and (customer.email_verified or settings.email_trust == "always" or never)
     said, signup = dict(customer.extra), isinstance(event, CustomerCreated)
@@ -62,11 +62,11 @@ def _new_answers(
         dated = signup and value is True and vouched and last is not None and last.digest == undated
         waits, undatable = value is True and not vouched, value is True and last is None and not signup
         state = "waits" if waits else "undated" if undatable else "said"
-        entry = Sent(context.digest([value, state]), at)
+        entry = SyncedValue(context.digest([value, state]), at)
         old_news = last is not None and (last.at > at or last.digest in {entry.digest, undated if value else ""})
         if old_news and not dated:
             continue
-        seen[name] = entry if last is None else Sent(entry.digest, max(last.at, at))
+        seen[name] = entry if last is None else SyncedValue(entry.digest, max(last.at, at))
         if undatable and not waits:
             context.note("consent", f"{field} says yes, but not since when: it is taken once it changes.")
         elif value is not None and not waits and found.verified:
@@ -80,7 +80,7 @@ def _undated(settings: ShopSettings) -> dict[str, str]:
     return {field: consent for field, consent in settings.consent_fields.items() if TIMED not in consent}
 
 
-def _remember(context: Context, found: Found, seen: dict[str, Sent]) -> None:
+def _remember(context: Context, found: ContactMatch, seen: dict[str, SyncedValue]) -> None:
     contacts, shop, now = context.stores.contacts, context.shop, context.now()
     if seen:
-        context.later(contacts.sent(shop, found.contact_id, seen, now, forget_cached=False))
+        context.on_commit(contacts.sent(shop, found.contact_id, seen, now, forget_cached=False))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from plugin.events import Channel, ConsentChange, CustomerCreated, CustomerUpdated, Event, Mapped
+from plugin.events import Channel, ConsentChange, CustomerCreated, CustomerUpdated, Event, MappingResult
 from plugin.platforms.fields import read_instant
 
 #: Stands between a consent and the field of its time.
@@ -24,7 +24,7 @@ def answer_of(text: str | None) -> bool | None:
     return ANSWERS.get((text or "").strip().lower())
 
 
-def with_collected_consents(mapped: Mapped, fields: Mapping[str, str], latest: datetime) -> Mapped:
+def add_timestamped_consents(mapped: MappingResult, fields: Mapping[str, str], latest: datetime) -> MappingResult:
     """Add the consents of a customer's own fields that have their time. fields: field -> CHANNEL@FIELD_OF_THE_TIME.
 
     latest: when the webhook came; a time after it is not believed, because no later no could outdo such a yes.

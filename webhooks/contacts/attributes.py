@@ -8,7 +8,7 @@ from typing import TypeVar
 from plugin.engage.data.models import ContactWrite
 from plugin.errors import PermanentError, TransientError
 from plugin.events import Customer
-from plugin.store.contacts.contacts import Sent
+from plugin.store.contacts.contacts import SyncedValue
 from plugin.store.shops.shops import RegisteredShop
 from webhooks.attempt.context import Context
 
@@ -54,7 +54,7 @@ def attributes_of(shop: RegisteredShop, customer: Customer) -> dict[str, object]
     return {name: value for name, value in known.items() if value not in {None, ""}}
 
 
-def patch_what_is_new(
+def sync_changed_attributes(
     context: Context,
     contact_id: str,
     attributes: Mapping[str, object],
@@ -67,21 +67,21 @@ def patch_what_is_new(
     only_missing: attributes that are sent only if none was sent before. Raises HeldBackError, and what the client raises.
     """
 
-    def look() -> tuple[dict[str, Sent], int, dict[str, object], dict[str, object]]:
+    def look() -> tuple[dict[str, SyncedValue], int, dict[str, object], dict[str, object]]:
         _, before, generation = context.stores.contacts.known(context.shop, contact_id)
-        return before, generation, *what_is_new(before, attributes, at, context.digest, only_missing)
+        return before, generation, *diff_attributes(before, attributes, at, context.digest, only_missing)
 
     before, generation, changed, confirmed = look()
-    if changed and context.be_alone_with(contact_id):
+    if changed and context.lock_contact(contact_id):
         before, generation, changed, confirmed = look()
-    if changed and context.recall("filed"):
+    if changed and context.get_step("filed"):
         held = context.client.get_contact(contact_id).attributes  # the file may have brought it
         arrived = {name: value for name, value in changed.items() if str(held.get(name)) == str(value)}
         remember_attributes(context, contact_id, arrived, at)
         changed = {name: value for name, value in changed.items() if name not in arrived}
     if not changed:
         if any(before[name].at < at for name in confirmed):
-            _confirm(context, contact_id, confirmed, at, generation)
+            _touch(context, contact_id, confirmed, at, generation)
         return False
     sent = patch_leaving_out_refused(context, contact_id, changed)
     # a refused value too: told again, Engage would refuse it again
@@ -89,16 +89,14 @@ def patch_what_is_new(
     return bool(sent)
 
 
-def _confirm(
-    context: Context, contact_id: str, attributes: Mapping[str, object], at: datetime, generation: int
-) -> None:
+def _touch(context: Context, contact_id: str, attributes: Mapping[str, object], at: datetime, generation: int) -> None:
     """Store since when it is known that fields are still as Engage was told. Whoever changes the contact is not hindered."""
     contacts, shop, now = context.stores.contacts, context.shop, context.now()
-    context.later(contacts.confirmed(shop, contact_id, _told(context, attributes, at), generation, now))
+    context.on_commit(contacts.confirmed(shop, contact_id, _as_synced(context, attributes, at), generation, now))
 
 
-def _told(context: Context, attributes: Mapping[str, object], at: datetime) -> dict[str, Sent]:
-    return {name: Sent(context.digest(value), at) for name, value in attributes.items()}
+def _as_synced(context: Context, attributes: Mapping[str, object], at: datetime) -> dict[str, SyncedValue]:
+    return {name: SyncedValue(context.digest(value), at) for name, value in attributes.items()}
 
 
 def patch_leaving_out_refused(
@@ -114,28 +112,28 @@ def patch_leaving_out_refused(
             context.client.patch_contact(contact_id, write)
 
     try:
-        _, sent = write_leaving_out_refused(context, ContactWrite(attributes), send)
+        _, sent = send_without_rejected_fields(context, ContactWrite(attributes), send)
     except TransientError as error:
         if error.sent:
-            _doubt(context, contact_id, attributes)
+            _mark_unknown(context, contact_id, attributes)
         raise
     return sent.attributes
 
 
-def _doubt(context: Context, contact_id: str, attributes: Mapping[str, object]) -> None:
+def _mark_unknown(context: Context, contact_id: str, attributes: Mapping[str, object]) -> None:
     """Store with the end of the try that nobody knows what Engage holds in some fields.
 
     The event may be discarded before it is tried again: the next that the shop tells of them is sent, whatever it is.
     """
     contacts, shop, now = context.stores.contacts, context.shop, context.now()
     _, before = contacts.state(shop, contact_id)
-    doubted = {name: Sent(UNKNOWN, before[name].at) for name in attributes if name in before}
+    doubted = {name: SyncedValue(UNKNOWN, before[name].at) for name in attributes if name in before}
     if doubted:
-        context.later(contacts.sent(shop, contact_id, doubted, now))
+        context.on_commit(contacts.sent(shop, contact_id, doubted, now))
 
 
-def what_is_new(
-    before: Mapping[str, Sent],
+def diff_attributes(
+    before: Mapping[str, SyncedValue],
     attributes: Mapping[str, object],
     at: datetime,
     digest: Callable[[object], str],
@@ -154,7 +152,7 @@ def what_is_new(
     return changed, confirmed
 
 
-def edited_after(sent: Mapping[str, Sent], name: str, at: datetime) -> bool:
+def edited_after(sent: Mapping[str, SyncedValue], name: str, at: datetime) -> bool:
     """Tell whether the shopper edited a field on My Pages after a time."""
     edit = sent.get(EDITED + name)
     return edit is not None and edit.at > at
@@ -183,10 +181,12 @@ def remember_attributes(
 ) -> None:
     """Store what Engage now knows, and let cached pages of the contact be forgotten."""
     contacts, shop, now = context.stores.contacts, context.shop, context.now()
-    context.later(contacts.sent(shop, contact_id, _told(context, attributes, at), now, contact_type=contact_type))
+    context.on_commit(
+        contacts.sent(shop, contact_id, _as_synced(context, attributes, at), now, contact_type=contact_type)
+    )
 
 
-def write_leaving_out_refused(
+def send_without_rejected_fields(
     context: Context, write: ContactWrite, send: Callable[[ContactWrite], T]
 ) -> tuple[T, ContactWrite]:
     """Send a contact; an optional field that Engage refuses is left out, noted, and the rest goes, which may be nothing.

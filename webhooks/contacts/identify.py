@@ -8,21 +8,21 @@ from plugin.engage.data.models import ContactWrite, CreatedContact
 from plugin.errors import (
     EngageConflictError,
     EngageNotFoundError,
-    HeldBackError,
-    NotForUsError,
+    EventIgnored,
     ParkedError,
+    ThrottledError,
     TransientError,
 )
-from plugin.events import CONTACT_KINDS, Customer, Kind
+from plugin.events import CONTACT_KINDS, Customer, EventKind
 from plugin.store.contacts.contacts import Link
 from plugin.store.shops.settings import ShopSettings
 from plugin.store.shops.shops import RegisteredShop
 from webhooks.attempt.context import BUSY_WAIT, Context
-from webhooks.consents.ledger import send_kept_noes
-from webhooks.contacts.attributes import attributes_of, remember_attributes, write_leaving_out_refused
+from webhooks.consents.ledger import apply_pending_opt_outs
+from webhooks.contacts.attributes import attributes_of, remember_attributes, send_without_rejected_fields
 
 #: What may take an e-mail or phone from a contact.
-CHANGE_THE_ADDRESS = CONTACT_KINDS | {Kind.ERASURE}
+CHANGE_THE_ADDRESS = CONTACT_KINDS | {EventKind.ERASURE}
 #: What a contact that we made holds only if we sent it. A country Engage may add by itself, other attributes it may lack.
 PERSONAL = frozenset(
     {"email", "mobilePhone", "firstName", "lastName", "birthDay", "gender", "street", "careOf", "zipCode", "city"}
@@ -30,7 +30,7 @@ PERSONAL = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ContactMatch:
     """A contact. created: by this event; then everything known of the customer has been sent already."""
 
     contact_id: str
@@ -45,29 +45,29 @@ def known_link(context: Context, customer: Customer) -> Link | None:
     return context.stores.contacts.link(context.shop, customer.customer_id)
 
 
-def make_sure_of_contact(context: Context, customer: Customer, contact_type: str) -> Found:
+def ensure_contact(context: Context, customer: Customer, contact_type: str) -> ContactMatch:
     """Return the customer's contact, looked up or created, and store the link.
 
     Raises NotForUsError for nobody (no id, e-mail or phone), ParkedError when the key field is missing, HeldBackError
     while another worker creates the same contact, and TransientError while the contact's other customer goes first.
     """
-    step = context.recall("contact")
+    step = context.get_step("contact")
     if step is not None:
-        return Found(step["id"], step["verified"], step["created"])
+        return ContactMatch(step["id"], step["verified"], step["created"])
     link = known_link(context, customer)
-    if link is not None and (link.verified or not vouched(context.shop, customer)[0]):
-        return Found(link.contact_id, link.verified, created=False)
+    if link is not None and (link.verified or not is_identity_verified(context.shop, customer)[0]):
+        return ContactMatch(link.contact_id, link.verified, created=False)
     if not (customer.customer_id or customer.email or customer.mobile_phone):
-        raise NotForUsError("of nobody: no customer id, e-mail or phone")
-    with _alone(context, customer):
+        raise EventIgnored("of nobody: no customer id, e-mail or phone")
+    with _contact_creation_lock(context, customer):
         return _find_or_create(context, customer, contact_type)
 
 
-def _find_or_create(context: Context, customer: Customer, contact_type: str) -> Found:
+def _find_or_create(context: Context, customer: Customer, contact_type: str) -> ContactMatch:
     contact_id = _look_up(context, customer)
     if contact_id is None:
-        _need_key(context, customer)
-        context.remember("create_intended")
+        _require_key(context, customer)
+        context.complete_step("create_intended")
         try:
             contact_id, ours = _create(context, customer, contact_type)
         except EngageConflictError as error:  # somebody else was faster, or Engage knows the key by another way
@@ -75,12 +75,12 @@ def _find_or_create(context: Context, customer: Customer, contact_type: str) -> 
             if contact_id is None:
                 raise
         if ours:
-            return _remember(context, customer, Found(contact_id, verified=True, created=True), "created")
-    elif context.recall("create_intended") and customer.customer_id and _is_ours(context, customer, contact_id):
-        return _remember(context, customer, Found(contact_id, verified=True, created=True), "created")
+            return _remember(context, customer, ContactMatch(contact_id, verified=True, created=True), "created")
+    elif context.get_step("create_intended") and customer.customer_id and _created_by_us(context, customer, contact_id):
+        return _remember(context, customer, ContactMatch(contact_id, verified=True, created=True), "created")
     _wait_for_others(context, customer, contact_id)
-    verified, reason = vouched(context.shop, customer)
-    return _remember(context, customer, Found(contact_id, verified, created=False), reason)
+    verified, reason = is_identity_verified(context.shop, customer)
+    return _remember(context, customer, ContactMatch(contact_id, verified, created=False), reason)
 
 
 def _wait_for_others(context: Context, customer: Customer, contact_id: str) -> None:
@@ -91,7 +91,7 @@ def _wait_for_others(context: Context, customer: Customer, contact_id: str) -> N
     others = set(context.stores.contacts.customers_of(context.shop, contact_id)) - {customer.customer_id}
     if not others:
         return
-    if context.stores.inbox.goes_before(context.claimed, others, CHANGE_THE_ADDRESS):
+    if context.stores.inbox.has_earlier_unfinished(context.claimed, others, CHANGE_THE_ADDRESS):
         raise TransientError(
             "The contact that was found is another customer's, who has earlier changes that are not delivered yet.",
             code="another_goes_before",
@@ -135,7 +135,7 @@ def _find(context: Context, **by: str) -> str | None:
         ) from None
 
 
-def _need_key(context: Context, customer: Customer) -> None:
+def _require_key(context: Context, customer: Customer) -> None:
     key = context.shop.settings.key_attribute
     value = {"email": customer.email, "mobilePhone": customer.mobile_phone, "externalId": customer.customer_id}[key]
     if not value:
@@ -160,8 +160,8 @@ def _create(context: Context, customer: Customer, contact_type: str) -> tuple[st
             write, contact_type=contact_type, store_external_id=store, source=settings.source
         )
 
-    made, sent = write_leaving_out_refused(context, ContactWrite(attributes), create)
-    if made.contact is None and not _is_ours(context, customer, made.contact_id, sent.attributes):
+    made, sent = send_without_rejected_fields(context, ContactWrite(attributes), create)
+    if made.contact is None and not _created_by_us(context, customer, made.contact_id, sent.attributes):
         return made.contact_id, False
     # refused ones too: told again, Engage would refuse them again
     at = context.claimed.occurred_at
@@ -169,7 +169,9 @@ def _create(context: Context, customer: Customer, contact_type: str) -> tuple[st
     return made.contact_id, True
 
 
-def _is_ours(context: Context, customer: Customer, contact_id: str, sent: Mapping[str, object] | None = None) -> bool:
+def _created_by_us(
+    context: Context, customer: Customer, contact_id: str, sent: Mapping[str, object] | None = None
+) -> bool:
     """Tell whether a contact is the one that we asked Engage to make, although its answer does not say so.
 
     It then holds our customer id; where that is not sent, just what we sent and nothing of a person beside it. A guest
@@ -185,7 +187,7 @@ def _is_ours(context: Context, customer: Customer, contact_id: str, sent: Mappin
     return all(str(held.get(name) or "") == str(told.get(name) or "") for name in PERSONAL)
 
 
-def vouched(shop: RegisteredShop, customer: Customer) -> tuple[bool, str]:
+def is_identity_verified(shop: RegisteredShop, customer: Customer) -> tuple[bool, str]:
     """Tell whether the shop vouches for what the contact was found by, and in which words that is kept."""
     if customer.email and customer.email_verified:
         return True, "the shop vouches for the e-mail"
@@ -196,15 +198,15 @@ def vouched(shop: RegisteredShop, customer: Customer) -> tuple[bool, str]:
     return False, "the shop does not vouch for the e-mail or phone"
 
 
-def _remember(context: Context, customer: Customer, found: Found, reason: str) -> Found:
+def _remember(context: Context, customer: Customer, found: ContactMatch, reason: str) -> ContactMatch:
     customer_id = customer.customer_id
     if customer_id is not None:
         if found.verified:
-            send_kept_noes(context, found.contact_id, customer_id)
+            apply_pending_opt_outs(context, found.contact_id, customer_id)
         contacts, shop, now = context.stores.contacts, context.shop, context.now()
         link = Link(found.contact_id, found.verified, reason)
-        context.later(lambda session: contacts.write_link(session, shop, customer_id, link, now))
-    context.remember("contact", {"id": found.contact_id, "verified": found.verified, "created": found.created})
+        context.on_commit(lambda session: contacts.write_link(session, shop, customer_id, link, now))
+    context.complete_step("contact", {"id": found.contact_id, "verified": found.verified, "created": found.created})
     return found
 
 
@@ -222,14 +224,14 @@ def store_for(settings: ShopSettings, *hints: str | None) -> str:
 
 
 @contextmanager
-def _alone(context: Context, customer: Customer) -> Iterator[None]:
+def _contact_creation_lock(context: Context, customer: Customer) -> Iterator[None]:
     """Let one worker at a time look for and create the contact of an e-mail or phone."""
     who = customer.email or customer.mobile_phone or customer.customer_id or ""
     name = f"contact:{context.shop.tenant}:{context.stores.vault.digest(who)}"
-    token = context.stores.contacts.take_lease(name, context.now(), context.lease)
+    token = context.stores.contacts.acquire_lock(name, context.now(), context.lease)
     if token is None:
-        raise HeldBackError("Another worker is at this contact.", operation="lease", retry_after=BUSY_WAIT, sent=False)
+        raise ThrottledError("Another worker is at this contact.", operation="lease", retry_after=BUSY_WAIT, sent=False)
     try:
         yield
     finally:
-        context.stores.contacts.give_lease_back(name, token)
+        context.stores.contacts.release_lock(name, token)

@@ -18,32 +18,40 @@ from plugin.engage.data.models import Receipt, UsedPromotion
 from plugin.engage.data.request_bodies import receipt_body
 from plugin.engage_files.names import FileKind
 from plugin.engage_files.rows import Row, row_of
-from plugin.errors import PayloadError, unexpected
-from plugin.events import Customer, CustomerUpdated, Event, Kind, OrderPaid, OrderRefunded
+from plugin.errors import PayloadError, describe_unexpected
+from plugin.events import Customer, CustomerUpdated, Event, EventKind, OrderPaid, OrderRefunded
 from plugin.platforms.base import Delivery
 from plugin.platforms.registry import normalise
-from plugin.store.files.rows import Entry, Spooled, Waiting
+from plugin.store.files.rows import Entry, PendingEvent, Spooled
 from plugin.store.orders.orders import StoredOrder
 from plugin.store.shops.shops import RegisteredShop
-from webhooks.attempt.context import AGAIN, ORIGIN, Origin, Stores
-from webhooks.consents.timestamped_fields import with_collected_consents
-from webhooks.contacts.attributes import attributes_of, what_is_new
-from webhooks.contacts.identify import store_for, vouched
+from webhooks.attempt.context import FORCE_RESEND, ORIGIN, Origin, Stores
+from webhooks.consents.timestamped_fields import add_timestamped_consents
+from webhooks.contacts.attributes import attributes_of, diff_attributes
+from webhooks.contacts.identify import is_identity_verified, store_for
 from webhooks.handlers.order_paid import ONLY_MISSING, order_of
 from webhooks.handlers.refund import returned
 from webhooks.orders.receipts import purchase_receipt, purchase_receipt_id, return_receipt
-from webhooks.redemption.lookup import PROMOTION, VOUCHER, is_of_the_past
+from webhooks.redemption.lookup import PROMOTION, VOUCHER, is_historical
 
 log = logging.getLogger(__name__)
 
-RECEIPT_KINDS = (Kind.ORDER_PAID, Kind.REFUND)
+RECEIPT_KINDS = (EventKind.ORDER_PAID, EventKind.REFUND)
 #: Kinds that a receipt may pass: they change the contact, not who it is.
-_PASSED = frozenset({Kind.PROFILE_CHANGE, Kind.PROFILE_EDIT, Kind.CONSENT, Kind.DATA_REQUEST, Kind.CANCELLATION})
+NON_BLOCKING_KINDS = frozenset(
+    {
+        EventKind.PROFILE_CHANGE,
+        EventKind.PROFILE_EDIT,
+        EventKind.CONSENT,
+        EventKind.DATA_REQUEST,
+        EventKind.CANCELLATION,
+    }
+)
 #: How long an event that no file takes is left alone before it is looked at again.
 LOOK_AGAIN = timedelta(minutes=10)
 
 
-class _StaysError(Exception):
+class NotEligible(Exception):  # noqa: N818
     """The event waits for the API. until: when it is worth another look."""
 
     def __init__(self, until: datetime | None = None) -> None:
@@ -68,12 +76,12 @@ class Planner:
         #: receipts that are planned, by the ordering key that they are planned with, and the orders among them
         self._planned: dict[str, str] = {}
         self._orders: dict[str, StoredOrder] = {}
-        self.look_again: dict[int, datetime] = {}
+        self.retry_at_by_event: dict[int, datetime] = {}
 
-    def receipts(self, ordering_key: str, events: Sequence[Waiting]) -> Iterator[Planned]:
+    def receipts(self, ordering_key: str, events: Sequence[PendingEvent]) -> Iterator[Planned]:
         """Yield a customer's orders and refunds that may go now, in their order."""
         for event in events:
-            if event.passes or event.state == "parked" or event.kind in _PASSED:
+            if event.passes or event.state == "parked" or event.kind in NON_BLOCKING_KINDS:
                 if event.state == "pending" and event.passes and event.kind in RECEIPT_KINDS:
                     yield from self._planned_or_not(ordering_key, event)
                 continue
@@ -84,35 +92,35 @@ class Planner:
                 return
             yield from planned
 
-    def contacts(self, ordering_key: str, events: Sequence[Waiting]) -> Iterator[Planned]:
+    def contacts(self, ordering_key: str, events: Sequence[PendingEvent]) -> Iterator[Planned]:
         """Yield a customer's profile changes that may go now, in their order."""
         for event in events:
             if event.state == "parked" and event.holds:
                 return
-            if event.passes or event.kind in {*RECEIPT_KINDS, Kind.CANCELLATION, Kind.DATA_REQUEST}:
+            if event.passes or event.kind in {*RECEIPT_KINDS, EventKind.CANCELLATION, EventKind.DATA_REQUEST}:
                 continue
-            if event.kind != Kind.PROFILE_CHANGE or event.state != "pending":
+            if event.kind != EventKind.PROFILE_CHANGE or event.state != "pending":
                 return
             planned = list(self._planned_or_not(ordering_key, event))
             if not planned:
                 return
             yield from planned
 
-    def _planned_or_not(self, ordering_key: str, event: Waiting) -> Iterator[Planned]:
+    def _planned_or_not(self, ordering_key: str, event: PendingEvent) -> Iterator[Planned]:
         try:
             planned = self._plan(ordering_key, event)
-        except (_StaysError, PayloadError) as error:
-            until = error.until if isinstance(error, _StaysError) else None
-            self.look_again[event.id] = until or self._now + LOOK_AGAIN
+        except (NotEligible, PayloadError) as error:
+            until = error.until if isinstance(error, NotEligible) else None
+            self.retry_at_by_event[event.id] = until or self._now + LOOK_AGAIN
         except SQLAlchemyError:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours with one event must not keep the others from files
-            log.error("event=%d is left to the API: %s while it was planned", event.id, unexpected(error))
-            self.look_again[event.id] = self._now + LOOK_AGAIN
+            log.error("event=%d is left to the API: %s while it was planned", event.id, describe_unexpected(error))
+            self.retry_at_by_event[event.id] = self._now + LOOK_AGAIN
         else:
             yield planned
 
-    def _plan(self, ordering_key: str, waiting: Waiting) -> Planned:
+    def _plan(self, ordering_key: str, waiting: PendingEvent) -> Planned:
         event = self._mapped(waiting)
         if isinstance(event, OrderPaid):
             spooled = self._order(ordering_key, waiting, event)
@@ -121,34 +129,34 @@ class Planner:
         elif isinstance(event, CustomerUpdated):
             spooled = self._profile(ordering_key, waiting, event)
         else:
-            raise _StaysError
+            raise NotEligible
         rows = {entry.key: row_of(FileKind(entry.kind), entry.body) for entry in spooled.entries}
         first = spooled.entries[0].key
         self._planned[first] = ordering_key
         return Planned(spooled, rows, rows[first].lines)
 
-    def _mapped(self, waiting: Waiting) -> Event:
+    def _mapped(self, waiting: PendingEvent) -> Event:
         if waiting.body is None or "receipt" in waiting.progress or "filed" in waiting.progress:
-            raise _StaysError  # what is left of it is for the API
-        if AGAIN in waiting.meta or waiting.meta.get(ORIGIN, Origin.WEBHOOK) == Origin.BACKFILL:
-            raise _StaysError  # history has its own way, and what Engage is said to miss was sent before
+            raise NotEligible  # what is left of it is for the API
+        if FORCE_RESEND in waiting.meta or waiting.meta.get(ORIGIN, Origin.WEBHOOK) == Origin.BACKFILL:
+            raise NotEligible  # history has its own way, and what Engage is said to miss was sent before
         delivery = Delivery(topic=waiting.topic, meta=waiting.meta)
         mapped = normalise(waiting.platform, delivery, waiting.body, waiting.received_at)
-        events = with_collected_consents(mapped, self._shop.settings.consent_fields, waiting.received_at).events
+        events = add_timestamped_consents(mapped, self._shop.settings.consent_fields, waiting.received_at).events
         if len(events) != 1:
-            raise _StaysError
+            raise NotEligible
         return events[0]
 
     # --- orders ---
 
-    def _order(self, ordering_key: str, waiting: Waiting, event: OrderPaid) -> Spooled:
+    def _order(self, ordering_key: str, waiting: PendingEvent, event: OrderPaid) -> Spooled:
         shop, customer = self._shop, event.customer
         before = self._stores.orders.get(shop, event.order_id)
         receipt_id = purchase_receipt_id(shop, event.order_id)
         if (before is not None and before.receipt_sent_at is not None) or receipt_id in self._planned:
-            raise _StaysError
+            raise NotEligible
         if customer.customer_id is None and not shop.settings.guest_orders:
-            raise _StaysError
+            raise NotEligible
         contact_id, verified = self._contact(waiting, customer)
         targets = self._open_targets(waiting, event)
         promotions, vouchers = _redeemed(waiting)
@@ -165,7 +173,7 @@ class Planner:
                 )
 
         # what names a promotion by its code alone is looked up by the API later
-        rest = bool(event.promotions or event.vouchers) or self._tells_news(waiting, event, contact_id, verified)
+        rest = bool(event.promotions or event.vouchers) or self._has_unsynced_data(waiting, event, contact_id, verified)
         return Spooled(
             waiting.id,
             ordering_key,
@@ -178,22 +186,22 @@ class Planner:
             write=write,
         )
 
-    def _contact(self, waiting: Waiting, customer: Customer) -> tuple[str, bool]:
+    def _contact(self, waiting: PendingEvent, customer: Customer) -> tuple[str, bool]:
         """Return the contact that is known without Engage, and whether its data may be changed."""
         found = waiting.progress.get("contact")
         if found:
             return found["id"], found["verified"]
         link = None if customer.customer_id is None else self._stores.contacts.link(self._shop, customer.customer_id)
-        if link is None or not (link.verified or not vouched(self._shop, customer)[0]):
-            raise _StaysError
+        if link is None or not (link.verified or not is_identity_verified(self._shop, customer)[0]):
+            raise NotEligible
         return link.contact_id, link.verified
 
-    def _open_targets(self, waiting: Waiting, event: OrderPaid) -> list[tuple[str, str]]:
+    def _open_targets(self, waiting: PendingEvent, event: OrderPaid) -> list[tuple[str, str]]:
         """Return what the order used and nobody redeemed yet, as far as it is known.
 
         A redemption holds its receipt for a time (setting redeem_wait_s), as it does with the API.
         """
-        if not (event.promotions or event.vouchers) or is_of_the_past(self._shop, event):
+        if not (event.promotions or event.vouchers) or is_historical(self._shop, event):
             return []
         kept = waiting.progress.get("redeem")
         if kept is not None:
@@ -204,7 +212,7 @@ class Planner:
         targets = [(kind, target) for kind, target in known if not waiting.progress.get(f"redeemed:{kind}:{target}")]
         until = waiting.received_at + timedelta(seconds=self._shop.settings.redeem_wait_s)
         if self._now < until and (targets or kept is None):
-            raise _StaysError(until)
+            raise NotEligible(until)
         return [
             (kind, target) for kind, target in dict.fromkeys(targets) if self._is_free(kind, target, event.order_id)
         ]
@@ -214,7 +222,7 @@ class Planner:
         row = self._stores.redemptions.held(self._shop, kind, [target]).get(target)
         return row is None or (row.shop_id, row.order_id) == (self._shop.id, order_id)
 
-    def _tells_news(self, waiting: Waiting, event: OrderPaid, contact_id: str, verified: bool) -> bool:
+    def _has_unsynced_data(self, waiting: PendingEvent, event: OrderPaid, contact_id: str, verified: bool) -> bool:
         """Tell whether the order says something of its contact that the API must still be told."""
         if not verified:
             return False
@@ -228,7 +236,7 @@ class Planner:
         self, contact_id: str, customer: Customer, at: datetime, only_missing: frozenset[str] = frozenset()
     ) -> dict[str, object]:
         _, before = self._stores.contacts.state(self._shop, contact_id)
-        return what_is_new(before, attributes_of(self._shop, customer), at, self._digest, only_missing)[0]
+        return diff_attributes(before, attributes_of(self._shop, customer), at, self._digest, only_missing)[0]
 
     def _receipt(self, receipt: Receipt, details: Mapping[str, Any]) -> Entry:
         body = receipt_body(receipt, self._shop.settings.voucher_field)
@@ -247,23 +255,23 @@ class Planner:
 
     # --- refunds ---
 
-    def _refund(self, ordering_key: str, waiting: Waiting, event: OrderRefunded) -> Spooled:
+    def _refund(self, ordering_key: str, waiting: PendingEvent, event: OrderRefunded) -> Spooled:
         shop = self._shop
         purchase = purchase_receipt_id(shop, event.order_id)
         order = self._stores.orders.get(shop, event.order_id) or self._orders.get(event.order_id)
         if order is None:
-            raise _StaysError
-        if order.contact_id is None or not event.lines or not event.total or event.given_back_in_all is not None:
-            raise _StaysError
+            raise NotEligible
+        if order.contact_id is None or not event.lines or not event.total or event.total_refunded is not None:
+            raise NotEligible
         if event.refund_id in order.details.get("refunds", {}):
-            raise _StaysError
+            raise NotEligible
         goes_along = self._planned.get(purchase) == ordering_key  # and in front, or neither goes
         went = order.receipt_sent_at is not None or goes_along
-        if not went and self._stores.fallback_inbox.file_of(shop, purchase) is None:
-            raise _StaysError(self._now if purchase in self._planned else None)
+        if not went and self._stores.spooled_events.file_of(shop, purchase) is None:
+            raise NotEligible(self._now if purchase in self._planned else None)
         receipt = return_receipt(shop, event, order)
         if receipt.unique_receipt_id in self._planned:
-            raise _StaysError
+            raise NotEligible
         details = {
             "order_id": event.order_id,
             "contact_id": order.contact_id,
@@ -276,22 +284,22 @@ class Planner:
 
     # --- contacts ---
 
-    def _profile(self, ordering_key: str, waiting: Waiting, event: CustomerUpdated) -> Spooled:
+    def _profile(self, ordering_key: str, waiting: PendingEvent, event: CustomerUpdated) -> Spooled:
         if event.consents or event.customer.customer_id is None:
-            raise _StaysError  # a yes or no goes by the API, which knows the ledger
+            raise NotEligible  # a yes or no goes by the API, which knows the ledger
         link = self._stores.contacts.link(self._shop, event.customer.customer_id)
         if link is None or not link.verified:
-            raise _StaysError
+            raise NotEligible
         news = self._news(link.contact_id, event.customer, event.occurred_at)
         if not news:
-            raise _StaysError
+            raise NotEligible
         body = {"contactId": link.contact_id, **news}
         return Spooled(
             waiting.id, ordering_key, (Entry(FileKind.CONTACTS, f"contact-change:{waiting.id}", body),), rest=True
         )
 
 
-def _redeemed(waiting: Waiting) -> tuple[tuple[UsedPromotion, ...], tuple[str, ...]]:
+def _redeemed(waiting: PendingEvent) -> tuple[tuple[UsedPromotion, ...], tuple[str, ...]]:
     """Return what was redeemed before Engage went away: a receipt names what was redeemed and nothing else."""
     done = [
         target

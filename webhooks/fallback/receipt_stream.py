@@ -24,7 +24,7 @@ from plugin.store.tables.files import FileState
 BACKFILL = "backfill"
 
 
-class HistoryFiles:
+class ReceiptStream:
     """Writes receipts of known contacts, one file after the other, in constant memory.
 
     with HistoryFiles(files, shop, folder, clock) as history:

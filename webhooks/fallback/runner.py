@@ -18,14 +18,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from plugin.engage_files import disk
 from plugin.engage_files.transfer import Transfer
 from plugin.engage_files.writer import TEMPORARY
-from plugin.errors import ConflictError, LeaseLostError, unexpected
+from plugin.errors import ConflictError, LeaseLostError, describe_unexpected
 from plugin.store.files.files import FallbackFiles, StoredFile
 from plugin.store.files.rows import UNSENT
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.files import FileState
 from webhooks.attempt.context import Stores
 from webhooks.fallback.sender import Sender
-from webhooks.fallback.writer import Pauses, Writer
+from webhooks.fallback.writer import ShopFileWriter, WriteBackoff
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ INBOX = "inbox"
 _AGAIN = "Engage answers again: its events go by the API"
 
 
-class Standing(Enum):
+class EngageAvailability(Enum):
     """How Engage stands with a shop. UNKNOWN: Redis, which keeps it, does not answer."""
 
     ANSWERS = "answers"
@@ -42,16 +42,16 @@ class Standing(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outage:
+class EngageStatus:
     """How Engage stands, and since when it is away."""
 
-    standing: Standing
+    standing: EngageAvailability
     since: datetime | None = None
 
 
 @dataclass(slots=True)
-class Work:
-    """One process's turn at a shop's files. Its lease is prolonged by `alive`, which raises LeaseLostError."""
+class ShopFileSession:
+    """One process's turn at a shop's files. Its lease is prolonged by `renew_lease`, which raises LeaseLostError."""
 
     shop: RegisteredShop
     stores: Stores
@@ -64,7 +64,7 @@ class Work:
     lease: timedelta
     prolonged_at: datetime
 
-    def alive(self) -> None:
+    def renew_lease(self) -> None:
         """Prolong the lease when a quarter of it is over."""
         now = self.clock()
         if now - self.prolonged_at < self.lease / 4:
@@ -75,25 +75,25 @@ class Work:
 
 
 @dataclass(slots=True)
-class Fallback:
+class FallbackRunner:
     """Does everything that is due for the files of all shops.
 
-    transfer_of: the way out, as the shop has it set. folder_of: where files lie on this machine. outage_of: how Engage
+    transfer_for: the way out, as the shop has it set. folder_for: where files lie on this machine. engage_status_for: how Engage
     stands. probe: asks Engage something small, so that the breaker can close while nothing else asks.
     """
 
     stores: Stores
     files: FallbackFiles
-    transfer_of: Callable[[RegisteredShop], Transfer]
-    folder_of: Callable[[RegisteredShop], Path]
-    outage_of: Callable[[RegisteredShop], Outage]
+    transfer_for: Callable[[RegisteredShop], Transfer]
+    folder_for: Callable[[RegisteredShop], Path]
+    engage_status_for: Callable[[RegisteredShop], EngageStatus]
     probe: Callable[[RegisteredShop], None]
     fallback_after: timedelta
     retry_base_s: float
     lease: timedelta
     clock: Callable[[], datetime]
     digest: Callable[[object], str]
-    pauses: dict[int, Pauses] = field(default_factory=dict)
+    pauses: dict[int, WriteBackoff] = field(default_factory=dict)
 
     def run(self) -> None:
         """Do what is due for every shop; a shop that another process is at is left to it."""
@@ -105,91 +105,91 @@ class Fallback:
             except SQLAlchemyError:
                 raise
             except Exception as error:  # noqa: BLE001 - a fault with one shop's files must not hold up the others'
-                log.error("shop=%s its files met an %s", shop.name, unexpected(error))
+                log.error("shop=%s its files met an %s", shop.name, describe_unexpected(error))
 
     def _run(self, shop: RegisteredShop) -> None:
         if not self._has_work(shop):
             return
-        with self.turn(shop) as work:
+        with self.lease_shop(shop) as work:
             if work is not None:
-                self.do_what_is_due(work)
+                self.run_cycle(work)
 
-    def do_what_is_due(self, work: Work) -> None:
+    def run_cycle(self, work: ShopFileSession) -> None:
         """Write, send, look, take back and end, as Engage stands."""
         shop = work.shop
-        self.mend(work)
-        outage = self.outage_of(shop)
-        if outage.standing is Standing.ANSWERS or not shop.settings.fallback:
-            self.hand_back(work, _AGAIN if shop.settings.fallback else "the setting fallback is no")
+        self.recover(work)
+        outage = self.engage_status_for(shop)
+        if outage.standing is EngageAvailability.ANSWERS or not shop.settings.fallback:
+            self.return_to_api(work, _AGAIN if shop.settings.fallback else "the setting fallback is no")
         elif outage.since is not None and self.clock() - outage.since >= self.fallback_after:
             self.write(work)
-        sender = Sender(work, self.transfer_of)
-        sender.send(inbox=outage.standing is Standing.AWAY and shop.settings.fallback)
+        sender = Sender(work, self.transfer_for)
+        sender.send(inbox=outage.standing is EngageAvailability.AWAY and shop.settings.fallback)
         sender.look()
-        while self.stores.fallback_inbox.settle(shop, self.clock()):
-            work.alive()
+        while self.stores.spooled_events.settle(shop, self.clock()):
+            work.renew_lease()
         self._tidy(work)
-        if outage.standing is Standing.AWAY and self.stores.fallback_inbox.has_spooled(shop):
+        if outage.standing is EngageAvailability.AWAY and self.stores.spooled_events.has_spooled(shop):
             self.probe(shop)
 
-    def write(self, work: Work) -> int:
+    def write(self, work: ShopFileSession) -> int:
         """Write files of what waits; returns how many events are in them."""
         if work.shop.stopped_reason is not None:
             return 0
-        return Writer(work, self.pauses.setdefault(work.shop.id, Pauses())).write()
+        return ShopFileWriter(work, self.pauses.setdefault(work.shop.id, WriteBackoff())).write()
 
-    def hand_back(self, work: Work, reason: str) -> int:
+    def return_to_api(self, work: ShopFileSession, reason: str) -> int:
         """Take back every file that did not get to the other side, and let the API do the rest; returns how many."""
         self.pauses.pop(work.shop.id, None)
-        sender = Sender(work, self.transfer_of)
+        sender = Sender(work, self.transfer_for)
         recalled = 0
         for file in work.files.live(work.shop, *UNSENT):
             if file.origin == INBOX:
-                recalled += self.stores.fallback_inbox.give_back(file.id, UNSENT, reason, self.clock())
-                work.alive()
+                recalled += self.stores.spooled_events.release(file.id, UNSENT, reason, self.clock())
+                work.renew_lease()
         recalled += sender.take_back_unknown(reason)
         if work.shop.settings.fallback_transfer == "folder":
             recalled += sender.take_back_placed(reason)
-        while self.stores.fallback_inbox.release_rest(work.shop, self.clock()):
-            work.alive()
+        while self.stores.spooled_events.release_rest(work.shop, self.clock()):
+            work.renew_lease()
         return recalled
 
-    def recall(self, work: Work, file: StoredFile, reason: str) -> None:
+    def recall(self, work: ShopFileSession, file: StoredFile, reason: str) -> None:
         """Take one file back at a person's wish. Raises ConflictError for one that was sent."""
         if file.state is FileState.SENT and work.shop.settings.fallback_transfer == "folder":
-            if Sender(work, self.transfer_of).take_back_placed(reason, only=file.id):
+            if Sender(work, self.transfer_for).take_back_placed(reason, only=file.id):
                 return
-        elif self.stores.fallback_inbox.give_back(file.id, UNSENT, reason, self.clock()):
+        elif self.stores.spooled_events.release(file.id, UNSENT, reason, self.clock()):
             return
         raise ConflictError(f"The file {file.name} is {file.state}: only what has not been sent can be taken back.")
 
-    def mend(self, work: Work) -> None:
+    def recover(self, work: ShopFileSession) -> None:
         """Put right what a crash left behind, and keep from going out what must not."""
-        now, inbox = self.clock(), self.stores.fallback_inbox
+        now, inbox = self.clock(), self.stores.spooled_events
         for file in work.files.live(work.shop, FileState.WRITING, FileState.SENDING, FileState.WRITTEN):
             if file.origin != INBOX:
                 continue
             if file.state is FileState.WRITING:
-                inbox.give_back(file.id, (FileState.WRITING,), "its writer did not end it", now)
+                inbox.release(file.id, (FileState.WRITING,), "its writer did not end it", now)
             elif file.erased:
-                inbox.give_back(file.id, UNSENT, "a person in it was erased", now)
+                inbox.release(file.id, UNSENT, "a person in it was erased", now)
         for file in work.files.live(work.shop, FileState.SENDING):
             work.files.back_to_written(file.id, (FileState.SENDING,), "its sender did not end it", now)
-        Sender(work, self.transfer_of).end_recalls()
+        Sender(work, self.transfer_for).end_recalls()
 
     @contextmanager
-    def turn(self, shop: RegisteredShop) -> Iterator[Work | None]:
+    def lease_shop(self, shop: RegisteredShop) -> Iterator[ShopFileSession | None]:
         """Take the lease on a shop's files; None while another process has it."""
         name, leases = f"fallback:{shop.id}", self.stores.contacts
-        token = leases.take_lease(name, self.clock(), self.lease)
+        token = leases.acquire_lock(name, self.clock(), self.lease)
         if token is None:
             yield None
             return
-        work = Work(
+        work = ShopFileSession(
             shop=shop,
             stores=self.stores,
             files=self.files,
-            folder=self.folder_of(shop),
+            folder=self.folder_for(shop),
             clock=self.clock,
             retry_base_s=self.retry_base_s,
             digest=self.digest,
@@ -200,27 +200,27 @@ class Fallback:
         try:
             yield work
         finally:
-            leases.give_lease_back(name, token)
+            leases.release_lock(name, token)
 
     def _has_work(self, shop: RegisteredShop) -> bool:
-        if shop.settings.fallback and self.outage_of(shop).standing is Standing.AWAY:
+        if shop.settings.fallback and self.engage_status_for(shop).standing is EngageAvailability.AWAY:
             return True
-        if self.files.has_open(shop) or self.stores.fallback_inbox.has_spooled(shop):
+        if self.files.has_open(shop) or self.stores.spooled_events.has_spooled(shop):
             return True
         return bool(self._unknown_copies(shop))
 
     def _unknown_copies(self, shop: RegisteredShop) -> list[Path]:
         """Return copies here that nothing is recorded of: their shop was erased."""
-        copies = list(self.folder_of(shop).glob("*.xml*"))
+        copies = list(self.folder_for(shop).glob("*.xml*"))
         names = {path: path.name.partition(".xml")[0] + ".xml" for path in copies}
         known = self.files.known(shop, sorted(set(names.values()))) if copies else set()
         return [path for path in copies if names[path] not in known]
 
-    def _tidy(self, work: Work) -> None:
+    def _tidy(self, work: ShopFileSession) -> None:
         """Delete copies that have served, and rows that nobody asks for any more."""
         settings, now = work.shop.settings, self.clock()
         for file in work.files.undeleted(work.shop, now - timedelta(days=settings.fallback_keep_days)):
-            for name in (file.name, file.name + TEMPORARY, withdrawn(file.name)):
+            for name in (file.name, file.name + TEMPORARY, withdrawn_name(file.name)):
                 disk.remove(work.folder / name)
             work.files.deleted(file.id, now)
         for path in self._unknown_copies(work.shop):
@@ -228,6 +228,6 @@ class Fallback:
         work.files.forget_rows(work.shop, now - timedelta(days=settings.keep_bodies_days))
 
 
-def withdrawn(name: str) -> str:
+def withdrawn_name(name: str) -> str:
     """Return the name of a file that was taken back out of the merchant's folder."""
     return f"{name}.withdrawn"

@@ -24,7 +24,7 @@ from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.files import FileState
 
 if TYPE_CHECKING:
-    from webhooks.fallback.runner import Work
+    from webhooks.fallback.runner import ShopFileSession
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +36,10 @@ NO_FOLDER = "kept here: no folder is set for this kind"
 
 @dataclass(slots=True)
 class Sender:
-    """Sends the files of one shop and follows what becomes of them. transfer_of: the way out."""
+    """Sends the files of one shop and follows what becomes of them. transfer_for: the way out."""
 
-    work: "Work"
-    transfer_of: Callable[[RegisteredShop], Transfer]
+    work: "ShopFileSession"
+    transfer_for: Callable[[RegisteredShop], Transfer]
 
     def send(self, *, inbox: bool = True) -> int:
         """Send what is due, each kind in its order; returns how many files got there.
@@ -79,7 +79,7 @@ class Sender:
                     taken += self.work.files.taken(self.work.shop, file, TAKEN, self.work.clock())
                 else:
                     self.work.files.explain(file.id, "lies on the other side; not taken yet", self._look_at())
-                self.work.alive()
+                self.work.renew_lease()
         return taken
 
     def take_back_unknown(self, reason: str) -> int:
@@ -97,7 +97,7 @@ class Sender:
                 try:
                     if not self._lies_there(transfer, file):
                         transfer.discard(self._folder(file), file.temporary or "")
-                        back += self._give_back(file, (FileState.RENAMING,), reason)
+                        back += self._release(file, (FileState.RENAMING,), reason)
                 except TransferError as error:
                     back += self._end_unknown(file, reason, error)
         return back
@@ -119,7 +119,7 @@ class Sender:
             for file in files:
                 kept = self.work.folder / f"{file.name}.withdrawn"
                 if transfer.withdraw(self._folder(file), file.name, kept):
-                    back += self._give_back(file, (FileState.RECALLING,), reason)
+                    back += self._release(file, (FileState.RECALLING,), reason)
                 else:
                     self.work.files.taken(self.work.shop, file, TAKEN, self.work.clock())
         return back
@@ -140,14 +140,14 @@ class Sender:
         local = work.folder / file.name
         fault = _fault(local, file)
         if fault is not None:
-            self._give_back(file, UNSENT, fault)
+            self._release(file, UNSENT, fault)
             return True
         if file.temporary:
             transfer.discard(folder, file.temporary)
         temporary = f"{file.name}.{secrets.token_hex(4)}{TEMPORARY}"
         if not work.files.begin_sending(file.id, temporary):
             return True  # taken back meanwhile, or a person in it was erased
-        transfer.put(local, folder, temporary, work.alive)
+        transfer.put(local, folder, temporary, work.renew_lease)
         if not work.files.begin_renaming(file.id, temporary):
             transfer.discard(folder, temporary)
             return True
@@ -160,7 +160,7 @@ class Sender:
             return True
         if file.erased:
             transfer.discard(self._folder(file), file.temporary or "")
-            self._give_back(file, (FileState.RENAMING,), "a person in it was erased")
+            self._release(file, (FileState.RENAMING,), "a person in it was erased")
             return True
         transfer.publish(self._folder(file), file.temporary or "", file.name)
         return self._arrived(transfer, file)
@@ -192,16 +192,16 @@ class Sender:
     def _end_unknown(self, file: StoredFile, reason: str, error: TransferError) -> int:
         if file.kind == FileKind.RECEIPTS:
             text = f"{reason}; whether it got there is unknown ({error}), so its receipts go by the API as well"
-            return self._give_back(file, (FileState.RENAMING,), text)
+            return self._release(file, (FileState.RENAMING,), text)
         self.work.files.sent(file.id, self.work.clock(), self._look_at())  # each row is made sure of by the API
         return 0
 
-    def _give_back(self, file: StoredFile, states: tuple[FileState, ...], reason: str) -> int:
+    def _release(self, file: StoredFile, states: tuple[FileState, ...], reason: str) -> int:
         work = self.work
         if file.origin != "inbox":
             work.files.fail(file.id, reason, work.clock())
             return 0
-        return int(work.stores.fallback_inbox.give_back(file.id, states, reason, work.clock()))
+        return int(work.stores.spooled_events.release(file.id, states, reason, work.clock()))
 
     # --- all files ---
 
@@ -227,7 +227,7 @@ class Sender:
             yield None
             return
         try:
-            transfer = self.transfer_of(self.work.shop)
+            transfer = self.transfer_for(self.work.shop)
             transfer.__enter__()
         except TransferError as error:
             for file in files if explain else ():

@@ -12,13 +12,13 @@ from plugin.engage_files.names import FileKind, file_name
 from plugin.engage_files.rows import Row
 from plugin.engage_files.writer import FileWriter
 from plugin.errors import FileFaultError
-from plugin.events import Kind
-from plugin.store.files.rows import Opened, Waiting
+from plugin.events import EventKind
+from plugin.store.files.rows import PendingEvent, ReservedFile
 from plugin.store.tables.files import FileState
 from webhooks.fallback.planner import LOOK_AGAIN, RECEIPT_KINDS, Planned, Planner
 
 if TYPE_CHECKING:
-    from webhooks.fallback.runner import Work
+    from webhooks.fallback.runner import ShopFileSession
 
 log = logging.getLogger(__name__)
 
@@ -26,24 +26,24 @@ log = logging.getLogger(__name__)
 MOST_ROWS = 1000
 CUSTOMERS = 200
 #: Lines that a file has beside its rows.
-FRAME = 8
+ENVELOPE_LINES = 8
 #: How long writing rests after a fault of the disk or of a style sheet.
-REST = timedelta(minutes=1)
-_Plan = Callable[[str, Sequence[Waiting]], Iterator[Planned]]
+BACKOFF = timedelta(minutes=1)
+_Plan = Callable[[str, Sequence[PendingEvent]], Iterator[Planned]]
 
 
 @dataclass(slots=True)
-class Pauses:
+class WriteBackoff:
     """What is not tried before a time: events that no file takes, and all writing after a fault."""
 
     events: dict[int, datetime] = field(default_factory=dict)
     until: datetime | None = None
 
 
-class Writer:
+class ShopFileWriter:
     """Writes the files of one shop."""
 
-    def __init__(self, work: "Work", pauses: Pauses) -> None:
+    def __init__(self, work: "ShopFileSession", pauses: WriteBackoff) -> None:
         self._work, self._pauses = work, pauses
         settings = work.shop.settings
         self._below = settings.fallback_lines
@@ -60,34 +60,34 @@ class Writer:
             return 0
         self._pauses.until = None
         planner = Planner(self._work.stores, self._work.shop, self._work.digest, now)
-        planner.look_again = self._pauses.events
+        planner.retry_at_by_event = self._pauses.events
         written = self._write_all(RECEIPT_KINDS, planner.receipts)
         if self._work.shop.settings.fallback_contacts == "file":
-            written += self._write_all((Kind.PROFILE_CHANGE,), planner.contacts)
+            written += self._write_all((EventKind.PROFILE_CHANGE,), planner.contacts)
         return written
 
-    def _write_all(self, kinds: tuple[Kind, ...], plan: _Plan) -> int:
+    def _write_all(self, kinds: tuple[EventKind, ...], plan: _Plan) -> int:
         written, after, batch, lines = 0, "", list[Planned](), 0
         while self._pauses.until is None:
-            after, customers = self._work.stores.fallback_inbox.waiting_customers(
+            after, customers = self._work.stores.spooled_events.waiting_customers(
                 self._work.shop, kinds, after, CUSTOMERS
             )
             for key, events in customers.items():
-                if not self._worth_a_look(events, kinds):
+                if not self._is_due(events, kinds):
                     continue
                 for planned in plan(key, events):
                     weight = planned.lines + len(planned.rows) - 1
-                    if batch and (len(batch) >= MOST_ROWS or lines + weight + FRAME >= self._below):
+                    if batch and (len(batch) >= MOST_ROWS or lines + weight + ENVELOPE_LINES >= self._below):
                         written += self._flush(batch)
                         batch, lines = [], 0
                     batch.append(planned)
                     lines += weight
-            self._work.alive()
+            self._work.renew_lease()
             if not after:
                 break
         return written + (self._flush(batch) if self._pauses.until is None else 0)
 
-    def _worth_a_look(self, events: Sequence[Waiting], kinds: tuple[Kind, ...]) -> bool:
+    def _is_due(self, events: Sequence[PendingEvent], kinds: tuple[EventKind, ...]) -> bool:
         now = self._work.clock()
         again = [self._pauses.events.get(event.id, now) for event in events if event.kind in kinds]
         return any(at <= now for at in again)
@@ -98,10 +98,10 @@ class Writer:
         work = self._work
         rows = {key: row for planned in batch for key, row in planned.rows.items()}
         spooled = [planned.spooled for planned in batch]
-        opened = work.stores.fallback_inbox.open_files(work.shop, spooled, file_name, work.clock())
+        opened = work.stores.spooled_events.open_files(work.shop, spooled, file_name, work.clock())
         return sum(self._write_file(file, rows) for file in opened if self._pauses.until is None)
 
-    def _write_file(self, file: Opened, rows: Mapping[str, Row]) -> int:
+    def _write_file(self, file: ReservedFile, rows: Mapping[str, Row]) -> int:
         work, kind = self._work, FileKind(file.kind)
         sheet = self._reshape[kind]
         try:
@@ -115,7 +115,7 @@ class Writer:
         except (FileFaultError, OSError) as error:
             self._failed(file, error)
             return 0
-        still_ours = work.files.written(
+        ensure_lease = work.files.written(
             file.file_id,
             sha256=written.sha256,
             size=written.size,
@@ -124,7 +124,7 @@ class Writer:
             cleaned=written.cleaned,
             now=work.clock(),
         )
-        if not still_ours:  # this process slept past its lease, and another one gave the events back
+        if not ensure_lease:  # this process slept past its lease, and another one gave the events back
             disk.remove(written.path)
             return 0
         log.info(
@@ -137,7 +137,7 @@ class Writer:
         )
         return len(set(file.event_ids)) if kind is not FileKind.REDEMPTIONS else 0
 
-    def _failed(self, file: Opened, error: FileFaultError | OSError) -> None:
+    def _failed(self, file: ReservedFile, error: FileFaultError | OSError) -> None:
         """Give the events back; the one at fault waits for the API, any other fault makes all writing rest."""
         work, now = self._work, self._work.clock()
         row = error.row if isinstance(error, FileFaultError) else None
@@ -146,6 +146,6 @@ class Writer:
             text = f"{text} It is event {file.event_ids[row]}, which waits for the API."
             self._pauses.events[file.event_ids[row]] = now + LOOK_AGAIN
         else:
-            self._pauses.until = now + REST
+            self._pauses.until = now + BACKOFF
         log.error("shop=%s file=%s not written: %s", work.shop.name, file.name, text)
-        work.stores.fallback_inbox.give_back(file.file_id, (FileState.WRITING,), text, now, failed=True)
+        work.stores.spooled_events.release(file.file_id, (FileState.WRITING,), text, now, failed=True)

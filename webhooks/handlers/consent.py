@@ -1,10 +1,10 @@
 """Consent: the shopper said yes or no."""
 
-from plugin.errors import NotForUsError, NotYetError
+from plugin.errors import DependencyNotReady, EventIgnored
 from plugin.events import ConsentChanged
 from webhooks.attempt.context import Context
-from webhooks.consents.ledger import keep_noes, send_consents
-from webhooks.contacts.identify import known_link, make_sure_of_contact
+from webhooks.consents.ledger import send_consents, store_pending_opt_outs
+from webhooks.contacts.identify import ensure_contact, known_link
 from webhooks.handlers.signup import UNVERIFIED
 
 
@@ -14,12 +14,12 @@ def handle(context: Context, event: ConsentChanged) -> None:
     if customer.customer_id is not None and known_link(context, customer) is None:
         waited = (context.now() - context.claimed.received_at).total_seconds()
         if waited < context.shop.settings.order_wait_s / 2:
-            raise NotYetError("The customer of this consent is not known yet; its signup may be under way.")
+            raise DependencyNotReady("The customer of this consent is not known yet; its signup may be under way.")
         if not any(change.value for change in event.consents):
-            keep_noes(context, customer.customer_id, event.consents, event.occurred_at)
-            raise NotForUsError("a no of somebody who has no contact; it is kept for the one that may come")
-    found = make_sure_of_contact(context, customer, context.shop.settings.contact_type)
+            store_pending_opt_outs(context, customer.customer_id, event.consents, event.occurred_at)
+            raise EventIgnored("a no of somebody who has no contact; it is kept for the one that may come")
+    found = ensure_contact(context, customer, context.shop.settings.contact_type)
     if not found.verified:
-        raise NotForUsError(UNVERIFIED)
+        raise EventIgnored(UNVERIFIED)
     if not send_consents(context, found.contact_id, event.consents, event.occurred_at):
         context.note("unchanged", "A newer answer, or the same one, is known already.")

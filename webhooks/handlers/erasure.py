@@ -3,7 +3,7 @@
 from collections import Counter
 from datetime import datetime
 
-from plugin.errors import EngageNotFoundError, NotForUsError, NotYetError, ParkedError
+from plugin.errors import DependencyNotReady, EngageNotFoundError, EventIgnored, ParkedError
 from plugin.events import CustomerDeleted, CustomerErased, DataRequested, ShopUninstalled
 from plugin.store.inbox.keys import customer_key
 from webhooks.attempt.context import Context
@@ -35,7 +35,7 @@ def handle_uninstalled(context: Context, event: ShopUninstalled) -> None:
     """Stop the shop's deliveries and drop its dead token; erase all that is kept of its customers where it asks for that."""
     if _installed_since(context, event):
         if not event.erase:
-            raise NotForUsError("the plugin was installed again since")
+            raise EventIgnored("the plugin was installed again since")
         raise ParkedError(
             "The shop asks for its data to be erased, but was installed again since. If it must go: "
             f"`engage-plugin shops erase {context.shop.name}`; then discard this event.",
@@ -57,15 +57,17 @@ def _installed_since(context: Context, event: ShopUninstalled) -> bool:
 def _erase_shop(context: Context) -> None:
     """Erase in bounded steps, each stored with the event, so that a crash or a long shop repeats nothing."""
     erasures, shop_id, this = context.stores.shop_erasures, context.shop.id, context.claimed.id
-    total = Counter(context.recall("erased") or {})
+    total = Counter(context.get_step("erased") or {})
     while done := erasures.erase_some(shop_id, context.now(), but=this):
         total.update(done)
-        context.remember("erased", dict(total))
+        context.complete_step("erased", dict(total))
     if erasures.under_way(shop_id, but=this):
-        raise NotYetError("Some of the shop's events are being worked on; they are erased after that.", context.lease)
-    if not context.recall("recorded"):
+        raise DependencyNotReady(
+            "Some of the shop's events are being worked on; they are erased after that.", context.lease
+        )
+    if not context.get_step("recorded"):
         erasures.record(shop_id, this, context.now(), dict(total))
-        context.remember("recorded")
+        context.complete_step("recorded")
     context.note("erase", ", ".join(f"{name}: {number}" for name, number in total.items()) or "nothing was kept")
 
 
@@ -78,7 +80,7 @@ def _erase(context: Context, customer_id: str | None, guest: tuple[str, ...], or
     keys = [customer_key(customer_id)] if customer_id is not None else []
     keys += [f"guest:{context.stores.vault.digest(text.strip().lower())}" for text in guest]
     if contact_id is not None:
-        _forget_kept(context, contact_id)
+        _purge_cache(context, contact_id)
     done = context.stores.erasures.erase(
         context.shop,
         customer_id=customer_id,
@@ -89,9 +91,9 @@ def _erase(context: Context, customer_id: str | None, guest: tuple[str, ...], or
         now=context.now(),
     )
     if contact_id is not None:
-        _forget_kept(context, contact_id)  # a page may have been under way
+        _purge_cache(context, contact_id)  # a page may have been under way
     context.note("erase", ", ".join(f"{name}: {number}" for name, number in done.items()))
-    context.later(context.stores.erasures.request_emptied(context.claimed.id))
+    context.on_commit(context.stores.erasures.request_emptied(context.claimed.id))
 
 
 def _delete_in_engage(context: Context, contact_id: str, customer_id: str | None) -> None:
@@ -105,9 +107,9 @@ def _delete_in_engage(context: Context, contact_id: str, customer_id: str | None
         context.note("erase", "The contact was gone in Engage already.")
 
 
-def _forget_kept(context: Context, contact_id: str) -> None:
+def _purge_cache(context: Context, contact_id: str) -> None:
     """Delete cached pages. Where the cache is away nothing leads to them any more, and they end by themselves."""
-    if not context.forget_kept(contact_id):
+    if not context.purge_cache(contact_id):
         context.note(
             "erase", "The cache of My Pages cannot be reached; what it holds is unreadable and ends within 24 h."
         )

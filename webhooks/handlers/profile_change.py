@@ -1,28 +1,28 @@
 """Profile change: only what is new goes to the contact that is known. Merge: one customer takes the other's place."""
 
-from plugin.errors import NotForUsError, NotYetError
-from plugin.events import CONTACT_KINDS, CustomerMerged, CustomerUpdated, Kind
+from plugin.errors import DependencyNotReady, EventIgnored
+from plugin.events import CONTACT_KINDS, CustomerMerged, CustomerUpdated, EventKind
 from webhooks.attempt.context import Context
-from webhooks.consents.ledger import pass_on_kept_noes, send_kept_noes
-from webhooks.consents.plain_fields import hold_back, send_all_consents
-from webhooks.contacts.attributes import attributes_of, patch_what_is_new
-from webhooks.contacts.identify import make_sure_of_contact
+from webhooks.consents.ledger import apply_pending_opt_outs, move_pending_opt_outs
+from webhooks.consents.plain_fields import record_pending, send_all_consents
+from webhooks.contacts.attributes import attributes_of, sync_changed_attributes
+from webhooks.contacts.identify import ensure_contact
 from webhooks.handlers.signup import UNVERIFIED
 
 #: What may make a customer's contact, or store an order under their name.
-MAKE_CONTACTS = CONTACT_KINDS | {Kind.ORDER_PAID}
+MAKE_CONTACTS = CONTACT_KINDS | {EventKind.ORDER_PAID}
 
 
 def handle(context: Context, event: CustomerUpdated) -> None:
     """Patch the changed fields. A customer without a contact gets one, as at signup."""
-    found = make_sure_of_contact(context, event.customer, context.shop.settings.contact_type)
+    found = ensure_contact(context, event.customer, context.shop.settings.contact_type)
     if not found.verified:
-        hold_back(context, found, event)
-        raise NotForUsError(UNVERIFIED)
+        record_pending(context, found, event)
+        raise EventIgnored(UNVERIFIED)
     changed = False
     if not found.created:
         attributes = attributes_of(context.shop, event.customer)
-        changed = patch_what_is_new(context, found.contact_id, attributes, event.occurred_at)
+        changed = sync_changed_attributes(context, found.contact_id, attributes, event.occurred_at)
     told = send_all_consents(context, found, event)
     if not (changed or told or found.created):
         context.note("unchanged", "Engage knows all of this already.")
@@ -34,18 +34,18 @@ def handle_merge(context: Context, event: CustomerMerged) -> None:
     What the merged customer did before comes first, since it may make their contact. Raises NotYetError meanwhile.
     """
     contacts = context.stores.contacts
-    if context.stores.inbox.goes_before(context.claimed, [event.merged_id], MAKE_CONTACTS):
-        raise NotYetError("The merged customer has earlier events that are not delivered yet.")
+    if context.stores.inbox.has_earlier_unfinished(context.claimed, [event.merged_id], MAKE_CONTACTS):
+        raise DependencyNotReady("The merged customer has earlier events that are not delivered yet.")
     context.stores.orders.take_over(context.shop, event.kept_id, event.merged_id)
     merged, kept = (contacts.link(context.shop, customer_id) for customer_id in (event.merged_id, event.kept_id))
     theirs = kept or merged
     if theirs is not None and theirs.verified:
         for customer_id in (event.merged_id, event.kept_id):
-            send_kept_noes(context, theirs.contact_id, customer_id)
+            apply_pending_opt_outs(context, theirs.contact_id, customer_id)
     else:
-        pass_on_kept_noes(context, event.merged_id, event.kept_id)
+        move_pending_opt_outs(context, event.merged_id, event.kept_id)
     if merged is None:
-        raise NotForUsError("the merged customer has no contact")
+        raise EventIgnored("the merged customer has no contact")
     if kept is None:
         contacts.remember_link(context.shop, event.kept_id, merged, context.now())
     elif kept.contact_id != merged.contact_id:

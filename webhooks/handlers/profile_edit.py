@@ -1,6 +1,6 @@
 """The shopper's own change on My Pages: it goes to the contact of a verified link, and to no other."""
 
-from plugin.errors import NotForUsError, ParkedError
+from plugin.errors import EventIgnored, ParkedError
 from plugin.events import ProfileEdited
 from webhooks.attempt.context import Context
 from webhooks.consents.ledger import send_consents
@@ -17,10 +17,10 @@ def handle(context: Context, event: ProfileEdited) -> None:
     """
     link = context.stores.contacts.link(context.shop, event.customer_id)
     if link is None or not link.verified:
-        raise NotForUsError("the shopper has no verified link to a contact any more")
+        raise EventIgnored("the shopper has no verified link to a contact any more")
     if event.consents:
         send_consents(context, link.contact_id, event.consents, event.occurred_at)
-    context.be_alone_with(link.contact_id)
+    context.lock_contact(link.contact_id)
     attributes = newer_than_edits(context, link.contact_id, dict(event.attributes), event.occurred_at)
     if not attributes:
         return

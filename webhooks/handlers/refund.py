@@ -5,15 +5,15 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from plugin.errors import NotForUsError, NotYetError
+from plugin.errors import DependencyNotReady, EventIgnored
 from plugin.events import OrderCancelled, OrderRefunded
 from plugin.store.orders.orders import StoredOrder, write_details, write_refund
-from webhooks.attempt.context import AGAIN, Context
-from webhooks.fallback.guards import wait_for_file
-from webhooks.orders.order_state import CANCELLED, is_news, stands_after
+from webhooks.attempt.context import FORCE_RESEND, Context
+from webhooks.fallback.guards import raise_if_receipt_in_file
+from webhooks.orders.order_state import CANCELLED, confirmed_after, is_newer_end
 from webhooks.orders.receipts import purchase_receipt_id, return_receipt
-from webhooks.orders.refund_lines import only_what_is_new
-from webhooks.redemption.reactivate import give_back, is_wholly_returned
+from webhooks.orders.refund_lines import cap_to_unrefunded
+from webhooks.redemption.reactivate import is_wholly_returned, reactivate
 from webhooks.redemption.redeem import raise_problems
 
 
@@ -25,14 +25,16 @@ def handle(context: Context, event: OrderRefunded) -> None:
     order = _order(context, event.order_id, only_if_known=event.only_if_known)
     # an order that cost nothing, because a promotion paid it all, is returned without money
     if not event.lines or not (event.total or not order.total):
-        raise NotForUsError("nothing was given back")
+        raise EventIgnored("nothing was given back")
     if order.receipt_sent_at is None:
-        wait_for_file(context, purchase_receipt_id(context.shop, event.order_id))
-        raise NotYetError(f"The receipt of order {event.order_id} has not been sent yet; its return comes after it.")
+        raise_if_receipt_in_file(context, purchase_receipt_id(context.shop, event.order_id))
+        raise DependencyNotReady(
+            f"The receipt of order {event.order_id} has not been sent yet; its return comes after it."
+        )
     details = order.details
     sent = event.refund_id in details.get("refunds", {})
-    if sent and (context.recall("receipt") or context.claimed.meta.get(AGAIN) is None):
-        if not context.recall("receipt"):
+    if sent and (context.get_step("receipt") or context.claimed.meta.get(FORCE_RESEND) is None):
+        if not context.get_step("receipt"):
             context.note("unchanged", "The return receipt of this refund was sent already.")
     else:
         details = _send(context, event, order)
@@ -43,14 +45,14 @@ def handle(context: Context, event: OrderRefunded) -> None:
 def _send(context: Context, event: OrderRefunded, order: StoredOrder) -> dict[str, Any]:
     """Send the return receipt of what was not returned yet; return the order's details with the refund in them."""
     receipt_id = event.refund_id
-    new = only_what_is_new(event, order)
+    new = cap_to_unrefunded(event, order)
     # one of which nothing is new is kept by its id too, so that nobody looks for its receipt
     event = new or replace(event, total=Decimal(0), lines=())
     if new is None:
         context.note("unchanged", "All that was given back of this order was returned already.")
     elif event.total:
         receipt = return_receipt(context.shop, event, order)
-        wait_for_file(context, receipt.unique_receipt_id)
+        raise_if_receipt_in_file(context, receipt.unique_receipt_id)
         context.save()
         context.client.create_receipt(receipt)
         receipt_id = receipt.unique_receipt_id
@@ -58,18 +60,18 @@ def _send(context: Context, event: OrderRefunded, order: StoredOrder) -> dict[st
         context.note("receipt", "No money was given back, so there is no return receipt.")
     refund = returned(event)
     contacts, shop, now = context.stores.contacts, context.shop, context.now()
-    context.later(lambda session: write_refund(session, shop, event.order_id, event.refund_id, refund))
+    context.on_commit(lambda session: write_refund(session, shop, event.order_id, event.refund_id, refund))
     contact_id = order.contact_id
     if contact_id:
-        context.later(contacts.cached_forgotten(shop, contact_id, now))
-    context.remember("receipt", receipt_id)
+        context.on_commit(contacts.bump_generation_write(shop, contact_id, now))
+    context.complete_step("receipt", receipt_id)
     return {**order.details, "refunds": {**order.details.get("refunds", {}), event.refund_id: refund}}
 
 
 def handle_cancellation(context: Context, event: OrderCancelled) -> None:
     """Note the cancellation, and give back what the order used: money that goes back comes as a refund."""
     order = _order(context, event.order_id, only_if_known=event.only_if_known)
-    if stands_after(order, event.occurred_at):
+    if confirmed_after(order, event.occurred_at):
         context.note("unchanged", "The shop said later that the order stands: an older cancellation undoes nothing.")
         return
     context.note("cancelled", "A cancellation makes no receipt; a refund does.")
@@ -81,11 +83,11 @@ def _end_order(context: Context, order: StoredOrder, details: dict[str, Any], ho
 
     at: when the shop called it off; the newest time counts.
     """
-    if is_news(details, how, at):
+    if is_newer_end(details, how, at):
         end = {"ended": how, "ended_at": at.isoformat()}
-        context.later(lambda session: write_details(session, context.shop, order.order_id, **end))
+        context.on_commit(lambda session: write_details(session, context.shop, order.order_id, **end))
         context.save()
-    raise_problems(context, give_back(context, order))
+    raise_problems(context, reactivate(context, order))
 
 
 def _order(context: Context, order_id: str, *, only_if_known: bool) -> StoredOrder:
@@ -93,10 +95,10 @@ def _order(context: Context, order_id: str, *, only_if_known: bool) -> StoredOrd
     if order is None:
         waited = (context.now() - context.claimed.received_at).total_seconds()
         if only_if_known and waited >= context.shop.settings.order_wait_s / 2:
-            raise NotForUsError("its order stayed unknown here, so that there is nothing to give back")
-        raise NotYetError(f"Order {order_id} is not known here yet; its payment may be under way.")
+            raise EventIgnored("its order stayed unknown here, so that there is nothing to give back")
+        raise DependencyNotReady(f"Order {order_id} is not known here yet; its payment may be under way.")
     if order.contact_id is None:
-        raise NotForUsError("its order was not for us")
+        raise EventIgnored("its order was not for us")
     return order
 
 

@@ -1,11 +1,11 @@
 """Signup: find the contact, create it or upgrade its type, and store who it is."""
 
-from plugin.errors import NotForUsError
+from plugin.errors import EventIgnored
 from plugin.events import CustomerCreated
 from webhooks.attempt.context import Context
-from webhooks.consents.plain_fields import hold_back, send_all_consents
-from webhooks.contacts.attributes import attributes_of, patch_what_is_new, remember_attributes
-from webhooks.contacts.identify import make_sure_of_contact
+from webhooks.consents.plain_fields import record_pending, send_all_consents
+from webhooks.contacts.attributes import attributes_of, remember_attributes, sync_changed_attributes
+from webhooks.contacts.identify import ensure_contact
 
 UNVERIFIED = (
     "the shop does not vouch for the e-mail, and a contact with it exists: nobody's data is changed over such a link"
@@ -15,10 +15,10 @@ UNVERIFIED = (
 def handle(context: Context, event: CustomerCreated) -> None:
     """Create or upgrade the contact. Over an unverified link nothing is changed."""
     member = context.shop.settings.contact_type
-    found = make_sure_of_contact(context, event.customer, member)
+    found = ensure_contact(context, event.customer, member)
     if not found.verified:
-        hold_back(context, found, event)
-        raise NotForUsError(UNVERIFIED)
+        record_pending(context, found, event)
+        raise EventIgnored(UNVERIFIED)
     if not found.created:
         _upgrade(context, found.contact_id, event, member)
     send_all_consents(context, found, event)
@@ -26,7 +26,9 @@ def handle(context: Context, event: CustomerCreated) -> None:
 
 def _upgrade(context: Context, contact_id: str, event: CustomerCreated, member: str) -> None:
     """Patch first, because the new type may require data; then change the type (facts 2.6)."""
-    changed = patch_what_is_new(context, contact_id, attributes_of(context.shop, event.customer), event.occurred_at)
+    changed = sync_changed_attributes(
+        context, contact_id, attributes_of(context.shop, event.customer), event.occurred_at
+    )
     contact_type, _ = context.stores.contacts.state(context.shop, contact_id)
     if contact_type == member:
         if not changed:

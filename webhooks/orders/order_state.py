@@ -13,38 +13,38 @@ from typing import Any
 from plugin.events import OrderPaid
 from plugin.store.orders.orders import StoredOrder, write_details
 from webhooks.attempt.context import Context
-from webhooks.redemption.lookup import REOPENED
+from webhooks.redemption.lookup import STEP_REOPENED
 from webhooks.redemption.reactivate import is_wholly_returned
 
 CANCELLED = "cancelled"
 
 
-def told_to_stand(context: Context, event: OrderPaid, order: StoredOrder) -> StoredOrder:
+def apply_reinstatement(context: Context, event: OrderPaid, order: StoredOrder) -> StoredOrder:
     """Keep that the shop says that an order stands; return the order as it is known with that.
 
     A cancellation before it is undone: then the step REOPENED is remembered, and what the order used is redeemed anew.
     """
     known = _time(order.details, "stands_at")
-    if event.stands_at is None or (known is not None and known >= event.stands_at):
+    if event.active_as_of is None or (known is not None and known >= event.active_as_of):
         return order
-    changes: dict[str, str | None] = {"stands_at": event.stands_at.isoformat()}
-    reopened = _was_cancelled_before(order, event.stands_at)
+    changes: dict[str, str | None] = {"stands_at": event.active_as_of.isoformat()}
+    reopened = _was_cancelled_before(order, event.active_as_of)
     if reopened:
         changes |= {"ended": None, "ended_at": None}
-    context.later(lambda session: write_details(session, context.shop, order.order_id, **changes))
+    context.on_commit(lambda session: write_details(session, context.shop, order.order_id, **changes))
     if reopened:
-        context.note(REOPENED, "The order was cancelled before, and the shop says now that it is paid.")
-        context.remember(REOPENED)  # in one commit with the change of the order
+        context.note(STEP_REOPENED, "The order was cancelled before, and the shop says now that it is paid.")
+        context.complete_step(STEP_REOPENED)  # in one commit with the change of the order
     return replace(order, details={**order.details, **changes})
 
 
-def stands_after(order: StoredOrder, at: datetime) -> bool:
+def confirmed_after(order: StoredOrder, at: datetime) -> bool:
     """Tell whether the shop said after a time that the order stands."""
     known = _time(order.details, "stands_at")
     return known is not None and known > at
 
 
-def is_news(details: Mapping[str, Any], how: str, at: datetime) -> bool:
+def is_newer_end(details: Mapping[str, Any], how: str, at: datetime) -> bool:
     """Tell whether an order's end is not known yet: the first one counts, and the newest time of it."""
     if not details.get("ended"):
         return True

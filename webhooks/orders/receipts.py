@@ -15,7 +15,7 @@ from plugin.events import Line, LineKind, OrderPaid, OrderRefunded
 from plugin.store.orders.orders import StoredOrder
 from plugin.store.shops.settings import ShopSettings
 from plugin.store.shops.shops import RegisteredShop
-from webhooks.orders.refund_lines import as_bought
+from webhooks.orders.refund_lines import restore_tax_from_order
 
 RATE_PLACES = Decimal("0.00000001")
 #: No two currencies are further apart; a rate beyond it is a fault of the shop's totals and is left out.
@@ -65,7 +65,7 @@ def return_receipt(shop: RegisteredShop, refund: OrderRefunded, order: StoredOrd
 
     Raises PayloadError when the order has no contact or the lines do not add up.
     """
-    refund = as_bought(refund, order)
+    refund = restore_tax_from_order(refund, order)
     check_sum(refund.lines, refund.total)
     if order.contact_id is None:
         raise PayloadError("the order belongs to no contact", "order_id")

@@ -10,16 +10,16 @@ from plugin.platforms.money import fit_refund, percent_of, rounded, rounding_sla
 from plugin.store.orders.orders import StoredOrder
 
 
-def only_what_is_new(event: OrderRefunded, order: StoredOrder) -> OrderRefunded | None:
+def cap_to_unrefunded(event: OrderRefunded, order: StoredOrder) -> OrderRefunded | None:
     """Return the refund cut to what was not returned yet; None when nothing of it is new.
 
-    Without a sum (`given_back_in_all`) a refund is as the shop says it is.
+    Without a sum (`total_refunded`) a refund is as the shop says it is.
     """
-    if event.given_back_in_all is None:
+    if event.total_refunded is None:
         return event
     others = [entry for name, entry in order.details.get("refunds", {}).items() if name != event.refund_id]
     returned = sum((Decimal(entry["total"]) for entry in others), Decimal(0))
-    room = event.given_back_in_all - returned
+    room = event.total_refunded - returned
     if room <= 0:
         return None
     if room >= event.total:
@@ -30,7 +30,7 @@ def only_what_is_new(event: OrderRefunded, order: StoredOrder) -> OrderRefunded 
 
 
 @dataclass(frozen=True, slots=True)
-class _Paid:
+class PaidShare:
     """What was paid for that which comes back of a line: with its tax, in the order's currency. percent: 25 for 25 %."""
 
     gross: Decimal
@@ -38,7 +38,7 @@ class _Paid:
     percent: Decimal
 
 
-def as_bought(event: OrderRefunded, order: StoredOrder) -> OrderRefunded:
+def restore_tax_from_order(event: OrderRefunded, order: StoredOrder) -> OrderRefunded:
     """Return the refund with its lines as the order's lines were paid: what was paid tells whether the tax is in a subtotal.
 
     Shops that name subtotals alone (`subtotals`) are meant; other refunds, and those of lines that nobody kept, stay as they are.
@@ -48,12 +48,12 @@ def as_bought(event: OrderRefunded, order: StoredOrder) -> OrderRefunded:
     if event.currency != order.currency or not any(paid for _, paid in named):
         return event
     on_top = _is_tax_on_top(named, event.total, event.currency)
-    lines = [_whole(line, paid, event.currency, on_top=on_top) for line, paid in named]
+    lines = [_gross_line(line, paid, event.currency, on_top=on_top) for line, paid in named]
     room = rounding_slack(len(lines), event.currency)
     return replace(event, lines=fit_refund(lines, event.total, event.currency, rounding=room))
 
 
-def _paid_for(line: Line, bought: Sequence[Mapping[str, Any]]) -> _Paid | None:
+def _paid_for(line: Line, bought: Sequence[Mapping[str, Any]]) -> PaidShare | None:
     """Return what was paid for the quantity that comes back of a line; for shipping, all that was paid for it."""
     if line.kind is LineKind.SHIPPING:
         same, share = [one for one in bought if one.get("kind") == LineKind.SHIPPING.value], Decimal(1)
@@ -63,10 +63,10 @@ def _paid_for(line: Line, bought: Sequence[Mapping[str, Any]]) -> _Paid | None:
     if not same:
         return None
     gross, tax = (sum((Decimal(one[name]) for one in same), Decimal(0)) * share for name in ("gross", "tax"))
-    return _Paid(gross, tax, max(Decimal(one["percent"]) for one in same))
+    return PaidShare(gross, tax, max(Decimal(one["percent"]) for one in same))
 
 
-def _is_tax_on_top(named: Sequence[tuple[Line, _Paid | None]], total: Decimal, currency: str) -> bool:
+def _is_tax_on_top(named: Sequence[tuple[Line, PaidShare | None]], total: Decimal, currency: str) -> bool:
     """Tell which is nearer to what was paid for the goods: their subtotals, or these with their tax.
 
     Of shipping a part may be given back, so it cannot tell; where it comes alone, what was given back tells.
@@ -80,7 +80,7 @@ def _is_tax_on_top(named: Sequence[tuple[Line, _Paid | None]], total: Decimal, c
     return abs(gap - tax) < abs(gap)
 
 
-def _tax(line: Line, paid: _Paid | None, currency: str, *, on_top: bool) -> Decimal:
+def _tax(line: Line, paid: PaidShare | None, currency: str, *, on_top: bool) -> Decimal:
     """Return the tax of what comes back; that of shipping, which a refund may leave out, as it was paid."""
     if line.tax_amount or paid is None or line.kind is not LineKind.SHIPPING:
         return line.tax_amount
@@ -88,7 +88,7 @@ def _tax(line: Line, paid: _Paid | None, currency: str, *, on_top: bool) -> Deci
     return rounded(line.gross_paid * paid.tax / base, currency) if base > 0 else Decimal(0)
 
 
-def _whole(line: Line, paid: _Paid | None, currency: str, *, on_top: bool) -> Line:
+def _gross_line(line: Line, paid: PaidShare | None, currency: str, *, on_top: bool) -> Line:
     """Return a line with its tax in its gross_paid; never more than was paid for it."""
     tax = _tax(line, paid, currency, on_top=on_top)
     gross = line.gross_paid + (tax if on_top else 0)

@@ -9,18 +9,18 @@ from redis import Redis, RedisError
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from plugin.errors import unexpected
+from plugin.errors import describe_unexpected
 
 log = logging.getLogger(__name__)
 
 QUEUE = "engage-wakeups"
-FLAGS = 8
-FLAG_LIFE_S = 10
+NOTIFY_SLOTS = 8
+SLOT_LIFE_S = 10
 JOB_TIMEOUT_S = 600
 REDIS_PAUSE_S = 1.0
 
 
-class WakeUps:
+class WorkerNotifier:
     """Tells workers that something is due. Losing a wake-up loses nothing: the sweep finds the row.
 
     A flag per slot keeps thousands of webhooks from queueing thousands of jobs.
@@ -36,7 +36,7 @@ class WakeUps:
         if time.monotonic() < self._away_until:
             return
         try:
-            if self._redis.set(_flag(event_id), 1, nx=True, ex=FLAG_LIFE_S):
+            if self._redis.set(_flag(event_id), 1, nx=True, ex=SLOT_LIFE_S):
                 self._queue_wake_up(event_id)
         except RedisError as error:
             self._away_until = time.monotonic() + REDIS_PAUSE_S
@@ -53,7 +53,7 @@ class WakeUps:
             description="drain the inbox",
         )
 
-    def lower_flag(self, event_id: int) -> None:
+    def clear_pending(self, event_id: int) -> None:
         """Let the next webhook of the slot queue a wake-up again."""
         try:
             self._redis.delete(_flag(event_id))
@@ -61,7 +61,7 @@ class WakeUps:
             log.warning("Redis is away (%s) while a wake-up begins", type(error).__name__)
 
 
-class WakeUpsInPassing:
+class BackgroundNotifier:
     """Wakes workers from a thread of its own, so that no answer to a shop waits for Redis.
 
     One wake-up serves all that ask while the one before it is on its way: it comes after all their commits. Use one a
@@ -96,8 +96,8 @@ class WakeUpsInPassing:
             try:
                 self._wake(self._event_id)
             except Exception as error:  # noqa: BLE001 - later wake-ups need this thread; the sweep finds the event
-                log.error("Waking a worker met an %s: the sweep will find what is due", unexpected(error))
+                log.error("Waking a worker met an %s: the sweep will find what is due", describe_unexpected(error))
 
 
 def _flag(event_id: int) -> str:
-    return f"engage:wake:{event_id % FLAGS}"
+    return f"engage:wake:{event_id % NOTIFY_SLOTS}"

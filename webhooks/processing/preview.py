@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from plugin.engage.client import EngageClient
-from plugin.engage.dry_run import PlannedCall, Reads, Rehearsal
+from plugin.engage.dry_run import DryRunTransport, LiveReads, PlannedCall
 from plugin.engage.http.transport import EngageAccount, Transport
 from plugin.errors import ConflictError
 from plugin.platforms.base import Delivery
 from plugin.platforms.registry import PLATFORMS
 from plugin.store.database.engine import Database
-from plugin.store.inbox.admin import EventRow, InboxDesk, TimelineEntry
+from plugin.store.inbox.admin import EventAdmin, EventRow, TimelineEntry
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.shops.vault import Vault
 from plugin.store.tables.inbox import State
 from webhooks.attempt.context import Stores
-from webhooks.processing.processor import Courier
+from webhooks.processing.processor import EventProcessor
 from webhooks.receiving.new_event import new_event
 
 
 @dataclass(frozen=True, slots=True)
-class Previewed:
+class PreviewResult:
     """What would happen: the calls in order, the event as it would stand, and the remarks of mapping and handlers."""
 
     calls: tuple[PlannedCall, ...]
@@ -36,19 +36,19 @@ class Preview:
 
     database: Database
     vault: Vault
-    account_of: Callable[[RegisteredShop], EngageAccount]
+    account_for: Callable[[RegisteredShop], EngageAccount]
     transport: Transport
     lease_s: float
     clock: Callable[[], datetime]
 
-    def of_event(self, event_id: int, *, ask: bool = False) -> Previewed:
+    def of_event(self, event_id: int, *, ask: bool = False) -> PreviewResult:
         """Rehearse a stored event. ask: let calls that only read go to Engage.
 
         Raises NotFoundHereError, and ConflictError when its body is not kept any more.
         """
-        return self._rehearse(lambda _stores: event_id, ask=ask)
+        return self._dry_run(lambda _stores: event_id, ask=ask)
 
-    def of_body(self, shop_name: str, topic: str, body: bytes, *, ask: bool = False) -> Previewed:
+    def of_body(self, shop_name: str, topic: str, body: bytes, *, ask: bool = False) -> PreviewResult:
         """Rehearse a body that never came in.
 
         Raises NotFoundHereError for an unknown shop and ConflictError for a topic that is not for us.
@@ -65,41 +65,41 @@ class Preview:
                 )
             return stores.inbox.accept(new).event_id
 
-        return self._rehearse(store, ask=ask)
+        return self._dry_run(store, ask=ask)
 
-    def _rehearse(self, event_of: Callable[[Stores], int], *, ask: bool) -> Previewed:
+    def _dry_run(self, event_of: Callable[[Stores], int], *, ask: bool) -> PreviewResult:
         """Rehearse until every look-up has been asked, each time on an untouched database."""
-        reads = Reads(self.transport) if ask else None
+        reads = LiveReads(self.transport) if ask else None
         while True:
-            with self.database.rehearsal() as database:
+            with self.database.rolled_back() as database:
                 event_id = event_of(Stores.on(database, self.vault))
-                previewed = self._rehearse_once(database, event_id, Rehearsal(reads))
+                previewed = self._dry_run_once(database, event_id, DryRunTransport(reads))
             if reads is None or not reads.ask():
                 return previewed
 
-    def _rehearse_once(self, database: Database, event_id: int, rehearsal: Rehearsal) -> Previewed:
+    def _dry_run_once(self, database: Database, event_id: int, rolled_back: DryRunTransport) -> PreviewResult:
         stores = Stores.on(database, self.vault)
-        desk = InboxDesk(database)
+        desk = EventAdmin(database)
         lease = timedelta(seconds=self.lease_s)
-        claimed = stores.inbox.claim_this(event_id, self.clock(), lease)
+        claimed = stores.inbox.claim_for_preview(event_id, self.clock(), lease)
         seen = len(desk.show(event_id)[1])
-        courier = Courier(
+        processor = EventProcessor(
             stores=stores,
-            client_of=lambda shop: EngageClient(
-                self.account_of(shop), rehearsal, transactions_path=shop.settings.transactions_path
+            client_for=lambda shop: EngageClient(
+                self.account_for(shop), rolled_back, transactions_path=shop.settings.transactions_path
             ),
-            open_time=lambda _shop: timedelta(),
+            breaker_open_duration=lambda _shop: timedelta(),
             retry_base_s=1.0,
             lease=lease,
             clock=self.clock,
-            spread=lambda: 0.0,
+            jitter=lambda: 0.0,
             count=lambda _shop, _outcome: None,
-            ask_shop=False,
+            enrich=False,
         )
         shop = stores.shops.by_id(claimed.shop_id)
         if claimed.order_ref and not claimed.progress:  # a finished order is shown as it was sent
             with database.transaction() as session:
                 stores.orders.write_change(session, shop, claimed.order_ref, receipt_sent_at=None)
-        courier.attempt(claimed, shop)
+        processor.attempt(claimed, shop)
         event, timeline = desk.show(event_id)
-        return Previewed(tuple(rehearsal.calls), event, tuple(timeline[seen:]))
+        return PreviewResult(tuple(rolled_back.calls), event, tuple(timeline[seen:]))

@@ -13,21 +13,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from plugin.errors import unexpected
+from plugin.errors import describe_unexpected
 from plugin.store.inbox.claiming import Claimed
-from webhooks.processing.notifier import WakeUps
-from webhooks.processing.processor import Courier
+from webhooks.processing.notifier import WorkerNotifier
+from webhooks.processing.processor import EventProcessor
 
 log = logging.getLogger(__name__)
 #: Seconds that one job works the inbox off, between a half and the whole of it: at its end the process waits for the calls
 #: at hand, and if all processes did so together, slots of Engage's rate would go unused.
-DRAIN_FOR_S = 40.0
+WORK_FOR_S = 40.0
 BACKLOG_TURN = 4
 #: Seconds between looks for a batch when there was none, or another worker sends one.
 BULK_PAUSE_S = 1.0
 
 
-class Drain:
+class InboxWorker:
     """Works due events off, several at a time, until none is left or the time is up.
 
     Batches go beside the single events, in a thread of their own that outlives the job: Engage may work on one for
@@ -37,15 +37,15 @@ class Drain:
 
     def __init__(
         self,
-        courier: Courier,
-        wake_ups: WakeUps,
+        processor: EventProcessor,
+        notifier: WorkerNotifier,
         threads: int,
         backlog: Callable[[], int],
         stopping: threading.Event,
     ) -> None:
-        self._courier = courier
+        self._courier = processor
         self._backlog = backlog
-        self._wake_ups = wake_ups
+        self._wake_ups = notifier
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="delivery")
         self._threads = threads
         self._claimed: deque[Claimed] = deque()
@@ -58,8 +58,8 @@ class Drain:
 
     def run(self, event_id: int) -> None:
         """Drain. When the time is up and events are left, another wake-up goes on. Does not wait for a batch."""
-        self._wake_ups.lower_flag(event_id)
-        until = time.monotonic() + random.uniform(DRAIN_FOR_S / 2, DRAIN_FOR_S)  # noqa: S311 - spreads, guards nothing
+        self._wake_ups.clear_pending(event_id)
+        until = time.monotonic() + random.uniform(WORK_FOR_S / 2, WORK_FOR_S)  # noqa: S311 - spreads, guards nothing
         self._grow(until)
         self._start_bulk()
         with self._change:
@@ -98,7 +98,7 @@ class Drain:
         except SQLAlchemyError as error:  # the lease of the event at hand ends by itself; the sweep takes it up
             log.error("The database failed a worker (%s); the sweep goes on with what is due", type(error).__name__)
         except Exception as error:  # noqa: BLE001 - nobody reads what a thread of the pool raises
-            log.error("A worker's thread met an %s; the sweep goes on with what is due", unexpected(error))
+            log.error("A worker's thread met an %s; the sweep goes on with what is due", describe_unexpected(error))
         finally:
             with self._change:
                 self._running -= 1
@@ -128,7 +128,7 @@ class Drain:
         except SQLAlchemyError as error:
             log.error("The database failed the backlog (%s); the sweep goes on with it", type(error).__name__)
         except Exception as error:  # noqa: BLE001 - single events go on beside it, and the next job tries again
-            log.error("The backlog met an %s; the next look tries again", unexpected(error))
+            log.error("The backlog met an %s; the next look tries again", describe_unexpected(error))
         return 0
 
     def _next(self, until: float) -> Claimed | None:
@@ -142,10 +142,10 @@ class Drain:
             return self._claimed.popleft() if self._claimed else None
 
 
-_drain: Drain | None = None
+_drain: InboxWorker | None = None
 
 
-def configure(drain_of_this_process: Drain) -> None:
+def configure(drain_of_this_process: InboxWorker) -> None:
     """Give this worker process what its jobs need. Called once, before the worker starts."""
     global _drain  # noqa: PLW0603 - RQ calls a module's function; there is one worker a process
     _drain = drain_of_this_process

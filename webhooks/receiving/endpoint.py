@@ -1,4 +1,4 @@
-"""The door: verify raw bytes, commit one inbox row, answer. Engage is never called here.
+"""The receiver: verify raw bytes, commit one inbox row, answer. Engage is never called here.
 
 Answers (DESIGN, what outsiders may rely on): 401 bad proof, 404 unknown shop or platform, 411 without a length, 413
 too large, 200 stored, duplicate, ping or not for us, 503 not stored or not verifiable now.
@@ -14,7 +14,7 @@ from flask import Blueprint, Response, jsonify, request
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.errors import ConfigurationError, UnverifiableError, VerificationError
-from plugin.events import ALWAYS_KINDS, Kind
+from plugin.events import COMPLIANCE_KINDS, EventKind
 from plugin.platforms.base import Delivery, Platform, WebhookRequest
 from plugin.platforms.registry import PLATFORMS
 from plugin.store.database.group_commit import GroupCommit
@@ -23,13 +23,13 @@ from plugin.store.shops.shops import RegisteredShop, Shops
 from plugin.store.shops.vault import Vault
 from plugin.store.tables.inbox import State
 from webhooks.receiving.new_event import new_event
-from webhooks.receiving.rejections import Refusals
+from webhooks.receiving.rejections import RejectionLog
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class WebhookReceiver:
     """What receiving needs.
 
     wake: told the id of each stored event, after its commit; must not raise. count: told shop, topic and outcome.
@@ -48,7 +48,7 @@ class Door:
 
 
 @dataclass(frozen=True, slots=True)
-class Stranger:
+class UnregisteredShop:
     """A shop that is not registered here, as far as an app-wide webhook can be verified for it."""
 
     platform: str
@@ -59,107 +59,109 @@ class Stranger:
     credentials: Mapping[str, Any] = field(default_factory=dict)
 
 
-def blueprint(door: Door) -> Blueprint:
+def blueprint(receiver: WebhookReceiver) -> Blueprint:
     """Return the blueprint of all webhook addresses."""
     routes = Blueprint("webhooks", __name__, url_prefix="/webhooks")
-    refusals = Refusals(door.count)
+    rejections = RejectionLog(receiver.count)
 
     @routes.post("/<platform>/<shop>")
     def shop_webhook(platform: str, shop: str) -> Response:
-        return _answer(door, refusals, platform, shop)
+        return _answer(receiver, rejections, platform, shop)
 
     @routes.post("/<platform>")
     def app_webhook(platform: str) -> Response:
-        return _answer(door, refusals, platform, None)
+        return _answer(receiver, rejections, platform, None)
 
     return routes
 
 
-def _answer(door: Door, refusals: Refusals, platform_slug: str, shop_name: str | None) -> Response:
+def _answer(receiver: WebhookReceiver, rejections: RejectionLog, platform_slug: str, shop_name: str | None) -> Response:
     platform = PLATFORMS.get(platform_slug)
     if platform is None:
-        return _say(404, f"There is no platform {platform_slug!r} here.")
-    refused = _refused_length(door)
+        return _reply(404, f"There is no platform {platform_slug!r} here.")
+    refused = _length_error(receiver)
     if refused is not None:
         return refused
     shop = None
     try:
-        shop = None if shop_name is None else door.shops.find(platform.slug, shop_name)
+        shop = None if shop_name is None else receiver.shops.find(platform.slug, shop_name)
         if shop_name is not None and shop is None:
-            refusals.note(None, platform.slug, "the shop of the address is not registered")
-            return _say(404, f"There is no {platform.name} shop {shop_name!r} here.")
-        return _receive(door, platform, shop, _webhook_request())
+            rejections.note(None, platform.slug, "the shop of the address is not registered")
+            return _reply(404, f"There is no {platform.name} shop {shop_name!r} here.")
+        return _receive(receiver, platform, shop, _webhook_request())
     except VerificationError as error:
-        refusals.note(shop, platform.slug, str(error))
-        return _say(401, str(error))
+        rejections.note(shop, platform.slug, str(error))
+        return _reply(401, str(error))
     except UnverifiableError as error:
-        return _say(503, str(error))
+        return _reply(503, str(error))
     except (SQLAlchemyError, OSError) as error:
         log.error("A webhook could not be stored (%s); answered 503", type(error).__name__)
-        return _say(503, "The webhook could not be stored now; send it again.")
+        return _reply(503, "The webhook could not be stored now; send it again.")
     except ConfigurationError as error:
         log.error("A webhook could not be verified: %s", error)
-        return _say(503, "The webhook cannot be verified now; send it again.")
+        return _reply(503, "The webhook cannot be verified now; send it again.")
 
 
-def _receive(door: Door, platform: Platform, shop: RegisteredShop | None, webhook: WebhookRequest) -> Response:
-    now = door.clock()
+def _receive(
+    receiver: WebhookReceiver, platform: Platform, shop: RegisteredShop | None, webhook: WebhookRequest
+) -> Response:
+    now = receiver.clock()
     if platform.is_ping(webhook):
-        return _say(200, "pong")
+        return _reply(200, "pong")
     if shop is None:
         domain = platform.claimed_domain(webhook)
-        shop = door.shops.of_domain(platform.slug, domain) if domain else None
+        shop = receiver.shops.of_domain(platform.slug, domain) if domain else None
         if shop is None:
-            return _of_stranger(door, platform, domain, webhook, now)
-    shop, delivery = _verify(door, platform, shop, webhook, now)
+            return _handle_unregistered_shop(receiver, platform, domain, webhook, now)
+    shop, delivery = _verify(receiver, platform, shop, webhook, now)
     _check_domain(shop, delivery)
-    new = new_event(door.inbox, door.vault, shop, platform, delivery, webhook.body, now)
-    accepted = door.store.run(new)
-    _after_commit(door, shop, new, accepted)
+    new = new_event(receiver.inbox, receiver.vault, shop, platform, delivery, webhook.body, now)
+    accepted = receiver.store.run(new)
+    _after_commit(receiver, shop, new, accepted)
     if accepted.duplicate:
-        return _say(200, "taken up again" if accepted.taken_up else "duplicate", accepted.event_id)
-    return _say(200, "not for us" if new.state is State.IGNORED else "stored", accepted.event_id)
+        return _reply(200, "taken up again" if accepted.requeued else "duplicate", accepted.event_id)
+    return _reply(200, "not for us" if new.state is State.IGNORED else "stored", accepted.event_id)
 
 
-def _after_commit(door: Door, shop: RegisteredShop, new: NewEvent, accepted: Accepted) -> None:
+def _after_commit(receiver: WebhookReceiver, shop: RegisteredShop, new: NewEvent, accepted: Accepted) -> None:
     outcome = "duplicate" if accepted.duplicate else "ignored" if new.state is State.IGNORED else "stored"
-    topic = new.topic if new.kind != Kind.IGNORED else "other"
-    door.count(shop.name, topic, outcome)
+    topic = new.topic if new.kind != EventKind.IGNORED else "other"
+    receiver.count(shop.name, topic, outcome)
     log.info("event=%d shop=%s step=received topic=%s outcome=%s", accepted.event_id, shop.name, topic, outcome)
-    if (outcome == "stored" or accepted.taken_up) and new.state is State.PENDING:
-        door.wake(accepted.event_id)
+    if (outcome == "stored" or accepted.requeued) and new.state is State.PENDING:
+        receiver.wake(accepted.event_id)
 
 
 def _verify(
-    door: Door, platform: Platform, shop: RegisteredShop, webhook: WebhookRequest, now: datetime
+    receiver: WebhookReceiver, platform: Platform, shop: RegisteredShop, webhook: WebhookRequest, now: datetime
 ) -> tuple[RegisteredShop, Delivery]:
     """Check the proof; before it is refused, the shop's secrets are read anew: they may just have been changed."""
     try:
         return shop, platform.verify(webhook, shop, now)
     except VerificationError:
-        fresh = door.shops.find(platform.slug, shop.name, fresh=True)
+        fresh = receiver.shops.find(platform.slug, shop.name, fresh=True)
         if fresh is None or (fresh.webhook_secrets, fresh.credentials) == (shop.webhook_secrets, shop.credentials):
             raise
         return fresh, platform.verify(webhook, fresh, now)
 
 
-def _of_stranger(
-    door: Door, platform: Platform, domain: str | None, webhook: WebhookRequest, now: datetime
+def _handle_unregistered_shop(
+    receiver: WebhookReceiver, platform: Platform, domain: str | None, webhook: WebhookRequest, now: datetime
 ) -> Response:
     """Answer an app-wide webhook of a shop that is not registered here. Raises VerificationError.
 
     What the law asks (to erase, to tell) is done with 200: nothing is kept here of such a shop. Anything else is 404, so
     that the shop's platform sends it again while somebody registers the shop.
     """
-    secret = door.app_secrets.get(platform.slug)
+    secret = receiver.app_secrets.get(platform.slug)
     if domain is None or secret is None:
         raise VerificationError("No installed shop fits the signature and domain of this webhook.")
-    delivery = platform.verify(webhook, Stranger(platform.slug, domain, (secret,)), now)
-    if platform.topics.get(delivery.topic) in ALWAYS_KINDS:
-        door.count("(unregistered)", delivery.topic, "ignored")
-        return _say(200, "This shop is not registered here, so nothing of it is kept.")
+    delivery = platform.verify(webhook, UnregisteredShop(platform.slug, domain, (secret,)), now)
+    if platform.topics.get(delivery.topic) in COMPLIANCE_KINDS:
+        receiver.count("(unregistered)", delivery.topic, "ignored")
+        return _reply(200, "This shop is not registered here, so nothing of it is kept.")
     log.warning("platform=%s a webhook of a shop that is not registered was answered 404", platform.slug)
-    return _say(404, f"The {platform.name} shop of this webhook is not registered here.")
+    return _reply(404, f"The {platform.name} shop of this webhook is not registered here.")
 
 
 def _check_domain(shop: RegisteredShop, delivery: Delivery) -> None:
@@ -167,15 +169,15 @@ def _check_domain(shop: RegisteredShop, delivery: Delivery) -> None:
         raise VerificationError("The webhook comes from another shop than the one that this address is for.")
 
 
-def _refused_length(door: Door) -> Response | None:
+def _length_error(receiver: WebhookReceiver) -> Response | None:
     """Refuse bodies without a length or over the limit before a byte is read.
 
     With chunked transfer the server would cut the body at its limit without saying so (werkzeug, gunicorn).
     """
     if "chunked" in request.headers.get("Transfer-Encoding", "").lower() or request.content_length is None:
-        return _say(411, "Send the webhook with a Content-Length, not chunked.")
-    if request.content_length > door.max_body_bytes:
-        return _say(413, f"The body is larger than {door.max_body_bytes} bytes.")
+        return _reply(411, "Send the webhook with a Content-Length, not chunked.")
+    if request.content_length > receiver.max_body_bytes:
+        return _reply(413, f"The body is larger than {receiver.max_body_bytes} bytes.")
     return None
 
 
@@ -185,7 +187,7 @@ def _webhook_request() -> WebhookRequest:
     )
 
 
-def _say(status: int, message: str, event_id: int | None = None) -> Response:
+def _reply(status: int, message: str, event_id: int | None = None) -> Response:
     answer = jsonify({"message": message} if event_id is None else {"message": message, "event_id": event_id})
     answer.status_code = status
     if status == 503:

@@ -5,9 +5,9 @@ import logging
 from datetime import datetime
 
 from plugin.errors import VerificationError
-from plugin.events import Kind
-from plugin.platforms.base import Delivery, Peek, Platform
-from plugin.platforms.fields import believable
+from plugin.events import EventKind
+from plugin.platforms.base import Delivery, EventHints, Platform
+from plugin.platforms.fields import clamp_to_received_at
 from plugin.store.inbox.inbox import Inbox, NewEvent
 from plugin.store.inbox.keys import MAX_KEY_LENGTH, bounded, customer_key
 from plugin.store.shops.shops import RegisteredShop
@@ -30,12 +30,12 @@ def new_event(
     topic = delivery.topic
     if len(topic) > MAX_KEY_LENGTH or not topic.isprintable():
         raise VerificationError("The topic of the webhook is no topic.")
-    kind = platform.topics.get(topic, Kind.IGNORED)
+    kind = platform.topics.get(topic, EventKind.IGNORED)
     # the shop's own delivery id where there is one; the topic is part of it, because ids are unique a topic only
     # on some platforms, and a hash of the content elsewhere
     identity = delivery.delivery_id or hashlib.sha256(topic.encode() + b"\0" + body).hexdigest()
     dedupe_key = identity if len(identity) <= MAX_KEY_LENGTH else hashlib.sha256(identity.encode()).hexdigest()
-    if kind is Kind.IGNORED:
+    if kind is EventKind.IGNORED:
         known = topic in platform.ignored_topics
         reason = "topic is not for us" if known else "unknown topic"
         return NewEvent(
@@ -60,7 +60,7 @@ def new_event(
         kind=kind,
         dedupe_key=dedupe_key,
         ordering_key=_ordering_key(inbox, vault, shop, peek, order_ref, dedupe_key),
-        occurred_at=believable(peek.occurred_at, now),
+        occurred_at=clamp_to_received_at(peek.occurred_at, now),
         received_at=now,
         body=body,
         order_ref=order_ref,
@@ -69,7 +69,7 @@ def new_event(
 
 
 def _ordering_key(
-    inbox: Inbox, vault: Vault, shop: RegisteredShop, peek: Peek, order_ref: str | None, dedupe_key: str
+    inbox: Inbox, vault: Vault, shop: RegisteredShop, peek: EventHints, order_ref: str | None, dedupe_key: str
 ) -> str:
     """Return the key whose events go one after the other: the customer, by id, else by a keyed hash."""
     if peek.customer_id:

@@ -10,13 +10,13 @@ from plugin.store.shops.shops import RegisteredShop
 log = logging.getLogger(__name__)
 
 #: One line a shop in so many seconds: anybody may send what is refused.
-TELL_EVERY_S = 60.0
+LOG_EVERY_S = 60.0
 #: What is counted of shops that are not registered, whose names anybody may invent.
 UNKNOWN = "(unregistered)"
 
 
-class Refusals:
-    """Counts what the door refused. Safe to share between threads.
+class RejectionLog:
+    """Counts what the receiver refused. Safe to share between threads.
 
     count: told shop, topic and outcome. monotonic: seconds.
     """
@@ -33,9 +33,9 @@ class Refusals:
         self._count(name, "other", "refused")
         now = self._monotonic()
         with self._lock:
-            told_at, untold = self._untold.get((platform, name), (now - TELL_EVERY_S, 0))
-            tells = now - told_at >= TELL_EVERY_S
-            self._untold[platform, name] = (now, 0) if tells else (told_at, untold + 1)
+            reported_at, untold = self._untold.get((platform, name), (now - LOG_EVERY_S, 0))
+            tells = now - reported_at >= LOG_EVERY_S
+            self._untold[platform, name] = (now, 0) if tells else (reported_at, untold + 1)
         if tells:
             more = f" ({untold} more since the last line)" if untold else ""
             log.warning("shop=%s platform=%s step=refused reason=%r%s", name, platform, why, more)

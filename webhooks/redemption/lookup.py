@@ -13,7 +13,7 @@ from plugin.engage.client import EngageClient
 from plugin.engage.data.models import PromotionAssignment, RewardVoucher
 from plugin.engage.promotion_lookup import (
     UNKNOWN_VOUCHER,
-    Mismatch,
+    LookupFailure,
     explain_unknown_assignment,
     find_assignment,
     find_by_code,
@@ -25,17 +25,17 @@ from plugin.store.shops.shops import RegisteredShop
 from webhooks.attempt.context import Context, Origin
 
 PROMOTION, VOUCHER = "promotion", "voucher"
-STEP = "redeem"
+STEP_REDEEM = "redeem"
 #: The step of an event that found its order cancelled and says that it is paid again.
-REOPENED = "reopened"
+STEP_REOPENED = "reopened"
 #: How far a shop's clock may be behind ours: an order paid so shortly before its shop was registered counts as paid since.
-CLOCK_TOLERANCE = timedelta(minutes=5)
+REGISTRATION_SKEW = timedelta(minutes=5)
 #: A shop that tells of an order so long after its payment tells of something else.
-TOLD_LATER = timedelta(days=1)
+LATE_REPORT = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RedemptionTarget:
     """One assignment or voucher to redeem. promotion_id: its template. label: what a receipt calls it.
 
     used: it was redeemed already when this order came, and by no order of ours.
@@ -49,49 +49,51 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class ResolvedRedemptions:
     """What is to be redeemed, and what the order names and its contact does not have: (code, text)."""
 
-    targets: tuple[Target, ...] = ()
+    targets: tuple[RedemptionTarget, ...] = ()
     problems: tuple[tuple[str, str], ...] = ()
 
 
-def is_of_the_past(shop: RegisteredShop, order: OrderPaid) -> bool:
+def is_historical(shop: RegisteredShop, order: OrderPaid) -> bool:
     """Tell that an order was paid before its shop was registered here, and is told because it was edited or refunded since.
 
     What it used was used up then, by whatever stood in this plugin's place: one of its codes may be one of today's
     assignments by chance.
     """
-    told_later = order.told_at is not None and order.told_at - order.occurred_at > TOLD_LATER
-    return told_later and order.occurred_at < shop.created_at - CLOCK_TOLERANCE
+    told_later = order.reported_at is not None and order.reported_at - order.occurred_at > LATE_REPORT
+    return told_later and order.occurred_at < shop.created_at - REGISTRATION_SKEW
 
 
-def is_history(context: Context, order: OrderPaid) -> bool:
+def is_from_history(context: Context, order: OrderPaid) -> bool:
     """Tell that the event at hand tells of the past: it was read as history, or its order is of the past."""
-    return context.origin is Origin.BACKFILL or is_of_the_past(context.shop, order)
+    return context.origin is Origin.BACKFILL or is_historical(context.shop, order)
 
 
-def find_used(context: Context, client: EngageClient, order: OrderPaid, contact_id: str) -> Used:
+def resolve_redemptions(
+    context: Context, client: EngageClient, order: OrderPaid, contact_id: str
+) -> ResolvedRedemptions:
     """Find what the order used; found once, it is remembered, because Engage's lists change when we redeem.
 
     Raises EngageError.
     """
-    kept = context.recall(STEP)
+    kept = context.get_step(STEP_REDEEM)
     if kept is not None:
-        return Used(
-            tuple(Target(**target) for target in kept["targets"]),
+        return ResolvedRedemptions(
+            tuple(RedemptionTarget(**target) for target in kept["targets"]),
             tuple((code, text) for code, text in kept["problems"]),
         )
-    search = _Search(context, client, order, contact_id)
+    search = _Resolver(context, client, order, contact_id)
     search.promotions()
     search.vouchers()
     if search.targets or search.problems:
         rows = [asdict(target) for target in search.targets.values()]
-        context.remember(STEP, {"targets": rows, "problems": search.problems})
-    return Used(tuple(search.targets.values()), tuple(search.problems))
+        context.complete_step(STEP_REDEEM, {"targets": rows, "problems": search.problems})
+    return ResolvedRedemptions(tuple(search.targets.values()), tuple(search.problems))
 
 
-class _Search:
+class _Resolver:
     """One look through the contact's promotions and vouchers, each list asked for at most once and only when needed."""
 
     def __init__(self, context: Context, client: EngageClient, order: OrderPaid, contact_id: str) -> None:
@@ -102,7 +104,7 @@ class _Search:
         self._own = {(row.kind, row.assignment_id) for row in before if row.state in states}
         self._available: Sequence[RewardVoucher] | None = None
         self._codes: list[str] = []
-        self.targets: dict[tuple[str, str], Target] = {}
+        self.targets: dict[tuple[str, str], RedemptionTarget] = {}
         self.problems: list[tuple[str, str]] = []
 
     def promotions(self) -> None:
@@ -130,7 +132,7 @@ class _Search:
             found = find_voucher(named.voucher_id, named.voucher_number, self._vouchers())
             if found is None:
                 self._problem(
-                    Mismatch(UNKNOWN_VOUCHER, "The order names a reward voucher that its contact does not have.")
+                    LookupFailure(UNKNOWN_VOUCHER, "The order names a reward voucher that its contact does not have.")
                 )
             else:
                 self._add(VOUCHER, found, None, found.voucher_number or found.id)
@@ -147,11 +149,11 @@ class _Search:
     def _add(self, kind: str, item: Any, promotion_id: str | None, label: str) -> None:
         key = (kind, item.id)
         used = item.redeemed and key not in self._own and not self._is_held(kind, item.id)
-        self.targets.setdefault(key, Target(kind, item.id, promotion_id, label, used))
+        self.targets.setdefault(key, RedemptionTarget(kind, item.id, promotion_id, label, used))
 
     def _is_held(self, kind: str, assignment_id: str) -> bool:
         """Tell whether another order of the tenant's shops has it: then the intent tells which."""
         return bool(self._context.stores.redemptions.held(self._context.shop, kind, [assignment_id]))
 
-    def _problem(self, mismatch: Mismatch) -> None:
+    def _problem(self, mismatch: LookupFailure) -> None:
         self.problems.append((mismatch.code, mismatch.text))

@@ -12,14 +12,14 @@ from typing import Any
 
 from plugin.engage.client import EngageClient
 from plugin.engage.data.models import PromotionAssignment, RewardVoucher
-from plugin.engage.operations import Lane
+from plugin.engage.operations import Priority
 from plugin.errors import EngageConflictError, EngageError, TransientError, UnauthorisedError
 from plugin.events import LineKind
 from plugin.store.orders.orders import StoredOrder
 from plugin.store.orders.redemptions import HELD_STATES, RedemptionState, StoredRedemption
 from webhooks.attempt.context import Context
 from webhooks.redemption.lookup import PROMOTION
-from webhooks.redemption.redeem import Problem, end, look
+from webhooks.redemption.redeem import Problem, fetch_current, record_result
 
 MAX_REACTIVATIONS = 3
 GOODS = {LineKind.GOODS.value, LineKind.GIFT_CARD.value}
@@ -42,23 +42,23 @@ def is_wholly_returned(order: StoredOrder, details: Mapping[str, Any]) -> bool:
     return 0 < order.total <= money
 
 
-def give_back(context: Context, order: StoredOrder) -> list[Problem]:
+def reactivate(context: Context, order: StoredOrder) -> list[Problem]:
     """Give back what an order used; return what a person must be told.
 
     Raises TransientError while it may still succeed; what is done stays done.
     """
-    client = context.client.with_options(lane=Lane.REDEMPTION)
+    client = context.client.with_options(lane=Priority.REDEMPTION)
     problems = []
     for row in context.stores.redemptions.of_order(context.shop, order.order_id):
         if row.state in HELD_STATES and order.contact_id is not None:
-            problem = _Return(context, client, order.contact_id, row).once()
+            problem = _Reactivation(context, client, order.contact_id, row).once()
             if problem is not None:
                 problems.append(problem)
     return problems
 
 
 @dataclass(slots=True)
-class _Return:
+class _Reactivation:
     """The way back of one redemption."""
 
     context: Context
@@ -71,7 +71,7 @@ class _Return:
         row, path = self.row, self.context.shop.settings.reactivate_promotions
         if row.kind == PROMOTION and not path and row.state is not RedemptionState.INTENDED:
             return self._not_given_back("the setting reactivate_promotions is empty")
-        item = look(self.client, row.kind, self.contact_id, row.assignment_id)
+        item = fetch_current(self.client, row.kind, self.contact_id, row.assignment_id)
         if row.state is RedemptionState.INTENDED and (item is None or not item.redeemed):
             self._end(RedemptionState.FAILED, "The order ended before it was redeemed.")
             return None
@@ -123,12 +123,12 @@ class _Return:
     def _end(self, state: RedemptionState, note: str | None, **values: Any) -> None:
         """Store how it ended, and let cached lists of the contact be forgotten in the same commit."""
         row = self.row
-        end(self.context, row.kind, row.assignment_id, self.contact_id, state=state, note=note, **values)
+        record_result(self.context, row.kind, row.assignment_id, self.contact_id, state=state, note=note, **values)
         self.context.save()
 
     def _write(self, **values: Any) -> None:
         redemptions, shop, row = self.context.stores.redemptions, self.context.shop, self.row
-        self.context.later(lambda session: redemptions.write(session, shop, row.kind, row.assignment_id, **values))
+        self.context.on_commit(lambda session: redemptions.write(session, shop, row.kind, row.assignment_id, **values))
 
     @property
     def _name(self) -> str:

@@ -11,23 +11,30 @@ from typing import Any
 from plugin.engage import verify_writes
 from plugin.engage.client import EngageClient
 from plugin.engage.data.models import PromotionAssignment, RewardVoucher, UsedPromotion
-from plugin.engage.operations import REDEEM_TIMEOUT_S, Lane
-from plugin.engage.promotion_lookup import is_open
+from plugin.engage.operations import REDEEM_TIMEOUT_S, Priority
+from plugin.engage.promotion_lookup import is_redeemable
 from plugin.errors import EngageConflictError, EngageError, ParkedError, TransientError, UnauthorisedError
 from plugin.events import OrderPaid
 from plugin.store.orders.orders import StoredOrder
 from plugin.store.orders.redemptions import RedemptionState, StoredRedemption
 from webhooks.attempt.context import Context
-from webhooks.redemption.lookup import PROMOTION, REOPENED, STEP, Target, find_used, is_history
+from webhooks.redemption.lookup import (
+    PROMOTION,
+    STEP_REDEEM,
+    STEP_REOPENED,
+    RedemptionTarget,
+    is_from_history,
+    resolve_redemptions,
+)
 
 Problem = tuple[str, str]
 
 #: How far Engage's times may be from ours: its clock, and times whose zone it leaves out (facts 6.2 tell no format).
-CLOCK_TOLERANCE = timedelta(hours=3)
+ENGAGE_CLOCK_SKEW = timedelta(hours=3)
 
 
 @dataclass(frozen=True, slots=True)
-class Redeemed:
+class RedemptionResult:
     """What goes on the receipt, and what a person must be told after it. problems: (code, text).
 
     waiting: a transient fault of a redemption that no longer holds the receipt.
@@ -39,36 +46,38 @@ class Redeemed:
     waiting: TransientError | None = None
 
 
-def redeem_used(context: Context, order: OrderPaid, contact_id: str, stored: StoredOrder | None) -> Redeemed:
+def redeem_order(context: Context, order: OrderPaid, contact_id: str, stored: StoredOrder | None) -> RedemptionResult:
     """Redeem each promotion and voucher of an order once. stored: the order as it is known here.
 
     Raises TransientError while a redemption may still succeed and holds the receipt (setting redeem_wait_s), and
     UnauthorisedError. Any other fault is a problem for a person, told after the receipt.
     """
     if not (order.promotions or order.vouchers):
-        return Redeemed()
-    if is_history(context, order):
+        return RedemptionResult()
+    if is_from_history(context, order):
         context.note("redeem", "Nothing is redeemed: what an order of the past used was used up then.")
-        return Redeemed()
+        return RedemptionResult()
     if stored is not None and stored.details.get("ended"):
         context.note("redeem", f"Nothing is redeemed: the order was {stored.details['ended']}.")
-        return Redeemed()
+        return RedemptionResult()
     # background reads must not go before a shopper's
-    client = context.client.with_options(lane=Lane.REDEMPTION)
+    client = context.client.with_options(lane=Priority.REDEMPTION)
     try:
-        used = find_used(context, client, order, contact_id)
+        used = resolve_redemptions(context, client, order, contact_id)
     except TransientError as error:
-        return Redeemed(waiting=_no_longer_held(context, error))
+        return RedemptionResult(waiting=_no_longer_held(context, error))
     except UnauthorisedError:
         raise
     except EngageError as error:
-        return Redeemed(problems=(("promotions_unreadable", f"The contact's promotions cannot be read: {error}"),))
+        return RedemptionResult(
+            problems=(("promotions_unreadable", f"The contact's promotions cannot be read: {error}"),)
+        )
     problems: list[Problem] = list(used.problems)
     waiting: TransientError | None = None
     promotions, vouchers = [], []
     for target in used.targets:
         try:
-            problem = _Redemption(context, client, order.order_id, contact_id, target).once()
+            problem = _Redemption(context, client, order.order_id, contact_id, target).run()
         except TransientError as error:
             waiting = error
             continue
@@ -79,7 +88,7 @@ def redeem_used(context: Context, order: OrderPaid, contact_id: str, stored: Sto
         else:
             vouchers.append(target.label)
     waiting = None if waiting is None else _no_longer_held(context, waiting)
-    return Redeemed(tuple(promotions), tuple(vouchers), tuple(problems), waiting)
+    return RedemptionResult(tuple(promotions), tuple(vouchers), tuple(problems), waiting)
 
 
 def _no_longer_held(context: Context, error: TransientError) -> TransientError:
@@ -98,18 +107,18 @@ class _Redemption:
     client: EngageClient
     order_id: str
     contact_id: str
-    target: Target
+    target: RedemptionTarget
 
-    def once(self) -> Problem | None:
+    def run(self) -> Problem | None:
         """Redeem; None when it is redeemed for this order, else the problem for a person. Raises TransientError."""
         context, target = self.context, self.target
-        if context.recall(f"redeemed:{target.kind}:{target.id}"):
+        if context.get_step(f"redeemed:{target.kind}:{target.id}"):
             return None
-        known = context.recall(f"problem:{target.kind}:{target.id}")
+        known = context.get_step(f"problem:{target.kind}:{target.id}")
         if known is not None:
             return (known[0], known[1])
         if target.used:
-            return self._elsewhere("it was redeemed before this order came")
+            return self._used_elsewhere("it was redeemed before this order came")
         row = context.stores.redemptions.intend(
             context.shop,
             target.kind,
@@ -118,24 +127,24 @@ class _Redemption:
             self.order_id,
             context.claimed.id,
             context.now(),
-            again=bool(context.recall(REOPENED)),
+            again=bool(context.get_step(STEP_REOPENED)),
         )
         if (row.shop_id, row.order_id) != (context.shop.id, self.order_id):
             return self._by_another_order(row)
         if row.state is RedemptionState.REDEEMED:
-            context.remember(f"redeemed:{target.kind}:{target.id}")
+            context.complete_step(f"redeemed:{target.kind}:{target.id}")
             return None
         if row.state is not RedemptionState.INTENDED:
             return self._problem("given_back", f"The {self._name} was given back after this order was called off.")
-        return self._first() if row.fresh else self._again(row)
+        return self._first_attempt() if row.fresh else self._retry_after_unknown_result(row)
 
-    def _first(self) -> Problem | None:
+    def _first_attempt(self) -> Problem | None:
         """Call for the first time: a conflict is not ours."""
         try:
             self._call()
         except EngageConflictError as error:
             # what is known now is stored before anything else can fail: the next try would take it for its own
-            self._end(RedemptionState.FAILED, str(error))
+            self._record(RedemptionState.FAILED, str(error))
             self.context.save()
             return self._explain_conflict(error)
         except (TransientError, UnauthorisedError):
@@ -144,22 +153,22 @@ class _Redemption:
             return self._refused(error)
         return self._done()
 
-    def _again(self, row: StoredRedemption) -> Problem | None:
+    def _retry_after_unknown_result(self, row: StoredRedemption) -> Problem | None:
         """Ask whether a call whose answer is not known did its work, before it is repeated (facts 1.2)."""
         context, target = self.context, self.target
-        item = self._look()
+        item = self._fetch()
         # a file is imported when Engage does it, long after it was written
-        until = context.now() if context.recall(f"filed:{target.kind}:{target.id}") else None
+        until = context.now() if context.get_step(f"filed:{target.kind}:{target.id}") else None
         if item is not None and item.redeemed:
             ours = _may_be_ours(row, item.redeemed_on, until)
-            return self._done() if ours else self._elsewhere(_on(item.redeemed_on))
+            return self._done() if ours else self._used_elsewhere(_on(item.redeemed_on))
         redemptions, shop, now = context.stores.redemptions, context.shop, context.now()
-        context.later(lambda session: redemptions.write(session, shop, target.kind, target.id, called_at=now))
+        context.on_commit(lambda session: redemptions.write(session, shop, target.kind, target.id, called_at=now))
         context.save()
         try:
             self._call()
         except EngageConflictError as error:
-            item = self._look()  # a call that we gave up may have run to its end meanwhile
+            item = self._fetch()  # a call that we gave up may have run to its end meanwhile
             if item is not None and item.redeemed and _may_be_ours(row, item.redeemed_on, until=context.now()):
                 return self._done()
             return self._explain_conflict(error, item)
@@ -175,31 +184,31 @@ class _Redemption:
         else:
             self.client.redeem_reward_voucher(self.target.id)
 
-    def _look(self) -> PromotionAssignment | RewardVoucher | None:
-        return look(self.client, self.target.kind, self.contact_id, self.target.id)
+    def _fetch(self) -> PromotionAssignment | RewardVoucher | None:
+        return fetch_current(self.client, self.target.kind, self.contact_id, self.target.id)
 
     def _done(self) -> Problem | None:
-        if self.context.recall("receipt"):
+        if self.context.get_step("receipt"):
             self.context.note("redeem", f"The {self._name} was redeemed after its receipt had gone out without it.")
-        self._end(RedemptionState.REDEEMED, None)
-        self.context.remember(f"redeemed:{self.target.kind}:{self.target.id}")
+        self._record(RedemptionState.REDEEMED, None)
+        self.context.complete_step(f"redeemed:{self.target.kind}:{self.target.id}")
         return None
 
-    def _end(self, state: RedemptionState, note: str | None) -> None:
-        end(self.context, self.target.kind, self.target.id, self.contact_id, state=state, note=note)
+    def _record(self, state: RedemptionState, note: str | None) -> None:
+        record_result(self.context, self.target.kind, self.target.id, self.contact_id, state=state, note=note)
 
     def _problem(self, code: str, text: str) -> Problem:
-        self.context.remember(f"problem:{self.target.kind}:{self.target.id}", [code, text])
+        self.context.complete_step(f"problem:{self.target.kind}:{self.target.id}", [code, text])
         return code, text
 
     def _failed(self, code: str, text: str) -> Problem:
-        self._end(RedemptionState.FAILED, text)
+        self._record(RedemptionState.FAILED, text)
         return self._problem(code, text)
 
     def _refused(self, error: EngageError) -> Problem:
         return self._failed("redemption_refused", f"The {self._name} could not be redeemed for this order: {error}")
 
-    def _elsewhere(self, when: str) -> Problem:
+    def _used_elsewhere(self, when: str) -> Problem:
         text = f"The {self._name} was used elsewhere, not by an order of this shop: {when}."
         if self.target.used:
             return self._problem("redeemed_elsewhere", text)
@@ -212,12 +221,14 @@ class _Redemption:
         code = (error.code or "").lower()
         if item is None and not code.endswith(("redeemed", "expired")):
             try:
-                item = self._look()
+                item = self._fetch()
             except TransientError:
                 return self._refused(error)
         if code.endswith("redeemed") or (item is not None and item.redeemed):
-            return self._elsewhere(_on(item.redeemed_on) if item is not None else "Engage says that it is redeemed")
-        if code.endswith("expired") or (item is not None and not is_open(item, self.context.now())):
+            return self._used_elsewhere(
+                _on(item.redeemed_on) if item is not None else "Engage says that it is redeemed"
+            )
+        if code.endswith("expired") or (item is not None and not is_redeemable(item, self.context.now())):
             return self._failed("expired", f"The {self._name} has expired; it was not redeemed for this order.")
         return self._refused(error)
 
@@ -235,7 +246,7 @@ class _Redemption:
         return f"{self.target.kind} {self.target.id}"
 
 
-def look(
+def fetch_current(
     client: EngageClient, kind: str, contact_id: str, assignment_id: str
 ) -> PromotionAssignment | RewardVoucher | None:
     """Return an assignment or voucher as it stands now, or None when the contact does not have it."""
@@ -244,23 +255,23 @@ def look(
     return verify_writes.reward_voucher(client, contact_id=contact_id, reward_voucher_id=assignment_id)
 
 
-def end(context: Context, kind: str, assignment_id: str, contact_id: str, **values: Any) -> None:
+def record_result(context: Context, kind: str, assignment_id: str, contact_id: str, **values: Any) -> None:
     """Write a redemption with the next step that is stored, and let cached lists of the contact be forgotten with it."""
     stores, shop, now = context.stores, context.shop, context.now()
-    context.later(
+    context.on_commit(
         lambda session: stores.redemptions.write(session, shop, kind, assignment_id, finished_at=now, **values)
     )
-    context.later(stores.contacts.cached_forgotten(shop, contact_id, now))
+    context.on_commit(stores.contacts.bump_generation_write(shop, contact_id, now))
 
 
 def _may_be_ours(row: StoredRedemption, redeemed_on: datetime | None, until: datetime | None = None) -> bool:
     """Tell whether a redemption can be the work of our calls, by its time; where Engage tells none it counts as ours."""
     if redeemed_on is None:
         return True
-    last = (until or row.called_at or row.intended_at) + timedelta(seconds=REDEEM_TIMEOUT_S) + CLOCK_TOLERANCE
+    last = (until or row.called_at or row.intended_at) + timedelta(seconds=REDEEM_TIMEOUT_S) + ENGAGE_CLOCK_SKEW
     if redeemed_on.time() == datetime.min.time():  # a day without a time
         return row.intended_at.date() <= redeemed_on.date() <= last.date()
-    return row.intended_at - CLOCK_TOLERANCE <= redeemed_on <= last
+    return row.intended_at - ENGAGE_CLOCK_SKEW <= redeemed_on <= last
 
 
 def _on(redeemed_on: datetime | None) -> str:
@@ -274,7 +285,9 @@ def raise_problems(context: Context, problems: Sequence[Problem]) -> None:
     if not problems:
         return
     for step in [
-        s for s in context.claimed.progress if s == context.part + STEP or s.startswith(context.part + "problem:")
+        s
+        for s in context.claimed.progress
+        if s == context.step_prefix + STEP_REDEEM or s.startswith(context.step_prefix + "problem:")
     ]:
         del context.claimed.progress[step]
     raise ParkedError(" ".join(text for _, text in problems), problems[0][0], holds=False)

@@ -16,17 +16,17 @@ from itertools import islice
 from pathlib import Path
 
 from plugin.errors import ConflictError
-from plugin.events import Kind
-from plugin.platforms.base import FoundResource, ShopApi
+from plugin.events import EventKind
+from plugin.platforms.base import PolledResource, ShopApi
 from plugin.platforms.registry import PLATFORMS
 from plugin.store.shops.shops import RegisteredShop
-from plugin.store.sync.history import History, Refusal, Run, RunState
+from plugin.store.sync.history import History, RejectedRow, Run, RunState
 from webhooks.attempt.context import Origin, Stores
-from webhooks.bulk.batches import MOST
+from webhooks.bulk.batches import MAX_BATCH_ROWS
 from webhooks.sync.backfill_customers import CustomersInBulk, Page, Row
 from webhooks.sync.backfill_order_files import OrdersInFiles
 from webhooks.sync.import_readers import Unreadable, count_lines, read_csv, read_json_lines
-from webhooks.sync.ingest import Fate, Intake, is_known, order_id_of
+from webhooks.sync.ingest import IngestOutcome, ResourceIngestor, is_known, order_id_of
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +47,10 @@ class Backfill:
 
     stores: Stores
     history: History
-    intake: Intake
+    ingestor: ResourceIngestor
     customers: CustomersInBulk
     in_files: OrdersInFiles
-    api_of: Callable[[RegisteredShop], ShopApi | None]
+    api_for: Callable[[RegisteredShop], ShopApi | None]
     clock: Callable[[], datetime]
     pause: Callable[[float], bool]
 
@@ -73,7 +73,7 @@ class Backfill:
             return read_csv(Path(source), what, cursor, self.clock())
         if form == "jsonl":
             return read_json_lines(Path(source), shop.platform, cursor, self.clock())
-        api = self.api_of(shop)
+        api = self.api_for(shop)
         if api is None:
             raise ConflictError(
                 f"{shop.name} has no API that could be read: give --csv or --jsonl, or install it "
@@ -98,8 +98,8 @@ class Backfill:
         Raises what reading the rows raises, and UnauthorisedError.
         """
         counts: Counter[str] = Counter(run.counts)
-        size = MOST if run.what == "customers" or run.options.get("files") else ORDER_PAGE
-        self.history.turn_to(run, RunState.RUNNING, self.clock())
+        size = MAX_BATCH_ROWS if run.what == "customers" or run.options.get("files") else ORDER_PAGE
+        self.history.set_state(run, RunState.RUNNING, self.clock())
         for some in _pages(rows, size):
             page = self.customers.send(shop, some) if run.what == "customers" else self._orders(shop, run, some)
             if page is None or not self._hand_over(shop, run, page, partial(tell, counts)):
@@ -115,14 +115,14 @@ class Backfill:
             if self.pause(BUSY_PAUSE_S) or self.history.state_of(run) is RunState.PAUSED:
                 return self._stopped(run)
         tell(counts)
-        self.history.turn_to(run, RunState.FINISHED, self.clock())
+        self.history.set_state(run, RunState.FINISHED, self.clock())
         return RunState.FINISHED
 
-    def estimate(self, shop: RegisteredShop, what: str, rows: Iterator[Row]) -> tuple[Counter[str], list[Refusal]]:
+    def estimate(self, shop: RegisteredShop, what: str, rows: Iterator[Row]) -> tuple[Counter[str], list[RejectedRow]]:
         """Return what a run would do with each row, without sending or storing anything."""
         counts: Counter[str] = Counter()
-        refusals: list[Refusal] = []
-        for some in _pages(rows, MOST if what == "customers" else ORDER_PAGE):
+        refusals: list[RejectedRow] = []
+        for some in _pages(rows, MAX_BATCH_ROWS if what == "customers" else ORDER_PAGE):
             page = Page()
             if what == "customers":
                 changes = self.customers.sorted_out(shop, page, some)
@@ -148,12 +148,12 @@ class Backfill:
         states = self.states(shop, run)
         return sum(states.get(name, 0) for name in ("pending", "leased"))
 
-    def not_delivered(self, shop: RegisteredShop, run: Run) -> list[Refusal]:
+    def not_delivered(self, shop: RegisteredShop, run: Run) -> list[RejectedRow]:
         """Return the run's events that are parked or ignored, with their reasons."""
         return self.history.parked_of_run(shop, prefix_of(run))
 
     def _stopped(self, run: Run) -> RunState:
-        self.history.turn_to(run, RunState.PAUSED, self.clock())
+        self.history.set_state(run, RunState.PAUSED, self.clock())
         return RunState.PAUSED
 
     # --- orders ---
@@ -167,16 +167,16 @@ class Backfill:
             page.singly = new
         return page
 
-    def _new_orders(self, shop: RegisteredShop, page: Page, some: Sequence[Row]) -> list[FoundResource]:
+    def _new_orders(self, shop: RegisteredShop, page: Page, some: Sequence[Row]) -> list[PolledResource]:
         """Return the orders and refunds that the inbox does not know and that are young enough."""
         oldest = self.clock() - timedelta(days=shop.settings.backfill_months * DAYS_A_MONTH)
         resources = []
         for row in some:
             if isinstance(row, Unreadable):
                 page.refuse(row.resource_id, "unreadable", row.reason)
-            elif row.kind is Kind.CANCELLATION:
+            elif row.kind is EventKind.CANCELLATION:
                 page.counts["cancellations"] += 1  # the past redeemed nothing that could be given back
-            elif row.kind not in {Kind.ORDER_PAID, Kind.REFUND}:
+            elif row.kind not in {EventKind.ORDER_PAID, EventKind.REFUND}:
                 page.refuse(row.resource_id, "not_for_us", "it is no order")
             elif self._happened_at(shop, row) < oldest:
                 page.counts["too_old"] += 1
@@ -191,7 +191,7 @@ class Backfill:
                 new.append(row)
         return new
 
-    def _happened_at(self, shop: RegisteredShop, row: FoundResource) -> datetime:
+    def _happened_at(self, shop: RegisteredShop, row: PolledResource) -> datetime:
         peek = PLATFORMS[row.platform or shop.platform].peek(row.topic, row.body)
         return peek.occurred_at or row.changed_at
 
@@ -205,10 +205,10 @@ class Backfill:
                 if self.pause(BUSY_PAUSE_S):
                     return False
             some = page.singly[start : start + HANDOVER]
-            fates = self.intake.take(shop, some, Origin.BACKFILL, self.clock(), run=str(run.id))
-            page.counts["singly"] += sum(fate is not Fate.NOT_FOR_US for fate in fates)
+            fates = self.ingestor.take(shop, some, Origin.BACKFILL, self.clock(), run=str(run.id))
+            page.counts["singly"] += sum(fate is not IngestOutcome.NOT_FOR_US for fate in fates)
             for resource, fate in zip(some, fates, strict=True):
-                if fate is Fate.NOT_FOR_US:
+                if fate is IngestOutcome.NOT_FOR_US:
                     page.refuse(resource.resource_id, "not_for_us", f"{resource.topic!r} is no topic for us")
         return True
 

@@ -8,18 +8,18 @@ from datetime import datetime
 
 from plugin.engage.client import EngageClient
 from plugin.engage.data.models import ContactWrite
-from plugin.engage.operations import Lane
+from plugin.engage.operations import Priority
 from plugin.errors import EngageError, PayloadError, TransientError, UnauthorisedError
 from plugin.events import CustomerCreated, CustomerUpdated
-from plugin.platforms.base import Delivery, FoundResource
+from plugin.platforms.base import Delivery, PolledResource
 from plugin.platforms.registry import PLATFORMS
-from plugin.store.contacts.contacts import Sent
+from plugin.store.contacts.contacts import SyncedValue
 from plugin.store.inbox.bulk import BulkInbox, KnownContact
 from plugin.store.shops.shops import RegisteredShop
-from plugin.store.sync.history import Refusal
+from plugin.store.sync.history import RejectedRow
 from webhooks.bulk.batches import refused_rows, wait_for_batch
-from webhooks.consents.plain_fields import says_no
-from webhooks.consents.timestamped_fields import with_collected_consents
+from webhooks.consents.plain_fields import has_opt_out
+from webhooks.consents.timestamped_fields import add_timestamped_consents
 from webhooks.contacts.attributes import attributes_of, edited_after
 from webhooks.sync.import_readers import Unreadable
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 AWAY_PAUSE_S = 10.0
 
-Row = FoundResource | Unreadable
+Row = PolledResource | Unreadable
 CustomerEvent = CustomerCreated | CustomerUpdated
 
 
@@ -36,20 +36,20 @@ class Page:
     """What became of one page of the history."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    refusals: list[Refusal] = field(default_factory=list)
-    singly: list[FoundResource] = field(default_factory=list)
+    refusals: list[RejectedRow] = field(default_factory=list)
+    singly: list[PolledResource] = field(default_factory=list)
 
     def refuse(self, resource_id: str, code: str, reason: str) -> None:
         """Note that a row is not sent."""
         self.counts["refused"] += 1
-        self.refusals.append(Refusal(resource_id, code, reason))
+        self.refusals.append(RejectedRow(resource_id, code, reason))
 
 
 @dataclass(frozen=True, slots=True)
 class _Change:
     """A customer that goes by bulk: the key of its row, and what is new of it. contact_id: where a link knows it."""
 
-    resource: FoundResource
+    resource: PolledResource
     key: str
     attributes: dict[str, object]
     at: datetime
@@ -61,7 +61,7 @@ class CustomersInBulk:
     """Sends pages of customers. pause: waits so many seconds, and tells whether this process is to stop."""
 
     bulk: BulkInbox
-    client_of: Callable[[RegisteredShop], EngageClient]
+    client_for: Callable[[RegisteredShop], EngageClient]
     clock: Callable[[], datetime]
     digest: Callable[[object], str]
     pause: Callable[[float], bool]
@@ -108,14 +108,14 @@ class CustomersInBulk:
                 changes.append(change)
         return changes
 
-    def _customer_of(self, shop: RegisteredShop, page: Page, row: Row) -> tuple[FoundResource, CustomerEvent] | None:
+    def _customer_of(self, shop: RegisteredShop, page: Page, row: Row) -> tuple[PolledResource, CustomerEvent] | None:
         if isinstance(row, Unreadable):
             page.refuse(row.resource_id, "unreadable", row.reason)
             return None
         platform = PLATFORMS[row.platform or shop.platform]
         try:
             mapped = platform.normalise(Delivery(row.topic, meta=row.meta), row.body, self.clock())
-            mapped = with_collected_consents(mapped, shop.settings.consent_fields, self.clock())
+            mapped = add_timestamped_consents(mapped, shop.settings.consent_fields, self.clock())
         except PayloadError as error:
             page.refuse(row.resource_id, f"payload:{error.field or 'body'}", str(error))
             return None
@@ -126,7 +126,7 @@ class CustomersInBulk:
         return row, events[0]
 
     def _change_of(
-        self, shop: RegisteredShop, resource: FoundResource, event: CustomerEvent, contact: KnownContact | None
+        self, shop: RegisteredShop, resource: PolledResource, event: CustomerEvent, contact: KnownContact | None
     ) -> _Change | None:
         """Return what goes by bulk of a customer; None for one that goes through the inbox.
 
@@ -134,7 +134,7 @@ class CustomersInBulk:
         dated no belongs into the ledger of consents.
         """
         settings, customer = shop.settings, event.customer
-        if any(not consent.value for consent in event.consents) or says_no(settings, customer):
+        if any(not consent.value for consent in event.consents) or has_opt_out(settings, customer):
             return None
         attributes = attributes_of(shop, customer)
         key = attributes.get(settings.key_attribute)
@@ -162,14 +162,16 @@ class CustomersInBulk:
     def _remember(self, shop: RegisteredShop, done: Iterable[_Change]) -> None:
         """Store what Engage now knows of linked contacts, and let their cached pages be forgotten."""
         sent = {
-            change.contact_id: {name: Sent(self.digest(value), change.at) for name, value in change.attributes.items()}
+            change.contact_id: {
+                name: SyncedValue(self.digest(value), change.at) for name, value in change.attributes.items()
+            }
             for change in done
             if change.contact_id is not None
         }
         if sent:
             self.bulk.remember_sent(shop, sent, self.clock())
 
-    def _is_new(self, last: Sent | None, value: object, at: datetime) -> bool:
+    def _is_new(self, last: SyncedValue | None, value: object, at: datetime) -> bool:
         return last is None or (last.at <= at and last.digest != self.digest(value))
 
     def _send_bulk(
@@ -179,7 +181,7 @@ class CustomersInBulk:
 
         While Engage is away the batch waits; a tenant that does not take batches gets the rows one by one.
         """
-        client = self.client_of(shop).with_options(lane=Lane.BACKFILL)
+        client = self.client_for(shop).with_options(lane=Priority.BACKFILL)
         key, contact_type = shop.settings.key_attribute, shop.settings.contact_type
         while True:
             try:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from plugin.errors import ConflictError, PayloadError
 from plugin.events import OrderPaid, OrderRefunded
-from plugin.platforms.base import Delivery, FoundResource
+from plugin.platforms.base import Delivery, PolledResource
 from plugin.platforms.registry import PLATFORMS
 from plugin.store.files.files import FallbackFiles
 from plugin.store.orders.orders import StoredOrder, write_refund
 from plugin.store.shops.shops import RegisteredShop
 from webhooks.attempt.context import Stores
 from webhooks.contacts.identify import store_for
-from webhooks.fallback.receipt_stream import HistoryFiles
+from webhooks.fallback.receipt_stream import ReceiptStream
 from webhooks.handlers.order_paid import order_of
 from webhooks.handlers.refund import returned
 from webhooks.orders.receipts import purchase_receipt, return_receipt
@@ -28,11 +28,11 @@ from webhooks.sync.backfill_customers import Page
 
 @dataclass(frozen=True, slots=True)
 class OrdersInFiles:
-    """Writes pages of orders into files. folder_of: where a shop's files lie on this machine."""
+    """Writes pages of orders into files. folder_for: where a shop's files lie on this machine."""
 
     stores: Stores
     files: FallbackFiles
-    folder_of: Callable[[RegisteredShop], Path]
+    folder_for: Callable[[RegisteredShop], Path]
     clock: Callable[[], datetime]
 
     def check(self, shop: RegisteredShop) -> None:
@@ -43,11 +43,11 @@ class OrdersInFiles:
                 f"{shop.name} has no file transfer set up: see docs/fallback.md, or leave --files out to send orders by the API."
             )
 
-    def write(self, shop: RegisteredShop, page: Page, resources: Sequence[FoundResource]) -> None:
+    def write(self, shop: RegisteredShop, page: Page, resources: Sequence[PolledResource]) -> None:
         """Write what can be written of a page; the rest goes singly. Raises FileFaultError."""
         orders: dict[str, StoredOrder] = {}
         refunds: list[OrderRefunded] = []
-        with HistoryFiles(self.files, shop, self.folder_of(shop), self.clock) as history:
+        with ReceiptStream(self.files, shop, self.folder_for(shop), self.clock) as history:
             for resource in resources:
                 try:
                     written = self._write_one(shop, history, resource, orders, refunds)
@@ -64,8 +64,8 @@ class OrdersInFiles:
     def _write_one(
         self,
         shop: RegisteredShop,
-        history: HistoryFiles,
-        resource: FoundResource,
+        history: ReceiptStream,
+        resource: PolledResource,
         orders: dict[str, StoredOrder],
         refunds: list[OrderRefunded],
     ) -> bool:
@@ -83,7 +83,7 @@ class OrdersInFiles:
                 receipts.append(purchase_receipt(shop, event, contact_id, order.store_external_id, (), ()))
             elif isinstance(event, OrderRefunded):
                 bought = paid.get(event.order_id)
-                if bought is None or not event.lines or not event.total or event.given_back_in_all is not None:
+                if bought is None or not event.lines or not event.total or event.total_refunded is not None:
                     return False
                 receipts.append(return_receipt(shop, event, bought))
                 given_back.append(event)

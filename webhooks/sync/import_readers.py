@@ -17,7 +17,7 @@ from typing import Any
 import simplejson
 
 from plugin.errors import ConfigurationError, PayloadError
-from plugin.platforms.base import FoundResource, parse_json
+from plugin.platforms.base import PolledResource, parse_json
 from plugin.platforms.fields import read_instant
 from plugin.platforms.registry import PLATFORMS
 
@@ -55,7 +55,7 @@ def count_lines(path: Path) -> int:
 
 def read_json_lines(
     path: Path, platform: str, cursor: str | None, now: datetime
-) -> Iterator[FoundResource | Unreadable]:
+) -> Iterator[PolledResource | Unreadable]:
     """Yield the resources of a JSON Lines file, and what is none of its lines.
 
     Raises ConfigurationError when the file cannot be read.
@@ -67,7 +67,7 @@ def read_json_lines(
                 yield _resource(line.strip().encode(), platform, number, now)
 
 
-def read_csv(path: Path, what: str, cursor: str | None, now: datetime) -> Iterator[FoundResource | Unreadable]:
+def read_csv(path: Path, what: str, cursor: str | None, now: datetime) -> Iterator[PolledResource | Unreadable]:
     """Yield the customers or orders of a CSV file as events of the Standard platform.
 
     Raises ConfigurationError when the file cannot be read or a needed column is missing.
@@ -101,7 +101,7 @@ def _opened(path: Path, newline: str | None = None) -> Any:
         raise ConfigurationError([f"{path} cannot be read: {error.strerror}."]) from error
 
 
-def _resource(line: bytes, platform: str, number: int, now: datetime) -> FoundResource | Unreadable:
+def _resource(line: bytes, platform: str, number: int, now: datetime) -> PolledResource | Unreadable:
     cursor, here = str(number + 1), f"line {number + 1}"
     try:
         found = parse_json(line)
@@ -118,7 +118,7 @@ def _resource(line: bytes, platform: str, number: int, now: datetime) -> FoundRe
             here, f"{topic!r} is no topic of {adapter.name}; give topic and body, or type and data.", cursor
         )
     peek = adapter.peek(topic, body)
-    return FoundResource(
+    return PolledResource(
         topic=topic,
         kind=adapter.topics[topic],
         resource_id=peek.order_id or peek.customer_id or here,
@@ -129,7 +129,7 @@ def _resource(line: bytes, platform: str, number: int, now: datetime) -> FoundRe
     )
 
 
-def _customer(row: dict[str, str | None], number: int, now: datetime) -> FoundResource | Unreadable:
+def _customer(row: dict[str, str | None], number: int, now: datetime) -> PolledResource | Unreadable:
     given = _given(row)
     address = {name: given.pop(name) for name in _ADDRESS if name in given}
     for name in ("email_verified", "phone_verified"):
@@ -146,7 +146,7 @@ def _customer(row: dict[str, str | None], number: int, now: datetime) -> FoundRe
     )
 
 
-def _order(rows: list[dict[str, str | None]], number: int) -> FoundResource | Unreadable:
+def _order(rows: list[dict[str, str | None]], number: int) -> PolledResource | Unreadable:
     first = _given(rows[0])
     paid_at = read_instant(first.get("paid_at"))
     if paid_at is None:  # an order of unknown age must not become one of today
@@ -204,8 +204,8 @@ def _number(text: str) -> Decimal | str:
         return text  # the mapping names the field
 
 
-def _standard(topic: str, data: dict[str, Any], resource_id: str, at: datetime, number: int) -> FoundResource:
-    return FoundResource(
+def _standard(topic: str, data: dict[str, Any], resource_id: str, at: datetime, number: int) -> PolledResource:
+    return PolledResource(
         topic=topic,
         kind=PLATFORMS[STANDARD].topics[topic],
         resource_id=resource_id[:128],

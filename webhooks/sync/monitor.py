@@ -13,12 +13,12 @@ from itertools import islice
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from plugin.errors import ShopApiError, unexpected
-from plugin.platforms.base import FoundResource, ShopApi, Subscription
+from plugin.errors import ShopApiError, describe_unexpected
+from plugin.platforms.base import PolledResource, ShopApi, Subscription
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.sync.history import History
 from webhooks.attempt.context import Origin, Stores
-from webhooks.sync.ingest import ORDER_KINDS, Fate, Intake, is_known, order_id_of
+from webhooks.sync.ingest import ORDER_KINDS, IngestOutcome, ResourceIngestor, is_known, order_id_of
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +26,12 @@ PAGE = 100
 #: Shops' clocks and late writes: each look reaches this far back before the last one.
 OVERLAP = timedelta(minutes=10)
 #: What changed within this time is left to its webhook, which may still be on its way.
-SETTLED = timedelta(minutes=2)
+WEBHOOK_GRACE = timedelta(minutes=2)
 LEASE = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class CheckResult:
     """What one look at a shop brought. repaired: what was done at the shop. found: missed resources by fate."""
 
     shop: str
@@ -44,68 +44,68 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Watchdog:
+class SubscriptionMonitor:
     """Looks at shops. webhook_url: the address that a shop's webhooks should go to."""
 
     stores: Stores
     history: History
-    intake: Intake
-    api_of: Callable[[RegisteredShop], ShopApi | None]
+    ingestor: ResourceIngestor
+    api_for: Callable[[RegisteredShop], ShopApi | None]
     webhook_url: Callable[[RegisteredShop], str]
     clock: Callable[[], datetime]
 
-    def look_at_all(self, interval: timedelta) -> list[Look]:
+    def check_due_shops(self, interval: timedelta) -> list[CheckResult]:
         """Look at every shop whose last look is longer ago than `interval`."""
         due = []
         for shop in self.stores.shops.all():
             checked_at = self.history.watched(shop).checked_at
             if shop.settings.watch and (checked_at is None or self.clock() - checked_at >= interval):
                 due.append(shop)
-        return [self._look_safely(shop) for shop in due]
+        return [self._check_safely(shop) for shop in due]
 
-    def _look_safely(self, shop: RegisteredShop) -> Look:
+    def _check_safely(self, shop: RegisteredShop) -> CheckResult:
         """Look at a shop; an answer of its that nobody thought of is told, and holds up no other shop."""
         try:
-            return self.look_at(shop)
+            return self.check_shop(shop)
         except SQLAlchemyError:
             raise
         except Exception as error:  # noqa: BLE001 - one shop's odd answer must not end the watch over all
-            return self._could_not_look(shop, f"{unexpected(error)}; this is a fault of the plugin")
+            return self._check_failed(shop, f"{describe_unexpected(error)}; this is a fault of the plugin")
 
-    def _could_not_look(self, shop: RegisteredShop, why: str) -> Look:
+    def _check_failed(self, shop: RegisteredShop, why: str) -> CheckResult:
         self.history.watch(shop, replace(self.history.watched(shop), checked_at=self.clock(), error=why))
-        look = Look(shop.name, error=why)
-        self._tell(look)
+        look = CheckResult(shop.name, error=why)
+        self._log_result(look)
         return look
 
-    def look_at(self, shop: RegisteredShop) -> Look:
+    def check_shop(self, shop: RegisteredShop) -> CheckResult:
         """Check and mend a shop's subscriptions, then fetch what was missed. One look at a shop at a time."""
         try:
-            api = self.api_of(shop)
+            api = self.api_for(shop)
         except ShopApiError as error:  # an address that is none
-            return self._could_not_look(shop, str(error))
+            return self._check_failed(shop, str(error))
         if api is None:
-            return Look(shop.name, skipped="its platform has no API, or nothing is installed yet")
+            return CheckResult(shop.name, skipped="its platform has no API, or nothing is installed yet")
         name = f"watch:{shop.id}"
-        token = self.stores.contacts.take_lease(name, self.clock(), LEASE)
+        token = self.stores.contacts.acquire_lock(name, self.clock(), LEASE)
         if token is None:
-            return Look(shop.name, skipped="another process looks at it")
+            return CheckResult(shop.name, skipped="another process looks at it")
         try:
             return self._look(shop, api)
         finally:
-            self.stores.contacts.give_lease_back(name, token)
+            self.stores.contacts.release_lock(name, token)
 
-    def _look(self, shop: RegisteredShop, api: ShopApi) -> Look:
+    def _look(self, shop: RegisteredShop, api: ShopApi) -> CheckResult:
         before = self.history.watched(shop)
         now = self.clock()
-        look = Look(shop.name)
+        look = CheckResult(shop.name)
         seen = replace(before, checked_at=now, error=None)
         try:
             problems, repaired = self._subscriptions(shop, api)
             look = replace(look, problems=problems, repaired=repaired)
             seen = replace(seen, problems=problems)
             if shop.settings.poll_missed:
-                until = now - SETTLED
+                until = now - WEBHOOK_GRACE
                 since = (before.polled_until or now) - OVERLAP
                 number, missed = self._fetch_missed(shop, api, since, until)
                 look = replace(look, seen=number, missed=missed)
@@ -114,7 +114,7 @@ class Watchdog:
             look = replace(look, error=str(error))
             seen = replace(seen, error=str(error))
         self.history.watch(shop, seen)
-        self._tell(look)
+        self._log_result(look)
         return look
 
     def _subscriptions(self, shop: RegisteredShop, api: ShopApi) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -136,7 +136,7 @@ class Watchdog:
             missed += self._take(shop, self._unknown(shop, page))
         return seen, missed
 
-    def _unknown(self, shop: RegisteredShop, page: Sequence[FoundResource]) -> list[FoundResource]:
+    def _unknown(self, shop: RegisteredShop, page: Sequence[PolledResource]) -> list[PolledResource]:
         orders = [(resource, order_id_of(shop, resource)) for resource in page]
         known = self.history.known_orders(shop, sorted({order_id for _, order_id in orders if order_id}))
         return [
@@ -145,16 +145,17 @@ class Watchdog:
             if not is_known(resource, order_id, known.get(order_id) if order_id else None)
         ]
 
-    def _take(self, shop: RegisteredShop, page: Sequence[FoundResource]) -> int:
+    def _take(self, shop: RegisteredShop, page: Sequence[PolledResource]) -> int:
         if not page:
             return 0
-        fates = self.intake.take(shop, page, Origin.POLL, self.clock())
+        fates = self.ingestor.take(shop, page, Origin.POLL, self.clock())
         # a customer that is read again changes nothing: only what an order's webhook tells says that one was missed
         return sum(
-            fate is Fate.STORED and resource.kind in ORDER_KINDS for fate, resource in zip(fates, page, strict=True)
+            fate is IngestOutcome.STORED and resource.kind in ORDER_KINDS
+            for fate, resource in zip(fates, page, strict=True)
         )
 
-    def _tell(self, look: Look) -> None:
+    def _log_result(self, look: CheckResult) -> None:
         if look.error:
             log.warning("shop=%s the watchdog could not look: %s", look.shop, look.error)
         for line in look.repaired:
@@ -167,7 +168,7 @@ class Watchdog:
             )
 
 
-def pages(resources: Iterator[FoundResource], size: int) -> Iterator[list[FoundResource]]:
+def pages(resources: Iterator[PolledResource], size: int) -> Iterator[list[PolledResource]]:
     """Cut a stream into lists of at most `size`."""
     while page := list(islice(resources, size)):
         yield page

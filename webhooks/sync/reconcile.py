@@ -14,17 +14,17 @@ from enum import StrEnum
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.engage.client import EngageClient
-from plugin.engage.operations import Lane
-from plugin.errors import EngageError, EngageNotFoundError, PayloadError, ShopApiError, unexpected
-from plugin.events import Kind
-from plugin.platforms.base import Delivery, FoundResource, ShopApi
+from plugin.engage.operations import Priority
+from plugin.errors import EngageError, EngageNotFoundError, PayloadError, ShopApiError, describe_unexpected
+from plugin.events import EventKind
+from plugin.platforms.base import Delivery, PolledResource, ShopApi
 from plugin.platforms.registry import PLATFORMS
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.sync.history import History, KnownOrder
 from plugin.store.tables.inbox import State
 from webhooks.attempt.context import Origin, Stores
 from webhooks.orders.receipts import purchase_receipt_id
-from webhooks.sync.ingest import UNDER_WAY, Fate, Intake, order_id_of
+from webhooks.sync.ingest import UNDER_WAY, IngestOutcome, ResourceIngestor, order_id_of
 from webhooks.sync.monitor import pages
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ DIFFERENCES = tuple(difference.name.lower() for difference in Difference)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Discrepancy:
     """One difference. what: order, refund or customer; resource_id: the shop's id of it."""
 
     difference: Difference
@@ -67,20 +67,20 @@ class Report:
     since: datetime
     until: datetime
     counts: Counter[str] = field(default_factory=Counter)
-    differences: list[Found] = field(default_factory=list)
+    differences: list[Discrepancy] = field(default_factory=list)
     error: str | None = None
 
-    def differ(self, difference: Difference, what: str, resource_id: str, *, repaired: bool = False) -> None:
+    def add(self, difference: Difference, what: str, resource_id: str, *, repaired: bool = False) -> None:
         """Add a difference."""
         self.counts[difference.name.lower()] += 1
-        self.differences.append(Found(difference, what, resource_id, repaired))
+        self.differences.append(Discrepancy(difference, what, resource_id, repaired))
 
 
 @dataclass(frozen=True, slots=True)
-class _Sold:
+class _ExpectedReceipt:
     """An order or refund of the shop whose receipt Engage should have."""
 
-    resource: FoundResource
+    resource: PolledResource
     order_id: str
     contact_id: str
 
@@ -91,9 +91,9 @@ class Reconciler:
 
     stores: Stores
     history: History
-    intake: Intake
-    api_of: Callable[[RegisteredShop], ShopApi | None]
-    client_of: Callable[[RegisteredShop], EngageClient]
+    ingestor: ResourceIngestor
+    api_for: Callable[[RegisteredShop], ShopApi | None]
+    client_for: Callable[[RegisteredShop], EngageClient]
     clock: Callable[[], datetime]
 
     def compare(self, shop: RegisteredShop, since: datetime, until: datetime, *, repair: bool = False) -> Report:
@@ -102,9 +102,9 @@ class Reconciler:
         The result is stored, as counts. What failed on the way is said in the report's error.
         """
         report = Report(since, until)
-        sold: dict[str, list[_Sold]] = {}
+        sold: dict[str, list[_ExpectedReceipt]] = {}
         try:
-            api = self.api_of(shop)
+            api = self.api_for(shop)
             if api is None:
                 report.counts["without_api"] += 1  # only what came in is compared with Engage
                 self._collect_sent(shop, report, sold)
@@ -138,8 +138,8 @@ class Reconciler:
         except SQLAlchemyError:
             raise
         except Exception as error:  # noqa: BLE001 - one shop's odd answer must not end the comparison of all
-            log.error("shop=%s the reconciliation met an %s", shop.name, unexpected(error))
-            report = Report(since, until, error=f"{unexpected(error)}; this is a fault of the plugin")
+            log.error("shop=%s the reconciliation met an %s", shop.name, describe_unexpected(error))
+            report = Report(since, until, error=f"{describe_unexpected(error)}; this is a fault of the plugin")
             self.history.keep_reconciliation(shop, since, until, report.counts, self.clock())
             return report
 
@@ -148,31 +148,31 @@ class Reconciler:
     def _compare_orders(
         self,
         shop: RegisteredShop,
-        page: Sequence[FoundResource],
+        page: Sequence[PolledResource],
         report: Report,
-        sold: dict[str, list[_Sold]],
+        sold: dict[str, list[_ExpectedReceipt]],
         *,
         repair: bool,
     ) -> None:
         orders = [(resource, order_id_of(shop, resource) or resource.resource_id) for resource in page]
         known = self.history.known_orders(shop, sorted({order_id for _, order_id in orders}))
         for resource, order_id in orders:
-            if resource.kind not in {Kind.ORDER_PAID, Kind.REFUND}:
+            if resource.kind not in {EventKind.ORDER_PAID, EventKind.REFUND}:
                 continue  # a cancellation makes no receipt
-            what = "refund" if resource.kind is Kind.REFUND else "order"
+            what = "refund" if resource.kind is EventKind.REFUND else "order"
             report.counts[f"{what}s"] += 1
             one = known.get(order_id)
             if one is not None and _is_sent(resource, one):
                 if one.contact_id is not None and resource.resource_id not in _without_receipt(resource, one):
-                    sold.setdefault(one.contact_id, []).append(_Sold(resource, order_id, one.contact_id))
+                    sold.setdefault(one.contact_id, []).append(_ExpectedReceipt(resource, order_id, one.contact_id))
             elif one is not None and State.PARKED in _states(resource, one):
-                report.differ(Difference.PARKED, what, resource.resource_id)
+                report.add(Difference.PARKED, what, resource.resource_id)
             elif (one is None or not _is_settled(resource, one)) and not self._is_not_for_us(shop, resource):
-                repaired = repair and self._put_through(shop, resource)
-                report.differ(Difference.NOT_HERE, what, resource.resource_id, repaired=repaired)
+                repaired = repair and self._ingest(shop, resource)
+                report.add(Difference.NOT_HERE, what, resource.resource_id, repaired=repaired)
 
     def _compare_customers(
-        self, shop: RegisteredShop, page: Sequence[FoundResource], report: Report, *, repair: bool
+        self, shop: RegisteredShop, page: Sequence[PolledResource], report: Report, *, repair: bool
     ) -> None:
         for resource in page:
             report.counts["customers"] += 1
@@ -182,10 +182,10 @@ class Reconciler:
                 continue  # parked or under way
             if self._is_not_for_us(shop, resource):
                 continue
-            repaired = repair and self._put_through(shop, resource)
-            report.differ(Difference.NOT_HERE, "customer", resource.resource_id, repaired=repaired)
+            repaired = repair and self._ingest(shop, resource)
+            report.add(Difference.NOT_HERE, "customer", resource.resource_id, repaired=repaired)
 
-    def _is_not_for_us(self, shop: RegisteredShop, resource: FoundResource) -> bool:
+    def _is_not_for_us(self, shop: RegisteredShop, resource: PolledResource) -> bool:
         """Tell that the platform's own mapping makes nothing of it: staff, a test order, a refund of no money."""
         platform = PLATFORMS[resource.platform or shop.platform]
         delivery = Delivery(resource.topic, meta=resource.meta)
@@ -194,24 +194,24 @@ class Reconciler:
         except PayloadError:
             return False  # it is to be parked, where a person sees it
 
-    def _put_through(self, shop: RegisteredShop, resource: FoundResource, *, again: bool = False) -> bool:
-        fates = self.intake.take(
+    def _ingest(self, shop: RegisteredShop, resource: PolledResource, *, again: bool = False) -> bool:
+        fates = self.ingestor.take(
             shop, [resource], Origin.RECONCILE, self.clock(), run=self.clock().strftime("%Y%m%d%H%M"), again=again
         )
-        return fates == [Fate.STORED]
+        return fates == [IngestOutcome.STORED]
 
     # --- inbox and Engage ---
 
-    def _collect_sent(self, shop: RegisteredShop, report: Report, sold: dict[str, list[_Sold]]) -> None:
+    def _collect_sent(self, shop: RegisteredShop, report: Report, sold: dict[str, list[_ExpectedReceipt]]) -> None:
         """Take what was sent as what the shop has, where the shop cannot be asked."""
         after = ""
         while orders := self.history.sent_orders(shop, report.since, report.until, after):
             after = orders[-1].order_id
             for order in orders:
                 report.counts["orders"] += 1
-                resource = FoundResource(
+                resource = PolledResource(
                     topic=order.topic or "",
-                    kind=Kind.ORDER_PAID,
+                    kind=EventKind.ORDER_PAID,
                     resource_id=order.order_id,
                     body=order.body or b"",
                     changed_at=order.occurred_at,
@@ -219,13 +219,15 @@ class Reconciler:
                     meta=order.meta or {},
                     platform=order.platform,
                 )
-                sold.setdefault(order.contact_id, []).append(_Sold(resource, order.order_id, order.contact_id))
+                sold.setdefault(order.contact_id, []).append(
+                    _ExpectedReceipt(resource, order.order_id, order.contact_id)
+                )
 
     def _compare_engage(
-        self, shop: RegisteredShop, report: Report, sold: dict[str, list[_Sold]], *, repair: bool
+        self, shop: RegisteredShop, report: Report, sold: dict[str, list[_ExpectedReceipt]], *, repair: bool
     ) -> None:
         """Ask Engage for the purchases of some contacts, evenly taken from those who bought."""
-        client = self.client_of(shop).with_options(lane=Lane.BACKFILL)
+        client = self.client_for(shop).with_options(lane=Priority.BACKFILL)
         settled = self.clock() - IMPORTED_AFTER
         for contact_id in _sample(sorted(sold), shop.settings.reconcile_sample):
             report.counts["contacts_asked"] += 1
@@ -233,15 +235,15 @@ class Reconciler:
                 client.get_contact(contact_id)
                 in_engage = set(self._receipt_ids(client, contact_id))
             except EngageNotFoundError:
-                report.differ(Difference.NO_CONTACT, "order", sold[contact_id][0].order_id)
+                report.add(Difference.NO_CONTACT, "order", sold[contact_id][0].order_id)
                 continue
             for one in sold[contact_id]:
                 report.counts["receipts_compared"] += 1
                 if one.resource.changed_at > settled or _receipt_id(shop, one) in in_engage:
                     continue
-                what = "refund" if one.resource.kind is Kind.REFUND else "order"
-                repaired = repair and bool(one.resource.body) and self._put_through(shop, one.resource, again=True)
-                report.differ(Difference.NOT_IN_ENGAGE, what, one.resource.resource_id, repaired=repaired)
+                what = "refund" if one.resource.kind is EventKind.REFUND else "order"
+                repaired = repair and bool(one.resource.body) and self._ingest(shop, one.resource, again=True)
+                report.add(Difference.NOT_IN_ENGAGE, what, one.resource.resource_id, repaired=repaired)
 
     def _receipt_ids(self, client: EngageClient, contact_id: str) -> Iterator[str]:
         offset = 0
@@ -253,32 +255,32 @@ class Reconciler:
                 return
 
 
-def _receipt_id(shop: RegisteredShop, one: _Sold) -> str:
+def _receipt_id(shop: RegisteredShop, one: _ExpectedReceipt) -> str:
     purchase = purchase_receipt_id(shop, one.order_id)
-    return f"{purchase}-R{one.resource.resource_id}" if one.resource.kind is Kind.REFUND else purchase
+    return f"{purchase}-R{one.resource.resource_id}" if one.resource.kind is EventKind.REFUND else purchase
 
 
-def _states(resource: FoundResource, known: KnownOrder) -> tuple[str, ...]:
-    return known.refund_states if resource.kind is Kind.REFUND else known.paid_states
+def _states(resource: PolledResource, known: KnownOrder) -> tuple[str, ...]:
+    return known.refund_states if resource.kind is EventKind.REFUND else known.paid_states
 
 
-def _is_sent(resource: FoundResource, known: KnownOrder) -> bool:
-    if resource.kind is Kind.REFUND:
+def _is_sent(resource: PolledResource, known: KnownOrder) -> bool:
+    if resource.kind is EventKind.REFUND:
         return resource.resource_id in known.refunds_sent
     return known.receipt_sent
 
 
-def _without_receipt(resource: FoundResource, known: KnownOrder) -> frozenset[str]:
+def _without_receipt(resource: PolledResource, known: KnownOrder) -> frozenset[str]:
     """Return the ids of what was dealt with and made no receipt, so that Engage cannot have one."""
-    return known.refunds_empty if resource.kind is Kind.REFUND else frozenset()
+    return known.refunds_empty if resource.kind is EventKind.REFUND else frozenset()
 
 
-def _is_settled(resource: FoundResource, known: KnownOrder) -> bool:
+def _is_settled(resource: PolledResource, known: KnownOrder) -> bool:
     """Tell that a resource without a receipt is under way, or has none for a reason that is kept with its event."""
     states = _states(resource, known)
-    if resource.kind is Kind.REFUND and known.refunds_sent:
+    if resource.kind is EventKind.REFUND and known.refunds_sent:
         return bool(UNDER_WAY.intersection(states))  # another refund of the order is none of this one
-    return known.for_nobody or bool(states)
+    return known.without_contact or bool(states)
 
 
 def _sample(contact_ids: Sequence[str], most: int) -> list[str]:

@@ -1,7 +1,7 @@
 """Reads for My Pages: kept per shop, tenant and contact, one call in flight per key, stale only when it is right.
 
 The key is made of shop, tenant, contact, generation, operation and parameters, and nothing else decides. Fresh data
-comes after one increment of the generation (`Contacts.cached_forgotten`, in the commit of whatever changed the
+comes after one increment of the generation (`Contacts.bump_generation_write`, in the commit of whatever changed the
 contact): what was kept before is then never read again, on any machine. `forget_contact` deletes it as well.
 """
 
@@ -18,14 +18,14 @@ from typing import Any, Generic, TypeVar
 import requests
 from requests_cache.models.response import CachedResponse
 
-from plugin.engage.cache.response_cache import KEEP, KeptAnswers, created
-from plugin.engage.cache.single_flight import Flights
+from plugin.engage.cache.response_cache import KEEP, ResponseCache, created
+from plugin.engage.cache.single_flight import SingleFlight
 from plugin.engage.client import EngageClient
-from plugin.engage.http.call_guard import Gates
+from plugin.engage.http.call_guard import CallGuards
 from plugin.engage.http.http_errors import Answer, parse_body
 from plugin.engage.http.transport import CallRecord, EngageAccount, Transport
-from plugin.engage.operations import Lane, Operation
-from plugin.errors import EngageNotFoundError, HeldBackError, TransientError, UnauthorisedError
+from plugin.engage.operations import Operation, Priority
+from plugin.errors import EngageNotFoundError, ThrottledError, TransientError, UnauthorisedError
 
 T = TypeVar("T")
 #: Seconds that an answer is fresh.
@@ -82,7 +82,7 @@ class Cached(Generic[T]):
     stale: bool = False
 
 
-class NotKeptError(Exception):
+class CacheMissError(Exception):
     """Nothing fresh is kept, and the caller did not want to wait for Engage."""
 
 
@@ -91,8 +91,8 @@ class _Scope:
     """Whose data the calls in progress are for, and what is known of the answers so far."""
 
     owner: Owner
-    only_kept: bool
-    any_age: bool = False
+    cache_only: bool
+    allow_stale: bool = False
     fetched_at: datetime | None = None
     fresh_until: datetime | None = None
     stale: bool = False
@@ -109,7 +109,7 @@ _key: ContextVar[str] = ContextVar("cache key of the call in progress")
 class _KeepingSession(requests.Session):
     """Keeps each good answer under the key of the call in progress."""
 
-    def __init__(self, kept: KeptAnswers) -> None:
+    def __init__(self, kept: ResponseCache) -> None:
         super().__init__()
         self._kept = kept
 
@@ -159,13 +159,13 @@ class CachedTransport(Transport):
 
     def __init__(
         self,
-        gates: Gates,
-        kept: KeptAnswers,
-        flights: Flights[Answer],
+        call_guards: CallGuards,
+        kept: ResponseCache,
+        flights: SingleFlight[Answer],
         observer: Callable[[CallRecord], None] | None = None,
         count: Callable[[str, str], None] = lambda _operation, _outcome: None,
     ) -> None:
-        super().__init__(gates, observer, _KeepingSession(kept))
+        super().__init__(call_guards, observer, _KeepingSession(kept))
         self.kept = kept
         self._flights = flights
         self._failures = _Failures()
@@ -185,10 +185,10 @@ class CachedTransport(Transport):
         answer = self._fresh(kept, operation, scope) or self._resting(key, kept, operation, scope)
         if answer is not None:
             return answer
-        if scope.only_kept and scope.any_age and kept is not None and _age(kept) <= KEEP:
+        if scope.cache_only and scope.allow_stale and kept is not None and _age(kept) <= KEEP:
             return self._stale(kept, operation, scope)
-        if scope.only_kept:
-            raise NotKeptError
+        if scope.cache_only:
+            raise CacheMissError
         return self._ask(account, operation, options, key, kept, scope)
 
     def forget_contact(self, shop: str, tenant: str, contact_id: str) -> bool:
@@ -218,7 +218,7 @@ class CachedTransport(Transport):
         if not self._failures.rests(key, PAUSE_S if older else PAUSE_WITHOUT_STALE_S, scope.owner.fresh_after):
             return None
         if kept is None or not older:
-            raise HeldBackError("Engage was asked just now and did not answer.", operation=operation.name, sent=False)
+            raise ThrottledError("Engage was asked just now and did not answer.", operation=operation.name, sent=False)
         return self._stale(kept, operation, scope)
 
     def _stale(self, kept: CachedResponse, operation: Operation, scope: _Scope) -> Answer:
@@ -296,19 +296,19 @@ class CachedEngage:
         owner: Owner,
         ask: Callable[[EngageClient], T],
         *,
-        only_kept: bool = False,
-        any_age: bool = False,
+        cache_only: bool = False,
+        allow_stale: bool = False,
         timeout_s: float = READ_TIMEOUT_S,
     ) -> Cached[T]:
-        """Ask Engage through the cache. only_kept: do not wait for Engage; any_age: then older data will do too.
+        """Ask Engage through the cache. cache_only: do not wait for Engage; allow_stale: then older data will do too.
 
         Raises TransientError when Engage is away and nothing is kept, EngageNotFoundError, UnauthorisedError, other
-        EngageErrors, and NotKeptError when only_kept and nothing fresh is.
+        EngageErrors, and NotKeptError when cache_only and nothing fresh is.
         """
-        scope = _Scope(owner, only_kept, any_age)
+        scope = _Scope(owner, cache_only, allow_stale)
         token = _scope.set(scope)
         try:
-            value = ask(client.over(self.transport, lane=Lane.SHOPPER, read_timeout_s=timeout_s))
+            value = ask(client.over(self.transport, lane=Priority.SHOPPER, read_timeout_s=timeout_s))
         finally:
             _scope.reset(token)
         now = datetime.now(UTC)

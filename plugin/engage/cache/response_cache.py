@@ -42,7 +42,7 @@ class _RedisAnswers(RedisDict):
         self.connection.set(self._bkey(key), self.serialize(item), ex=KEEP)
 
 
-class KeptAnswers:
+class ResponseCache:
     """Bodies of answers by key. A key begins with the prefix of the person whose data it is, and a colon."""
 
     def __init__(
@@ -60,7 +60,7 @@ class KeptAnswers:
         self._look_again_at = 0.0
 
     @classmethod
-    def in_file(cls, path: Path, encryption_key: bytes) -> "KeptAnswers":
+    def in_file(cls, path: Path, encryption_key: bytes) -> "ResponseCache":
         """Keep answers in a SQLite file of this machine."""
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         cache = SQLiteCache(path, serializer=_encrypted_json(encryption_key), wal=True, busy_timeout=_BUSY_MS)
@@ -84,7 +84,7 @@ class KeptAnswers:
         return cls(cache, forget, lambda: prune(_now().timestamp()), threading.RLock())
 
     @classmethod
-    def in_redis(cls, redis: Redis, encryption_key: bytes) -> "KeptAnswers":
+    def in_redis(cls, redis: Redis, encryption_key: bytes) -> "ResponseCache":
         """Keep answers in Redis, for several machines. Redis itself deletes them when they are too old."""
         serializer = _encrypted_json(encryption_key)
         cache = RedisCache(NAMESPACE, connection=redis, serializer=serializer)

@@ -23,7 +23,7 @@ class _Flight(Generic[T]):
     error: Exception | None = None
 
 
-class Flights(Generic[T]):
+class SingleFlight(Generic[T]):
     """Lets one thread fetch what many wait for. Keys are apart: who waits for one never waits for another.
 
     redis: lets one process of all fetch too; None, or while it is away, each process fetches for itself.

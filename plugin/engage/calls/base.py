@@ -6,7 +6,7 @@ from typing import Any, Self
 from plugin.engage.data import models, schemas
 from plugin.engage.http.http_errors import Answer, items_of
 from plugin.engage.http.transport import CallRecord, EngageAccount, Transport
-from plugin.engage.operations import OPERATIONS, Lane, Operation
+from plugin.engage.operations import OPERATIONS, Operation, Priority
 
 PAGE_SIZE = 100
 MAX_PAGES = 50
@@ -20,10 +20,10 @@ class Calls:
         account: EngageAccount,
         transport: Transport,
         *,
-        lane: Lane | None = None,
+        lane: Priority | None = None,
         read_timeout_s: float | None = None,
         observer: Callable[[CallRecord], None] | None = None,
-        still_ours: Callable[[], None] | None = None,
+        ensure_lease: Callable[[], None] | None = None,
         transactions_path: str = "list_transactions",
         on_transactions_path: Callable[[str], None] | None = None,
     ) -> None:
@@ -32,21 +32,21 @@ class Calls:
         self._lane = lane
         self._read_timeout_s = read_timeout_s
         self._observer = observer
-        self._still_ours = still_ours
+        self._still_ours = ensure_lease
         self.transactions_path = transactions_path
         self._on_transactions_path = on_transactions_path
 
     def with_options(
         self,
         *,
-        lane: Lane | None = None,
+        lane: Priority | None = None,
         read_timeout_s: float | None = None,
         observer: Callable[[CallRecord], None] | None = None,
-        still_ours: Callable[[], None] | None = None,
+        ensure_lease: Callable[[], None] | None = None,
     ) -> Self:
         """Return a client with another lane, read time-out (seconds) or observer.
 
-        still_ours: asked before each call leaves; raises LeaseLostError once the calls are another worker's to make.
+        ensure_lease: asked before each call leaves; raises LeaseLostError once the calls are another worker's to make.
         """
         return type(self)(
             self.account,
@@ -54,12 +54,12 @@ class Calls:
             lane=self._lane if lane is None else lane,
             read_timeout_s=read_timeout_s or self._read_timeout_s,
             observer=observer or self._observer,
-            still_ours=still_ours or self._still_ours,
+            ensure_lease=ensure_lease or self._still_ours,
             transactions_path=self.transactions_path,
             on_transactions_path=self._on_transactions_path,
         )
 
-    def over(self, transport: Transport, *, lane: Lane, read_timeout_s: float) -> Self:
+    def over(self, transport: Transport, *, lane: Priority, read_timeout_s: float) -> Self:
         """Return a client that calls through another transport (the cached one), in a lane and with a read time-out."""
         copy = self.with_options(lane=lane, read_timeout_s=read_timeout_s)
         copy._transport = transport
@@ -70,7 +70,7 @@ class Calls:
 
     def _call_operation(self, operation: Operation, **options: Any) -> Answer:
         if self._still_ours is not None:
-            options["still_ours"] = self._still_ours
+            options["ensure_lease"] = self._still_ours
         return self._transport.call(
             self.account,
             operation,

@@ -1,4 +1,4 @@
-"""The gate of one API key: rate budget (throttle) and circuit breaker, shared by all processes and machines.
+"""The guard of one API key: rate budget (throttle) and circuit breaker, shared by all processes and machines.
 
 Grants are reservations: each takes the next free slot, slots lie evenly apart, and the caller sleeps until its own.
 A lane may reserve only so far ahead, a lower lane less far than a higher one, so that a shopper's call finds a slot
@@ -21,46 +21,46 @@ from typing import Any, Protocol, cast
 
 from redis import Redis, RedisError
 
-from plugin.engage.operations import Lane
-from plugin.errors import HeldBackError
+from plugin.engage.operations import Priority
+from plugin.errors import ThrottledError
 
 log = logging.getLogger(__name__)
 
 #: How far ahead, in seconds, a lane may reserve.
 HORIZON_S = {
-    Lane.SHOPPER: 1.0,
-    Lane.REDEMPTION: 0.5,
-    Lane.RECEIPT: 0.3,
-    Lane.CONTACT: 0.2,
-    Lane.BACKFILL: 0.1,
+    Priority.SHOPPER: 1.0,
+    Priority.REDEMPTION: 0.5,
+    Priority.RECEIPT: 0.3,
+    Priority.CONTACT: 0.2,
+    Priority.BACKFILL: 0.1,
 }
 #: How long, in seconds, a call of a lane waits for a slot before it is held back.
-PATIENCE_S = {
-    Lane.SHOPPER: 1.0,
-    Lane.REDEMPTION: 5.0,
-    Lane.RECEIPT: 5.0,
-    Lane.CONTACT: 5.0,
-    Lane.BACKFILL: 5.0,
+ACQUIRE_TIMEOUT_S = {
+    Priority.SHOPPER: 1.0,
+    Priority.REDEMPTION: 5.0,
+    Priority.RECEIPT: 5.0,
+    Priority.CONTACT: 5.0,
+    Priority.BACKFILL: 5.0,
 }
 #: Slots lie a little further apart than the rate asks for: calls that leave some milliseconds late must not crowd a second.
 SPACING = 1.015
 #: Lanes whose calls leave at once, before their slots, while fewer calls than the rate leave in the second before and
 #: the second after: a page asks several things side by side, and its shopper waits for the last. Slots are used up all
 #: the same, so that no second ever sees more calls than the rate.
-EARLY_LANES = frozenset({Lane.SHOPPER})
+EARLY_LANES = frozenset({Priority.SHOPPER})
 OPEN_AFTER = 5
 RECOVERY_S = 30.0
 SLOWEST = 8.0
 KEY_LIFE_S = 7 * 86400
 
 
-class Gate(Protocol):
+class CallGuard(Protocol):
     """Lets calls to Engage through, one by one."""
 
-    def enter(self, lane: Lane) -> None:
+    def acquire(self, lane: Priority) -> None:
         """Wait for a slot. Raises HeldBackError while the breaker is open, or when no slot comes in time."""
 
-    def penalise(self) -> None:
+    def on_rate_limited(self) -> None:
         """Engage answered 429: halve the rate; it climbs back within half a minute."""
 
     def succeeded(self) -> None:
@@ -72,12 +72,12 @@ class Gate(Protocol):
     def open_since(self) -> datetime | None:
         """Return since when the breaker is open, aware UTC; None while it is closed."""
 
-    def open_time(self) -> timedelta:
+    def breaker_open_duration(self) -> timedelta:
         """Return how long the breaker was open in all, the present time included."""
 
 
 @dataclass(frozen=True, slots=True)
-class GateRules:
+class GuardRules:
     """rate: requests a second; probe_s: seconds between probes while open; share: of the rate without Redis."""
 
     rate: int = 50
@@ -148,14 +148,14 @@ return open and 1 or 0
 """
 
 
-class RedisGate:
-    """A gate whose state is one Redis hash under a hash of the API key."""
+class RedisCallGuard:
+    """A guard whose state is one Redis hash under a hash of the API key."""
 
     def __init__(
         self,
         redis: Redis,
         api_key: str,
-        rules: GateRules,
+        rules: GuardRules,
         *,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -169,14 +169,14 @@ class RedisGate:
         self._penalise = redis.register_script(_PENALISE)
         self._failed = redis.register_script(_FAILED)
         self._succeeded = redis.register_script(_SUCCEEDED)
-        self._own = LocalGate(rules, sleep=sleep, clock=clock)
+        self._own = LocalCallGuard(rules, sleep=sleep, clock=clock)
         self._away = False
         self._look_again_at = 0.0
         self._local = threading.local()
 
-    def enter(self, lane: Lane) -> None:
+    def acquire(self, lane: Priority) -> None:
         """See Gate."""
-        until = self._clock() + PATIENCE_S[lane]
+        until = self._clock() + ACQUIRE_TIMEOUT_S[lane]
         while True:
             answer = self._ask(
                 self._enter,
@@ -189,7 +189,7 @@ class RedisGate:
                 self._rules.rate,
             )
             if answer is None:
-                self._own.enter(lane)
+                self._own.acquire(lane)
                 return
             verdict, wait_us, failures = answer
             wait = wait_us / 1_000_000
@@ -204,10 +204,10 @@ class RedisGate:
                 raise _held_back("The rate budget is used up by calls that go first", max(wait, 0.1))
             self._sleep(wait + 0.001)
 
-    def penalise(self) -> None:
+    def on_rate_limited(self) -> None:
         """See Gate."""
         if self._ask(self._penalise, int(1_000_000 * RECOVERY_S), SLOWEST) is None:
-            self._own.penalise()
+            self._own.on_rate_limited()
 
     def succeeded(self) -> None:
         """See Gate. Asks Redis only when there is something to take back."""
@@ -234,7 +234,7 @@ class RedisGate:
         open_us = self._read("open")
         return None if open_us is None else datetime.fromtimestamp(open_us / 1_000_000, UTC)
 
-    def open_time(self) -> timedelta:
+    def breaker_open_duration(self) -> timedelta:
         """See Gate."""
         since = self.open_since()
         now_open = datetime.now(UTC) - since if since else timedelta()
@@ -270,12 +270,12 @@ class RedisGate:
         return answer
 
 
-class LocalGate:
-    """A gate of one process: its share of the rate and its own breaker."""
+class LocalCallGuard:
+    """A guard of one process: its share of the rate and its own breaker."""
 
     def __init__(
         self,
-        rules: GateRules,
+        rules: GuardRules,
         *,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -295,9 +295,9 @@ class LocalGate:
         self._open_total = 0.0
         self._slow_until = 0.0
 
-    def enter(self, lane: Lane) -> None:
+    def acquire(self, lane: Priority) -> None:
         """See Gate."""
-        until = self._clock() + PATIENCE_S[lane]
+        until = self._clock() + ACQUIRE_TIMEOUT_S[lane]
         while True:
             with self._lock:
                 now = self._clock()
@@ -325,7 +325,7 @@ class LocalGate:
         self._left.append(leaves)
         return leaves
 
-    def penalise(self) -> None:
+    def on_rate_limited(self) -> None:
         """See Gate."""
         with self._lock:
             self._slow_until = self._clock() + RECOVERY_S
@@ -349,37 +349,39 @@ class LocalGate:
         """See Gate."""
         return self._opened
 
-    def open_time(self) -> timedelta:
+    def breaker_open_duration(self) -> timedelta:
         """See Gate."""
         with self._lock:
             now_open = self._clock() - self._open_at if self._open_at is not None else 0.0
             return timedelta(seconds=self._open_total + now_open)
 
 
-class Gates:
-    """The gates of all API keys of this process. waited: told lane and seconds of each wait for a slot."""
+class CallGuards:
+    """The guards of all API keys of this process. waited: told lane and seconds of each wait for a slot."""
 
     def __init__(
         self,
         redis: Redis | None,
-        rules: GateRules,
+        rules: GuardRules,
         waited: Callable[[str, float], None] = lambda _lane, _seconds: None,
     ) -> None:
         self._redis = redis
         self._rules = rules
         self.waited = waited
-        self._gates: dict[str, Gate] = {}
+        self._call_guards: dict[str, CallGuard] = {}
         self._lock = threading.Lock()
 
-    def of(self, api_key: str) -> Gate:
-        """Return the gate of a key."""
+    def for_key(self, api_key: str) -> CallGuard:
+        """Return the guard of a key."""
         with self._lock:
-            if api_key not in self._gates:
-                self._gates[api_key] = (
-                    LocalGate(self._rules) if self._redis is None else RedisGate(self._redis, api_key, self._rules)
+            if api_key not in self._call_guards:
+                self._call_guards[api_key] = (
+                    LocalCallGuard(self._rules)
+                    if self._redis is None
+                    else RedisCallGuard(self._redis, api_key, self._rules)
                 )
-            return self._gates[api_key]
+            return self._call_guards[api_key]
 
 
-def _held_back(why: str, wait: float) -> HeldBackError:
-    return HeldBackError(f"{why}; nothing was sent.", retry_after=timedelta(seconds=wait), sent=False)
+def _held_back(why: str, wait: float) -> ThrottledError:
+    return ThrottledError(f"{why}; nothing was sent.", retry_after=timedelta(seconds=wait), sent=False)

@@ -1,4 +1,4 @@
-"""HTTP to Engage: headers, time-outs, pooled connections, the gate, and a record of each call.
+"""HTTP to Engage: headers, time-outs, pooled connections, the guard, and a record of each call.
 
 Never retries a write; never follows a redirect; takes nothing from the machine's proxy or netrc settings.
 """
@@ -19,9 +19,9 @@ from requests.adapters import HTTPAdapter
 from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 
-from plugin.engage.http.call_guard import Gates
+from plugin.engage.http.call_guard import CallGuards
 from plugin.engage.http.http_errors import Answer, http_date, parse_body, raise_for_status
-from plugin.engage.operations import CONNECT_TIMEOUT_S, Lane, Operation
+from plugin.engage.operations import CONNECT_TIMEOUT_S, Operation, Priority
 from plugin.errors import EngageError, TransientError
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
@@ -74,11 +74,11 @@ class Transport:
 
     def __init__(
         self,
-        gates: Gates,
+        call_guards: CallGuards,
         observer: Callable[[CallRecord], None] | None = None,
         session: requests.Session | None = None,
     ) -> None:
-        self._gates = gates
+        self._call_guards = call_guards
         self._observer = observer
         self._session = session or requests.Session()
         self._session.trust_env = False
@@ -96,24 +96,24 @@ class Transport:
         path: Mapping[str, str] | None = None,
         query: Mapping[str, Any] | None = None,
         body: Any = None,
-        lane: Lane | None = None,
+        lane: Priority | None = None,
         read_timeout_s: float | None = None,
         observer: Callable[[CallRecord], None] | None = None,
         accept: frozenset[int] = frozenset(),
-        still_ours: Callable[[], None] = lambda: None,
+        ensure_lease: Callable[[], None] = lambda: None,
     ) -> Answer:
         """Make one call and return its answer, or raise the error that it means.
 
-        accept: further statuses that are answers and no errors (302 of an order job). still_ours: asked when the call is
+        accept: further statuses that are answers and no errors (302 of an order job). ensure_lease: asked when the call is
         about to leave, after whatever wait for its slot; raises LeaseLostError where it is somebody else's by now.
         Raises HeldBackError, TransientError, PermanentError, EngageNotFoundError, EngageConflictError, UnauthorisedError.
         """
-        gate = self._gates.of(account.api_key)
+        guard = self._call_guards.for_key(account.api_key)
         lane = operation.lane if lane is None else lane
         came = time.monotonic()
-        gate.enter(lane)
-        self._gates.waited(lane.name.lower(), time.monotonic() - came)
-        still_ours()
+        guard.acquire(lane)
+        self._call_guards.waited(lane.name.lower(), time.monotonic() - came)
+        ensure_lease()
         at, started, status, outcome = datetime.now(UTC), time.monotonic(), None, "ok"
         engage_time = None
         try:
@@ -121,18 +121,18 @@ class Transport:
             status, engage_time = answer.status, http_date(answer.headers.get("Date"))
             if status not in accept:
                 raise_for_status(answer, operation.name, datetime.now(UTC), [path, query, body])
-            gate.succeeded()
+            guard.succeeded()
         except TransientError as error:
             outcome = str(error)
             if error.status == 429:
-                gate.penalise()
-                gate.succeeded()  # it answered: too many calls are no outage
+                guard.on_rate_limited()
+                guard.succeeded()  # it answered: too many calls are no outage
             else:
-                gate.failed()
+                guard.failed()
             raise
         except EngageError as error:
             outcome = str(error)
-            gate.succeeded()
+            guard.succeeded()
             raise
         finally:
             record = CallRecord(

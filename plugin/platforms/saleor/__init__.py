@@ -7,55 +7,55 @@ from types import MappingProxyType
 from typing import Any
 
 from plugin.errors import ConfigurationError, PayloadError
-from plugin.events import Kind, Mapped, ShopUninstalled
+from plugin.events import EventKind, MappingResult, ShopUninstalled
 from plugin.platforms.base import (
+    BasePlatform,
     Delivery,
-    InstallDesk,
-    Peek,
-    PlainPlatform,
-    ShopAccess,
+    EventHints,
+    InstallationService,
     ShopApi,
+    ShopCredentials,
     ShopperProof,
     WebhookRequest,
     parse_json,
 )
 from plugin.platforms.contact_normalisers import clean_email
-from plugin.platforms.fields import believable, load, read_instant
+from plugin.platforms.fields import clamp_to_received_at, load, read_instant
 from plugin.platforms.saleor import customers, identity, orders, refunds, schemas
 from plugin.platforms.saleor.addresses import domain_of
 from plugin.platforms.saleor.api import SaleorApi
 from plugin.platforms.saleor.keys import KeyRing
 from plugin.platforms.saleor.signature import HEADER, check_signature
 
-Mapping_ = Callable[[dict[str, Any], datetime], Mapped]
+Mapping_ = Callable[[dict[str, Any], datetime], MappingResult]
 #: What the body of a topic holds.
 SUBJECTS = ("order", "user", "app")
 
-_TOPICS: Mapping[str, tuple[Kind, Mapping_]] = {
-    "customer_created": (Kind.SIGNUP, customers.customer_created),
-    "customer_updated": (Kind.PROFILE_CHANGE, customers.customer_updated),
-    "customer_metadata_updated": (Kind.PROFILE_CHANGE, customers.customer_updated),
-    "account_confirmed": (Kind.PROFILE_CHANGE, customers.customer_updated),
-    "account_email_changed": (Kind.PROFILE_CHANGE, customers.customer_updated),
-    "customer_deleted": (Kind.ERASURE, customers.customer_deleted),
-    "account_deleted": (Kind.ERASURE, customers.customer_deleted),
-    "order_fully_paid": (Kind.ORDER_PAID, orders.order_fully_paid),
-    "order_confirmed": (Kind.ORDER_PAID, orders.order_confirmed),
-    "order_cancelled": (Kind.CANCELLATION, orders.order_cancelled),
-    "order_refunded": (Kind.REFUND, refunds.order_refunded),
-    "order_fully_refunded": (Kind.REFUND, refunds.order_refunded),
+_TOPICS: Mapping[str, tuple[EventKind, Mapping_]] = {
+    "customer_created": (EventKind.SIGNUP, customers.customer_created),
+    "customer_updated": (EventKind.PROFILE_CHANGE, customers.customer_updated),
+    "customer_metadata_updated": (EventKind.PROFILE_CHANGE, customers.customer_updated),
+    "account_confirmed": (EventKind.PROFILE_CHANGE, customers.customer_updated),
+    "account_email_changed": (EventKind.PROFILE_CHANGE, customers.customer_updated),
+    "customer_deleted": (EventKind.ERASURE, customers.customer_deleted),
+    "account_deleted": (EventKind.ERASURE, customers.customer_deleted),
+    "order_fully_paid": (EventKind.ORDER_PAID, orders.order_fully_paid),
+    "order_confirmed": (EventKind.ORDER_PAID, orders.order_confirmed),
+    "order_cancelled": (EventKind.CANCELLATION, orders.order_cancelled),
+    "order_refunded": (EventKind.REFUND, refunds.order_refunded),
+    "order_fully_refunded": (EventKind.REFUND, refunds.order_refunded),
 }
 APP_DELETED = "app_deleted"
 
 
-class Saleor(PlainPlatform):
+class Saleor(BasePlatform):
     """The Saleor adapter."""
 
     slug = "saleor"
     name = "Saleor"
     domain_example = "ACME.saleor.cloud"
-    topics: Mapping[str, Kind] = MappingProxyType(
-        {**{topic: kind for topic, (kind, _) in _TOPICS.items()}, APP_DELETED: Kind.SHOP}
+    topics: Mapping[str, EventKind] = MappingProxyType(
+        {**{topic: kind for topic, (kind, _) in _TOPICS.items()}, APP_DELETED: EventKind.SHOP}
     )
     ignored_topics = frozenset(
         {
@@ -105,7 +105,7 @@ class Saleor(PlainPlatform):
             return domain_of(api_url)
         return _header(request, "saleor-domain").lower() or None
 
-    def verify(self, request: WebhookRequest, shop: ShopAccess, now: datetime) -> Delivery:
+    def verify(self, request: WebhookRequest, shop: ShopCredentials, now: datetime) -> Delivery:
         """Check the signature of the raw body; the headers count only after that.
 
         There is no delivery id: retries have the same bytes, so the inbox' hash of topic and body knows them again.
@@ -121,18 +121,18 @@ class Saleor(PlainPlatform):
             meta={name: str(app_id)[:64] for name, app_id in own.items() if app_id},
         )
 
-    def peek(self, topic: str, body: bytes) -> Peek:  # noqa: ARG002
+    def peek(self, topic: str, body: bytes) -> EventHints:  # noqa: ARG002
         """Read customer, order and time; what cannot be read is None."""
         try:
             found = event_in(parse_json(body))
         except PayloadError:
-            return Peek()
+            return EventHints()
         order = found.get("order")
         issued_at = read_instant(found.get("issuedAt"))
         if isinstance(order, dict):
             user = order.get("user") if isinstance(order.get("user"), dict) else {}
             assert isinstance(user, dict)
-            return Peek(
+            return EventHints(
                 customer_id=_text(user.get("id")),
                 email=clean_email(user.get("email")) or clean_email(order.get("userEmail")),
                 order_id=_text(order.get("id")),
@@ -140,54 +140,54 @@ class Saleor(PlainPlatform):
             )
         user = found.get("user")
         if isinstance(user, dict):
-            return Peek(
+            return EventHints(
                 customer_id=_text(user.get("id")),
                 email=clean_email(user.get("email")),
                 occurred_at=read_instant(user.get("updatedAt")) or issued_at,
             )
-        return Peek(occurred_at=issued_at)
+        return EventHints(occurred_at=issued_at)
 
-    def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
+    def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> MappingResult:
         """Map a webhook. Raises PayloadError that names the field."""
         found = event_in(parse_json(body))
         self._check_kind(found, delivery)
         if not _is_for_us(found, delivery):
-            return Mapped(ignored="meant for another app of this shop")
-        at = believable(read_instant(found.get("issuedAt")), received_at)
+            return MappingResult(ignored="meant for another app of this shop")
+        at = clamp_to_received_at(read_instant(found.get("issuedAt")), received_at)
         if delivery.topic == APP_DELETED:
             event = load(schemas.AppEventSchema(), found)
             own = delivery.meta.get("app_id") or (event.get("recipient") or {}).get("id")
             if event["app"]["id"] != own:
-                return Mapped(ignored="another app was deleted")
-            return Mapped((ShopUninstalled(at),))
+                return MappingResult(ignored="another app was deleted")
+            return MappingResult((ShopUninstalled(at),))
         return _TOPICS[delivery.topic][1](found, at)
 
     def _check_kind(self, found: dict[str, Any], delivery: Delivery) -> None:
         """Raise PayloadError for a body that tells of something else than its header, which is not signed, where that erases."""
         kind = found.get("__typename")
         expected = "".join(word.capitalize() for word in delivery.topic.split("_"))
-        if self.topics[delivery.topic] in {Kind.ERASURE, Kind.SHOP} and kind not in (None, expected):
+        if self.topics[delivery.topic] in {EventKind.ERASURE, EventKind.SHOP} and kind not in (None, expected):
             raise PayloadError(f"is not {expected}, which the header says", "__typename")
 
-    def shopper_of_token(self, token: str, shop: ShopAccess, now: datetime) -> ShopperProof:
+    def shopper_of_token(self, token: str, shop: ShopCredentials, now: datetime) -> ShopperProof:
         """Check a shopper's access token. Raises VerificationError, UnverifiableError."""
         return identity.shopper_of(token, shop, self._keys, now)
 
-    def check_app_page_token(self, token: str, shop: ShopAccess, now: datetime) -> None:
+    def check_app_page_token(self, token: str, shop: ShopCredentials, now: datetime) -> None:
         """Check the token that the Dashboard gives to our page. Raises VerificationError, UnverifiableError."""
         identity.staff_of_app_page(token, shop, self._keys, now)
 
-    def api(self, shop: ShopAccess, _keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
+    def api(self, shop: ShopCredentials, _keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
         """Return the calls to a shop; None before the installation brought a token. Tokens of apps do not expire."""
         return SaleorApi(shop) if shop.credentials.get("token") else None
 
-    def install_routes(self, desk: InstallDesk) -> Any:
+    def install_routes(self, desk: InstallationService) -> Any:
         """Return the blueprint below /install/saleor."""
         from plugin.platforms.saleor.install import blueprint
 
         return blueprint(desk, self)
 
-    def install_steps(self, desk: InstallDesk, shop: ShopAccess) -> tuple[str, ...]:
+    def install_steps(self, desk: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
         """Say how staff installs the app."""
         if not shop.shop_domain:
             return (

@@ -4,7 +4,7 @@ import ipaddress
 from urllib.parse import urlsplit
 
 from plugin.errors import VerificationError
-from plugin.platforms.base import ShopAccess
+from plugin.platforms.base import ShopCredentials
 from plugin.platforms.http import ShopHttp, shop_http
 
 API_PATH = "/graphql/"
@@ -27,7 +27,7 @@ def domain_of(api_url: str) -> str | None:
     return named if port in {None, DEFAULT_PORTS[parts.scheme]} else f"{named}:{port}"
 
 
-def api_url_of(shop: ShopAccess) -> str | None:
+def api_url_of(shop: ShopCredentials) -> str | None:
     """Return the API address that the installation stored, else the usual one of the domain that the operator typed."""
     stored = shop.credentials.get("api_url")
     if isinstance(stored, str) and stored:
@@ -44,7 +44,7 @@ def jwks_url_of(api_url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{JWKS_PATH}"
 
 
-def http_to(shop: ShopAccess, api_url: str) -> ShopHttp:
+def http_to(shop: ShopCredentials, api_url: str) -> ShopHttp:
     """Return the way to a shop: unguarded only to the very host that the operator typed (DESIGN)."""
     return shop_http(typed=bool(shop.shop_domain) and domain_of(api_url) == shop.shop_domain)
 

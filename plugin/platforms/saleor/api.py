@@ -7,8 +7,8 @@ from typing import Any
 import simplejson
 
 from plugin.errors import PayloadError, ShopApiError
-from plugin.events import Kind
-from plugin.platforms.base import FoundResource, ShopAccess, Subscription
+from plugin.events import EventKind
+from plugin.platforms.base import PolledResource, ShopCredentials, Subscription
 from plugin.platforms.fields import load, read_instant
 from plugin.platforms.saleor import queries, schemas
 from plugin.platforms.saleor.addresses import api_url_of, http_to
@@ -22,7 +22,9 @@ MAX_MESSAGE = 200
 AGAIN = "install the app again from the manifest"
 
 
-def call(shop: ShopAccess, api_url: str, token: str, query: str, variables: Mapping[str, Any] | None = None) -> Any:
+def call(
+    shop: ShopCredentials, api_url: str, token: str, query: str, variables: Mapping[str, Any] | None = None
+) -> Any:
     """Send a query and return its data.
 
     Raises ShopAwayError, ShopApiError: also for an answer with errors, because half an answer looks like a whole one.
@@ -47,7 +49,7 @@ def call(shop: ShopAccess, api_url: str, token: str, query: str, variables: Mapp
 class SaleorApi:
     """`plugin.platforms.base.ShopApi` for one installed shop."""
 
-    def __init__(self, shop: ShopAccess) -> None:
+    def __init__(self, shop: ShopCredentials) -> None:
         self._shop = shop
 
     def check(self) -> str:
@@ -100,15 +102,17 @@ class SaleorApi:
 
     def customers(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None
-    ) -> Iterator[FoundResource]:
+    ) -> Iterator[PolledResource]:
         """Yield customers changed in [since, until), oldest change first, in the form of customer_updated."""
         for node, changed_at, at in self._pages(queries.CUSTOMERS, "customers", CUSTOMERS_A_PAGE, since, until, cursor):
             body = {"__typename": "CustomerUpdated", "user": node}
-            yield FoundResource("customer_updated", Kind.PROFILE_CHANGE, str(node["id"]), _bytes(body), changed_at, at)
+            yield PolledResource(
+                "customer_updated", EventKind.PROFILE_CHANGE, str(node["id"]), _bytes(body), changed_at, at
+            )
 
     def orders(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None
-    ) -> Iterator[FoundResource]:
+    ) -> Iterator[PolledResource]:
         """Yield orders paid in full and changed in [since, until), oldest change first, each with what became of it.
 
         That is its refunds, and its cancellation. One order_refunded names every refund of its order; its resource_id is
@@ -126,15 +130,15 @@ class SaleorApi:
                 wanted, refund_id, canceled = True, None, False
             if not wanted:
                 continue
-            parts = [("order_fully_paid", "OrderFullyPaid", Kind.ORDER_PAID, order_id)]
+            parts = [("order_fully_paid", "OrderFullyPaid", EventKind.ORDER_PAID, order_id)]
             if refund_id is not None:
-                parts.append(("order_refunded", "OrderRefunded", Kind.REFUND, refund_id))
+                parts.append(("order_refunded", "OrderRefunded", EventKind.REFUND, refund_id))
             if canceled:
-                parts.append(("order_cancelled", "OrderCancelled", Kind.CANCELLATION, order_id))
+                parts.append(("order_cancelled", "OrderCancelled", EventKind.CANCELLATION, order_id))
             # who stops between an order and what became of it reads the order again, and that with it
             for left, (topic, typename, kind, name) in zip(reversed(range(len(parts))), parts, strict=True):
                 body = _bytes({"__typename": typename, "order": node})
-                yield FoundResource(topic, kind, name, body, changed_at, before if left else at)
+                yield PolledResource(topic, kind, name, body, changed_at, before if left else at)
             before = at
 
     def _call(self, query: str, variables: Mapping[str, Any] | None = None) -> Any:

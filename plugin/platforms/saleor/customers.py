@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from plugin.errors import PayloadError
-from plugin.events import Address, Customer, CustomerCreated, CustomerDeleted, CustomerUpdated, Mapped
+from plugin.events import Address, Customer, CustomerCreated, CustomerDeleted, CustomerUpdated, MappingResult
 from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, e164
 from plugin.platforms.fields import load
 from plugin.platforms.saleor import schemas
@@ -13,23 +13,23 @@ from plugin.platforms.saleor import schemas
 MAX_METADATA = 100
 
 
-def customer_created(body: dict[str, Any], at: datetime) -> Mapped:
+def customer_created(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map customer_created. A shopper who registered is not confirmed yet; account_confirmed follows."""
     user = _user(body)
     customer, notes = read_customer(user, need_id=True)
-    return Mapped((CustomerCreated(min(user.get("updated_at") or at, at), customer),), notes=notes)
+    return MappingResult((CustomerCreated(min(user.get("updated_at") or at, at), customer),), notes=notes)
 
 
-def customer_updated(body: dict[str, Any], at: datetime) -> Mapped:
+def customer_updated(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map customer_updated, customer_metadata_updated, account_confirmed and account_email_changed: all hold the whole user."""
     user = _user(body)
     customer, notes = read_customer(user, need_id=True)
-    return Mapped((CustomerUpdated(min(user.get("updated_at") or at, at), customer),), notes=notes)
+    return MappingResult((CustomerUpdated(min(user.get("updated_at") or at, at), customer),), notes=notes)
 
 
-def customer_deleted(body: dict[str, Any], at: datetime) -> Mapped:
+def customer_deleted(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map customer_deleted and account_deleted."""
-    return Mapped((CustomerDeleted(at, _user(body)["id"]),))
+    return MappingResult((CustomerDeleted(at, _user(body)["id"]),))
 
 
 def read_customer(

@@ -6,7 +6,7 @@ from typing import Any
 import jwt
 
 from plugin.errors import VerificationError
-from plugin.platforms.base import ShopAccess, ShopperProof
+from plugin.platforms.base import ShopCredentials, ShopperProof
 from plugin.platforms.saleor.addresses import api_url_of
 from plugin.platforms.saleor.keys import ALGORITHM, KeyRing
 from plugin.platforms.saleor.signature import key_id_in, read_header
@@ -17,7 +17,7 @@ MAX_LIFE_S = 24 * 3600
 MAX_LENGTH = 8192
 
 
-def claims_of(token: str, shop: ShopAccess, keys: KeyRing, now: datetime) -> dict[str, Any]:
+def claims_of(token: str, shop: ShopCredentials, keys: KeyRing, now: datetime) -> dict[str, Any]:
     """Return the claims of a token that this shop signed and that is valid now.
 
     The algorithm is pinned; `iss` must be the API address in our own table. Raises VerificationError, UnverifiableError.
@@ -49,7 +49,7 @@ def claims_of(token: str, shop: ShopAccess, keys: KeyRing, now: datetime) -> dic
     return claims
 
 
-def shopper_of(token: str, shop: ShopAccess, keys: KeyRing, now: datetime) -> ShopperProof:
+def shopper_of(token: str, shop: ShopCredentials, keys: KeyRing, now: datetime) -> ShopperProof:
     """Return the shopper that an access token proves.
 
     Tokens of staff, of apps in the Dashboard (type thirdparty) and refresh tokens are refused. Raises
@@ -66,7 +66,7 @@ def shopper_of(token: str, shop: ShopAccess, keys: KeyRing, now: datetime) -> Sh
     return ShopperProof(customer_id)
 
 
-def staff_of_app_page(token: str, shop: ShopAccess, keys: KeyRing, now: datetime) -> None:
+def staff_of_app_page(token: str, shop: ShopCredentials, keys: KeyRing, now: datetime) -> None:
     """Check the token that the Dashboard gives to our app's page: staff of this shop, for this app.
 
     Raises VerificationError, UnverifiableError.

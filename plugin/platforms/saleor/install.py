@@ -12,7 +12,7 @@ import jwt
 from flask import Blueprint, Response, jsonify, render_template, request
 
 from plugin.errors import ShopApiError, ShopAwayError, UnverifiableError, VerificationError
-from plugin.platforms.base import InstallDesk, ShopAccess
+from plugin.platforms.base import InstallationService, ShopCredentials
 from plugin.platforms.saleor import queries
 from plugin.platforms.saleor.addresses import checked_api_url, domain_of
 from plugin.platforms.saleor.api import SaleorApi, call
@@ -32,7 +32,7 @@ POLICY = (
 )
 
 
-def blueprint(desk: InstallDesk, platform: "Saleor") -> Blueprint:
+def blueprint(desk: InstallationService, platform: "Saleor") -> Blueprint:
     """Return the blueprint below /install/saleor: the token's registration, and the app's page in the Dashboard."""
     routes = Blueprint(
         "install_saleor", __name__, url_prefix="/install/saleor", template_folder="templates", static_folder="static"
@@ -66,7 +66,7 @@ def blueprint(desk: InstallDesk, platform: "Saleor") -> Blueprint:
     return routes
 
 
-def _register(desk: InstallDesk) -> ShopAccess:
+def _register(desk: InstallationService) -> ShopCredentials:
     """Prove a token and store it. Raises VerificationError, ShopApiError, ShopAwayError."""
     given = request.headers.get("Saleor-Api-Url") or request.headers.get("X-Saleor-Api-Url") or ""
     api_url = checked_api_url(given)
@@ -95,13 +95,13 @@ def _register(desk: InstallDesk) -> ShopAccess:
     return kept
 
 
-def _former_app_id(shop: ShopAccess, app_id: str) -> str | None:
+def _former_app_id(shop: ShopCredentials, app_id: str) -> str | None:
     """Return the id that our app had in this shop before: what Saleor still sends of it is ours too."""
     known = shop.credentials.get("app_id")
     return known if known != app_id else shop.credentials.get("former_app_id")
 
 
-def _shop_of(desk: InstallDesk, api_url: str) -> ShopAccess | None:
+def _shop_of(desk: InstallationService, api_url: str) -> ShopCredentials | None:
     domain = domain_of(api_url)
     return next((shop for shop in desk.shops("saleor") if domain and shop.shop_domain == domain), None)
 
@@ -119,7 +119,7 @@ def _token_in_body() -> str:
     return token
 
 
-def _status(desk: InstallDesk, platform: "Saleor") -> Response:
+def _status(desk: InstallationService, platform: "Saleor") -> Response:
     """Answer what is connected, to staff of the shop: the Dashboard's token says who asks."""
     try:
         shop = _shop_of_staff(desk, platform)
@@ -130,7 +130,7 @@ def _status(desk: InstallDesk, platform: "Saleor") -> Response:
     return jsonify(_connection(desk, shop))
 
 
-def _shop_of_staff(desk: InstallDesk, platform: "Saleor") -> ShopAccess:
+def _shop_of_staff(desk: InstallationService, platform: "Saleor") -> ShopCredentials:
     """Return the shop whose Dashboard asks. Raises VerificationError, UnverifiableError."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer":
@@ -142,7 +142,7 @@ def _shop_of_staff(desk: InstallDesk, platform: "Saleor") -> ShopAccess:
     return shop
 
 
-def _connection(desk: InstallDesk, shop: ShopAccess) -> dict[str, Any]:
+def _connection(desk: InstallationService, shop: ShopCredentials) -> dict[str, Any]:
     address = f"{desk.public_url}{ADDRESS}/{shop.name}"
     said: dict[str, Any] = {"shop": shop.name, "webhooks": [], "problem": None}
     try:

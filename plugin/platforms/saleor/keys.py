@@ -14,7 +14,7 @@ from typing import Any
 import jwt
 
 from plugin.errors import ShopApiError, UnverifiableError, VerificationError
-from plugin.platforms.base import ShopAccess
+from plugin.platforms.base import ShopCredentials
 from plugin.platforms.fields import read_instant
 from plugin.platforms.saleor.addresses import api_url_of, http_to, jwks_url_of
 
@@ -48,7 +48,7 @@ class KeyRing:
         self._known: dict[str, _Known] = {}
         self._lock = threading.Lock()
 
-    def key(self, shop: ShopAccess, key_id: str, now: datetime) -> jwt.PyJWK:
+    def key(self, shop: ShopCredentials, key_id: str, now: datetime) -> jwt.PyJWK:
         """Return a shop's key.
 
         Raises VerificationError when the shop has no such key, UnverifiableError while that cannot be found out.
@@ -71,7 +71,7 @@ class KeyRing:
         assert found is not None
         return found
 
-    def _ask(self, known: _Known, shop: ShopAccess, api_url: str, key_id: str, now: datetime) -> jwt.PyJWK:
+    def _ask(self, known: _Known, shop: ShopCredentials, api_url: str, key_id: str, now: datetime) -> jwt.PyJWK:
         """Fetch the keys where it is time to; a failure counts only for a key that is not known."""
         found = known.keys.get(key_id)
         if (found is None or _is_old(known, now)) and _may_ask(known, now):
@@ -92,7 +92,7 @@ class KeyRing:
         raise UnverifiableError("The signature names an unknown key, and the shop's keys were fetched a moment ago.")
 
 
-def fetch_keys(shop: ShopAccess, api_url: str) -> dict[str, jwt.PyJWK]:
+def fetch_keys(shop: ShopCredentials, api_url: str) -> dict[str, jwt.PyJWK]:
     """Fetch a shop's keys by their ids. Raises ShopApiError, also when there is none that could sign."""
     answer = http_to(shop, api_url).send("GET", jwks_url_of(api_url), timeout_s=TIMEOUT_S)
     if answer.status != 200:
@@ -103,7 +103,7 @@ def fetch_keys(shop: ShopAccess, api_url: str) -> dict[str, jwt.PyJWK]:
     return keys
 
 
-def fetch_jwks(shop: ShopAccess, api_url: str) -> dict[str, Any]:
+def fetch_jwks(shop: ShopCredentials, api_url: str) -> dict[str, Any]:
     """Fetch a shop's keys as JSON to be stored. Raises ShopApiError."""
     return {"keys": [_as_json(key_id, key) for key_id, key in fetch_keys(shop, api_url).items()]}
 
@@ -130,7 +130,7 @@ def _as_json(key_id: str, key: jwt.PyJWK) -> dict[str, Any]:
     return {"kid": key_id, "kty": "RSA", "alg": ALGORITHM, "use": "sig", "n": whole["n"], "e": whole["e"]}
 
 
-def _take_stored(known: _Known, shop: ShopAccess) -> None:
+def _take_stored(known: _Known, shop: ShopCredentials) -> None:
     """Take the keys that an installation stored, where they are newer than the fetched ones."""
     stored_at = read_instant(shop.credentials.get("jwks_at"))
     if stored_at is None or (known.fetched_at is not None and stored_at <= known.fetched_at):

@@ -11,7 +11,7 @@ from plugin.events import (
     Discount,
     Line,
     LineKind,
-    Mapped,
+    MappingResult,
     OrderCancelled,
     OrderPaid,
     Payment,
@@ -37,30 +37,30 @@ CANCELED = "CANCELED"
 PAID_STATES = frozenset({"FULL", "OVERCHARGED"})
 
 
-def order_fully_paid(body: dict[str, Any], at: datetime) -> Mapped:
+def order_fully_paid(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map order_fully_paid. The body may show a later state than the event: refunded already, for example."""
     found = load(schemas.OrderEventSchema(), body)
     order = found["order"]
     if order.get("status") in UNSETTLED:
-        return Mapped(ignored=f"the order is {UNSETTLED[order['status']]}")
+        return MappingResult(ignored=f"the order is {UNSETTLED[order['status']]}")
     return _paid(order, _paid_at(found, at))
 
 
-def order_confirmed(body: dict[str, Any], at: datetime) -> Mapped:
+def order_confirmed(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map order_confirmed: the order of a channel where staff confirm orders, paid before that."""
     found = load(schemas.OrderEventSchema(), body)
     if not was_paid(found["order"]):
-        return Mapped(ignored="the order is not paid yet; order_fully_paid will tell")
+        return MappingResult(ignored="the order is not paid yet; order_fully_paid will tell")
     return order_fully_paid(body, at)
 
 
-def order_cancelled(body: dict[str, Any], at: datetime) -> Mapped:
+def order_cancelled(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map order_cancelled; what was never paid never came here."""
     found = load(schemas.OrderEventSchema(), body)
     order = found["order"]
     if not was_paid(order) or order.get("status") == "EXPIRED":
-        return Mapped(ignored="cancelled before it was paid")
-    return Mapped((OrderCancelled(min(found.get("issued_at") or at, at), order["id"]),))
+        return MappingResult(ignored="cancelled before it was paid")
+    return MappingResult((OrderCancelled(min(found.get("issued_at") or at, at), order["id"]),))
 
 
 def was_paid(order: dict[str, Any]) -> bool:
@@ -107,11 +107,11 @@ def lines_of(order: dict[str, Any], currency: str) -> tuple[list[Line], Decimal]
     return list(close_gap(everything, total, currency)), Decimal(0)
 
 
-def _paid(order: dict[str, Any], paid_at: datetime) -> Mapped:
+def _paid(order: dict[str, Any], paid_at: datetime) -> MappingResult:
     currency = currency_of(order)
     lines, by_gift_card = lines_of(order, currency)
     if not lines:
-        return Mapped(ignored="the order has no lines")
+        return MappingResult(ignored="the order has no lines")
     total = sum((line.gross_paid for line in lines), Decimal(0))
     # the invoice goes to who buys, the parcel may go to somebody else
     addresses = (order.get("billing_address"), order.get("shipping_address"))
@@ -124,7 +124,7 @@ def _paid(order: dict[str, Any], paid_at: datetime) -> Mapped:
     customer, notes = read_customer(user, addresses=addresses)
     metadata = metadata_of(order)
     channel = clean_text((order.get("channel") or {}).get("slug"))
-    return Mapped(
+    return MappingResult(
         (
             OrderPaid(
                 occurred_at=paid_at,

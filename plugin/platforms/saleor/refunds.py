@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from plugin.events import Line, LineKind, Mapped, OrderRefunded, Payment
+from plugin.events import Line, LineKind, MappingResult, OrderRefunded, Payment
 from plugin.platforms.contact_normalisers import clean_text
 from plugin.platforms.fields import load
 from plugin.platforms.money import fit_refund, rounded
@@ -42,19 +42,21 @@ class _Reason:
     shipping: Decimal | None
 
 
-def order_refunded(body: dict[str, Any], at: datetime) -> Mapped:
+def order_refunded(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map order_refunded and order_fully_refunded."""
     found = load(schemas.OrderEventSchema(), body)
     order, issued_at = found["order"], min(found.get("issued_at") or at, at)
     if not was_paid(order):
-        return Mapped(ignored="an order that was never paid in full has no receipt that something could come back of")
+        return MappingResult(
+            ignored="an order that was never paid in full has no receipt that something could come back of"
+        )
     currency = currency_of(order)
     lines, _ = lines_of(order, currency)
     given = [g for g in _given_back(order, currency) if g.amount > 0]
     summed = sum((g.amount for g in given), Decimal(0))
     in_all = rounded(amount_of(order, "total_refunded"), currency) if order.get("total_refunded") else summed
     if in_all <= 0:
-        return Mapped(ignored="no money was given back")
+        return MappingResult(ignored="no money was given back")
     if in_all > summed:
         given.append(_GivenBack(f"sum-{in_all}", in_all - summed, issued_at, _payment_name(order)))
     reasons = _reasons(order, lines, currency)
@@ -74,10 +76,10 @@ def order_refunded(body: dict[str, Any], at: datetime) -> Mapped:
                 total=one.amount,
                 lines=fit_refund([replace(line, discounts=()) for line in back], one.amount, currency),
                 payments=(Payment(one.payment, one.amount),),
-                given_back_in_all=in_all,
+                total_refunded=in_all,
             )
         )
-    return Mapped(tuple(events))
+    return MappingResult(tuple(events))
 
 
 def newest_refund_id(order: dict[str, Any]) -> str | None:

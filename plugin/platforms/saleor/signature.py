@@ -18,7 +18,7 @@ import jwt
 from jwt.api_jws import decode_complete
 
 from plugin.errors import VerificationError
-from plugin.platforms.base import ShopAccess
+from plugin.platforms.base import ShopCredentials
 from plugin.platforms.saleor.keys import ALGORITHM, KeyRing
 
 HEADER = "saleor-signature"
@@ -27,7 +27,7 @@ MAX_KEY_ID = 256
 _HEX = re.compile(r"^[0-9a-f]{64}$")
 
 
-def check_signature(body: bytes, signature: str, shop: ShopAccess, keys: KeyRing, now: datetime) -> None:
+def check_signature(body: bytes, signature: str, shop: ShopCredentials, keys: KeyRing, now: datetime) -> None:
     """Check the proof of a webhook over its raw bytes. Raises VerificationError, UnverifiableError."""
     if _HEX.match(signature):
         _check_hmac(body, signature, shop.webhook_secrets)

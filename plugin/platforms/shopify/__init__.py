@@ -8,49 +8,49 @@ from types import MappingProxyType
 from typing import Any
 
 from plugin.errors import ConfigurationError, PayloadError
-from plugin.events import Kind, Mapped, ShopUninstalled
+from plugin.events import EventKind, MappingResult, ShopUninstalled
 from plugin.platforms.base import (
+    BasePlatform,
     Delivery,
-    InstallDesk,
-    Peek,
-    PlainPlatform,
+    EventHints,
+    InstallationService,
     ProxiedShopper,
-    ShopAccess,
     ShopApi,
+    ShopCredentials,
     ShopperProof,
     WebhookRequest,
     parse_json,
 )
 from plugin.platforms.contact_normalisers import clean_email, clean_text, e164
-from plugin.platforms.fields import believable, read_identifier, read_instant
+from plugin.platforms.fields import clamp_to_received_at, read_identifier, read_instant
 from plugin.platforms.shopify import app_toml, customers, identity, orders, refunds
 from plugin.platforms.shopify.signature import HEADER, check_signature
 
-Mapping_ = Callable[[dict[str, Any], datetime], Mapped]
+Mapping_ = Callable[[dict[str, Any], datetime], MappingResult]
 
 
-def _uninstalled(_body: dict[str, Any], at: datetime) -> Mapped:
-    return Mapped((ShopUninstalled(at),))
+def _uninstalled(_body: dict[str, Any], at: datetime) -> MappingResult:
+    return MappingResult((ShopUninstalled(at),))
 
 
-def _shop_redact(_body: dict[str, Any], at: datetime) -> Mapped:
-    return Mapped((ShopUninstalled(at, erase=True),))
+def _shop_redact(_body: dict[str, Any], at: datetime) -> MappingResult:
+    return MappingResult((ShopUninstalled(at, erase=True),))
 
 
-_TOPICS: Mapping[str, tuple[Kind, Mapping_]] = {
-    "customers/create": (Kind.SIGNUP, customers.customer_created),
-    "customers/update": (Kind.PROFILE_CHANGE, customers.customer_updated),
-    "customers/delete": (Kind.ERASURE, customers.customer_deleted),
-    "customers/merge": (Kind.MERGE, customers.customer_merged),
-    "customers_email_marketing_consent/update": (Kind.CONSENT, customers.email_consent),
-    "customers_marketing_consent/update": (Kind.CONSENT, customers.sms_consent),
-    "orders/paid": (Kind.ORDER_PAID, orders.order_paid),
-    "orders/cancelled": (Kind.CANCELLATION, orders.order_cancelled),
-    "refunds/create": (Kind.REFUND, refunds.refund_created),
-    "customers/redact": (Kind.ERASURE, customers.redact),
-    "customers/data_request": (Kind.DATA_REQUEST, customers.data_request),
-    "app/uninstalled": (Kind.SHOP, _uninstalled),
-    "shop/redact": (Kind.SHOP, _shop_redact),
+_TOPICS: Mapping[str, tuple[EventKind, Mapping_]] = {
+    "customers/create": (EventKind.SIGNUP, customers.customer_created),
+    "customers/update": (EventKind.PROFILE_CHANGE, customers.customer_updated),
+    "customers/delete": (EventKind.ERASURE, customers.customer_deleted),
+    "customers/merge": (EventKind.MERGE, customers.customer_merged),
+    "customers_email_marketing_consent/update": (EventKind.CONSENT, customers.email_consent),
+    "customers_marketing_consent/update": (EventKind.CONSENT, customers.sms_consent),
+    "orders/paid": (EventKind.ORDER_PAID, orders.order_paid),
+    "orders/cancelled": (EventKind.CANCELLATION, orders.order_cancelled),
+    "refunds/create": (EventKind.REFUND, refunds.refund_created),
+    "customers/redact": (EventKind.ERASURE, customers.redact),
+    "customers/data_request": (EventKind.DATA_REQUEST, customers.data_request),
+    "app/uninstalled": (EventKind.SHOP, _uninstalled),
+    "shop/redact": (EventKind.SHOP, _shop_redact),
 }
 
 
@@ -66,14 +66,14 @@ class AppOptions:
     by_shop: bool = False
 
 
-class Shopify(PlainPlatform):
+class Shopify(BasePlatform):
     """The Shopify adapter."""
 
     slug = "shopify"
     name = "Shopify"
     domain_example = "YOUR-SHOP.myshopify.com"
     options = AppOptions()
-    topics: Mapping[str, Kind] = MappingProxyType({topic: kind for topic, (kind, _) in _TOPICS.items()})
+    topics: Mapping[str, EventKind] = MappingProxyType({topic: kind for topic, (kind, _) in _TOPICS.items()})
     ignored_topics = frozenset(
         {
             "app/scopes_update",
@@ -105,7 +105,7 @@ class Shopify(PlainPlatform):
         """Return the shop's myshopify.com domain as the header says it."""
         return request.headers.get("x-shopify-shop-domain", "").strip().lower() or None
 
-    def verify(self, request: WebhookRequest, shop: ShopAccess, now: datetime) -> Delivery:  # noqa: ARG002
+    def verify(self, request: WebhookRequest, shop: ShopCredentials, now: datetime) -> Delivery:  # noqa: ARG002
         """Check the HMAC of the raw body; the headers count only after that. Raises VerificationError."""
         check_signature(request.body, request.header(HEADER), shop.webhook_secrets)
         meta = {
@@ -121,30 +121,30 @@ class Shopify(PlainPlatform):
             meta={name: value[:64] for name, value in meta.items() if value},
         )
 
-    def peek(self, topic: str, body: bytes) -> Peek:
+    def peek(self, topic: str, body: bytes) -> EventHints:
         """Read customer, order and time; what cannot be read is None."""
         try:
             found = parse_json(body)
         except PayloadError:
-            return Peek()
+            return EventHints()
         resource = topic.partition("/")[0]
         if resource == "orders":
             return _peek_order(found)
         if resource == "refunds":
             order_id = read_identifier(found.get("order_id"))
-            return Peek(
+            return EventHints(
                 order_id=order_id, occurred_at=read_instant(found.get("processed_at") or found.get("created_at"))
             )
         return _peek_customer(topic, found)
 
-    def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
+    def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> MappingResult:
         """Map a webhook. The order's time of payment is when the webhook was triggered. Raises PayloadError."""
         if delivery.meta.get("test", "").lower() == "true":
-            return Mapped(ignored="a test delivery")
-        at = believable(read_instant(delivery.meta.get("triggered_at")), received_at)
+            return MappingResult(ignored="a test delivery")
+        at = clamp_to_received_at(read_instant(delivery.meta.get("triggered_at")), received_at)
         return _TOPICS[delivery.topic][1](parse_json(body), at)
 
-    def shopper_of_token(self, token: str, shop: ShopAccess, now: datetime) -> ShopperProof:
+    def shopper_of_token(self, token: str, shop: ShopCredentials, now: datetime) -> ShopperProof:
         """Check a session token of a customer account extension. Raises VerificationError."""
         return identity.shopper_of_session_token(token, shop, now)
 
@@ -152,11 +152,11 @@ class Shopify(PlainPlatform):
         """Return the shop that a request through the app proxy names."""
         return identity.claimed_shop(query_string)
 
-    def shopper_of_proxy(self, query_string: str, shop: ShopAccess, now: datetime) -> ProxiedShopper:
+    def shopper_of_proxy(self, query_string: str, shop: ShopCredentials, now: datetime) -> ProxiedShopper:
         """Check a request through the app proxy. Raises VerificationError."""
         return identity.proxied_shopper(query_string, shop, now)
 
-    def api(self, shop: ShopAccess, keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
+    def api(self, shop: ShopCredentials, keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
         """Return the Admin API of an installed shop."""
         from plugin.platforms.shopify.api import ShopifyApi
 
@@ -170,13 +170,13 @@ class Shopify(PlainPlatform):
             by_shop=self.options.by_shop,
         )
 
-    def install_routes(self, desk: InstallDesk) -> Any:
+    def install_routes(self, desk: InstallationService) -> Any:
         """Return the pages below /install/shopify."""
         from plugin.platforms.shopify.install import blueprint
 
         return blueprint(self, desk)
 
-    def install_steps(self, desk: InstallDesk, shop: ShopAccess) -> tuple[str, ...]:
+    def install_steps(self, desk: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
         """Say how the app is made and installed in a shop."""
         public = desk.public_url
         if shop.shop_domain is None:
@@ -198,7 +198,7 @@ class Shopify(PlainPlatform):
             f"Check: engage-plugin doctor {shop.name}",
         )
 
-    def app_configuration(self, desk: InstallDesk, client_id: str) -> str:
+    def app_configuration(self, desk: InstallationService, client_id: str) -> str:
         """Return shopify.app.toml as it must be for this plugin."""
         return app_toml.render(
             desk.manifest,
@@ -209,15 +209,15 @@ class Shopify(PlainPlatform):
             shop_webhooks=self.options.by_shop,
         )
 
-    def address(self, desk: InstallDesk, shop: ShopAccess) -> str:
+    def address(self, desk: InstallationService, shop: ShopCredentials) -> str:
         """Return the webhook address of a shop."""
         return f"{desk.public_url}{app_toml.WEBHOOKS}/{shop.name}"
 
 
-def _peek_order(found: dict[str, Any]) -> Peek:
+def _peek_order(found: dict[str, Any]) -> EventHints:
     customer = found.get("customer") if isinstance(found.get("customer"), dict) else {}
     assert isinstance(customer, dict)
-    return Peek(
+    return EventHints(
         customer_id=_id(customer),
         email=clean_email(customer.get("email"))
         or clean_email(found.get("email"))
@@ -229,23 +229,23 @@ def _peek_order(found: dict[str, Any]) -> Peek:
     )
 
 
-def _peek_customer(topic: str, found: dict[str, Any]) -> Peek:
+def _peek_customer(topic: str, found: dict[str, Any]) -> EventHints:
     """Read whom a customer's topic is about, from where its mapping reads it: an id elsewhere in the body is another's."""
     if topic in {"customers/redact", "customers/data_request"}:
         inner = found.get("customer")
         inner = inner if isinstance(inner, dict) else {}
         phone = e164(inner.get("phone"))
-        return Peek(customer_id=_id(inner), email=clean_email(inner.get("email")), phone=phone)
+        return EventHints(customer_id=_id(inner), email=clean_email(inner.get("email")), phone=phone)
     if topic == "customers/merge":
-        return Peek(customer_id=_id({"admin_graphql_api_id": found.get("admin_graphql_api_customer_kept_id")}))
+        return EventHints(customer_id=_id({"admin_graphql_api_id": found.get("admin_graphql_api_customer_kept_id")}))
     if topic == "customers_email_marketing_consent/update":
         consent = found.get("email_marketing_consent")
-        return Peek(customer_id=read_identifier(found.get("customer_id")), occurred_at=_consent_time(consent))
+        return EventHints(customer_id=read_identifier(found.get("customer_id")), occurred_at=_consent_time(consent))
     if topic == "customers_marketing_consent/update":
-        return Peek(
+        return EventHints(
             customer_id=read_identifier(found.get("id")), occurred_at=_consent_time(found.get("sms_marketing_consent"))
         )
-    return Peek(
+    return EventHints(
         customer_id=_id(found), email=clean_email(found.get("email")), occurred_at=read_instant(found.get("updated_at"))
     )
 

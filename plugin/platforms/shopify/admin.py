@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from plugin.errors import ShopApiError
-from plugin.platforms.base import ShopAccess
+from plugin.platforms.base import ShopCredentials
 from plugin.platforms.fields import read_instant
 from plugin.platforms.http import ShopAnswer, shop_http
 
@@ -54,7 +54,7 @@ class Tokens:
     """
 
     def __init__(
-        self, shop: ShopAccess, keep: Callable[[Mapping[str, Any]], None], clock: Callable[[], datetime]
+        self, shop: ShopCredentials, keep: Callable[[Mapping[str, Any]], None], clock: Callable[[], datetime]
     ) -> None:
         self._shop = shop
         self._keep = keep

@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from plugin.errors import ShopApiError
-from plugin.events import Kind
-from plugin.platforms.base import FoundResource, ShopAccess, Subscription
+from plugin.events import EventKind
+from plugin.platforms.base import PolledResource, ShopCredentials, Subscription
 from plugin.platforms.fields import read_instant
 from plugin.platforms.http import ShopAnswer
 from plugin.platforms.shopify import admin
@@ -33,7 +33,7 @@ class ShopifyApi:
 
     def __init__(
         self,
-        shop: ShopAccess,
+        shop: ShopCredentials,
         keep: Callable[[Mapping[str, Any]], None],
         *,
         topics: Sequence[str],
@@ -101,16 +101,16 @@ class ShopifyApi:
 
     def customers(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None
-    ) -> Iterator[FoundResource]:
+    ) -> Iterator[PolledResource]:
         """Yield customers changed in [since, until), oldest change first."""
         for customer, changed_at in self._changed("customers", since, until, cursor):
             mark = f"{changed_at.isoformat()}|{_id(customer)}"
             if mark != cursor:
-                yield _found("customers/update", Kind.PROFILE_CHANGE, customer, changed_at, mark)
+                yield _found("customers/update", EventKind.PROFILE_CHANGE, customer, changed_at, mark)
 
     def orders(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None
-    ) -> Iterator[FoundResource]:
+    ) -> Iterator[PolledResource]:
         """Yield paid orders changed in [since, until), each followed by its refunds and its cancellation; no test orders."""
         for order, changed_at in self._changed("orders", since, until, cursor):
             if order.get("financial_status") not in PAID or order.get("test") is True:
@@ -206,29 +206,29 @@ class ShopifyApi:
         return "see SHOPIFY_API_VERSION, and whether the shop's domain is right."
 
 
-def _of_order(order: dict[str, Any], changed_at: datetime, mark: str) -> Iterator[FoundResource]:
+def _of_order(order: dict[str, Any], changed_at: datetime, mark: str) -> Iterator[PolledResource]:
     """Yield an order as orders/paid, then its refunds and its cancellation, each as the webhook that tells of it."""
     bought_at = order.get("processed_at") or order.get("created_at")
     # the body holds no time of payment; the webhook's time of triggering stands for it (platform facts 1.7)
     meta = {"triggered_at": bought_at} if isinstance(bought_at, str) else {}
-    yield _found("orders/paid", Kind.ORDER_PAID, order, changed_at, mark, meta)
+    yield _found("orders/paid", EventKind.ORDER_PAID, order, changed_at, mark, meta)
     for refund in sorted(_objects(order.get("refunds")), key=lambda r: str(r.get("created_at"))):
         whole = {"order_id": order.get("id"), **refund}
-        yield _found("refunds/create", Kind.REFUND, whole, changed_at, f"{mark}|refund {_id(refund)}")
+        yield _found("refunds/create", EventKind.REFUND, whole, changed_at, f"{mark}|refund {_id(refund)}")
     if order.get("cancelled_at"):
-        yield _found("orders/cancelled", Kind.CANCELLATION, order, changed_at, f"{mark}|cancelled")
+        yield _found("orders/cancelled", EventKind.CANCELLATION, order, changed_at, f"{mark}|cancelled")
 
 
 def _found(
     topic: str,
-    kind: Kind,
+    kind: EventKind,
     resource: dict[str, Any],
     changed_at: datetime,
     cursor: str,
     meta: Mapping[str, str] | None = None,
-) -> FoundResource:
+) -> PolledResource:
     body = json.dumps(resource, default=str, ensure_ascii=False).encode("utf-8", "replace")
-    return FoundResource(topic, kind, _id(resource), body, changed_at, cursor, meta or {})
+    return PolledResource(topic, kind, _id(resource), body, changed_at, cursor, meta or {})
 
 
 def _next_page(link: str) -> str | None:

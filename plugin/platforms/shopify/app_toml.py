@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from plugin.events import Kind
+from plugin.events import EventKind
 
 START = "/install/shopify"
 CALLBACK = "/install/shopify/callback"
@@ -26,17 +26,17 @@ COMPLIANCE = ("customers/data_request", "customers/redact", "shop/redact")
 SCOPE_OF: Mapping[str, str] = {"customers": "read_customers", "orders": "read_orders", "refunds": "read_orders"}
 
 #: What our events are called in a platform's words: a topic is subscribed when manifest.json lists its event.
-EVENTS_OF: Mapping[Kind, tuple[str, ...]] = {
-    Kind.SIGNUP: ("CustomerCreated",),
-    Kind.PROFILE_CHANGE: ("CustomerUpdated",),
-    Kind.CONSENT: ("ConsentChanged",),
-    Kind.MERGE: ("CustomerMerged",),
-    Kind.ORDER_PAID: ("OrderPaid",),
-    Kind.REFUND: ("OrderRefunded",),
-    Kind.CANCELLATION: ("OrderCancelled",),
-    Kind.ERASURE: ("CustomerDeleted", "CustomerErased"),
-    Kind.DATA_REQUEST: ("DataRequested",),
-    Kind.SHOP: ("ShopUninstalled",),
+EVENTS_OF: Mapping[EventKind, tuple[str, ...]] = {
+    EventKind.SIGNUP: ("CustomerCreated",),
+    EventKind.PROFILE_CHANGE: ("CustomerUpdated",),
+    EventKind.CONSENT: ("ConsentChanged",),
+    EventKind.MERGE: ("CustomerMerged",),
+    EventKind.ORDER_PAID: ("OrderPaid",),
+    EventKind.REFUND: ("OrderRefunded",),
+    EventKind.CANCELLATION: ("OrderCancelled",),
+    EventKind.ERASURE: ("CustomerDeleted", "CustomerErased"),
+    EventKind.DATA_REQUEST: ("DataRequested",),
+    EventKind.SHOP: ("ShopUninstalled",),
 }
 
 
@@ -55,7 +55,7 @@ def missing_scopes(needed: Iterable[str], granted: str) -> tuple[str, ...]:
     return tuple(scope for scope in needed if scope not in have)
 
 
-def subscribed_topics(topics: Mapping[str, Kind], manifest: Mapping[str, Any]) -> tuple[str, ...]:
+def subscribed_topics(topics: Mapping[str, EventKind], manifest: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the topics whose events the manifest lists, without the compliance topics."""
     listed = {entry.get("event") for entry in manifest.get("events", ())}
     return tuple(
@@ -65,7 +65,7 @@ def subscribed_topics(topics: Mapping[str, Kind], manifest: Mapping[str, Any]) -
 
 def render(
     manifest: Mapping[str, Any],
-    topics: Mapping[str, Kind],
+    topics: Mapping[str, EventKind],
     *,
     public_url: str,
     client_id: str,

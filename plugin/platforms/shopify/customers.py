@@ -16,7 +16,7 @@ from plugin.events import (
     CustomerMerged,
     CustomerUpdated,
     DataRequested,
-    Mapped,
+    MappingResult,
 )
 from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, e164
 from plugin.platforms.fields import load
@@ -26,57 +26,57 @@ from plugin.platforms.shopify import schemas
 ANSWERS = {"subscribed": True, "unsubscribed": False, "not_subscribed": False}
 
 
-def customer_created(body: dict[str, Any], at: datetime) -> Mapped:
+def customer_created(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map customers/create."""
     found = load(schemas.CustomerSchema(), body)
     customer, notes = read_customer(found, need_id=True)
-    return Mapped((CustomerCreated(found.get("updated_at") or at, customer),), notes=notes)
+    return MappingResult((CustomerCreated(found.get("updated_at") or at, customer),), notes=notes)
 
 
-def customer_updated(body: dict[str, Any], at: datetime) -> Mapped:
+def customer_updated(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map customers/update."""
     found = load(schemas.CustomerSchema(), body)
     customer, notes = read_customer(found, need_id=True)
-    return Mapped((CustomerUpdated(found.get("updated_at") or at, customer),), notes=notes)
+    return MappingResult((CustomerUpdated(found.get("updated_at") or at, customer),), notes=notes)
 
 
-def customer_deleted(body: dict[str, Any], at: datetime) -> Mapped:
+def customer_deleted(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map customers/delete."""
     found = load(schemas.DeletedCustomerSchema(), body)
-    return Mapped((CustomerDeleted(at, gid_or_id(found) or found["id"]),))
+    return MappingResult((CustomerDeleted(at, gid_or_id(found) or found["id"]),))
 
 
-def customer_merged(body: dict[str, Any], at: datetime) -> Mapped:
+def customer_merged(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map customers/merge; a merge that failed changed nothing."""
     found = load(schemas.MergeSchema(), body)
     if found.get("status") not in {None, "completed", "success"}:
-        return Mapped(ignored=f"the merge has the status {found['status']!r}: nothing was merged")
+        return MappingResult(ignored=f"the merge has the status {found['status']!r}: nothing was merged")
     kept = _tail(found.get("admin_graphql_api_customer_kept_id"))
     merged = _tail(found.get("admin_graphql_api_customer_deleted_id"))
     if not kept or not merged:
         raise PayloadError("is missing", "admin_graphql_api_customer_kept_id or ..._deleted_id")
-    return Mapped((CustomerMerged(at, kept, merged),))
+    return MappingResult((CustomerMerged(at, kept, merged),))
 
 
-def email_consent(body: dict[str, Any], at: datetime) -> Mapped:
+def email_consent(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map customers_email_marketing_consent/update."""
     found = load(schemas.EmailConsentSchema(), body)
     customer = Customer(customer_id=found["customer_id"], email=clean_email(found.get("email_address")))
     return _consent(customer, Channel.EMAIL, found.get("email_marketing_consent"), at)
 
 
-def sms_consent(body: dict[str, Any], at: datetime) -> Mapped:
+def sms_consent(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map customers_marketing_consent/update."""
     found = load(schemas.SmsConsentSchema(), body)
     customer = Customer(customer_id=found["id"], mobile_phone=e164(found.get("phone")))
     return _consent(customer, Channel.SMS, found.get("sms_marketing_consent"), at)
 
 
-def redact(body: dict[str, Any], at: datetime) -> Mapped:
+def redact(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map customers/redact."""
     found = load(schemas.PrivacySchema(), body)
     customer = found["customer"]
-    return Mapped(
+    return MappingResult(
         (
             CustomerErased(
                 at,
@@ -89,12 +89,12 @@ def redact(body: dict[str, Any], at: datetime) -> Mapped:
     )
 
 
-def data_request(body: dict[str, Any], at: datetime) -> Mapped:
+def data_request(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map customers/data_request."""
     found = load(schemas.PrivacySchema(), body)
     customer = found["customer"]
     request_id = (found.get("data_request") or {}).get("id")
-    return Mapped(
+    return MappingResult(
         (
             DataRequested(
                 at,
@@ -160,12 +160,12 @@ def _address(places: list[dict[str, Any]]) -> Address:
     )
 
 
-def _consent(customer: Customer, channel: Channel, consent: dict[str, Any] | None, at: datetime) -> Mapped:
+def _consent(customer: Customer, channel: Channel, consent: dict[str, Any] | None, at: datetime) -> MappingResult:
     if consent is None:
-        return Mapped(ignored="the body holds no consent")
+        return MappingResult(ignored="the body holds no consent")
     state = (consent["state"] or "none").lower()
     when = consent.get("consent_updated_at")
     if state not in ANSWERS or (state == "not_subscribed" and when is None):
-        return Mapped(ignored=f"the state {state!r} is no answer of the shopper")
+        return MappingResult(ignored=f"the state {state!r} is no answer of the shopper")
     change = ConsentChange(channel, ANSWERS[state], when or at, consent.get("consent_collected_from") or "shopify")
-    return Mapped((ConsentChanged(when or at, customer, (change,)),))
+    return MappingResult((ConsentChanged(when or at, customer, (change,)),))

@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 
 from plugin.errors import VerificationError
-from plugin.platforms.base import ProxiedShopper, ShopAccess, ShopperProof
+from plugin.platforms.base import ProxiedShopper, ShopCredentials, ShopperProof
 from plugin.platforms.shopify.queries import check_proxied, read_query, shop_domain
 
 LEEWAY_S = 10
@@ -27,7 +27,7 @@ def claimed_shop(query_string: str) -> str | None:
         return None
 
 
-def proxied_shopper(query_string: str, shop: ShopAccess, now: datetime) -> ProxiedShopper:
+def proxied_shopper(query_string: str, shop: ShopCredentials, now: datetime) -> ProxiedShopper:
     """Check a request through the app proxy. An empty customer id means that nobody is logged in.
 
     Raises VerificationError. The body of such a request is not signed: forms need a proof of their own.
@@ -44,7 +44,7 @@ def proxied_shopper(query_string: str, shop: ShopAccess, now: datetime) -> Proxi
     return ProxiedShopper(customer_id or None, prefix.rstrip("/"), locale if _LOCALE.fullmatch(locale) else None)
 
 
-def shopper_of_session_token(token: str, shop: ShopAccess, now: datetime) -> ShopperProof:
+def shopper_of_session_token(token: str, shop: ShopCredentials, now: datetime) -> ShopperProof:
     """Check a session token: HS256 with the app's secret, for this app and this shop. Raises VerificationError."""
     client_id = shop.credentials.get("client_id")
     if not isinstance(client_id, str) or not client_id:
@@ -66,7 +66,7 @@ def shopper_of_session_token(token: str, shop: ShopAccess, now: datetime) -> Sho
     return ShopperProof(customer.group(1))
 
 
-def _claims(token: str, shop: ShopAccess, client_id: str) -> dict[str, Any]:
+def _claims(token: str, shop: ShopCredentials, client_id: str) -> dict[str, Any]:
     """Return the claims when one of the secrets fits. The algorithm is pinned; times are checked by our own clock."""
     if not 0 < len(token) <= MAX_TOKEN:
         raise VerificationError("The token is missing or too long.")

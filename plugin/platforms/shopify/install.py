@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, request
 
 from plugin.errors import ShopApiError, VerificationError
-from plugin.platforms.base import InstallDesk, ShopAccess, ShopApi
+from plugin.platforms.base import InstallationService, ShopApi, ShopCredentials
 from plugin.platforms.shopify import admin, app_toml
 from plugin.platforms.shopify.queries import check_redirect, shop_domain
 
@@ -38,7 +38,7 @@ class App:
     client_secret: str
 
 
-def blueprint(platform: "Shopify", desk: InstallDesk) -> Blueprint:
+def blueprint(platform: "Shopify", desk: InstallationService) -> Blueprint:
     """Return the pages below /install/shopify."""
     routes = Blueprint("install_shopify", __name__, url_prefix=app_toml.START)
     pages = Pages(platform, desk)
@@ -51,7 +51,7 @@ def blueprint(platform: "Shopify", desk: InstallDesk) -> Blueprint:
 class Pages:
     """The pages of one app."""
 
-    def __init__(self, platform: "Shopify", desk: InstallDesk) -> None:
+    def __init__(self, platform: "Shopify", desk: InstallationService) -> None:
         self._platform = platform
         self._desk = desk
 
@@ -107,7 +107,7 @@ class Pages:
         answer.delete_cookie(BROWSER_COOKIE, path=app_toml.START)
         return answer
 
-    def _to_shopify(self, app: App, shop: ShopAccess) -> Response:
+    def _to_shopify(self, app: App, shop: ShopCredentials) -> Response:
         browser = secrets.token_urlsafe(32)
         state = self._desk.begin(shop.name, {"browser": _hash(browser)})
         asked = {
@@ -129,7 +129,7 @@ class Pages:
         )
         return _guarded(answer)
 
-    def _what_comes_next(self, shop: ShopAccess) -> list[str]:
+    def _what_comes_next(self, shop: ShopCredentials) -> list[str]:
         """Return what was done and what is still missing, and make the subscriptions where the plugin does that."""
         told = [f"{shop.shop_domain} is connected as {shop.name}."]
         granted = str(shop.credentials.get("scope") or "")
@@ -149,7 +149,7 @@ class Pages:
             return [*told, f"The webhooks are not subscribed yet: {error}"]
         return [*told, *done, "The webhooks are subscribed."]
 
-    def _works(self, shop: ShopAccess) -> bool:
+    def _works(self, shop: ShopCredentials) -> bool:
         """Tell whether a shop that was installed before is still: its token may have died with an uninstallation."""
         try:
             api = self._api(shop)
@@ -158,7 +158,7 @@ class Pages:
             log.info("shop=%s is installed anew: %s", shop.name, error)
             return False
 
-    def _api(self, shop: ShopAccess) -> ShopApi | None:
+    def _api(self, shop: ShopCredentials) -> ShopApi | None:
         def keep(credentials: Mapping[str, Any]) -> None:
             self._desk.keep(shop.name, credentials)
 
@@ -169,7 +169,7 @@ class Pages:
         client_secret = self._desk.app_credential("SHOPIFY_CLIENT_SECRET")
         return App(client_id, client_secret) if client_id and client_secret else None
 
-    def _registered(self, domain: str | None) -> ShopAccess | None:
+    def _registered(self, domain: str | None) -> ShopCredentials | None:
         shops = self._desk.shops(self._platform.slug) if domain is not None else ()
         return next((shop for shop in shops if shop.shop_domain == domain), None)
 

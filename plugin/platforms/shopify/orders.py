@@ -9,7 +9,7 @@ from plugin.events import (
     Discount,
     Line,
     LineKind,
-    Mapped,
+    MappingResult,
     OrderCancelled,
     OrderPaid,
     Payment,
@@ -28,13 +28,13 @@ VOUCHER_ATTRIBUTE = "engage_voucher_number"
 PAID_STATES = frozenset({"paid", "partially_refunded", "refunded", "partially_paid", None})
 
 
-def order_paid(body: dict[str, Any], at: datetime) -> Mapped:
+def order_paid(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map orders/paid. at: when Shopify says it was triggered; the body holds no time of payment."""
     order = load(schemas.OrderSchema(), body)
     if order.get("test"):
-        return Mapped(ignored="a test order")
+        return MappingResult(ignored="a test order")
     if order.get("financial_status") not in PAID_STATES:
-        return Mapped(ignored=f"the order's financial status is {order['financial_status']!r}: it is not paid")
+        return MappingResult(ignored=f"the order's financial status is {order['financial_status']!r}: it is not paid")
     money = Money(order)
     addresses = (order.get("billing_address"), order.get("shipping_address"))
     customer, notes = read_customer(_buyer(order), addresses=addresses)
@@ -49,7 +49,7 @@ def order_paid(body: dict[str, Any], at: datetime) -> Mapped:
     ]
     lines += _tip_in_gap(order, lines, total, money)
     payments = _payments(order, total)
-    return Mapped(
+    return MappingResult(
         (
             OrderPaid(
                 occurred_at=at,
@@ -75,15 +75,15 @@ def order_paid(body: dict[str, Any], at: datetime) -> Mapped:
     )
 
 
-def order_cancelled(body: dict[str, Any], at: datetime) -> Mapped:
+def order_cancelled(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map orders/cancelled; what was never paid never came here."""
     order = load(schemas.OrderSchema(), body)
     if order.get("test"):
-        return Mapped(ignored="a test order")
+        return MappingResult(ignored="a test order")
     if order.get("financial_status") in {"pending", "voided", "authorized", "expired"}:
-        return Mapped(ignored="cancelled before it was paid")
+        return MappingResult(ignored="cancelled before it was paid")
     reason = clean_text(order.get("cancel_reason"))
-    return Mapped((OrderCancelled(order.get("cancelled_at") or at, order["id"], reason),))
+    return MappingResult((OrderCancelled(order.get("cancelled_at") or at, order["id"], reason),))
 
 
 def _buyer(order: dict[str, Any]) -> dict[str, Any]:

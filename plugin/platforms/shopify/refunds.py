@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from plugin.errors import PayloadError
-from plugin.events import Line, LineKind, Mapped, OrderRefunded, Payment
+from plugin.events import Line, LineKind, MappingResult, OrderRefunded, Payment
 from plugin.platforms.contact_normalisers import clean_text
 from plugin.platforms.fields import load
 from plugin.platforms.money import checked_currency, fit_refund, percent_of, rounded, rounding_slack
@@ -18,7 +18,7 @@ MONEY_KINDS = frozenset({"refund", None})
 MONEY_STATES = frozenset({"success", "pending", None})
 
 
-def refund_created(body: dict[str, Any], at: datetime) -> Mapped:
+def refund_created(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map refunds/create: lines, shipping, and what is left over as an amount. Lines add up to what was given back.
 
     The transactions say how much money goes back. Where they say none, lines were only put back in stock, a payment was called
@@ -27,10 +27,10 @@ def refund_created(body: dict[str, Any], at: datetime) -> Mapped:
     refund = load(schemas.RefundSchema(), body)
     transactions = refund.get("transactions")
     if any(t.get("test") for t in transactions or ()):
-        return Mapped(ignored="a refund of a test order")
+        return MappingResult(ignored="a refund of a test order")
     paid = [t for t in transactions or () if _is_money(t)]
     if transactions is not None and not paid:
-        return Mapped(ignored="no money was given back")
+        return MappingResult(ignored="no money was given back")
     currency = _currency(refund, paid)
     lines = _lines(refund, currency)
     if any(t["amount"] < 0 for t in paid) or any(min(line.gross_paid, line.tax_amount) < 0 for line in lines):
@@ -38,9 +38,9 @@ def refund_created(body: dict[str, Any], at: datetime) -> Mapped:
     summed = sum((line.gross_paid for line in lines), Decimal(0))
     total = sum((t["amount"] for t in paid), Decimal(0)) if paid else summed
     if not total:
-        return Mapped(ignored="no money was given back")
+        return MappingResult(ignored="no money was given back")
     payments = tuple(Payment(clean_text(t.get("gateway")) or "other", t["amount"]) for t in paid)
-    return Mapped(
+    return MappingResult(
         (
             OrderRefunded(
                 occurred_at=refund.get("processed_at") or refund.get("created_at") or at,

@@ -8,8 +8,16 @@ from types import MappingProxyType
 from typing import Any
 
 from plugin.errors import PayloadError
-from plugin.events import Kind, Mapped
-from plugin.platforms.base import Delivery, InstallDesk, Peek, PlainPlatform, ShopAccess, WebhookRequest, parse_json
+from plugin.events import EventKind, MappingResult
+from plugin.platforms.base import (
+    BasePlatform,
+    Delivery,
+    EventHints,
+    InstallationService,
+    ShopCredentials,
+    WebhookRequest,
+    parse_json,
+)
 from plugin.platforms.contact_normalisers import clean_email, clean_text
 from plugin.platforms.fields import read_identifier, read_instant
 from plugin.platforms.standard import signature
@@ -20,21 +28,21 @@ SECRET_BYTES = 32
 UNREADABLE = "unreadable"
 
 
-class Standard(PlainPlatform):
+class Standard(BasePlatform):
     """The Standard adapter. A webhook's topic is the type in its body."""
 
     slug = "standard"
     name = "Standard"
-    topics: Mapping[str, Kind] = MappingProxyType(
+    topics: Mapping[str, EventKind] = MappingProxyType(
         {
-            "customer.created": Kind.SIGNUP,
-            "customer.updated": Kind.PROFILE_CHANGE,
-            "customer.deleted": Kind.ERASURE,
-            "order.paid": Kind.ORDER_PAID,
-            "order.refunded": Kind.REFUND,
-            "order.cancelled": Kind.CANCELLATION,
-            "consent.changed": Kind.CONSENT,
-            UNREADABLE: Kind.PROFILE_CHANGE,
+            "customer.created": EventKind.SIGNUP,
+            "customer.updated": EventKind.PROFILE_CHANGE,
+            "customer.deleted": EventKind.ERASURE,
+            "order.paid": EventKind.ORDER_PAID,
+            "order.refunded": EventKind.REFUND,
+            "order.cancelled": EventKind.CANCELLATION,
+            "consent.changed": EventKind.CONSENT,
+            UNREADABLE: EventKind.PROFILE_CHANGE,
         }
     )
     ignored_topics: frozenset[str] = frozenset({"ping", "test"})
@@ -47,13 +55,13 @@ class Standard(PlainPlatform):
         """Raise ConfigurationError unless the secret is whsec_ and base64 of 24 to 64 bytes."""
         signature.key_of(secret)
 
-    def install_routes(self, desk: InstallDesk) -> Any:
+    def install_routes(self, desk: InstallationService) -> Any:
         """Return the page with a shop's secrets and examples."""
         from plugin.platforms.standard.install import routes
 
         return routes(desk)
 
-    def install_steps(self, desk: InstallDesk, shop: ShopAccess) -> tuple[str, ...]:
+    def install_steps(self, desk: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
         """Return where the shop's developer finds address, secrets and examples."""
         state = desk.begin(shop.name, {})
         return (
@@ -63,7 +71,7 @@ class Standard(PlainPlatform):
             f"See the first one arrive: engage-plugin events list --shop {shop.name}",
         )
 
-    def verify(self, request: WebhookRequest, shop: ShopAccess, now: datetime) -> Delivery:
+    def verify(self, request: WebhookRequest, shop: ShopCredentials, now: datetime) -> Delivery:
         """Check the signature and read the type. Raises VerificationError.
 
         A signed body without a readable type has the topic `unreadable`, so that it is kept and not lost.
@@ -76,16 +84,16 @@ class Standard(PlainPlatform):
         readable = isinstance(topic, str) and 0 < len(topic) <= 128 and topic.isprintable()
         return Delivery(topic=str(topic) if readable else UNREADABLE, delivery_id=message_id)
 
-    def peek(self, _topic: str, body: bytes) -> Peek:
+    def peek(self, _topic: str, body: bytes) -> EventHints:
         """Read customer, order and time; what cannot be read is None."""
         try:
             found = parse_json(body)
         except PayloadError:
-            return Peek()
+            return EventHints()
         data = _object(found.get("data"))
         order, refund = _object(data.get("order")), _object(data.get("refund"))
         customer = _object(data.get("customer")) or _object(order.get("customer"))
-        return Peek(
+        return EventHints(
             customer_id=read_identifier(customer.get("id")),
             email=clean_email(customer.get("email")),
             phone=clean_text(customer.get("phone")),
@@ -93,7 +101,7 @@ class Standard(PlainPlatform):
             occurred_at=read_instant(order.get("paid_at") or refund.get("refunded_at") or found.get("timestamp")),
         )
 
-    def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
+    def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> MappingResult:
         """Map a webhook. Raises PayloadError that names the field."""
         found = parse_json(body)
         if delivery.topic == UNREADABLE:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from flask import Blueprint, Response, request
 from markupsafe import Markup
 
-from plugin.platforms.base import InstallDesk, ShopAccess
+from plugin.platforms.base import InstallationService, ShopCredentials
 
 #: Language to the file of its example.
 EXAMPLES: Mapping[str, str] = MappingProxyType(
@@ -29,12 +29,12 @@ def example(language: str, webhook_url: str, webhook_secret: str) -> str:
     return text.replace("WEBHOOK_URL", webhook_url).replace("WEBHOOK_SECRET", webhook_secret)
 
 
-def webhook_url_of(desk: InstallDesk, shop: ShopAccess) -> str:
+def webhook_url_of(desk: InstallationService, shop: ShopCredentials) -> str:
     """Return where a shop's webhooks go."""
     return f"{desk.public_url}/webhooks/standard/{shop.name}"
 
 
-def routes(desk: InstallDesk) -> Blueprint:
+def routes(desk: InstallationService) -> Blueprint:
     """Return the blueprint of the page."""
     pages = Blueprint("install-standard", __name__, url_prefix="/install/standard")
 
@@ -59,7 +59,7 @@ def routes(desk: InstallDesk) -> Blueprint:
     return pages
 
 
-def _content(desk: InstallDesk, shop: ShopAccess) -> Markup:
+def _content(desk: InstallationService, shop: ShopCredentials) -> Markup:
     url, secret = webhook_url_of(desk, shop), shop.webhook_secrets[0]
     rows = [
         ("Webhook address", url),

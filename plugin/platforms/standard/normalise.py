@@ -21,7 +21,7 @@ from plugin.events import (
     Discount,
     Line,
     LineKind,
-    Mapped,
+    MappingResult,
     OrderCancelled,
     OrderPaid,
     OrderRefunded,
@@ -30,7 +30,7 @@ from plugin.events import (
     UsedVoucher,
 )
 from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, e164
-from plugin.platforms.fields import MAX_ID, believable, read_identifier, read_instant
+from plugin.platforms.fields import MAX_ID, clamp_to_received_at, read_identifier, read_instant
 from plugin.platforms.money import checked_currency, minor_unit, percent_of
 
 if TYPE_CHECKING:  # loaded with the first event of a Standard shop: who has none, and the web, need not hold it
@@ -47,15 +47,15 @@ def schema() -> dict[str, Any]:
     return loaded
 
 
-def normalise(topic: str, body: dict[str, Any], received_at: datetime) -> Mapped:
+def normalise(topic: str, body: dict[str, Any], received_at: datetime) -> MappingResult:
     """Map a webhook. Raises PayloadError that names the field and never shows its value."""
     _check(topic, body)
-    return _BUILDERS[topic](body["data"], believable(read_instant(body["timestamp"]), received_at))
+    return _BUILDERS[topic](body["data"], clamp_to_received_at(read_instant(body["timestamp"]), received_at))
 
 
 def _instant(holder: dict[str, Any], name: str, otherwise: datetime) -> datetime:
     """Return a time of the body, which the schema has checked; `otherwise` where there is none that is believable."""
-    return believable(read_instant(holder.get(name)), otherwise)
+    return clamp_to_received_at(read_instant(holder.get(name)), otherwise)
 
 
 @cache
@@ -103,39 +103,39 @@ def _keys(instance: Any) -> Mapping[str, Any]:
     return instance if isinstance(instance, Mapping) else {}
 
 
-def _created(data: dict[str, Any], at: datetime) -> Mapped:
+def _created(data: dict[str, Any], at: datetime) -> MappingResult:
     customer, notes = _customer(data["customer"], need_id=True)
-    return Mapped((CustomerCreated(at, customer, _consents(data)),), notes=notes)
+    return MappingResult((CustomerCreated(at, customer, _consents(data)),), notes=notes)
 
 
-def _updated(data: dict[str, Any], at: datetime) -> Mapped:
+def _updated(data: dict[str, Any], at: datetime) -> MappingResult:
     customer, notes = _customer(data["customer"], need_id=True)
     when = read_instant(data["customer"].get("updated_at")) or at
     consents = _consents(data)
     dated = tuple(change for change in consents if change.at is not None or not change.value)
     if len(dated) < len(consents):  # the whole customer is sent at every change, and a no may have come since
         notes = (*notes, "A consent without its time (`at`) was left out: it may be older than a no.")
-    return Mapped((CustomerUpdated(min(when, at), customer, dated),), notes=notes)
+    return MappingResult((CustomerUpdated(min(when, at), customer, dated),), notes=notes)
 
 
-def _deleted(data: dict[str, Any], at: datetime) -> Mapped:
+def _deleted(data: dict[str, Any], at: datetime) -> MappingResult:
     customer, _ = _customer(data["customer"], need_id=True)
     assert customer.customer_id is not None
-    return Mapped((CustomerDeleted(at, customer.customer_id),))
+    return MappingResult((CustomerDeleted(at, customer.customer_id),))
 
 
-def _consent(data: dict[str, Any], at: datetime) -> Mapped:
+def _consent(data: dict[str, Any], at: datetime) -> MappingResult:
     customer, notes = _customer(data["customer"])
     changes = _consents(data)
     if not changes:
-        return Mapped(ignored="no consent is named")
-    return Mapped((ConsentChanged(at, customer, changes),), notes=notes)
+        return MappingResult(ignored="no consent is named")
+    return MappingResult((ConsentChanged(at, customer, changes),), notes=notes)
 
 
-def _paid(data: dict[str, Any], at: datetime) -> Mapped:
+def _paid(data: dict[str, Any], at: datetime) -> MappingResult:
     order = data["order"]
     if order.get("test"):
-        return Mapped(ignored="a test order")
+        return MappingResult(ignored="a test order")
     customer, notes = _customer(order.get("customer") or {})
     currency = checked_currency(order["currency"], "order.currency")
     total = _amount(order["total"], "order.total")
@@ -144,7 +144,7 @@ def _paid(data: dict[str, Any], at: datetime) -> Mapped:
     if summed != total:
         raise PayloadError(f"the lines add up to {summed} {currency}, the total is {total} {currency}", "order.lines")
     shop_total = order.get("shop_total")
-    return Mapped(
+    return MappingResult(
         (
             OrderPaid(
                 occurred_at=_instant(order, "paid_at", at),
@@ -177,14 +177,14 @@ def _paid(data: dict[str, Any], at: datetime) -> Mapped:
     )
 
 
-def _refunded(data: dict[str, Any], at: datetime) -> Mapped:
+def _refunded(data: dict[str, Any], at: datetime) -> MappingResult:
     refund = data["refund"]
     currency = checked_currency(refund["currency"], "refund.currency")
     total = _amount(refund["total"], "refund.total")
     if total < 0:
         raise PayloadError("must not be negative: it is what was given back", "refund.total")
     if not (total or refund.get("lines")):  # what cost nothing comes back by its lines alone
-        return Mapped(ignored="no money was given back")
+        return MappingResult(ignored="no money was given back")
     if total % minor_unit(currency):
         raise PayloadError(f"has more decimals than {currency} has", "refund.total")
     lines = tuple(_line(line, currency, f"refund.lines.{i}") for i, line in enumerate(refund.get("lines") or ()))
@@ -196,7 +196,7 @@ def _refunded(data: dict[str, Any], at: datetime) -> Mapped:
     if summed < total:
         rest = Line("amount", LineKind.AMOUNT, Decimal(1), total - summed, Decimal(0), Decimal(0), name="Refund")
         lines = (*lines, rest)
-    return Mapped(
+    return MappingResult(
         (
             OrderRefunded(
                 occurred_at=_instant(refund, "refunded_at", at),
@@ -211,13 +211,13 @@ def _refunded(data: dict[str, Any], at: datetime) -> Mapped:
     )
 
 
-def _cancelled(data: dict[str, Any], at: datetime) -> Mapped:
+def _cancelled(data: dict[str, Any], at: datetime) -> MappingResult:
     order = data["order"]
     when = _instant(order, "cancelled_at", at)
-    return Mapped((OrderCancelled(when, _id(order, "order.id"), clean_text(order.get("reason"))),))
+    return MappingResult((OrderCancelled(when, _id(order, "order.id"), clean_text(order.get("reason"))),))
 
 
-_BUILDERS: Mapping[str, Callable[[dict[str, Any], datetime], Mapped]] = {
+_BUILDERS: Mapping[str, Callable[[dict[str, Any], datetime], MappingResult]] = {
     "customer.created": _created,
     "customer.updated": _updated,
     "customer.deleted": _deleted,

@@ -6,14 +6,14 @@ from types import MappingProxyType
 from typing import Any
 
 from plugin.errors import PayloadError
-from plugin.events import Kind, Mapped
+from plugin.events import EventKind, MappingResult
 from plugin.platforms.base import (
+    BasePlatform,
     Delivery,
-    InstallDesk,
-    Peek,
-    PlainPlatform,
-    ShopAccess,
+    EventHints,
+    InstallationService,
     ShopApi,
+    ShopCredentials,
     WebhookRequest,
     parse_json,
 )
@@ -21,40 +21,40 @@ from plugin.platforms.contact_normalisers import clean_email, clean_text
 from plugin.platforms.woocommerce import customers, orders, refunds, signature
 from plugin.platforms.woocommerce.schemas import read_gmt
 
-Mapping_ = Callable[[dict[str, Any], datetime, Mapping[str, str]], Mapped]
+Mapping_ = Callable[[dict[str, Any], datetime, Mapping[str, str]], MappingResult]
 FORM = "application/x-www-form-urlencoded"
 
 
-def _plain(mapping: Callable[[dict[str, Any], datetime], Mapped]) -> Mapping_:
+def _plain(mapping: Callable[[dict[str, Any], datetime], MappingResult]) -> Mapping_:
     return lambda body, at, _meta: mapping(body, at)
 
 
 #: Topics that we subscribe.
-SUBSCRIBED: Mapping[str, tuple[Kind, Mapping_]] = {
-    "customer.created": (Kind.SIGNUP, _plain(customers.customer_created)),
-    "customer.updated": (Kind.PROFILE_CHANGE, _plain(customers.customer_updated)),
-    "customer.deleted": (Kind.ERASURE, _plain(customers.customer_deleted)),
-    "order.created": (Kind.ORDER_PAID, orders.order_changed),
-    "order.updated": (Kind.ORDER_PAID, orders.order_changed),
+SUBSCRIBED: Mapping[str, tuple[EventKind, Mapping_]] = {
+    "customer.created": (EventKind.SIGNUP, _plain(customers.customer_created)),
+    "customer.updated": (EventKind.PROFILE_CHANGE, _plain(customers.customer_updated)),
+    "customer.deleted": (EventKind.ERASURE, _plain(customers.customer_deleted)),
+    "order.created": (EventKind.ORDER_PAID, orders.order_changed),
+    "order.updated": (EventKind.ORDER_PAID, orders.order_changed),
 }
 #: Our own topics, which no shop sends: one refund, or the cancellation of an order, that was read from the shop.
 REFUNDED = "order.refunded"
-CALLED_OFF = "order.cancelled"
+CANCELLED_TOPIC = "order.cancelled"
 _TOPICS = {
     **SUBSCRIBED,
-    REFUNDED: (Kind.REFUND, orders.order_refunded),
-    CALLED_OFF: (Kind.CANCELLATION, orders.order_called_off),
+    REFUNDED: (EventKind.REFUND, orders.order_refunded),
+    CANCELLED_TOPIC: (EventKind.CANCELLATION, orders.order_cancelled),
 }
 
 
-class WooCommerce(PlainPlatform):
+class WooCommerce(BasePlatform):
     """The WooCommerce adapter."""
 
     slug = "woocommerce"
     name = "WooCommerce"
     domain_example = "shop.example"
-    vouches = False
-    topics: Mapping[str, Kind] = MappingProxyType({topic: kind for topic, (kind, _) in _TOPICS.items()})
+    verifies_email = False
+    topics: Mapping[str, EventKind] = MappingProxyType({topic: kind for topic, (kind, _) in _TOPICS.items()})
     ignored_topics = frozenset(
         {
             "action.woocommerce_payment_complete",
@@ -78,7 +78,7 @@ class WooCommerce(PlainPlatform):
         unsigned = signature.HEADER not in request.headers and "x-wc-webhook-topic" not in request.headers
         return unsigned and kind == FORM and signature.PING.fullmatch(request.body.strip()) is not None
 
-    def verify(self, request: WebhookRequest, shop: ShopAccess, now: datetime) -> Delivery:  # noqa: ARG002
+    def verify(self, request: WebhookRequest, shop: ShopCredentials, now: datetime) -> Delivery:  # noqa: ARG002
         """Check the HMAC of the raw body. Raises VerificationError.
 
         The delivery id is left alone: two deliveries of one second share it. So is the source, which is not signed and
@@ -87,31 +87,33 @@ class WooCommerce(PlainPlatform):
         signature.check_signature(request.body, request.header(signature.HEADER), shop.webhook_secrets)
         return Delivery(topic=request.header("x-wc-webhook-topic"))
 
-    def peek(self, topic: str, body: bytes) -> Peek:
+    def peek(self, topic: str, body: bytes) -> EventHints:
         """Read customer, order and time; what cannot be read is None."""
         try:
             found = parse_json(body)
         except PayloadError:
-            return Peek()
+            return EventHints()
         changed = read_gmt(found.get("date_modified_gmt")) or read_gmt(found.get("date_created_gmt"))
         billing = found.get("billing") if isinstance(found.get("billing"), dict) else {}
         assert isinstance(billing, dict)
         if topic.startswith("order."):
             customer_id = _text(found.get("customer_id"))
-            return Peek(
+            return EventHints(
                 customer_id=None if customer_id in orders.GUEST else customer_id,
                 email=clean_email(billing.get("email")),
                 phone=clean_text(billing.get("phone")),
                 order_id=_text(found.get("id")),
                 occurred_at=changed,
             )
-        return Peek(customer_id=_text(found.get("id")), email=clean_email(found.get("email")), occurred_at=changed)
+        return EventHints(
+            customer_id=_text(found.get("id")), email=clean_email(found.get("email")), occurred_at=changed
+        )
 
-    def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> Mapped:
+    def normalise(self, delivery: Delivery, body: bytes, received_at: datetime) -> MappingResult:
         """Map a webhook. Raises PayloadError."""
         return _TOPICS[delivery.topic][1](parse_json(body), received_at, delivery.meta)
 
-    def unread_refunds(self, delivery: Delivery, body: bytes) -> tuple[str, ...]:
+    def refunds_without_lines(self, delivery: Delivery, body: bytes) -> tuple[str, ...]:
         """Return the refunds that a paid order's body names without their lines."""
         if not delivery.topic.startswith("order."):
             return ()
@@ -121,27 +123,27 @@ class WooCommerce(PlainPlatform):
             return ()
         return refunds.without_lines(found) if orders.is_paid(found) else ()
 
-    def read_refunds(self, shop: ShopAccess, order_id: str, wanted: Collection[str]) -> Mapping[str, str]:  # noqa: ARG002
+    def fetch_refunds(self, shop: ShopCredentials, order_id: str, wanted: Collection[str]) -> Mapping[str, str]:  # noqa: ARG002
         """Read an order's refunds from the shop; nothing where no keys are stored. Raises ShopApiError."""
-        from plugin.platforms.woocommerce.api import api_of
+        from plugin.platforms.woocommerce.api import api_for
 
-        api = api_of(shop)
+        api = api_for(shop)
         # all of them: what is left for the last one depends on those before
         return {} if api is None else refunds.kept_with_event(api.refunds(order_id))
 
-    def api(self, shop: ShopAccess, keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
+    def api(self, shop: ShopCredentials, keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
         """Return the calls to a shop; None before its keys are stored."""
-        from plugin.platforms.woocommerce.api import api_of
+        from plugin.platforms.woocommerce.api import api_for
 
-        return api_of(shop, keep)
+        return api_for(shop, keep)
 
-    def install_routes(self, desk: InstallDesk) -> Any:
+    def install_routes(self, desk: InstallationService) -> Any:
         """Return the pages that a shop's authorisation comes back to."""
         from plugin.platforms.woocommerce.install import blueprint
 
         return blueprint(desk)
 
-    def install_steps(self, desk: InstallDesk, shop: ShopAccess) -> tuple[str, ...]:
+    def install_steps(self, desk: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
         """Return the address at which the merchant approves, and what to do without it."""
         from plugin.platforms.woocommerce.install import steps
 

@@ -8,12 +8,12 @@ from itertools import islice
 from typing import Any
 
 from plugin.errors import ShopApiError
-from plugin.events import Kind
-from plugin.platforms.base import FoundResource, ShopAccess, Subscription
+from plugin.events import EventKind
+from plugin.platforms.base import PolledResource, ShopCredentials, Subscription
 from plugin.platforms.http import host_of, shop_http
-from plugin.platforms.woocommerce import CALLED_OFF, REFUNDED, SUBSCRIBED, orders, refunds
+from plugin.platforms.woocommerce import CANCELLED_TOPIC, REFUNDED, SUBSCRIBED, orders, refunds
 from plugin.platforms.woocommerce.hooks import Hooks
-from plugin.platforms.woocommerce.rest import Rest, Way, base_of, find_way, name_of
+from plugin.platforms.woocommerce.rest import Rest, RestRoute, base_of, discover_route, name_of
 from plugin.platforms.woocommerce.schemas import read_gmt
 
 PER_PAGE = 100
@@ -33,14 +33,14 @@ Keep = Callable[[Mapping[str, Any]], None]
 class WooApi:
     """`plugin.platforms.base.ShopApi` of one shop. known: its credentials, with what this object has kept since."""
 
-    shop: ShopAccess
+    shop: ShopCredentials
     base: str
     keep: Keep
     known: dict[str, Any] = field(repr=False)
 
     def check(self) -> str:
         """Prove the keys, keep the way in which the shop takes them, and return the shop's own name."""
-        rest = find_way(self.base, str(self.known["key"]), str(self.known["secret"]))
+        rest = discover_route(self.base, str(self.known["key"]), str(self.known["secret"]))
         if rest.way != self._rest().way:
             self._remember(way_kept(rest.way))
         return name_of(rest) or host_of(self.base)
@@ -59,7 +59,7 @@ class WooApi:
 
     def customers(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None
-    ) -> Iterator[FoundResource]:
+    ) -> Iterator[PolledResource]:
         """Yield customers changed in [since, until), oldest change first; cursor: go on after it.
 
         WooCommerce neither filters nor sorts customers by change, so ids and times of all of them are read first (two
@@ -84,11 +84,11 @@ class WooApi:
                 row = by_id.get(place[1])
                 if row is not None:  # else it was deleted meanwhile
                     changed_at = _changed(row) or place[0]
-                    yield _resource("customer.updated", Kind.PROFILE_CHANGE, place[1], row, changed_at, place)
+                    yield _resource("customer.updated", EventKind.PROFILE_CHANGE, place[1], row, changed_at, place)
 
     def orders(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None
-    ) -> Iterator[FoundResource]:
+    ) -> Iterator[PolledResource]:
         """Yield paid orders changed in [since, until), oldest change first, each with its refunds and its cancellation."""
         for changed, number, row in self._orders_by_change(since, until, _cursor(cursor)):
             if not orders.is_paid(row) or orders.status_of(row["status"]) == orders.FAILED:
@@ -97,10 +97,10 @@ class WooApi:
             body = row
             if named:
                 body = {**row, "engage_refunds": [refunds.pruned(refund) for refund in self.refunds(str(number))]}
-            parts = [("order.updated", Kind.ORDER_PAID, number, body)]
-            parts += [(REFUNDED, Kind.REFUND, refund, {**body, "engage_refund": refund}) for refund in named]
+            parts = [("order.updated", EventKind.ORDER_PAID, number, body)]
+            parts += [(REFUNDED, EventKind.REFUND, refund, {**body, "engage_refund": refund}) for refund in named]
             if orders.status_of(row["status"]) == orders.CANCELLED:
-                parts.append((CALLED_OFF, Kind.CANCELLATION, number, body))
+                parts.append((CANCELLED_TOPIC, EventKind.CANCELLATION, number, body))
             # whoever stops between an order and its last part begins with that order again
             for left, (topic, kind, part_number, part) in zip(reversed(range(len(parts))), parts, strict=True):
                 place = (changed, number - 1) if left else (changed, number)
@@ -192,7 +192,7 @@ class WooApi:
 
     def _rest(self) -> Rest:
         known = self.known
-        way = Way(plain=bool(known.get("plain")), in_query=bool(known.get("in_query")))
+        way = RestRoute(plain=bool(known.get("plain")), in_query=bool(known.get("in_query")))
         return Rest(self.base, str(known["key"]), str(known["secret"]), way, shop_http(typed=True))
 
     def _hooks(self) -> Hooks:
@@ -210,32 +210,32 @@ class WooApi:
         )
 
 
-def api_of(shop: ShopAccess, keep: Keep = lambda _credentials: None) -> WooApi | None:
+def api_for(shop: ShopCredentials, keep: Keep = lambda _credentials: None) -> WooApi | None:
     """Return the calls to a shop; None before its keys are stored. Raises ShopApiError for an address that is none."""
     if not shop.credentials.get("key") or not shop.credentials.get("secret"):
         return None
     return WooApi(shop, base_of(shop), keep, dict(shop.credentials))
 
 
-def prove(shop: ShopAccess, key: str, secret: str) -> dict[str, Any]:
+def prove(shop: ShopCredentials, key: str, secret: str) -> dict[str, Any]:
     """Prove keys with a call to the shop and return the credentials to keep; ids of webhooks made before stay.
 
     Raises ShopApiError, ShopAwayError.
     """
-    rest = find_way(base_of(shop), key, secret)
+    rest = discover_route(base_of(shop), key, secret)
     return {**shop.credentials, "key": key, "secret": secret, **way_kept(rest.way)}
 
 
-def way_kept(way: Way) -> dict[str, bool]:
+def way_kept(way: RestRoute) -> dict[str, bool]:
     """Return how a way is kept with the keys."""
     return {"plain": way.plain, "in_query": way.in_query}
 
 
 def _resource(
-    topic: str, kind: Kind, number: int, body: Mapping[str, Any], changed: datetime, place: tuple[datetime, int]
-) -> FoundResource:
+    topic: str, kind: EventKind, number: int, body: Mapping[str, Any], changed: datetime, place: tuple[datetime, int]
+) -> PolledResource:
     raw = json.dumps(body, default=str, ensure_ascii=False).encode("utf-8", "replace")
-    return FoundResource(topic, kind, str(number), raw, changed, f"{place[0].isoformat()}|{place[1]}")
+    return PolledResource(topic, kind, str(number), raw, changed, f"{place[0].isoformat()}|{place[1]}")
 
 
 def _cursor(text: str | None) -> tuple[datetime, int] | None:

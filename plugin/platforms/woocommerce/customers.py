@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from plugin.errors import PayloadError
-from plugin.events import Address, Customer, CustomerCreated, CustomerDeleted, CustomerUpdated, Mapped
+from plugin.events import Address, Customer, CustomerCreated, CustomerDeleted, CustomerUpdated, MappingResult
 from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, e164
-from plugin.platforms.fields import believable, load
+from plugin.platforms.fields import clamp_to_received_at, load
 from plugin.platforms.woocommerce import schemas
 from plugin.platforms.woocommerce.meta import consents_of, extra_of
 
@@ -21,24 +21,24 @@ OTHER_TOPIC = "; the signature does not cover the topic, so this may be another 
 GONE = frozenset({404, 410})
 
 
-def customer_created(body: dict[str, Any], at: datetime) -> Mapped:
+def customer_created(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map customer.created."""
     return _customer(CustomerCreated, body, at)
 
 
-def customer_updated(body: dict[str, Any], at: datetime) -> Mapped:
+def customer_updated(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map customer.updated; it comes after a signup and after an order too, with nothing new in it."""
     return _customer(CustomerUpdated, body, at)
 
 
-def customer_deleted(body: dict[str, Any], at: datetime) -> Mapped:
+def customer_deleted(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map customer.deleted, whose body is the id alone. Raises PayloadError for a body of something that is still there."""
     if body.keys() & STILL_THERE:
         raise PayloadError(f"is not what WooCommerce sends of a deleted customer, the id alone{OTHER_TOPIC}", "body")
-    return Mapped((CustomerDeleted(at, load(schemas.DeletedSchema(), body)["id"]),))
+    return MappingResult((CustomerDeleted(at, load(schemas.DeletedSchema(), body)["id"]),))
 
 
-def vanished(body: dict[str, Any]) -> Mapped | None:
+def vanished(body: dict[str, Any]) -> MappingResult | None:
     """Return what to do with a REST error that was sent, signed, in place of the resource; None for a resource.
 
     Bodies are built when a webhook leaves, by the user who made it (facts 2.4). Raises PayloadError when that user
@@ -49,7 +49,7 @@ def vanished(body: dict[str, Any]) -> Mapped | None:
     code, data = clean_text(body["code"]) or "", body.get("data")
     status = data.get("status") if isinstance(data, dict) else None
     if (isinstance(status, int) and status in GONE) or code.endswith("_invalid_id"):
-        return Mapped(ignored=f"gone in the shop before its webhook left ({code})")
+        return MappingResult(ignored=f"gone in the shop before its webhook left ({code})")
     raise PayloadError(
         f"WooCommerce could not build the body ({code}): the user who made the webhook may no longer read it; give that user "
         "the right manage_woocommerce again, or make keys as another user and install anew",
@@ -86,7 +86,7 @@ def read_people(
     return customer, tuple(f"{name} is not valid and was left out." for name in dropped)
 
 
-def _customer(kind: type[CustomerCreated | CustomerUpdated], body: dict[str, Any], at: datetime) -> Mapped:
+def _customer(kind: type[CustomerCreated | CustomerUpdated], body: dict[str, Any], at: datetime) -> MappingResult:
     gone = vanished(body)
     if gone is not None:
         return gone
@@ -95,15 +95,15 @@ def _customer(kind: type[CustomerCreated | CustomerUpdated], body: dict[str, Any
     found = load(schemas.CustomerSchema(), body)
     role = (found.get("role") or "").lower()
     if role in STAFF:
-        return Mapped(ignored=f"a user with the role {role}: somebody who works on the site, no shopper")
+        return MappingResult(ignored=f"a user with the role {role}: somebody who works on the site, no shopper")
     customer, notes = read_people(
         (found.get("billing"), found.get("shipping")),
         customer_id=found["id"],
         email=found.get("email"),
         names=found,
     )
-    when = believable(found.get("date_modified_gmt") or found.get("date_created_gmt"), at)
-    return Mapped((kind(when, customer, consents_of(found.get("meta_data"), at)),), notes=notes)
+    when = clamp_to_received_at(found.get("date_modified_gmt") or found.get("date_created_gmt"), at)
+    return MappingResult((kind(when, customer, consents_of(found.get("meta_data"), at)),), notes=notes)
 
 
 def _address(places: list[dict[str, Any]]) -> Address:

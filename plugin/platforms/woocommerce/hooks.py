@@ -19,7 +19,7 @@ ACTIVE = "active"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundHook:
     """A webhook as it stands at the shop."""
 
     id: str
@@ -94,11 +94,11 @@ class Hooks:
     def _name(self, topic: str) -> str:
         return f"Engage {self.shop}: {topic}"
 
-    def _ours(self, address: str) -> dict[str, Found]:
+    def _ours(self, address: str) -> dict[str, FoundHook]:
         """Return our webhook of each topic: by the id that was kept, else by its address. Others' are left alone."""
         every = self._all()
         by_id = {hook.id: hook for hook in every}
-        ours: dict[str, Found] = {}
+        ours: dict[str, FoundHook] = {}
         for hook in every:
             if hook.topic in self.topics and hook.address.rstrip("/") == address.rstrip("/"):
                 best = ours.get(hook.topic)
@@ -110,8 +110,8 @@ class Hooks:
                 ours[topic] = known
         return ours
 
-    def _all(self) -> list[Found]:
-        found: list[Found] = []
+    def _all(self) -> list[FoundHook]:
+        found: list[FoundHook] = []
         for page in range(1, MAX_PAGES + 1):
             rows = self.rest.call(
                 "GET", "/webhooks", {"per_page": str(PER_PAGE), "page": str(page), "orderby": "id", "order": "asc"}
@@ -123,7 +123,7 @@ class Hooks:
                 return found
         return found
 
-    def _judged(self, topic: str, hook: Found | None, address: str) -> Subscription:
+    def _judged(self, topic: str, hook: FoundHook | None, address: str) -> Subscription:
         if hook is None:
             return Subscription(topic, address, active=False, problem="missing")
         problem = ""
@@ -142,9 +142,9 @@ def digest_of(secret: str) -> str:
     return hashlib.sha256(b"woocommerce webhook secret\0" + secret.encode()).hexdigest()[:32]
 
 
-def _found(row: Any) -> Found:
+def _found(row: Any) -> FoundHook:
     if not isinstance(row, dict) or isinstance(row.get("id"), bool) or not isinstance(row.get("id"), (int, str)):
         raise ShopApiError("WooCommerce answered with a webhook that has no id.")
-    return Found(
+    return FoundHook(
         str(row["id"]), str(row.get("topic", "")), str(row.get("delivery_url", "")), str(row.get("status", ""))
     )

@@ -13,8 +13,8 @@ from urllib.parse import urlencode, urlsplit
 from flask import Blueprint, Response, render_template_string, request
 
 from plugin.errors import ShopApiError, ShopAwayError
-from plugin.platforms.base import InstallDesk, ShopAccess
-from plugin.platforms.woocommerce.api import api_of, prove
+from plugin.platforms.base import InstallationService, ShopCredentials
+from plugin.platforms.woocommerce.api import api_for, prove
 from plugin.platforms.woocommerce.rest import base_of, check_keys
 
 SLUG = "woocommerce"
@@ -33,7 +33,7 @@ PAGE = """<!doctype html>
 """
 
 
-def blueprint(desk: InstallDesk) -> Blueprint:
+def blueprint(desk: InstallationService) -> Blueprint:
     """Return the two addresses that an authorisation comes back to: the shop's server, and the merchant's browser."""
     routes = Blueprint("install_woocommerce", __name__, url_prefix=PLACE)
 
@@ -48,7 +48,7 @@ def blueprint(desk: InstallDesk) -> Blueprint:
     return routes
 
 
-def steps(desk: InstallDesk, shop: ShopAccess) -> tuple[str, ...]:
+def steps(desk: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
     """Return what the merchant does next. Raises ShopApiError when the shop's address is none."""
     base = base_of(shop)
     by_hand = (
@@ -79,7 +79,7 @@ def steps(desk: InstallDesk, shop: ShopAccess) -> tuple[str, ...]:
     )
 
 
-def _callback(desk: InstallDesk) -> Response:
+def _callback(desk: InstallationService) -> Response:
     """Take the keys. WooCommerce wants exactly 200; anything else makes it delete them and tell the merchant."""
     length = request.content_length
     if length is None or length > MAX_CALLBACK_BYTES:
@@ -116,7 +116,7 @@ def _callback(desk: InstallDesk) -> Response:
     return _say(200, "The keys work and are stored.")
 
 
-def _came_back(desk: InstallDesk, state: str) -> Response:
+def _came_back(desk: InstallationService, state: str) -> Response:
     """Tell the merchant how it went, and make the webhooks: the shop is not waiting for us any more, as in the callback."""
     begun = desk.finish(SLUG, state)
     if begun is None or begun[1].get("step") != "return":
@@ -129,7 +129,7 @@ def _came_back(desk: InstallDesk, state: str) -> Response:
         desk.keep(shop.name, credentials)
 
     try:
-        api = api_of(shop, keep)
+        api = api_for(shop, keep)
         if api is None:
             return _page(
                 502,

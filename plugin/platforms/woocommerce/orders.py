@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from plugin.errors import PayloadError
-from plugin.events import Event, Line, Mapped, OrderCancelled, OrderPaid, Payment
+from plugin.events import Event, Line, MappingResult, OrderCancelled, OrderPaid, Payment
 from plugin.platforms.contact_normalisers import clean_country, clean_text
 from plugin.platforms.fields import load
 from plugin.platforms.money import checked_currency, close_gap, rounded, rounding_slack
@@ -34,7 +34,7 @@ NOT_STANDING = frozenset({CANCELLED, FAILED, "refunded"})
 GUEST = frozenset({None, "", "0"})
 
 
-def order_changed(body: dict[str, Any], at: datetime, meta: Mapping[str, str]) -> Mapped:
+def order_changed(body: dict[str, Any], at: datetime, meta: Mapping[str, str]) -> MappingResult:
     """Map order.created and order.updated. meta: may hold the refunds' lines, as `read_details` wants them."""
     gone = vanished(body)
     if gone is not None:
@@ -45,21 +45,21 @@ def order_changed(body: dict[str, Any], at: datetime, meta: Mapping[str, str]) -
     if paid_at is None or status in NOT_PAID:
         before = f"{status} before it was paid"
         ended = status in {CANCELLED, FAILED}
-        return Mapped(ignored=before if ended else f"the order is {status!r}: it is not paid")
+        return MappingResult(ignored=before if ended else f"the order is {status!r}: it is not paid")
     if status == FAILED and not order.get("refunds"):
-        return Mapped(ignored="the order's payment failed: it is not settled")
+        return MappingResult(ignored="the order's payment failed: it is not settled")
     paid, notes = _paid(order, paid_at, at)
     refunds, more_notes = refunds_of(order, paid.lines, read_details(order, meta), at)
     if status == FAILED:
         events: list[Event] = [replace(refund, only_if_known=True) for refund in refunds]
-        return Mapped(tuple(events), "the order's payment failed: it is not settled", (*notes, *more_notes))
+        return MappingResult(tuple(events), "the order's payment failed: it is not settled", (*notes, *more_notes))
     events = [paid, *refunds]
     if status == CANCELLED:
         events.append(OrderCancelled(_changed_at(order, at), order["id"], status))
-    return Mapped(tuple(events), notes=(*notes, *more_notes))
+    return MappingResult(tuple(events), notes=(*notes, *more_notes))
 
 
-def order_refunded(body: dict[str, Any], at: datetime, meta: Mapping[str, str]) -> Mapped:
+def order_refunded(body: dict[str, Any], at: datetime, meta: Mapping[str, str]) -> MappingResult:
     """Map our own topic for one refund that was read from the shop: the order's body, with `engage_refund` naming it."""
     order = load(schemas.OrderSchema(), body)
     if order.get("engage_refund") is None or order.get("date_paid_gmt") is None:
@@ -67,15 +67,15 @@ def order_refunded(body: dict[str, Any], at: datetime, meta: Mapping[str, str]) 
     paid, _ = _paid(order, order["date_paid_gmt"], at)
     refunds, notes = refunds_of(order, paid.lines, read_details(order, meta), at)
     wanted = tuple(refund for refund in refunds if refund.refund_id == order["engage_refund"])
-    return Mapped(wanted, None if wanted else "the order has no such refund any more", notes)
+    return MappingResult(wanted, None if wanted else "the order has no such refund any more", notes)
 
 
-def order_called_off(body: dict[str, Any], at: datetime, _meta: Mapping[str, str]) -> Mapped:
+def order_cancelled(body: dict[str, Any], at: datetime, _meta: Mapping[str, str]) -> MappingResult:
     """Map our own topic for a cancellation that was read from the shop; the order's own body, read before it, tells it too."""
     order = load(schemas.OrderSchema(), body)
     if status_of(order["status"]) != CANCELLED or order.get("date_paid_gmt") is None:
-        return Mapped(ignored="the order is not one that was cancelled after its payment")
-    return Mapped((OrderCancelled(_changed_at(order, at), order["id"], CANCELLED, only_if_known=True),))
+        return MappingResult(ignored="the order is not one that was cancelled after its payment")
+    return MappingResult((OrderCancelled(_changed_at(order, at), order["id"], CANCELLED, only_if_known=True),))
 
 
 def is_paid(body: Mapping[str, Any]) -> bool:
@@ -121,8 +121,8 @@ def _paid(order: dict[str, Any], paid_at: datetime, at: datetime) -> tuple[Order
         channel=clean_text(order.get("created_via")),
         country_code=next((c for a in reversed(addresses) if a and (c := clean_country(a.get("country")))), None),
         extra=extra_of(meta),
-        stands_at=None if status_of(order["status"]) in NOT_STANDING else _changed_at(order, at),
-        told_at=_changed_at(order, at),
+        active_as_of=None if status_of(order["status"]) in NOT_STANDING else _changed_at(order, at),
+        reported_at=_changed_at(order, at),
     )
     return paid, notes
 

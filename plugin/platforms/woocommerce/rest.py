@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from plugin.errors import ShopApiError
-from plugin.platforms.base import ShopAccess
+from plugin.platforms.base import ShopCredentials
 from plugin.platforms.http import ShopAnswer, ShopHttp, shop_http
 
 PREFIX = "/wc/v3"
@@ -24,7 +24,7 @@ PRIVATE_NAMES = (".localhost", ".local", ".internal", ".test", ".lan")
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class RestRoute:
     """How requests are made. plain: ?rest_route= in place of /wp-json. in_query: keys as query parameters."""
 
     plain: bool = False
@@ -36,7 +36,7 @@ HTTP_HINT = (
     "the shop https."
 )
 #: In the order in which they are tried.
-WAYS = (Way(), Way(in_query=True), Way(plain=True), Way(plain=True, in_query=True))
+WAYS = (RestRoute(), RestRoute(in_query=True), RestRoute(plain=True), RestRoute(plain=True, in_query=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Rest:
     base: str
     key: str
     secret: str
-    way: Way
+    way: RestRoute
     http: ShopHttp
 
     def call(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> Any:
@@ -79,7 +79,7 @@ class Rest:
         )
 
 
-def find_way(base: str, key: str, secret: str) -> Rest:
+def discover_route(base: str, key: str, secret: str) -> Rest:
     """Prove keys with a call that only the shop's managers may make, the ways one after the other.
 
     Raises ShopApiError with the answer of the way that came furthest, ShopAwayError.
@@ -109,7 +109,7 @@ def name_of(rest: Rest) -> str:
     return name if isinstance(name, str) and name.isprintable() else ""
 
 
-def base_of(shop: ShopAccess) -> str:
+def base_of(shop: ShopCredentials) -> str:
     """Return the shop's address, https unless the operator typed another. Raises ShopApiError.
 
     Keys travel with every request, so plain http is for private networks alone.

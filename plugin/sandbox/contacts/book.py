@@ -17,7 +17,7 @@ from plugin.sandbox.contacts.rules import (
 )
 from plugin.sandbox.options import ContactTypeRules
 from plugin.sandbox.state import SandboxState, StoredContact, new_id
-from plugin.sandbox.wire import Refusal
+from plugin.sandbox.wire import ApiError
 
 _SEARCHES = ("email", "mobilePhone", "socialSecurityNumber", "customKey", "any")
 
@@ -27,7 +27,7 @@ def rules_of(state: SandboxState, contact_type: str) -> ContactTypeRules:
     rules = state.options.contact_types.get(contact_type)
     if rules is None:
         known = ", ".join(state.options.contact_types)
-        raise Refusal(400, "InvalidContactType", f"The contact type is not known; known are {known}.", "contactType")
+        raise ApiError(400, "InvalidContactType", f"The contact type is not known; known are {known}.", "contactType")
     return rules
 
 
@@ -35,7 +35,7 @@ def get(state: SandboxState, contact_id: str) -> StoredContact:
     """Return a contact. Raises Refusal 404 ContactNotFound."""
     contact = state.data.contacts.get(contact_id)
     if contact is None:
-        raise Refusal(404, "ContactNotFound", "No contact has this id.")
+        raise ApiError(404, "ContactNotFound", "No contact has this id.")
     return contact
 
 
@@ -57,16 +57,16 @@ def search(state: SandboxState, query: Mapping[str, str]) -> StoredContact:
         rules_of(state, contact_type)
     given = {name: query[name] for name in _SEARCHES if query.get(name, "").strip()}
     if not given:
-        raise Refusal(400, "InvalidSearchQuery", f"Give one of {', '.join(_SEARCHES)}.")
+        raise ApiError(400, "InvalidSearchQuery", f"Give one of {', '.join(_SEARCHES)}.")
     found: set[str] | None = None
     for name, value in given.items():
         attribute = _searched_attribute(state, name, value)
         here = matches(state, attribute, value, contact_type)
         found = here if found is None else found & here
     if not found:
-        raise Refusal(404, "ContactNotFound", "No contact matches.")
+        raise ApiError(404, "ContactNotFound", "No contact matches.")
     if len(found) > 1:
-        raise Refusal(409, "MultipleMatches", "More than one contact matches; give the contactType.")
+        raise ApiError(409, "MultipleMatches", "More than one contact matches; give the contactType.")
     return state.data.contacts[found.pop()]
 
 
@@ -86,7 +86,7 @@ def _searched_attribute(state: SandboxState, name: str, value: str) -> str:
     }
     fits, code = checks[name]
     if not fits:
-        raise Refusal(400, code, f"{name} has not the right form.", name)
+        raise ApiError(400, code, f"{name} has not the right form.", name)
     return name
 
 
@@ -136,7 +136,7 @@ def checked_new(state: SandboxState, body: Mapping[str, Any]) -> tuple[str, dict
     """Return type, attributes and unknown names of a body for a new contact. Raises Refusal 400."""
     contact_type = body.get("contactType", state.options.default_contact_type)
     if not isinstance(contact_type, str):
-        raise Refusal(400, "InvalidContactType", "contactType must be a text.", "contactType")
+        raise ApiError(400, "InvalidContactType", "contactType must be a text.", "contactType")
     rules = rules_of(state, contact_type)
     attributes, unknown = read_attributes(body, state.options)
     check_required(attributes, rules)
@@ -154,7 +154,7 @@ def change(state: SandboxState, contact: StoredContact, body: Mapping[str, Any],
     check_required(merged, rules_of(state, contact.contact_type))
     other = duplicate_of(state, merged, contact.contact_type, contact.id)
     if other is not None:
-        raise Refusal(409, "ContactAlreadyExists", "Another contact has this key.", more={"contactId": other})
+        raise ApiError(409, "ContactAlreadyExists", "Another contact has this key.", more={"contactId": other})
     _unindex(state, contact)
     contact.attributes = {name: value for name, value in merged.items() if value is not None}
     _index(state, contact)

@@ -10,7 +10,7 @@ from typing import Any
 
 from plugin.sandbox.contacts import book
 from plugin.sandbox.state import SandboxState, StoredContact, new_id
-from plugin.sandbox.wire import GUID, Answer, Call, Operation, Refusal, parse_json
+from plugin.sandbox.wire import GUID, Answer, ApiError, Call, Operation, parse_json
 
 _PATH = "/api/v3/contacts/bulk"
 RowWork = Callable[[SandboxState, dict[str, Any], str, datetime], StoredContact]
@@ -29,7 +29,7 @@ def bulk_update_contacts(call: Call) -> Answer:
 def _accept(call: Call, work: RowWork) -> Answer:
     state, rows = call.state, parse_json(call.raw_body)
     if not isinstance(rows, list) or not 1 <= len(rows) <= state.options.max_bulk_rows:
-        raise Refusal(
+        raise ApiError(
             400, "InvalidRequestBody", f"The body must be a list of 1 to {state.options.max_bulk_rows} contacts."
         )
     contact_type = call.query.get("contactType") or state.options.default_contact_type
@@ -56,7 +56,7 @@ def _process(
         try:
             work(state, _object(row), contact_type, now)
             batch["succeeded"] += 1
-        except Refusal as refusal:
+        except ApiError as refusal:
             error = {"row": index, "errorCode": refusal.code, "message": refusal.message, "field": refusal.field}
             batch["errors"].append(error)
     batch["status"] = "CompletedWithErrors" if batch["errors"] else "Completed"
@@ -65,7 +65,7 @@ def _process(
 
 def _object(row: Any) -> dict[str, Any]:
     if not isinstance(row, dict):
-        raise Refusal(400, "InvalidRow", "A row must be an object.")
+        raise ApiError(400, "InvalidRow", "A row must be an object.")
     return row
 
 
@@ -73,7 +73,7 @@ def _create_row(state: SandboxState, row: dict[str, Any], contact_type: str, now
     row = {**row, "contactType": contact_type}
     _, attributes, _ = book.checked_new(state, row)
     if book.duplicate_of(state, attributes, contact_type) is not None:
-        raise Refusal(409, "ContactAlreadyExists", "A contact with this key exists.")
+        raise ApiError(409, "ContactAlreadyExists", "A contact with this key exists.")
     return book.create(state, row, now)
 
 
@@ -85,10 +85,10 @@ def _update_row(state: SandboxState, row: dict[str, Any], contact_type: str, now
     elif isinstance(row.get(key), str):
         found = book.matches(state, key, row[key], contact_type)
         if len(found) != 1:
-            raise Refusal(404, "ContactNotFound", "No contact of this type has this key.", key)
+            raise ApiError(404, "ContactNotFound", "No contact of this type has this key.", key)
         contact = state.data.contacts[found.pop()]
     else:
-        raise Refusal(400, f"Missing{key[:1].upper()}{key[1:]}", f"A row needs contactId or {key}.", key)
+        raise ApiError(400, f"Missing{key[:1].upper()}{key[1:]}", f"A row needs contactId or {key}.", key)
     changes = {name: value for name, value in row.items() if name not in {"contactId", "id"}}
     book.change(state, contact, changes, now)
     return contact
@@ -98,7 +98,7 @@ def get_bulk_status(call: Call) -> Answer:
     """Return how far a batch is, with the rows that failed."""
     batch = call.state.data.batches.get(call.query.get("batchId", ""))
     if batch is None:
-        raise Refusal(404, "BatchNotFound", "No batch has this id.", "batchId")
+        raise ApiError(404, "BatchNotFound", "No batch has this id.", "batchId")
     return Answer(data=batch)
 
 

@@ -7,7 +7,7 @@ from plugin.sandbox.contacts import book
 from plugin.sandbox.contacts.rules import check_required
 from plugin.sandbox.options import SandboxOptions
 from plugin.sandbox.state import StoredContact
-from plugin.sandbox.wire import Answer, Call, Handler, Operation, Refusal
+from plugin.sandbox.wire import Answer, ApiError, Call, Handler, Operation
 
 _CONTACTS = "/api/v3/contacts"
 #: The documented example: 2024-03-05 09:30:00.000
@@ -24,7 +24,7 @@ def create_contact(call: Call) -> Answer:
     state, body = call.state, call.body()
     unapproved = call.query.get("createAsUnapproved", "false")
     if unapproved not in {"true", "false"}:
-        raise Refusal(
+        raise ApiError(
             400, "InvalidCreateAsUnapproved", "createAsUnapproved must be true or false.", "createAsUnapproved"
         )
     contact_type, attributes, _ = book.checked_new(state, body)
@@ -46,7 +46,7 @@ def _duplicate(existing: str, options: SandboxOptions) -> Answer:
     if options.duplicate_answer == "200-guid":
         return Answer(200, existing)
     more = {"contactId": existing} if options.duplicate_answer == "409-with-id" else {}
-    raise Refusal(409, "ContactAlreadyExists", "A contact with this key exists.", more=more)
+    raise ApiError(409, "ContactAlreadyExists", "A contact with this key exists.", more=more)
 
 
 def _created(contact: StoredContact, options: SandboxOptions) -> Answer:
@@ -79,7 +79,7 @@ def update_contact_type(call: Call) -> Answer:
     check_required(contact.attributes, book.rules_of(state, new_type))
     other = book.duplicate_of(state, contact.attributes, new_type, contact.id)
     if other is not None:
-        raise Refusal(409, "ContactAlreadyExists", "Another contact has this key.", more={"contactId": other})
+        raise ApiError(409, "ContactAlreadyExists", "Another contact has this key.", more={"contactId": other})
     contact.contact_type = new_type
     contact.modified_on = call.now
     state.change(call.now, "Updated", contact.id)
@@ -93,7 +93,7 @@ def set_preference(name: str) -> Handler:
         contact = _contact(call)
         value = call.body().get("value")
         if not isinstance(value, bool):
-            raise Refusal(400, "InvalidPreference", "value must be true or false.", "value")
+            raise ApiError(400, "InvalidPreference", "value must be true or false.", "value")
         contact.preferences[name] = value
         contact.approved = True
         contact.modified_on = call.now
@@ -107,13 +107,13 @@ def get_changed_contacts(call: Call) -> Answer:
     """List the ids changed in a time window, each once, oldest first (facts 2.8)."""
     kind = call.query.get("changeType")
     if kind not in {"Created", "Updated", "Deleted"}:
-        raise Refusal(400, "InvalidChangeType", "changeType must be Created, Updated or Deleted.", "changeType")
+        raise ApiError(400, "InvalidChangeType", "changeType must be Created, Updated or Deleted.", "changeType")
     start = _feed_time(call.query.get("fromDate", ""), "fromDate")
     end = _feed_time(call.query["toDate"], "toDate") if "toDate" in call.query else call.now
     found = [id_ for time, changed, id_ in call.state.data.changes if changed == kind and start <= time <= end]
     unique = list(dict.fromkeys(found))
     if len(unique) > call.state.options.max_changes:
-        raise Refusal(
+        raise ApiError(
             400, "TooManyContacts", f"More than {call.state.options.max_changes} ids; ask for a shorter time."
         )
     return Answer(data=unique)
@@ -126,7 +126,7 @@ def _feed_time(text: str, name: str) -> datetime:
             return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
         except (ValueError, OverflowError):
             pass
-    raise Refusal(400, "InvalidDate", f"{name} must be a time such as 2024-03-05 09:30:00.000.", name)
+    raise ApiError(400, "InvalidDate", f"{name} must be a time such as 2024-03-05 09:30:00.000.", name)
 
 
 def get_contact_overview(call: Call) -> Answer:
@@ -134,7 +134,7 @@ def get_contact_overview(call: Call) -> Answer:
     if "contactId" in call.query:
         contact = _contact(call)
     elif not call.query.get("contactType"):
-        raise Refusal(400, "InvalidContactType", "contactType is needed where no contactId is given.", "contactType")
+        raise ApiError(400, "InvalidContactType", "contactType is needed where no contactId is given.", "contactType")
     else:
         contact = book.search(call.state, call.query)
     return Answer(data=book.wire(contact))

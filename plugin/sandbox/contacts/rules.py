@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from plugin.sandbox.options import ContactTypeRules, SandboxOptions
-from plugin.sandbox.wire import Refusal, parse_time
+from plugin.sandbox.wire import ApiError, parse_time
 
 EMAIL = re.compile(r"[^\s@,;<>\"]{1,64}@(?:[\w-]{1,63}\.)+[^\W\d_][\w-]{1,62}")
 _WRITTEN_PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -78,10 +78,10 @@ def is_social_security_number(value: str) -> bool:
     return False
 
 
-def refused(attribute: str, why: str) -> Refusal:
+def refused(attribute: str, why: str) -> ApiError:
     """Return the refusal of an attribute's value: 400 with a code that names the attribute."""
     code = _CODES.get(attribute, f"Invalid{attribute[:1].upper()}{attribute[1:]}")
-    return Refusal(400, code, f"{attribute} {why}.", attribute)
+    return ApiError(400, code, f"{attribute} {why}.", attribute)
 
 
 def read_attributes(body: Mapping[str, Any], options: SandboxOptions) -> tuple[dict[str, Any], list[str]]:
@@ -149,11 +149,11 @@ def read_preferences(body: Mapping[str, Any]) -> dict[str, bool]:
         raise refused("preferences", "must be an object")
     for name, value in given.items():
         if name not in PREFERENCES:
-            raise Refusal(
+            raise ApiError(
                 400, "InvalidPreference", f"The known preferences are {', '.join(sorted(PREFERENCES))}.", "preferences"
             )
         if not isinstance(value, bool):
-            raise Refusal(400, "InvalidPreference", f"{name} must be true or false.", f"preferences.{name}")
+            raise ApiError(400, "InvalidPreference", f"{name} must be true or false.", f"preferences.{name}")
     return dict(given)
 
 
@@ -168,15 +168,15 @@ def read_consents(body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     for index, consent in enumerate(given):
         where = f"consents[{index}]"
         if not isinstance(consent, dict) or not isinstance(consent.get("id"), str) or not consent["id"]:
-            raise Refusal(400, "InvalidConsent", f"{where} must have an id.", f"{where}.id")
+            raise ApiError(400, "InvalidConsent", f"{where} must have an id.", f"{where}.id")
         if not isinstance(consent.get("value"), bool):
             text = f"{where}.value must be true or false: a consent cannot be unset."
-            raise Refusal(400, "InvalidConsent", text, f"{where}.value")
+            raise ApiError(400, "InvalidConsent", text, f"{where}.value")
         if consent.get("date") is not None and parse_time(consent["date"]) is None:
-            raise Refusal(400, "InvalidConsent", f"{where}.date must be a time with its offset.", f"{where}.date")
+            raise ApiError(400, "InvalidConsent", f"{where}.date must be a time with its offset.", f"{where}.date")
         for name in ("source", "comment"):
             if consent.get(name) is not None and not isinstance(consent[name], str):
-                raise Refusal(400, "InvalidConsent", f"{where}.{name} must be a text.", f"{where}.{name}")
+                raise ApiError(400, "InvalidConsent", f"{where}.{name} must be a text.", f"{where}.{name}")
         kept = ("id", "value", "date", "source", "comment")
         consents[consent["id"]] = {name: consent[name] for name in kept if consent.get(name) is not None}
     return consents
@@ -187,4 +187,4 @@ def check_required(attributes: Mapping[str, Any], rules: ContactTypeRules) -> No
     for name in rules.required:
         if attributes.get(name) is None:
             text = f"{name} is required for this contact type."
-            raise Refusal(400, f"Missing{name[:1].upper()}{name[1:]}", text, name)
+            raise ApiError(400, f"Missing{name[:1].upper()}{name[1:]}", text, name)

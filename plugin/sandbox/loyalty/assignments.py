@@ -7,7 +7,7 @@ from typing import Any
 from plugin.sandbox.contacts import book
 from plugin.sandbox.loyalty.templates import assignment_expiry, status_on
 from plugin.sandbox.state import SandboxState, StoredAssignment, StoredPromotion, new_id
-from plugin.sandbox.wire import Answer, Call, Operation, Refusal, guid
+from plugin.sandbox.wire import Answer, ApiError, Call, Operation, guid
 
 _PATH = "/api/v3/promotion-assignments"
 CHANNELS = ("POS", "ECOM", "OTHER")
@@ -19,7 +19,7 @@ def list_promotion_assignments(call: Call) -> Answer:
     contact = book.get(state, call.guid("contactId", "InvalidContactId"))
     channel = call.query.get("redemptionChannelType")
     if channel is not None and channel not in CHANNELS:
-        raise Refusal(
+        raise ApiError(
             400, "InvalidRedemptionChannel", f"It must be one of {', '.join(CHANNELS)}.", "redemptionChannelType"
         )
     items = [wire(state, assignment) for assignment in state.data.assignments_of.get(contact.id, [])]
@@ -36,12 +36,12 @@ def assign_promotion(call: Call) -> Answer:
     book.get(state, contact_id)
     promotion = state.data.promotions.get(promotion_id)
     if promotion is None:
-        raise Refusal(404, "PromotionNotFound", "No promotion has this id.", "promotionId")
+        raise ApiError(404, "PromotionNotFound", "No promotion has this id.", "promotionId")
     status = status_on(promotion, call.now)
     if status == "Ended":
-        raise Refusal(409, "PromotionExpired", "The promotion has ended.", "promotionId")
+        raise ApiError(409, "PromotionExpired", "The promotion has ended.", "promotionId")
     if status == "Draft":
-        raise Refusal(409, "PromotionNotActive", "A person must activate the promotion first.", "promotionId")
+        raise ApiError(409, "PromotionNotActive", "A person must activate the promotion first.", "promotionId")
     assignment = StoredAssignment(new_id(), contact_id, promotion.id, expires_on=assignment_expiry(promotion, call.now))
     add(state, assignment)
     return Answer(data=wire(state, assignment))
@@ -58,10 +58,12 @@ def redeem_promotion(call: Call) -> Answer:
     assignment_id = call.guid("assignmentId", "InvalidPromotionAssignmentId")
     channel = call.body().get("redemptionChannel")
     if channel not in CHANNELS:
-        raise Refusal(400, "InvalidRedemptionChannel", f"It must be one of {', '.join(CHANNELS)}.", "redemptionChannel")
+        raise ApiError(
+            400, "InvalidRedemptionChannel", f"It must be one of {', '.join(CHANNELS)}.", "redemptionChannel"
+        )
     try:
         _redeem(call.state, assignment_id, str(channel), call.now)
-    except Refusal as refusal:
+    except ApiError as refusal:
         _record(call, assignment_id, refusal.code, channel)
         raise
     _record(call, assignment_id, "Redeemed", channel)
@@ -71,13 +73,13 @@ def redeem_promotion(call: Call) -> Answer:
 def _redeem(state: SandboxState, assignment_id: str, channel: str, now: datetime) -> None:
     assignment = state.data.assignments.get(assignment_id)
     if assignment is None:
-        raise Refusal(404, "PromotionAssignmentNotFound", "No assignment has this id; a promotion's id is none.")
+        raise ApiError(404, "PromotionAssignmentNotFound", "No assignment has this id; a promotion's id is none.")
     if assignment.redeemed_on is not None:
-        raise Refusal(409, "PromotionAlreadyRedeemed", "The assignment is redeemed.")
+        raise ApiError(409, "PromotionAlreadyRedeemed", "The assignment is redeemed.")
     promotion = state.data.promotions[assignment.promotion_id]
     expired = assignment.expires_on is not None and assignment.expires_on <= now
     if expired or status_on(promotion, now) == "Ended":
-        raise Refusal(409, "PromotionExpired", "The assignment has expired.")
+        raise ApiError(409, "PromotionExpired", "The assignment has expired.")
     assignment.redeemed_on = now
     assignment.redeemed_channel = channel
 
@@ -85,15 +87,15 @@ def _redeem(state: SandboxState, assignment_id: str, channel: str, now: datetime
 def reactivate_promotion(call: Call) -> Answer:
     """Give a redeemed assignment back, where the tenant has this operation at all: no page documents it (facts 6.3)."""
     if not call.state.options.reactivate_promotions:
-        raise Refusal(404, "NotFound", "This tenant has no such path.")
+        raise ApiError(404, "NotFound", "This tenant has no such path.")
     assignment_id = call.guid("assignmentId", "InvalidPromotionAssignmentId")
     assignment = call.state.data.assignments.get(assignment_id)
     if assignment is None:
-        raise Refusal(404, "PromotionAssignmentNotFound", "No assignment has this id; a promotion's id is none.")
+        raise ApiError(404, "PromotionAssignmentNotFound", "No assignment has this id; a promotion's id is none.")
     if assignment.redeemed_on is None:
-        raise Refusal(409, "PromotionAlreadyActivated", "The assignment is not redeemed.")
+        raise ApiError(409, "PromotionAlreadyActivated", "The assignment is not redeemed.")
     if assignment.expires_on is not None and assignment.expires_on <= call.now:
-        raise Refusal(409, "PromotionExpired", "The assignment has expired.")
+        raise ApiError(409, "PromotionExpired", "The assignment has expired.")
     assignment.redeemed_on = assignment.redeemed_channel = None
     _record(call, assignment_id, "Reactivated", None)
     return Answer()

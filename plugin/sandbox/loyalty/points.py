@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from plugin.sandbox.state import SandboxState, StoredPointAccount
-from plugin.sandbox.wire import Answer, Call, Operation, Refusal, guid, is_number, parse_time
+from plugin.sandbox.wire import Answer, ApiError, Call, Operation, guid, is_number, parse_time
 
 _ACCOUNTS = "/api/v3/point-accounts"
 _TRANSACTIONS = "/api/v3/point-transactions"
@@ -25,7 +25,7 @@ def get_point_account(call: Call) -> Answer:
     """Get an account by its id."""
     account = call.state.data.point_accounts.get(call.path["id"])
     if account is None:
-        raise Refusal(404, "PointAccountNotFound", "No point account has this id.")
+        raise ApiError(404, "PointAccountNotFound", "No point account has this id.")
     return Answer(data=wire(account, call.now))
 
 
@@ -34,7 +34,7 @@ def list_point_transactions(call: Call) -> Answer:
     account = _account_of(call)
     kind = call.query.get("filter", "All")
     if kind not in {"All", "Active", "Pending"}:
-        raise Refusal(400, "InvalidFilter", "filter must be All, Active or Pending.", "filter")
+        raise ApiError(400, "InvalidFilter", "filter must be All, Active or Pending.", "filter")
     transactions = [
         transaction
         for transaction in reversed(account.transactions if account else [])
@@ -51,13 +51,13 @@ def _account_of(call: Call) -> StoredPointAccount | None:
     if call.query.get("accountId"):
         account = accounts.get(call.query["accountId"])
         if account is None:
-            raise Refusal(400, "InvalidAccountId", "No point account has this id.", "accountId")
+            raise ApiError(400, "InvalidAccountId", "No point account has this id.", "accountId")
         return account
     if "contactId" not in call.query or not call.query.get("definitionId", "").isascii():
-        raise Refusal(400, "InvalidAccountId", "Give accountId, or contactId with definitionId.", "accountId")
+        raise ApiError(400, "InvalidAccountId", "Give accountId, or contactId with definitionId.", "accountId")
     contact_id, definition_id = call.guid("contactId", "InvalidContactId"), call.query.get("definitionId", "")
     if not definition_id.isdigit() or len(definition_id) > 9:
-        raise Refusal(400, "InvalidDefinitionId", "definitionId must be a whole number.", "definitionId")
+        raise ApiError(400, "InvalidDefinitionId", "definitionId must be a whole number.", "definitionId")
     wanted = (contact_id, int(definition_id))
     return next((a for a in accounts.values() if (a.contact_id, a.definition_id) == wanted), None)
 
@@ -67,18 +67,20 @@ def add_point_transaction(call: Call) -> Answer:
     body = call.body()
     account = call.state.data.point_accounts.get(str(body.get("accountId")))
     if account is None or isinstance(body["accountId"], bool):
-        raise Refusal(400, "InvalidAccountId", "No point account has this id.", "accountId")
+        raise ApiError(400, "InvalidAccountId", "No point account has this id.", "accountId")
     kind = body.get("transactionType", "Addition")
     if kind not in ("Addition", "Deduction"):
-        raise Refusal(400, "InvalidTransactionType", "It must be Addition or Deduction.", "transactionType")
+        raise ApiError(400, "InvalidTransactionType", "It must be Addition or Deduction.", "transactionType")
     if not is_number(body.get("amount")):
-        raise Refusal(400, "InvalidAmount", "amount must be a number.", "amount")
+        raise ApiError(400, "InvalidAmount", "amount must be a number.", "amount")
     for name in ("transactionDate", "validFrom", "validTo"):
         if body.get(name) is not None and parse_time(body[name]) is None:
-            raise Refusal(400, f"Invalid{name[:1].upper()}{name[1:]}", f"{name} must be ISO 8601 with an offset.", name)
+            raise ApiError(
+                400, f"Invalid{name[:1].upper()}{name[1:]}", f"{name} must be ISO 8601 with an offset.", name
+            )
     for name in ("description", "source"):
         if not isinstance(body.get(name), (str, type(None))):
-            raise Refusal(400, f"Invalid{name.capitalize()}", f"{name} must be a text.", name)
+            raise ApiError(400, f"Invalid{name.capitalize()}", f"{name} must be a text.", name)
     known_id = guid(body["transactionId"], "transactionId") if body.get("transactionId") is not None else None
     if known_id is not None and any(t["transactionId"] == known_id for t in account.transactions):
         return Answer(data={"transactionId": known_id})

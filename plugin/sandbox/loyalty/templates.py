@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from plugin.sandbox.state import SandboxState, StoredPromotion, new_id
-from plugin.sandbox.wire import Answer, Call, Operation, Refusal, is_number
+from plugin.sandbox.wire import Answer, ApiError, Call, Operation, is_number
 
 _PATH = "/api/v3/promotions/multichannels"
 _VALUE_TYPES = ("PERCENT", "MONEY", "EXTERNALOFFER", "MANUAL", "SWIPE")
@@ -36,7 +36,7 @@ def update_promotion(call: Call) -> Answer:
     """Replace a template while it is a draft."""
     promotion = _by_id(call)
     if promotion.status != "Draft":
-        raise Refusal(409, "PromotionNotDraft", "Only a draft can be changed.")
+        raise ApiError(409, "PromotionNotDraft", "Only a draft can be changed.")
     promotion.wire = checked(call.state, call.body(), promotion.id)
     return Answer(data=as_wire(promotion, call.now))
 
@@ -53,7 +53,7 @@ def delete_promotion_by_external_id(call: Call) -> Answer:
 
 def _delete(state: SandboxState, promotion: StoredPromotion) -> Answer:
     if any(assignment.promotion_id == promotion.id for assignment in state.data.assignments.values()):
-        raise Refusal(409, "PromotionAssigned", "The promotion is assigned to contacts.")
+        raise ApiError(409, "PromotionAssigned", "The promotion is assigned to contacts.")
     del state.data.promotions[promotion.id]
     return Answer()
 
@@ -61,7 +61,7 @@ def _delete(state: SandboxState, promotion: StoredPromotion) -> Answer:
 def _by_id(call: Call) -> StoredPromotion:
     promotion = call.state.data.promotions.get(call.guid("id", "InvalidPromotionId"))
     if promotion is None:
-        raise Refusal(404, "PromotionNotFound", "No promotion has this id.")
+        raise ApiError(404, "PromotionNotFound", "No promotion has this id.")
     return promotion
 
 
@@ -69,7 +69,7 @@ def _by_external_id(call: Call) -> StoredPromotion:
     external_id = call.query.get("externalId")
     found = [p for p in call.state.data.promotions.values() if external_id and p.wire.get("externalId") == external_id]
     if not found:
-        raise Refusal(404, "PromotionNotFound", "No promotion has this externalId.")
+        raise ApiError(404, "PromotionNotFound", "No promotion has this externalId.")
     return found[0]
 
 
@@ -203,8 +203,8 @@ def _is_amount(value: Any) -> bool:
         return False
 
 
-def _bad(field: str, why: str) -> Refusal:
-    return Refusal(400, "BadRequest", f"{field} {why}.", field)
+def _bad(field: str, why: str) -> ApiError:
+    return ApiError(400, "BadRequest", f"{field} {why}.", field)
 
 
 OPERATIONS = (

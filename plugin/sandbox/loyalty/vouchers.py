@@ -6,7 +6,7 @@ from typing import Any
 
 from plugin.sandbox.contacts import book
 from plugin.sandbox.state import StoredVoucher
-from plugin.sandbox.wire import Answer, Call, Handler, Operation, Refusal
+from plugin.sandbox.wire import Answer, ApiError, Call, Handler, Operation
 
 _PATH = "/api/v3/reward-vouchers"
 
@@ -54,10 +54,10 @@ def _change(call: Call, outcome: str, change: Callable[[Call, StoredVoucher], No
     voucher = call.state.data.vouchers.get(voucher_id)
     if voucher is None:
         _record(call, voucher_id, None, "RewardVoucherNotFound")
-        raise Refusal(404, "RewardVoucherNotFound", "No reward voucher has this id.")
+        raise ApiError(404, "RewardVoucherNotFound", "No reward voucher has this id.")
     try:
         change(call, voucher)
-    except Refusal as refusal:
+    except ApiError as refusal:
         _record(call, voucher_id, voucher.contact_id, refusal.code)
         raise
     _record(call, voucher_id, voucher.contact_id, outcome)
@@ -79,20 +79,20 @@ def _record(call: Call, voucher_id: str, contact_id: str | None, outcome: str) -
 
 def _redeem(call: Call, voucher: StoredVoucher) -> None:
     if voucher.redeemed_on is not None:
-        raise Refusal(409, "RewardVoucherAlreadyRedeemed", "The reward voucher is redeemed.")
+        raise ApiError(409, "RewardVoucherAlreadyRedeemed", "The reward voucher is redeemed.")
     if _is_expired(voucher, call.now):
-        raise Refusal(409, "RewardVoucherExpired", "The reward voucher has expired.")
+        raise ApiError(409, "RewardVoucherExpired", "The reward voucher has expired.")
     voucher.redeemed_on = call.now
 
 
 def _reactivate(call: Call, voucher: StoredVoucher) -> None:
     most = call.state.options.max_voucher_reactivations
     if voucher.redeemed_on is None:
-        raise Refusal(409, "RewardVoucherAlreadyActivated", "The reward voucher is not redeemed.")
+        raise ApiError(409, "RewardVoucherAlreadyActivated", "The reward voucher is not redeemed.")
     if _is_expired(voucher, call.now):
-        raise Refusal(409, "RewardVoucherExpired", "The reward voucher has expired.")
+        raise ApiError(409, "RewardVoucherExpired", "The reward voucher has expired.")
     if voucher.reactivations >= most:
-        raise Refusal(409, "RewardVoucherReactivationLimitReached", f"A voucher comes back at most {most} times.")
+        raise ApiError(409, "RewardVoucherReactivationLimitReached", f"A voucher comes back at most {most} times.")
     voucher.reactivations += 1
     voucher.redeemed_on = None
 

@@ -19,7 +19,7 @@ from plugin.sandbox.contacts import book
 from plugin.sandbox.purchases.receipt_rules import check_receipt
 from plugin.sandbox.purchases.receipts import import_receipt, matched
 from plugin.sandbox.state import SandboxState, StoredReceipt
-from plugin.sandbox.wire import Refusal, to_json
+from plugin.sandbox.wire import ApiError, to_json
 
 MAX_LINES = 20_000
 _ROOTS: Mapping[str, str] = MappingProxyType(
@@ -49,7 +49,7 @@ def import_file(state: SandboxState, kind: str, content: bytes, now: datetime) -
         "redemptions": _redemption,
     }
     if kind not in work:
-        raise Refusal(404, "NotFound", f"There are imports of {', '.join(work)}.")
+        raise ApiError(404, "NotFound", f"There are imports of {', '.join(work)}.")
     rows = list(_rows(kind, content))
     if kind == "transactions":
         _check_whole(content, rows)
@@ -72,26 +72,26 @@ def _rows(kind: str, content: bytes) -> Iterator[etree._Element]:
     try:
         root = etree.fromstring(content, etree.XMLParser(resolve_entities=False, no_network=True))
     except etree.XMLSyntaxError as error:
-        raise Refusal(400, "InvalidFile", f"It is no XML: {error}") from error
+        raise ApiError(400, "InvalidFile", f"It is no XML: {error}") from error
     if root.tag != _ROOTS[kind]:
-        raise Refusal(400, "InvalidFile", f"The root is {root.tag}, not {_ROOTS[kind]}.")
+        raise ApiError(400, "InvalidFile", f"The root is {root.tag}, not {_ROOTS[kind]}.")
     yield from (root[0] if kind == "contacts" else root)
 
 
 def _check_whole(content: bytes, rows: list[etree._Element]) -> None:
     lines = max(content.count(b"\n"), sum(len(row.findall("{*}items/{*}item")) for row in rows))
     if lines >= MAX_LINES:
-        raise Refusal(400, "InvalidFile", f"It has {lines} lines; fewer than {MAX_LINES} are taken.")
+        raise ApiError(400, "InvalidFile", f"It has {lines} lines; fewer than {MAX_LINES} are taken.")
     kinds = {row.findtext("{*}contact/{*}matchKeyType") for row in rows}
     if len(kinds) > 1:
-        raise Refusal(400, "InvalidFile", f"One match key type a file; it has {kinds}.")
+        raise ApiError(400, "InvalidFile", f"One match key type a file; it has {kinds}.")
 
 
 def _receipt(state: SandboxState, row: etree._Element, now: datetime) -> str:
     body = _object(row)
     try:
         created = check_receipt(body, check_sums=state.options.check_receipt_sums)
-    except Refusal as refusal:
+    except ApiError as refusal:
         state.note(now, "receipt file", str(body.get("uniqueReceiptId")), "ignored", refusal.message)
         return "refused"
     receipt_id = body["uniqueReceiptId"]
@@ -116,7 +116,7 @@ def _contact(state: SandboxState, row: etree._Element, now: datetime) -> str:
     for name, text in fields.items():
         try:
             book.change(state, contact, {name: text}, now)
-        except Refusal as refusal:  # field by field: a bad one is skipped, the rest applied (facts 9.2)
+        except ApiError as refusal:  # field by field: a bad one is skipped, the rest applied (facts 9.2)
             state.note(now, "contact file", contact.id, "ignored", f"{name}: {refusal.code}")
     return "changed"
 

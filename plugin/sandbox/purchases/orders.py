@@ -12,7 +12,7 @@ from urllib.parse import quote
 from plugin.sandbox.contacts import book
 from plugin.sandbox.purchases.receipt_rules import MATCH_KEY_TYPES
 from plugin.sandbox.state import SandboxState, StoredOrder, new_id
-from plugin.sandbox.wire import Answer, Call, Operation, Refusal, parse_time
+from plugin.sandbox.wire import Answer, ApiError, Call, Operation, parse_time
 
 _PATH = "/api/v3/orders"
 _STATUSES = ("InProgress", "Completed", "Cancelled")
@@ -26,7 +26,7 @@ def create_order(call: Call) -> Answer:
     """Register an order; one whose orderId is known is refused."""
     body = checked_order(call.body())
     if body["orderId"] in call.state.data.orders:
-        raise Refusal(422, "OrderAlreadyExists", "An order has this orderId; replace it instead.", "orderId")
+        raise ApiError(422, "OrderAlreadyExists", "An order has this orderId; replace it instead.", "orderId")
     return _do(call, body["orderId"], partial(_store, body), body.get("orderAction"))
 
 
@@ -35,7 +35,7 @@ def replace_order(call: Call) -> Answer:
     body = checked_order(call.body())
     order = _order(call)
     if body["orderId"] != order.order_id:
-        raise Refusal(400, "InvalidOrder", "orderId must be that of the path.", "orderId")
+        raise ApiError(400, "InvalidOrder", "orderId must be that of the path.", "orderId")
     return _do(call, order.order_id, partial(_store, body), body.get("orderAction"))
 
 
@@ -54,7 +54,7 @@ def change_order_status(call: Call) -> Answer:
     order, body = _order(call), call.body()
     change: dict[str, Any] = {name: body[name] for name in ("status", "externalStatus") if name in body}
     if not change:
-        raise Refusal(400, "InvalidOrder", "Give status, externalStatus or both.", "status")
+        raise ApiError(400, "InvalidOrder", "Give status, externalStatus or both.", "status")
     _check_known({**order.wire, **change, **_action_of(body)})
     return _do(call, order.order_id, partial(_merge, order.order_id, change), body.get("orderAction"))
 
@@ -63,7 +63,7 @@ def change_order_delivery(call: Call) -> Answer:
     """Change method, tracking or date of the delivery; what is not sent stays."""
     order, body = _order(call), call.body()
     if not isinstance(body.get("delivery"), dict):
-        raise Refusal(400, "InvalidOrder", "delivery must be an object.", "delivery")
+        raise ApiError(400, "InvalidOrder", "delivery must be an object.", "delivery")
     delivery = {**order.wire.get("delivery", {}), **body["delivery"]}
     _check_known({**order.wire, "delivery": delivery, **_action_of(body)})
     return _do(call, order.order_id, partial(_merge, order.order_id, {"delivery": delivery}), body.get("orderAction"))
@@ -123,7 +123,7 @@ def get_order(call: Call) -> Answer:
     """Get an order; with contactId it must be that contact's."""
     order = _order(call)
     if "contactId" in call.query and call.guid("contactId", "InvalidContactId") != order.contact_id:
-        raise Refusal(404, "OrderNotFound", "This contact has no such order.", "contactId")
+        raise ApiError(404, "OrderNotFound", "This contact has no such order.", "contactId")
     return Answer(data=_wire(order))
 
 
@@ -144,7 +144,7 @@ def get_order_job(call: Call) -> Answer:
     """Return how far a write is; 302 to the order when it is done."""
     job = call.state.data.jobs.get(call.path["jobId"])
     if job is None:
-        raise Refusal(404, "JobNotFound", "No job has this id.")
+        raise ApiError(404, "JobNotFound", "No job has this id.")
     if job["status"] == "InProgress":
         return Answer(data=job)
     return Answer(302, headers={"Location": f"{_PATH}/{quote(job['orderId'], safe='')}"})
@@ -155,14 +155,14 @@ def trigger_order_action(call: Call) -> Answer:
     order, body = _order(call), call.body()
     for name in ("action", "versionTag"):
         if not isinstance(body.get(name), str) or not body[name]:
-            raise Refusal(400, "InvalidOrderAction", f"{name} is required.", name)
+            raise ApiError(400, "InvalidOrderAction", f"{name} is required.", name)
     _check_action(body)
     if body["versionTag"] != order.version_tag:
-        raise Refusal(
+        raise ApiError(
             404, "VersionTagMismatch", "The order has changed since: read its versionTag again.", "versionTag"
         )
     if order.contact_id is None:
-        raise Refusal(422, "OrderHasNoContact", "The order's contact is not known.")
+        raise ApiError(422, "OrderHasNoContact", "The order's contact is not known.")
     _record_action(call.state, order.order_id, body, call.now)
     return Answer(202)
 
@@ -175,7 +175,7 @@ def _record_action(state: SandboxState, order_id: str, action: dict[str, Any], n
 def _order(call: Call) -> StoredOrder:
     order = call.state.data.orders.get(call.path["orderId"])
     if order is None:
-        raise Refusal(404, "OrderNotFound", "No order has this id.")
+        raise ApiError(404, "OrderNotFound", "No order has this id.")
     return order
 
 
@@ -244,8 +244,8 @@ def _check_action(action: Any) -> None:
         raise _bad("orderAction", "must have language as a text and data as an object")
 
 
-def _bad(field: str, why: str) -> Refusal:
-    return Refusal(400, "InvalidOrder", f"{field} {why}.", field)
+def _bad(field: str, why: str) -> ApiError:
+    return ApiError(400, "InvalidOrder", f"{field} {why}.", field)
 
 
 OPERATIONS = (

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from plugin.sandbox.wire import Refusal, is_number, parse_time
+from plugin.sandbox.wire import ApiError, is_number, parse_time
 
 MATCH_KEY_TYPES = {
     name.lower(): name
@@ -26,9 +26,9 @@ _DISCOUNT_NAMES = frozenset({"type", "value", "description"})
 _TAX_NUMBERS = ("value", "percent", "totalIncludingTax", "totalExcludingTax")
 
 
-def refused(field: str, why: str) -> Refusal:
+def refused(field: str, why: str) -> ApiError:
     """Return the refusal of a receipt's field."""
-    return Refusal(400, "InvalidReceipt", f"{field} {why}.", field)
+    return ApiError(400, "InvalidReceipt", f"{field} {why}.", field)
 
 
 def check_receipt(body: Mapping[str, Any], *, check_sums: bool) -> datetime:

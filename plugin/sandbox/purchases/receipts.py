@@ -12,7 +12,7 @@ from plugin.sandbox.contacts import book
 from plugin.sandbox.contacts.rules import folded
 from plugin.sandbox.purchases.receipt_rules import MATCH_KEY_TYPES, check_receipt
 from plugin.sandbox.state import SandboxState, StoredReceipt
-from plugin.sandbox.wire import Answer, Call, Operation, Refusal, parse_json
+from plugin.sandbox.wire import Answer, ApiError, Call, Operation, parse_json
 
 
 def create_receipt(call: Call) -> Answer:
@@ -73,14 +73,14 @@ def _note_promotion(state: SandboxState, receipt: StoredReceipt, coupon_id: str,
 def get_transactions(call: Call) -> Answer:
     """Return the purchase history by contactId in the query, where the tenant has this path."""
     if not call.state.options.transactions_by_query:
-        raise Refusal(404, "NotFound", "This tenant has no such path.")
+        raise ApiError(404, "NotFound", "This tenant has no such path.")
     return _history(call)
 
 
 def get_contact_transactions(call: Call) -> Answer:
     """Return the purchase history by contactId in the path, where the tenant has this path."""
     if not call.state.options.transactions_by_path:
-        raise Refusal(404, "NotFound", "This tenant has no such path.")
+        raise ApiError(404, "NotFound", "This tenant has no such path.")
     return _history(call)
 
 

@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException
 
 from plugin.sandbox.faults import NO_STRIKE, Strike
 from plugin.sandbox.state import SandboxState
-from plugin.sandbox.wire import JSON, Call, Operation, Refusal, answer_body, error_body
+from plugin.sandbox.wire import JSON, ApiError, Call, Operation, answer_body, error_body
 
 _AGENT = re.compile(r"[^\s/]+/[^\s/]+(?:\s.*)?")
 _FAULT_CODES = {429: "TooManyRequests", 503: "ServiceUnavailable", 504: "GatewayTimeout"}
@@ -49,7 +49,7 @@ def add_operations(app: Flask, state: SandboxState, operations: tuple[Operation,
 
     def no_such_path(error: HTTPException) -> Response:
         status = HTTPStatus(error.code or 404)
-        refusal = Refusal(status, status.phrase.replace(" ", ""), "The sandbox has no such operation.")
+        refusal = ApiError(status, status.phrase.replace(" ", ""), "The sandbox has no such operation.")
         body, content_type = error_body(refusal, state.options.error_shape)
         allowed = {name: value for name, value in error.get_headers() if name == "Allow"}
         outcome = _Outcome(status, body, content_type, allowed)
@@ -108,7 +108,7 @@ def _outcome(state: SandboxState, operation: Operation, path: dict[str, str], ra
         if strike.after == "504":
             _give_up(operation)
         return _Outcome(answer.status, answer_body(answer, options), JSON, dict(answer.headers))
-    except Refusal as refusal:
+    except ApiError as refusal:
         body, content_type = error_body(refusal, options.error_shape)
         return _Outcome(refusal.status, body, content_type, headers)
 
@@ -118,12 +118,12 @@ def _strike_down(strike: Strike, headers: dict[str, str]) -> NoReturn:
     if strike.retry_after_s is not None:
         headers["Retry-After"] = str(strike.retry_after_s)
     code = _FAULT_CODES.get(status) or HTTPStatus(status).phrase.replace(" ", "")
-    raise Refusal(status, code, "A fault of the sandbox.")
+    raise ApiError(status, code, "A fault of the sandbox.")
 
 
 def _give_up(operation: Operation) -> NoReturn:
     code = "RequestTimeOut" if operation.operation_id == "createContact" else "GatewayTimeout"
-    raise Refusal(504, code, "Gave up waiting.")
+    raise ApiError(504, code, "Gave up waiting.")
 
 
 def _guard(state: SandboxState, headers: dict[str, str], now: float) -> None:
@@ -132,17 +132,17 @@ def _guard(state: SandboxState, headers: dict[str, str], now: float) -> None:
     key = given.get("apikey", "").strip()
     accepted = options.accepted_keys
     if not key or key in options.refused_keys or (accepted and key not in accepted):
-        raise Refusal(401, "Unauthorized", "The header apikey is missing or the key is not accepted.")
+        raise ApiError(401, "Unauthorized", "The header apikey is missing or the key is not accepted.")
     if options.rate_limit_per_s is not None and not _within_limit(state, key, options.rate_limit_per_s, now):
         if options.retry_after_on_429:
             headers["Retry-After"] = "1"
-        raise Refusal(
+        raise ApiError(
             429, "TooManyRequests", f"More than {options.rate_limit_per_s} requests in a second with this key."
         )
     if not _AGENT.fullmatch(given.get("User-Agent", "").strip()):
-        raise Refusal(400, "InvalidUserAgent", "User-Agent must be of the form System/Version.", "User-Agent")
+        raise ApiError(400, "InvalidUserAgent", "User-Agent must be of the form System/Version.", "User-Agent")
     if given.get("Content-Type", "").partition(";")[0].strip().lower() != JSON:
-        raise Refusal(500, "Error", "An error has occurred.")
+        raise ApiError(500, "Error", "An error has occurred.")
 
 
 def _within_limit(state: SandboxState, key: str, limit: int, now: float) -> bool:

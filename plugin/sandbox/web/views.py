@@ -14,7 +14,7 @@ from plugin.sandbox.purchases.file_import import import_file
 from plugin.sandbox.seed import seed
 from plugin.sandbox.state import SandboxState, StoredReceipt
 from plugin.sandbox.web.page import render_page
-from plugin.sandbox.wire import JSON, Refusal, guid, parse_json, to_json
+from plugin.sandbox.wire import JSON, ApiError, guid, parse_json, to_json
 
 
 def add_views(app: Flask, state: SandboxState, operation_ids: frozenset[str]) -> None:
@@ -25,8 +25,8 @@ def add_views(app: Flask, state: SandboxState, operation_ids: frozenset[str]) ->
             state.settle(state.clock())
             try:
                 return Response(to_json(work()), content_type=JSON)
-            except (Refusal, FaultError, OptionError) as error:
-                refusal = error if isinstance(error, Refusal) else Refusal(400, "BadRequest", str(error))
+            except (ApiError, FaultError, OptionError) as error:
+                refusal = error if isinstance(error, ApiError) else ApiError(400, "BadRequest", str(error))
                 body = {"errorCode": refusal.code, "message": refusal.message}
                 return Response(to_json(body), refusal.status, content_type=JSON)
 
@@ -82,14 +82,14 @@ def receipt_view(receipt: StoredReceipt) -> dict[str, Any]:
 def _body() -> dict[str, Any]:
     data = parse_json(request.get_data())
     if not isinstance(data, dict):
-        raise Refusal(400, "InvalidRequestBody", "The body must be a JSON object.")
+        raise ApiError(400, "InvalidRequestBody", "The body must be a JSON object.")
     return data
 
 
 def _calls(state: SandboxState) -> list[dict[str, Any]]:
     since = request.args.get("since", "0")
     if not since.isascii() or not since.isdigit() or len(since) > 18:
-        raise Refusal(400, "InvalidSince", "since must be the sequence number of a call.")
+        raise ApiError(400, "InvalidSince", "since must be the sequence number of a call.")
     with_bodies = request.args.get("bodies") == "1"
     calls = []
     for call in state.calls:
@@ -151,6 +151,6 @@ def _activate(state: SandboxState, promotion_id: str) -> dict[str, Any]:
     """Do what a person does in Engage's pages: make a draft usable."""
     promotion = state.data.promotions.get(guid(promotion_id, "promotionId", "InvalidPromotionId"))
     if promotion is None:
-        raise Refusal(404, "PromotionNotFound", "No promotion has this id.")
+        raise ApiError(404, "PromotionNotFound", "No promotion has this id.")
     promotion.status = "Active"
     return as_wire(promotion, state.clock())

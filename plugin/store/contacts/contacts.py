@@ -16,7 +16,7 @@ from plugin.store.database.engine import Database
 from plugin.store.database.group_commit import GroupCommit
 from plugin.store.database.statements import RowWrite, changed_rows
 from plugin.store.database.types import UtcDateTime
-from plugin.store.inbox.inbox import is_of_one_row
+from plugin.store.inbox.inbox import is_single_row_error
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.contacts import ConsentEntry, ContactLink, ContactState
 from plugin.store.tables.shops import NamedLease
@@ -38,7 +38,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SyncedValue:
     """A field as Engage was last told: keyed hash of its value, and when the fact was so."""
 
     digest: str
@@ -58,7 +58,7 @@ class Contacts:
             set_={"token": taking.excluded.token, "expires_at": taking.excluded.expires_at},
             where=NamedLease.expires_at < bindparam("now", type_=UtcDateTime()),
         ).returning(NamedLease.token)
-        self._takes: GroupCommit[Mapping[str, Any], str | None] = GroupCommit(self._take_waiting, is_of_one_row)
+        self._takes: GroupCommit[Mapping[str, Any], str | None] = GroupCommit(self._take_waiting, is_single_row_error)
 
     def link(self, shop: RegisteredShop, customer_id: str) -> Link | None:
         """Return the contact of a customer, or None."""
@@ -144,22 +144,22 @@ class Contacts:
                 or 0
             )
 
-    def state(self, shop: RegisteredShop, contact_id: str) -> tuple[str | None, dict[str, Sent]]:
+    def state(self, shop: RegisteredShop, contact_id: str) -> tuple[str | None, dict[str, SyncedValue]]:
         """Return the contact type last known and the fields last sent."""
         contact_type, sent, _ = self.known(shop, contact_id)
         return contact_type, sent
 
-    def known(self, shop: RegisteredShop, contact_id: str) -> tuple[str | None, dict[str, Sent], int]:
+    def known(self, shop: RegisteredShop, contact_id: str) -> tuple[str | None, dict[str, SyncedValue], int]:
         """Return what `state` does, and the generation, which counts up with each change that My Pages show."""
         with self._database.read_connection() as connection:
             row = connection.execute(_STATE, _place(shop, contact_id)).one_or_none()
         if row is None:
             return None, {}, 0
-        sent = {name: Sent(digest, datetime.fromisoformat(at)) for name, (digest, at) in row.sent.items()}
+        sent = {name: SyncedValue(digest, datetime.fromisoformat(at)) for name, (digest, at) in row.sent.items()}
         return row.contact_type, sent, row.generation
 
     def confirmed(
-        self, shop: RegisteredShop, contact_id: str, fields: Mapping[str, Sent], generation: int, now: datetime
+        self, shop: RegisteredShop, contact_id: str, fields: Mapping[str, SyncedValue], generation: int, now: datetime
     ) -> RowWrite:
         """Return the write that notes fields as still being so, unless the contact was changed since that generation."""
         row = {
@@ -176,7 +176,7 @@ class Contacts:
         self,
         shop: RegisteredShop,
         contact_id: str,
-        fields: Mapping[str, Sent],
+        fields: Mapping[str, SyncedValue],
         now: datetime,
         *,
         contact_type: str | None = None,
@@ -186,16 +186,16 @@ class Contacts:
         row = state_row(shop, contact_id, fields, now, contact_type=contact_type, forget_cached=forget_cached)
         return RowWrite(self._put_state, row, contact_id)
 
-    def cached_forgotten(self, shop: RegisteredShop, contact_id: str, now: datetime) -> RowWrite:
+    def bump_generation_write(self, shop: RegisteredShop, contact_id: str, now: datetime) -> RowWrite:
         """Return the write that makes cached pages of the contact unreachable everywhere, for the commit of what changed it."""
         return self.sent(shop, contact_id, {}, now)
 
     def forget_cached(self, shop: RegisteredShop, contact_id: str, now: datetime) -> None:
         """Make every cached page of the contact unreachable, for who has nothing else to commit with it."""
         with self._database.transaction() as session:
-            self.cached_forgotten(shop, contact_id, now)(session)
+            self.bump_generation_write(shop, contact_id, now)(session)
 
-    def ask_fresh(self, shop: RegisteredShop, contact_id: str, now: datetime, pause: timedelta) -> bool:
+    def invalidate_before(self, shop: RegisteredShop, contact_id: str, now: datetime, pause: timedelta) -> bool:
         """Let what was fetched of the contact before now count as stale; False within a pause after the last time."""
         made = {**_place(shop, contact_id), "sent": {}, "generation": 0, "fresh_after": now, "updated_at": now}
         statement = (
@@ -261,7 +261,7 @@ class Contacts:
         theirs = (ConsentEntry.shop_id == shop.id, ConsentEntry.contact_id == contact_id)
         session.execute(delete(ConsentEntry).where(*theirs))
 
-    def take_lease(self, name: str, now: datetime, length: timedelta) -> str | None:
+    def acquire_lock(self, name: str, now: datetime, length: timedelta) -> str | None:
         """Take a named lease and return its token; None while another worker holds it."""
         token = secrets.token_hex(16)
         return self._takes.run({"name": name, "token": token, "expires_at": now + length, "now": now})
@@ -272,7 +272,7 @@ class Contacts:
         Who asks first gets a name that two ask for.
         """
         with self._database.transaction() as session:
-            self._database.need_not_survive(session)
+            self._database.allow_async_commit(session)
             connection, asked = session.connection(), waiting()
             first = {row["name"]: row for row in reversed(asked)}
             now = min(row["now"] for row in asked)  # one for the whole statement
@@ -286,14 +286,14 @@ class Contacts:
         with self._database.transaction() as session:
             return changed_rows(session.execute(this.values(expires_at=now + length))) == 1
 
-    def lease_given_back(self, name: str, token: str) -> RowWrite:
+    def release_write(self, name: str, token: str) -> RowWrite:
         """Return the write that gives a named lease back, for the commit of what it was taken for."""
         return RowWrite(_GIVE_BACK, {"lease": name, "held": token}, name)
 
-    def give_lease_back(self, name: str, token: str) -> None:
+    def release_lock(self, name: str, token: str) -> None:
         """Give a named lease back; one that was lost meanwhile stays with its new holder."""
         with self._database.transaction() as session:
-            self.lease_given_back(name, token)(session)
+            self.release_write(name, token)(session)
 
 
 def state_upsert(database: Database) -> "Insert":
@@ -331,7 +331,7 @@ def _confirmation(database: Database) -> Update:
 def state_row(
     shop: RegisteredShop,
     contact_id: str,
-    fields: Mapping[str, Sent],
+    fields: Mapping[str, SyncedValue],
     now: datetime,
     *,
     contact_type: str | None = None,
@@ -347,7 +347,7 @@ def state_row(
     }
 
 
-def _as_json(fields: Mapping[str, Sent]) -> dict[str, list[str]]:
+def _as_json(fields: Mapping[str, SyncedValue]) -> dict[str, list[str]]:
     return {name: [sent.digest, sent.at.isoformat()] for name, sent in fields.items()}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Select, and_, bindparam, func, literal_column, select
 from sqlalchemy.orm import aliased
 
-from plugin.events import Kind
+from plugin.events import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.contacts import ContactLink, ContactState
@@ -16,7 +16,7 @@ from plugin.store.tables.orders import ShopOrder
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ShopperSnapshot:
     """A customer as the database knows them at this moment. Two equal standings show the same page.
 
     contact_id: of a verified link alone, else None (DESIGN, who is who). generation, fresh_after: of the contact, see
@@ -31,19 +31,19 @@ class Standing:
     edits: str
 
 
-class Shoppers:
+class ShopperSnapshots:
     """Reads where shoppers stand."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def standing(self, shop: RegisteredShop, customer_id: str, ordering_key: str) -> Standing:
+    def standing(self, shop: RegisteredShop, customer_id: str, ordering_key: str) -> ShopperSnapshot:
         """Return where a customer stands. ordering_key: theirs in the inbox."""
         where = {"shop_id": shop.id, "tenant": shop.tenant, "customer_id": customer_id, "ordering_key": ordering_key}
         with self._database.read_connection() as connection:
             row: Any = connection.execute(_STANDING, where).one()
         edits = f"{row.edits}-{row.newest_edit}-{row.parked_edits}" if row.edits else ""
-        return Standing(
+        return ShopperSnapshot(
             row.contact_id, row.generation or 0, row.fresh_after, f"{row.orders}-{row.newest_order or 0}", edits
         )
 
@@ -57,7 +57,7 @@ def _statement() -> Select[Any]:
         edit.shop_id == bindparam("shop_id"),
         edit.ordering_key == bindparam("ordering_key"),
         is_unfinished(edit),
-        edit.kind == literal_column(f"'{Kind.PROFILE_EDIT.value}'"),
+        edit.kind == literal_column(f"'{EventKind.PROFILE_EDIT.value}'"),
     )
     return (
         select(

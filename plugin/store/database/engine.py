@@ -34,7 +34,7 @@ from plugin.errors import ConfigurationError
 if TYPE_CHECKING:
     from sqlalchemy.dialects.postgresql import Insert
 from plugin.store.database.schema import REVISION, alembic_config, refuse_newer
-from plugin.store.database.sqlite_writer_lock import BUSY_TIMEOUT_S, WriterLock
+from plugin.store.database.sqlite_writer_lock import BUSY_TIMEOUT_S, SqliteWriterLock
 
 #: A server that is gone without a word (libpq, seconds; tcp_user_timeout in milliseconds) must hold no thread for ever.
 ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
@@ -60,7 +60,7 @@ class Database:
         self._reading = self.engine.execution_options(only_reads=True, **reads)
         self._one_read = self._reading.execution_options(one_statement=True)
         self._turn: AbstractContextManager[None] = (
-            WriterLock(self.url.database) if self.sqlite and self.url.database else nullcontext()
+            SqliteWriterLock(self.url.database) if self.sqlite and self.url.database else nullcontext()
         )
 
     @contextmanager
@@ -80,7 +80,7 @@ class Database:
         return self._one_read.connect()
 
     @contextmanager
-    def rehearsal(self) -> Iterator["Database"]:
+    def rolled_back(self) -> Iterator["Database"]:
         """Open a database on which everything works and of which nothing is kept: all is undone at the end.
 
         For one thread; on SQLite other writers wait meanwhile.
@@ -111,7 +111,7 @@ class Database:
 
         return cast_sql(cast_sql(first, JSONB).concat(cast_sql(second, JSONB)), JSON)
 
-    def read_in_order_of_index(self, session: Session) -> None:
+    def disable_sort(self, session: Session) -> None:
         """Make the session's next queries with ORDER BY and LIMIT walk an index from its start.
 
         PostgreSQL's statistics of a queue are old as soon as they are made: it takes many rows for few, and sorts all.
@@ -119,7 +119,7 @@ class Database:
         if not self.sqlite:
             session.connection().exec_driver_sql("SET LOCAL enable_sort = off")
 
-    def need_not_survive(self, session: Session) -> None:
+    def allow_async_commit(self, session: Session) -> None:
         """Let a commit return before it is on disk, where nothing is lost if the server loses it: PostgreSQL waits less."""
         if not self.sqlite:
             session.connection().exec_driver_sql("SET LOCAL synchronous_commit = off")
@@ -170,7 +170,7 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
-        if isinstance(self._turn, WriterLock):
+        if isinstance(self._turn, SqliteWriterLock):
             self._turn.close()
 
     def _sqlite_engine(self, pool_size: int) -> Engine:
@@ -208,7 +208,7 @@ class Database:
     def _postgresql_engine(self, pool_size: int) -> Engine:
         url = self.url.set(drivername="postgresql+psycopg")
         # Without jit: it takes half a second to compile what then runs in a millisecond, as soon as a plan looks
-        # dear, and one with a sort that is turned off (read_in_order_of_index) looks dear beyond measure.
+        # dear, and one with a sort that is turned off (disable_sort) looks dear beyond measure.
         options = "-c timezone=UTC -c jit=off"
         engine = create_engine(
             url,

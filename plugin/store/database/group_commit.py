@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 W = TypeVar("W")
 R = TypeVar("R")
-MOST = 64
+MAX_GROUP = 64
 
 
 def _closed_gate() -> threading.Lock:
@@ -87,7 +87,7 @@ class GroupCommit(Generic[W, R]):
 
     def _take(self) -> list[_Waiting[W, R]]:
         with self._lock:
-            return [self._queue.popleft() for _ in range(min(len(self._queue), MOST))]
+            return [self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP))]
 
     def _store_batch(self, batch: list[_Waiting[W, R]], take: Callable[[], list[_Waiting[W, R]]]) -> None:
         """Store what `take` gives when it is our turn, and put it into batch, each with its result."""

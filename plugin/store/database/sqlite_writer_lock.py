@@ -12,7 +12,7 @@ BUSY_TIMEOUT_S = 10
 TURN_POLL_S = 0.0005
 
 
-class WriterLock:
+class SqliteWriterLock:
     """Whose turn it is to write to one SQLite file, among the threads and processes of this machine.
 
     SQLite lets one write at a time, and makes the others sleep longer and longer; waiting here instead ends within a

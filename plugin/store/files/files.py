@@ -255,7 +255,7 @@ def _receipts_taken(session: Session, database: Database, shop: RegisteredShop, 
 def _forget_cached(
     session: Session, database: Database, shop: RegisteredShop, contact_ids: set[str], now: datetime
 ) -> None:
-    """Make cached pages of contacts unreachable, as `Contacts.cached_forgotten` does for one."""
+    """Make cached pages of contacts unreachable, as `Contacts.bump_generation_write` does for one."""
     rows = [state_row(shop, contact_id, {}, now) for contact_id in sorted(contact_ids)]
     if rows:
         session.connection().execute(state_upsert(database), rows)

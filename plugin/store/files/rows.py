@@ -19,14 +19,14 @@ CHUNK = 500
 #: States in which nothing of a file can have reached the other side under its name.
 UNSENT = (FileState.WRITING, FileState.WRITTEN, FileState.SENDING)
 #: States in which the other side has, or had, the whole file.
-AT_THE_OTHER_SIDE = (FileState.SENT, FileState.TAKEN)
+UPLOADED_STATES = (FileState.SENT, FileState.TAKEN)
 T = TypeVar("T")
 #: Gives a file its name: of its kind, time and sequence.
 NameOf = Callable[[str, datetime, int], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PendingEvent:
     """An unfinished event of a customer. body: None for kinds that no file takes. passes: it lets others pass."""
 
     id: int
@@ -69,7 +69,7 @@ class Spooled:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class ReservedFile:
     """A file whose rows are set down and which is to be written now."""
 
     file_id: int

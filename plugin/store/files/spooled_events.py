@@ -11,22 +11,22 @@ from typing import Any
 from sqlalchemy import and_, delete, exists, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
-from plugin.events import Kind
+from plugin.events import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.database.statements import run
 from plugin.store.files.rows import (
-    AT_THE_OTHER_SIDE,
     CHUNK,
+    UPLOADED_STATES,
     NameOf,
-    Opened,
+    PendingEvent,
+    ReservedFile,
     Spooled,
-    Waiting,
     chunks,
     deliver,
     new_file,
     note,
 )
-from plugin.store.inbox.claiming import let_go, release_next
+from plugin.store.inbox.claiming import release_next, unblock
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.files import FallbackFile, FallbackRow, FileState
 from plugin.store.tables.inbox import InboxEvent, State, is_in, is_unfinished
@@ -39,8 +39,8 @@ class FallbackInbox:
         self._database = database
 
     def waiting_customers(
-        self, shop: RegisteredShop, kinds: Sequence[Kind], after: str, most: int
-    ) -> tuple[str, dict[str, list[Waiting]]]:
+        self, shop: RegisteredShop, kinds: Sequence[EventKind], after: str, most: int
+    ) -> tuple[str, dict[str, list[PendingEvent]]]:
         """Return unfinished events of the next customers with pending events of these kinds, each in their order.
 
         after: the ordering key that the last call ended with, "" at first. The key returned is "" at the end.
@@ -70,10 +70,10 @@ class FallbackInbox:
                 .where(is_unfinished(), InboxEvent.shop_id == shop.id, InboxEvent.ordering_key.in_(keys))
                 .order_by(InboxEvent.occurred_at, InboxEvent.id)
             ).all()  # fmt: skip
-        found: dict[str, list[Waiting]] = {key: [] for key in keys}
+        found: dict[str, list[PendingEvent]] = {key: [] for key in keys}
         for row in rows:
             found[row.ordering_key].append(
-                Waiting(
+                PendingEvent(
                     row.id, row.kind, row.state, row.platform, row.topic, row.meta, row.body, row.occurred_at,
                     row.received_at, dict(row.progress), row.held_by == row.id, row.holds,
                 )
@@ -82,7 +82,7 @@ class FallbackInbox:
 
     def open_files(
         self, shop: RegisteredShop, planned: Sequence[Spooled], name_of: NameOf, now: datetime
-    ) -> tuple[Opened, ...]:
+    ) -> tuple[ReservedFile, ...]:
         """Take events out of the inbox and set them down as rows of new files, one file a kind, in one commit.
 
         What changed since it was planned stays where it is, with what follows of the same customer.
@@ -114,7 +114,7 @@ class FallbackInbox:
             for key in dict.fromkeys(one.ordering_key for one in accepted):
                 release_next(session, shop.id, key, now)
             return tuple(
-                Opened(
+                ReservedFile(
                     file.id,
                     kind,
                     file.name,
@@ -155,7 +155,7 @@ class FallbackInbox:
         rows = sum(entry.kind == kind for one in accepted for entry in one.entries)
         return new_file(session, shop, kind, "inbox", rows, name_of, now)
 
-    def give_back(
+    def release(
         self, file_id: int, states: Sequence[FileState], reason: str, now: datetime, *, failed: bool = False
     ) -> bool:
         """Take a file back whose rows did not get anywhere, or whose end is unknown: its events are due again.
@@ -186,7 +186,7 @@ class FallbackInbox:
             rows = session.execute(
                 select(FallbackRow.id, FallbackRow.event_id, FallbackRow.key, FallbackFile.kind)
                 .join(FallbackFile, FallbackFile.id == FallbackRow.file_id)
-                .where(FallbackRow.shop_id == shop.id, FallbackRow.rest, FallbackFile.state.in_(AT_THE_OTHER_SIDE))
+                .where(FallbackRow.shop_id == shop.id, FallbackRow.rest, FallbackFile.state.in_(UPLOADED_STATES))
                 .limit(CHUNK)
             ).all()
             if not rows:
@@ -291,6 +291,6 @@ def _make_due(session: Session, event_id: int, steps: Mapping[str, Any], now: da
     if event.body is None:  # erased: a receipt on its way ends when its file is taken, a contact's change ends here
         if "filed" in steps:
             run(session, this.values(**_GONE, finished_at=now))
-            let_go(session, event_id)
+            unblock(session, event_id)
         return 0
     return run(session, this.values(**_DUE_AGAIN, progress={**event.progress, **steps}, next_attempt_at=now))

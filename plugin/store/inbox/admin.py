@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, bindparam, func, literal_column, select, u
 from plugin.errors import ConflictError, NotFoundHereError
 from plugin.store.database.engine import Database
 from plugin.store.database.statements import run
-from plugin.store.inbox.claiming import discard, release_next, take_up
+from plugin.store.inbox.claiming import discard, release_next, requeue
 from plugin.store.inbox.inbox import MAX_ERROR_LENGTH, OVERDUE_AFTER
 from plugin.store.inbox.statements import due_events
 from plugin.store.tables.inbox import AcceptedCount, DeliveryAttempt, InboxEvent, State, is_in
@@ -82,7 +82,7 @@ class StoredWebhook:
     received_at: datetime
 
 
-class InboxDesk:
+class EventAdmin:
     """Lists, shows, retries and discards events."""
 
     def __init__(self, database: Database) -> None:
@@ -181,7 +181,7 @@ class InboxDesk:
                 if state == State.PENDING:
                     rests = (InboxEvent.id == event_id, is_in(State.PENDING), InboxEvent.next_attempt_at.is_not(None))
                     run(session, update(InboxEvent).where(*rests).values(next_attempt_at=now))
-                elif not take_up(session, event_id, now):
+                elif not requeue(session, event_id, now):
                     raise ConflictError(f"Event {event_id} is {state}: only parked and pending events can be retried.")
                 session.add(
                     DeliveryAttempt(event_id=event_id, attempt=0, at=now, operation="retry", outcome="by a person")

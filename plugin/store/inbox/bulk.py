@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import and_, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from plugin.store.contacts.contacts import Sent, state_row, state_upsert
+from plugin.store.contacts.contacts import SyncedValue, state_row, state_upsert
 from plugin.store.database.engine import Database
 from plugin.store.database.statements import run
 from plugin.store.inbox.bulk_statements import changes_under, is_backlog, somebody_goes_first
@@ -41,7 +41,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class ClaimedBatch:
     """Changes under one lease, by ordering key in the order they happened."""
 
     token: str
@@ -54,15 +54,15 @@ class KnownContact:
 
     contact_id: str
     contact_type: str | None
-    sent: Mapping[str, Sent]
+    sent: Mapping[str, SyncedValue]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class SyncedFields:
     """What a customer's changes told their contact, field by field."""
 
     contact_id: str
-    sent: Mapping[str, Sent]
+    sent: Mapping[str, SyncedValue]
 
 
 class BulkInbox:
@@ -78,7 +78,7 @@ class BulkInbox:
             found = select(InboxEvent.id).where(is_backlog(shop, now)).limit(most)
             return session.scalar(select(func.count()).select_from(found.subquery())) or 0
 
-    def take(self, shop: RegisteredShop, now: datetime, lease: timedelta, most: int) -> Taken:
+    def take(self, shop: RegisteredShop, now: datetime, lease: timedelta, most: int) -> ClaimedBatch:
         """Lease the first waiting change of up to `most` customers, and return it with those that follow it."""
         token = secrets.token_hex(16)
         with self._database.transaction() as session:
@@ -115,7 +115,7 @@ class BulkInbox:
                     leads=row.lease_token == token,
                 )
             )
-        return Taken(token, changes)
+        return ClaimedBatch(token, changes)
 
     def known_contacts(self, shop: RegisteredShop, customer_ids: Sequence[str]) -> dict[str, KnownContact]:
         """Return the verified contacts of customers."""
@@ -159,7 +159,7 @@ class BulkInbox:
                 found.update(session.scalars(several))
         return found
 
-    def prolong(self, taken: Taken, keys: Sequence[str], now: datetime, lease: timedelta) -> set[str]:
+    def prolong(self, taken: ClaimedBatch, keys: Sequence[str], now: datetime, lease: timedelta) -> set[str]:
         """Keep the leases of these ordering keys; returns those whose lease was lost."""
         with self._database.transaction() as session:
             held = _held(session, taken, keys)
@@ -170,8 +170,8 @@ class BulkInbox:
     def deliver(
         self,
         shop: RegisteredShop,
-        taken: Taken,
-        told: Mapping[str, Told],
+        taken: ClaimedBatch,
+        told: Mapping[str, SyncedFields],
         now: datetime,
         outcome: str,
         *,
@@ -202,13 +202,13 @@ class BulkInbox:
                 _release(session, shop, chunk, now)
         return sum(len(taken.changes[key]) for key in held)
 
-    def remember_sent(self, shop: RegisteredShop, sent: Mapping[str, Mapping[str, Sent]], now: datetime) -> None:
+    def remember_sent(self, shop: RegisteredShop, sent: Mapping[str, Mapping[str, SyncedValue]], now: datetime) -> None:
         """Store what Engage now knows of contacts, by contact id, and let their cached pages be forgotten."""
         with self._database.transaction() as session:
             self._write_sent(session, shop, sent, now)
 
-    def give_back(
-        self, taken: Taken, keys: Sequence[str], at: datetime, error: str, code: str, *, counts: bool
+    def release(
+        self, taken: ClaimedBatch, keys: Sequence[str], at: datetime, error: str, code: str, *, counts: bool
     ) -> None:
         """Put the changes of these ordering keys back until `at`. code: ONE_BY_ONE keeps them from the bulk API."""
         with self._database.transaction() as session:
@@ -229,7 +229,7 @@ class BulkInbox:
         self,
         session: Session,
         shop: RegisteredShop,
-        sent: Mapping[str, Mapping[str, Sent]],
+        sent: Mapping[str, Mapping[str, SyncedValue]],
         now: datetime,
         *,
         shown: bool = True,
@@ -246,7 +246,7 @@ class BulkInbox:
             session.connection().execute(self._put_state, rows)
 
 
-def _lock_sent(session: Session, shop: RegisteredShop, contact_ids: Sequence[str]) -> dict[str, dict[str, Sent]]:
+def _lock_sent(session: Session, shop: RegisteredShop, contact_ids: Sequence[str]) -> dict[str, dict[str, SyncedValue]]:
     rows = session.execute(
         select(ContactState.contact_id, ContactState.sent)
         .where(
@@ -260,7 +260,7 @@ def _lock_sent(session: Session, shop: RegisteredShop, contact_ids: Sequence[str
     return {contact_id: _fields(sent) for contact_id, sent in rows}
 
 
-def _held(session: Session, taken: Taken, keys: Sequence[str]) -> list[str]:
+def _held(session: Session, taken: ClaimedBatch, keys: Sequence[str]) -> list[str]:
     """Lock what leads these ordering keys, in the order in which everybody does; return those whose lease holds."""
     key_of = {change.id: key for key in keys for change in taken.changes[key] if change.leads}
     held = []
@@ -270,9 +270,9 @@ def _held(session: Session, taken: Taken, keys: Sequence[str]) -> list[str]:
     return held
 
 
-def _newest(told: Iterable[Told]) -> dict[str, dict[str, Sent]]:
+def _newest(told: Iterable[SyncedFields]) -> dict[str, dict[str, SyncedValue]]:
     """Put together what several customers told the same contact."""
-    contacts: dict[str, dict[str, Sent]] = {}
+    contacts: dict[str, dict[str, SyncedValue]] = {}
     for one in told:
         fields = contacts.setdefault(one.contact_id, {})
         for name, sent in one.sent.items():
@@ -281,8 +281,8 @@ def _newest(told: Iterable[Told]) -> dict[str, dict[str, Sent]]:
     return {contact_id: fields for contact_id, fields in contacts.items() if fields}
 
 
-def _fields(sent: Mapping[str, Sequence[str]] | None) -> dict[str, Sent]:
-    return {name: Sent(digest, datetime.fromisoformat(at)) for name, (digest, at) in (sent or {}).items()}
+def _fields(sent: Mapping[str, Sequence[str]] | None) -> dict[str, SyncedValue]:
+    return {name: SyncedValue(digest, datetime.fromisoformat(at)) for name, (digest, at) in (sent or {}).items()}
 
 
 def _leased(ids: Iterable[int], token: str) -> Any:

@@ -6,14 +6,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
 from sqlalchemy.orm import aliased
 
-from plugin.events import Kind
+from plugin.events import EventKind
 from plugin.store.inbox.claiming import LIVE
 from plugin.store.inbox.statements import is_earlier
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.inbox import InboxEvent, State, is_in, is_unfinished
 
 #: Marks a change that the bulk API is not for, or has refused: it is sent by itself.
-ONE_BY_ONE = "one_by_one"
+SEND_SINGLY = "one_by_one"
 
 
 def is_backlog(shop: RegisteredShop, now: datetime) -> ColumnElement[bool]:
@@ -23,9 +23,9 @@ def is_backlog(shop: RegisteredShop, now: datetime) -> ColumnElement[bool]:
         InboxEvent.next_attempt_at <= now,
         InboxEvent.received_at < now - LIVE,
         InboxEvent.shop_id == shop.id,
-        InboxEvent.kind == Kind.PROFILE_CHANGE,
+        InboxEvent.kind == EventKind.PROFILE_CHANGE,
         InboxEvent.body.is_not(None),
-        or_(InboxEvent.error_code.is_(None), InboxEvent.error_code != ONE_BY_ONE),
+        or_(InboxEvent.error_code.is_(None), InboxEvent.error_code != SEND_SINGLY),
     )
 
 
@@ -58,12 +58,12 @@ def changes_under(token: str) -> Select[Any]:
         is_unfinished(between),
         between.shop_id == InboxEvent.shop_id,
         between.ordering_key == InboxEvent.ordering_key,
-        between.kind != Kind.PROFILE_CHANGE,
+        between.kind != EventKind.PROFILE_CHANGE,
         is_earlier(between, InboxEvent),
     )
     follows = and_(
         is_in(State.PENDING),
-        InboxEvent.kind == Kind.PROFILE_CHANGE,
+        InboxEvent.kind == EventKind.PROFILE_CHANGE,
         InboxEvent.held_by.is_(None),
         InboxEvent.body.is_not(None),
         has_head,

@@ -74,7 +74,7 @@ def claim_some(
             claimed += lease_these(session, [row.id], now, lease) or []
     for row in due:
         if row.id in blocked:
-            _step_aside(session, row, now)
+            _defer(session, row, now)
     return len(due), claimed
 
 
@@ -107,7 +107,7 @@ def _candidates(session: Session, now: datetime, most: int, *, live_first: bool)
     return found
 
 
-def _step_aside(session: Session, row: Any, now: datetime) -> None:
+def _defer(session: Session, row: Any, now: datetime) -> None:
     """Let a due row wait for the one of its customer that blocks it: it is no longer due."""
     place = {"shop_id": row.shop_id, "key": row.ordering_key, "at": row.occurred_at, "id": row.id}
     in_front = session.scalar(IN_FRONT, {**place, "kind": row.kind})
@@ -134,17 +134,17 @@ def release_next(session: Session, shop_id: int, ordering_key: str, now: datetim
         run(session, MAKE_DUE, {"row_id": head, "due": now})
 
 
-def take_up(session: Session, event_id: int, now: datetime) -> bool:
+def requeue(session: Session, event_id: int, now: datetime) -> bool:
     """Make a parked event pending again with its attempts at zero. Finished steps stay finished."""
     taken = update(InboxEvent).where(InboxEvent.id == event_id, is_in(State.PARKED))
     values = {"state": State.PENDING, "attempts": 0, "first_attempt_at": None, "next_attempt_at": now}
     if run(session, taken.values(**values, held_by=None, holds=False, lost_leases=0)) != 1:
         return False
-    let_go(session, event_id)
+    unblock(session, event_id)
     return True
 
 
-def begin_anew(session: Session, shop_id: int) -> None:
+def reset_attempts(session: Session, shop_id: int) -> None:
     """Count no tries of what waits in a shop: the time that its deliveries stood still counts against no event."""
     tried = (InboxEvent.shop_id == shop_id, is_unfinished(), is_in(State.PENDING), InboxEvent.attempts > 0)
     run(session, update(InboxEvent).where(*tried).values(attempts=0, first_attempt_at=None))
@@ -159,11 +159,11 @@ def discard(session: Session, event_ids: Sequence[int], now: datetime, **told: s
     due = update(InboxEvent).where(InboxEvent.id.in_(event_ids), is_in(State.PENDING) | is_in(State.PARKED))
     discarded = list(session.scalars(due.values(**ended, **told).returning(InboxEvent.id)))
     if discarded:
-        let_go(session, *discarded)
+        unblock(session, *discarded)
     return discarded
 
 
-def let_go(session: Session, *event_ids: int) -> None:
+def unblock(session: Session, *event_ids: int) -> None:
     """Let events that waited for parked ones wait for their turn instead."""
     run(session, update(InboxEvent).where(InboxEvent.held_by.in_(event_ids)).values(held_by=None))
 

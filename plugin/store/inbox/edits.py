@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from plugin.errors import ConflictError
-from plugin.events import Kind
+from plugin.events import EventKind
 from plugin.store.database.engine import Database
-from plugin.store.inbox.admin import InboxDesk
+from plugin.store.inbox.admin import EventAdmin
 from plugin.store.inbox.inbox import Accepted, Inbox, NewEvent
 from plugin.store.inbox.keys import customer_key
 from plugin.store.shops.shops import RegisteredShop
@@ -33,7 +33,7 @@ class Edits:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._inbox = Inbox(database)
-        self._desk = InboxDesk(database)
+        self._desk = EventAdmin(database)
 
     def open_of(self, shop: RegisteredShop, customer_id: str) -> Sequence[OpenEdit]:
         """Return a customer's edits that are under way or parked, oldest first."""
@@ -44,7 +44,7 @@ class Edits:
                     InboxEvent.shop_id == shop.id,
                     InboxEvent.ordering_key == customer_key(customer_id),
                     is_unfinished(),
-                    InboxEvent.kind == Kind.PROFILE_EDIT,
+                    InboxEvent.kind == EventKind.PROFILE_EDIT,
                 )
                 .order_by(InboxEvent.occurred_at, InboxEvent.id)
             ).all()

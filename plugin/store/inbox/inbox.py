@@ -15,13 +15,13 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from plugin.errors import ConflictError, NotFoundHereError
-from plugin.events import Kind
+from plugin.events import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.database.group_commit import GroupCommit
 from plugin.store.database.statements import run
-from plugin.store.inbox.claiming import Claimed, claim_some, lease_these, take_up
+from plugin.store.inbox.claiming import Claimed, claim_some, lease_these, requeue
 from plugin.store.inbox.keys import customer_key
-from plugin.store.inbox.progress_writes import AttemptEntry, Step, Write, store_steps
+from plugin.store.inbox.progress_writes import LeasedUpdate, NewTimelineEntry, Write, apply_updates
 from plugin.store.inbox.statements import FINISH, KEEP, RETRY, YET_TO_BE_DONE, due_events
 from plugin.store.tables.inbox import FINAL_STATES, AcceptedCount, InboxEvent, State, is_in
 
@@ -55,11 +55,11 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of a webhook at the door. taken_up: a parked event that the shop sent again goes on."""
+    """What became of a webhook at the door. requeued: a parked event that the shop sent again goes on."""
 
     event_id: int
     duplicate: bool = False
-    taken_up: bool = False
+    requeued: bool = False
 
 
 class Inbox:
@@ -73,7 +73,7 @@ class Inbox:
             .on_conflict_do_nothing(index_elements=["shop_id", "dedupe_key"])
             .returning(InboxEvent.id, InboxEvent.shop_id, InboxEvent.dedupe_key)
         )
-        self._steps: GroupCommit[Step, None] = GroupCommit(self._store_steps, is_of_one_row)
+        self._steps: GroupCommit[LeasedUpdate, None] = GroupCommit(self._store_steps, is_single_row_error)
         counting = database.insert(AcceptedCount)
         self._count = counting.on_conflict_do_update(
             index_elements=["shard"], set_={"amount": AcceptedCount.amount + counting.excluded.amount}
@@ -89,7 +89,7 @@ class Inbox:
 
     def receiving(self) -> GroupCommit[NewEvent, Accepted]:
         """Return what stores the webhooks of a web process, those that arrive together in one commit."""
-        return GroupCommit(self.accept_waiting, is_of_one_row)
+        return GroupCommit(self.accept_waiting, is_single_row_error)
 
     def accept_waiting(self, waiting: Callable[[], Sequence[NewEvent]]) -> list[Accepted]:
         """Store in one commit what is waiting when it is this transaction's turn to write."""
@@ -123,17 +123,17 @@ class Inbox:
         for _ in range(CLAIM_ROUNDS):
             try:
                 with self._database.transaction() as session:
-                    self._database.read_in_order_of_index(session)
+                    self._database.disable_sort(session)
                     looked_at, claimed = claim_some(session, now, lease, most, live_first=live_first)
             except OperationalError as error:
-                if not met_another(error):
+                if not is_serialization_conflict(error):
                     raise
                 continue
             if claimed or not looked_at:
                 return claimed
         return []
 
-    def claim_this(self, event_id: int, now: datetime, lease: timedelta) -> Claimed:
+    def claim_for_preview(self, event_id: int, now: datetime, lease: timedelta) -> Claimed:
         """Take one event whatever its state and turn, for a rehearsal. One that is finished begins anew.
 
         Raises NotFoundHereError, and ConflictError when its body is no longer kept.
@@ -162,10 +162,10 @@ class Inbox:
         with self._database.reading() as session:
             return session.scalar(due_events(now).limit(1)) is not None
 
-    def keep(
+    def save_progress(
         self,
         claimed: Claimed,
-        entries: Sequence[AttemptEntry],
+        entries: Sequence[NewTimelineEntry],
         now: datetime,
         lease: timedelta,
         writes: Sequence[Write] = (),
@@ -176,7 +176,7 @@ class Inbox:
         Raises LeaseLostError when another worker has the event.
         """
         values = {"progress": claimed.progress, "until": now + lease}
-        self._steps.run(Step(KEEP, claimed, values, entries, writes))
+        self._steps.run(LeasedUpdate(KEEP, claimed, values, entries, writes))
 
     def finish(
         self,
@@ -184,7 +184,7 @@ class Inbox:
         state: State,
         now: datetime,
         *,
-        entries: Sequence[AttemptEntry] = (),
+        entries: Sequence[NewTimelineEntry] = (),
         writes: Sequence[Write] = (),
         error: str | None = None,
         error_code: str | None = None,
@@ -203,7 +203,7 @@ class Inbox:
             "holds": holds and parked,
             "finished": None if parked else now,
         }
-        self._steps.run(Step(FINISH, claimed, values, entries, writes, releases_at=now))
+        self._steps.run(LeasedUpdate(FINISH, claimed, values, entries, writes, releases_at=now))
 
     def retry_later(
         self,
@@ -212,7 +212,7 @@ class Inbox:
         *,
         error: str,
         error_code: str,
-        entries: Sequence[AttemptEntry] = (),
+        entries: Sequence[NewTimelineEntry] = (),
         writes: Sequence[Write] = (),
         counts: bool = True,
         lets_others_pass: bool = False,
@@ -231,9 +231,11 @@ class Inbox:
             "behind": claimed.id if lets_others_pass else None,
         }
         releases_at = claimed.received_at if lets_others_pass else None
-        self._steps.run(Step(RETRY, claimed, values, entries, writes, releases_at))
+        self._steps.run(LeasedUpdate(RETRY, claimed, values, entries, writes, releases_at))
 
-    def goes_before(self, claimed: Claimed, customer_ids: Collection[str], kinds: Collection[Kind]) -> bool:
+    def has_earlier_unfinished(
+        self, claimed: Claimed, customer_ids: Collection[str], kinds: Collection[EventKind]
+    ) -> bool:
         """Tell whether events of other customers, of some kinds, that happened before this one are yet to be done.
 
         Only earlier ones count, so that no two events wait for each other. A parked one counts where it holds later ones.
@@ -269,22 +271,22 @@ class Inbox:
                 InboxEvent.shop_id == new.shop_id, InboxEvent.dedupe_key == new.dedupe_key
             )
         ).one()
-        taken_up = known.state == State.PARKED and take_up(session, known.id, new.received_at)
-        return Accepted(known.id, duplicate=True, taken_up=taken_up)
+        requeued = known.state == State.PARKED and requeue(session, known.id, new.received_at)
+        return Accepted(known.id, duplicate=True, requeued=requeued)
 
-    def _store_steps(self, waiting: Callable[[], Sequence[Step]]) -> list[Exception | None]:
+    def _store_steps(self, waiting: Callable[[], Sequence[LeasedUpdate]]) -> list[Exception | None]:
         with self._database.transaction() as session:
-            return store_steps(session, waiting())
+            return apply_updates(session, waiting())
 
 
-def is_of_one_row(error: Exception) -> bool:
+def is_single_row_error(error: Exception) -> bool:
     """Tell an error that the database has with one write, or with two that met, from one that it has with all."""
-    if isinstance(error, OperationalError) and met_another(error):
+    if isinstance(error, OperationalError) and is_serialization_conflict(error):
         return True
     return not isinstance(error, OperationalError | InterfaceError)
 
 
-def met_another(error: OperationalError) -> bool:
+def is_serialization_conflict(error: OperationalError) -> bool:
     """Tell whether two transactions stood in each other's way, so that this one is simply run again."""
     return getattr(error.orig, "sqlstate", None) in RUN_AGAIN
 

@@ -15,6 +15,6 @@ def customer_key(customer_id: str) -> str:
     return f"customer:{bounded(customer_id)}"
 
 
-def contact_to_come(customer_id: str) -> str:
+def pending_contact_key(customer_id: str) -> str:
     """Return what stands for the contact of a customer who has none yet, where answers to consents are kept."""
     return hashlib.sha256(customer_key(customer_id).encode()).hexdigest()

@@ -18,7 +18,7 @@ Write = Callable[[Session], None]
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptEntry:
+class NewTimelineEntry:
     """One line of an event's timeline. sent and outcome hold no personal data; duration_ms: milliseconds."""
 
     at: datetime
@@ -30,20 +30,20 @@ class AttemptEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LeasedUpdate:
     """A change of a leased row and what goes with it. releases_at: when the customer's next event is due, if it is."""
 
     statement: Update
     claimed: Claimed
     values: Mapping[str, Any]
-    entries: Sequence[AttemptEntry]
+    entries: Sequence[NewTimelineEntry]
     writes: Sequence[Write]
     releases_at: datetime | None = None
 
 
-def store_steps(session: Session, steps: Sequence[Step]) -> list[Exception | None]:
+def apply_updates(session: Session, steps: Sequence[LeasedUpdate]) -> list[Exception | None]:
     """Store steps whose leases hold, and return for each None, or the LeaseLostError of one whose lease is lost."""
-    held = _held(session, steps)
+    held = _valid_leases(session, steps)
     stored = [step for step in steps if _lease(step) in held]
     _change_rows(session, stored)
     _write(session, [write for step in stored for write in step.writes])
@@ -52,21 +52,21 @@ def store_steps(session: Session, steps: Sequence[Step]) -> list[Exception | Non
     return [None if _lease(step) in held else _lost(step) for step in steps]
 
 
-def _held(session: Session, steps: Sequence[Step]) -> set[tuple[int, str | None]]:
+def _valid_leases(session: Session, steps: Sequence[LeasedUpdate]) -> set[tuple[int, str | None]]:
     """Lock the events of steps, and return the leases that hold: one event may have steps of two workers."""
     rows = session.connection().execute(LEASES, {"row_ids": sorted({step.claimed.id for step in steps})})
     return {(event_id, token) for event_id, token in rows}
 
 
-def _lease(step: Step) -> tuple[int, str]:
+def _lease(step: LeasedUpdate) -> tuple[int, str]:
     return step.claimed.id, step.claimed.lease_token
 
 
-def _lost(step: Step) -> LeaseLostError:
+def _lost(step: LeasedUpdate) -> LeaseLostError:
     return LeaseLostError(f"Event {step.claimed.id} is no longer leased to this worker; it stops here.")
 
 
-def _change_rows(session: Session, steps: Sequence[Step]) -> None:
+def _change_rows(session: Session, steps: Sequence[LeasedUpdate]) -> None:
     """Change the rows of steps."""
     _execute(session, [(step.statement, {"row_id": step.claimed.id, **step.values}) for step in steps])
 
@@ -89,7 +89,7 @@ def _execute(session: Session, rows: Sequence[tuple[Executable, Mapping[str, Any
         session.connection().execute(statement, values)
 
 
-def _log(session: Session, steps: Sequence[Step]) -> None:
+def _log(session: Session, steps: Sequence[LeasedUpdate]) -> None:
     rows = [
         {
             "event_id": step.claimed.id,
@@ -108,7 +108,7 @@ def _log(session: Session, steps: Sequence[Step]) -> None:
         session.connection().execute(LOG, rows)
 
 
-def _release(session: Session, steps: Sequence[Step]) -> None:
+def _release(session: Session, steps: Sequence[LeasedUpdate]) -> None:
     """Make the next event due of each customer whose turn ended."""
     turns = {(step.claimed.shop_id, step.claimed.ordering_key): step.releases_at for step in steps if step.releases_at}
     if not turns:

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from plugin.events import ALWAYS_KINDS, CONTACT_KINDS
+from plugin.events import COMPLIANCE_KINDS, CONTACT_KINDS
 from plugin.store.database.types import UtcDateTime
 from plugin.store.tables.inbox import DeliveryAttempt, InboxEvent, State, is_in, is_unfinished
 from plugin.store.tables.shops import Shop
@@ -42,13 +42,13 @@ def goes_first(
 
     What waits because its shop is stopped keeps no erasure or the like from going on. Needs `Shop` in the statement.
     """
-    goes = or_(Shop.stopped_reason.is_(None), mate.kind.in_(ALWAYS_KINDS), kind.not_in(ALWAYS_KINDS))
+    goes = or_(Shop.stopped_reason.is_(None), mate.kind.in_(COMPLIANCE_KINDS), kind.not_in(COMPLIANCE_KINDS))
     return or_(is_in(State.LEASED, mate), and_(is_in(State.PENDING, mate), mate.held_by.is_(None), earlier, goes))
 
 
 def _is_due(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     """A stopped shop's events wait, but erasures and the like must go on after an uninstallation."""
-    goes = or_(Shop.stopped_reason.is_(None), InboxEvent.kind.in_(ALWAYS_KINDS))
+    goes = or_(Shop.stopped_reason.is_(None), InboxEvent.kind.in_(COMPLIANCE_KINDS))
     return and_(is_in(State.PENDING), InboxEvent.next_attempt_at <= now, goes)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, u
 from sqlalchemy.orm import Session, aliased
 
 from plugin.errors import ConfigurationError
-from plugin.events import HOLDING_KINDS
+from plugin.events import BLOCKING_KINDS
 from plugin.store.database.engine import Database
 from plugin.store.database.statements import run
 from plugin.store.inbox.inbox import OVERDUE_AFTER
@@ -23,11 +23,11 @@ BATCH = 1000
 #: How often an event may lose its worker before a person must look.
 MOST_LOST_LEASES = 10
 #: How far the clocks of machines may be apart.
-CLOCKS_APART = timedelta(minutes=5)
+MAX_CLOCK_SKEW = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class SweepResult:
     """What one sweep found. due: ids to wake workers for; overdue: due for longer than a minute (the alarm figure)."""
 
     lost_leases: int
@@ -51,9 +51,9 @@ class Sweep:
         longest_wait: timedelta = timedelta(hours=6),
     ) -> None:
         self._database = database
-        self._longest_lease, self._longest_wait = longest_lease + CLOCKS_APART, longest_wait + CLOCKS_APART
+        self._longest_lease, self._longest_wait = longest_lease + MAX_CLOCK_SKEW, longest_wait + MAX_CLOCK_SKEW
 
-    def run(self, now: datetime, *, wake_at_most: int = 8) -> Swept:
+    def run(self, now: datetime, *, wake_at_most: int = 8) -> SweepResult:
         """Free lost leases, release waiting events whose way is free, and tell what is due."""
         with self._database.transaction() as session:
             lost = _change(
@@ -69,16 +69,16 @@ class Sweep:
                 lost_leases=InboxEvent.lost_leases + 1,
             )
             if lost:
-                self._park_killers(session)
+                self._park_poison_events(session)
             too_far = and_(is_in(State.PENDING), InboxEvent.next_attempt_at > now + self._longest_wait)
             _change(session, too_far, next_attempt_at=now)
             released = self._release_waiting(session, now)
         with self._database.reading() as session:
             due = tuple(session.scalars(due_events(now).order_by(InboxEvent.next_attempt_at).limit(wake_at_most)))
             overdue = session.scalar(select(func.count()).select_from(due_events(now - OVERDUE_AFTER).subquery()))
-        return Swept(lost_leases=lost, released=released, overdue=overdue or 0, due=due)
+        return SweepResult(lost_leases=lost, released=released, overdue=overdue or 0, due=due)
 
-    def forget(self, now: datetime, shops: tuple[RegisteredShop, ...]) -> int:
+    def purge_expired(self, now: datetime, shops: tuple[RegisteredShop, ...]) -> int:
         """Erase what is kept for a time only: bodies of finished events, expired tokens and named leases.
 
         Returns the number of bodies erased.
@@ -106,7 +106,7 @@ class Sweep:
             session.execute(delete(NamedLease).where(NamedLease.expires_at < now))
         return erased
 
-    def _park_killers(self, session: Session) -> None:
+    def _park_poison_events(self, session: Session) -> None:
         """Park events that lost their worker again and again: one of them may be what kills it."""
         why = f"Its worker died or hung {MOST_LOST_LEASES} times. The log of that time says why; then retry it."
         killers = (
@@ -119,7 +119,7 @@ class Sweep:
             parked = {
                 "state": State.PARKED,
                 "next_attempt_at": None,
-                "holds": kind in HOLDING_KINDS and _parked_hold(stored),
+                "holds": kind in BLOCKING_KINDS and _parked_hold(stored),
                 "last_error": why,
                 "error_code": "lost_lease",
             }

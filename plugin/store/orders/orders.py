@@ -27,7 +27,7 @@ class StoredOrder:
     """An order as it was sent, or is about to be.
 
     details: JSON; `lines` (id, sku, name, quantity, gross, tax, percent as texts), `refunds` (refund id -> line id ->
-    quantity), `uses` (it named promotions or vouchers), `ended` (how it was called off), `ended_at` and `stands_at` (when
+    quantity), `uses` (it named promotions or vouchers), `ended` (how it was called off), `ended_at` and `active_as_of` (when
     the shop last called it off, or said that it stands; ISO 8601). Money is Decimal in `currency`.
     """
 

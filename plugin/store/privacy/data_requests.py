@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from plugin.store.database.engine import Database
-from plugin.store.inbox.keys import contact_to_come
+from plugin.store.inbox.keys import pending_contact_key
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.contacts import ConsentEntry, ContactLink, ContactState
 from plugin.store.tables.files import FallbackFile, FallbackRow
@@ -18,7 +18,7 @@ from plugin.store.tables.orders import Redemption, ShopOrder
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class DataSubject:
     """Who asks, as the shop named them: a customer of theirs, their events' ordering keys, and orders that are theirs."""
 
     customer_id: str | None
@@ -32,7 +32,7 @@ class DataRequests:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def gather(self, shop: RegisteredShop, person: Person) -> dict[str, Any]:
+    def gather(self, shop: RegisteredShop, person: DataSubject) -> dict[str, Any]:
         """Return everything by kind, as JSON can say it. Bodies are as the shop sent them, where they are still kept."""
         with self._database.reading() as session:
             links = _links(session, shop, person)
@@ -56,7 +56,7 @@ class DataRequests:
             }
 
 
-def _links(session: Session, shop: RegisteredShop, person: Person) -> list[dict[str, Any]]:
+def _links(session: Session, shop: RegisteredShop, person: DataSubject) -> list[dict[str, Any]]:
     if person.customer_id is None:
         return []
     rows = session.scalars(
@@ -68,8 +68,8 @@ def _links(session: Session, shop: RegisteredShop, person: Person) -> list[dict[
     ]
 
 
-def _noes_kept(person: Person) -> list[str]:
-    return [] if person.customer_id is None else [contact_to_come(person.customer_id)]
+def _noes_kept(person: DataSubject) -> list[str]:
+    return [] if person.customer_id is None else [pending_contact_key(person.customer_id)]
 
 
 def _told(session: Session, shop: RegisteredShop, contact_ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ def _consents(session: Session, shop: RegisteredShop, contact_ids: Sequence[str]
     ]
 
 
-def _orders(session: Session, shop: RegisteredShop, person: Person) -> list[dict[str, Any]]:
+def _orders(session: Session, shop: RegisteredShop, person: DataSubject) -> list[dict[str, Any]]:
     theirs: list[ColumnElement[bool]] = [ShopOrder.order_id.in_(person.order_ids)]
     if person.customer_id is not None:
         theirs.append(ShopOrder.customer_id == person.customer_id)
@@ -138,7 +138,9 @@ def _redemptions(session: Session, shop: RegisteredShop, order_ids: Sequence[str
     ]
 
 
-def _events(session: Session, shop: RegisteredShop, person: Person, order_ids: Sequence[str]) -> list[dict[str, Any]]:
+def _events(
+    session: Session, shop: RegisteredShop, person: DataSubject, order_ids: Sequence[str]
+) -> list[dict[str, Any]]:
     theirs = [
         InboxEvent.ordering_key.in_(person.ordering_keys),
         InboxEvent.order_ref.in_([*person.order_ids, *order_ids]),

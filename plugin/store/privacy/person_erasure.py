@@ -6,12 +6,12 @@ from datetime import datetime
 from sqlalchemy import bindparam, delete, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from plugin.events import Kind
+from plugin.events import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.database.statements import RowWrite, changed_rows
 from plugin.store.files.rows import write_erasure
 from plugin.store.inbox.claiming import discard
-from plugin.store.inbox.keys import contact_to_come
+from plugin.store.inbox.keys import pending_contact_key
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.contacts import ConsentEntry, ContactLink, ContactState
 from plugin.store.tables.inbox import DeliveryAttempt, InboxEvent
@@ -74,13 +74,13 @@ class Erasures:
                         )
                     )
                 )
-                waiting = ConsentEntry.contact_id == contact_to_come(customer_id)
+                waiting = ConsentEntry.contact_id == pending_contact_key(customer_id)
                 session.execute(delete(ConsentEntry).where(ConsentEntry.shop_id == shop.id, waiting))
             if contact_id is not None and not _is_anothers(session, shop, contact_id, customer_id):
                 done["consents"] = _forget_contact(session, shop, contact_id, now)
             done["orders"] = _empty_orders(session, shop, orders)
             done["refusals"] = _forget_refusals(session, shop, customer_id, orders)
-            due = [event.id for event in events if event.kind != Kind.DATA_REQUEST]  # its answer stays due
+            due = [event.id for event in events if event.kind != EventKind.DATA_REQUEST]  # its answer stays due
             done["discarded"] = len(discard(session, due, now, **_ERASED))
             ids = [event.id for event in events]
             done["bodies"] = len(ids)

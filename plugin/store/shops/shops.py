@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from plugin.errors import ConfigurationError, ConflictError, NotFoundHereError
 from plugin.store.database.engine import Database
-from plugin.store.inbox.claiming import begin_anew
+from plugin.store.inbox.claiming import reset_attempts
 from plugin.store.shops.settings import ShopSettings, parse_settings
 from plugin.store.shops.vault import Vault
 from plugin.store.tables.shops import Shop
@@ -299,7 +299,7 @@ class Shops:
             with self._database.transaction() as session:
                 session.execute(update(Shop).where(Shop.id == shop.id).values(**values))
                 if "stopped_reason" in values:
-                    begin_anew(session, shop.id)
+                    reset_attempts(session, shop.id)
             self._recent.clear()
         return self.get(name)
 
@@ -317,7 +317,7 @@ class Shops:
         self._recent.clear()
         return self.get(name)
 
-    def keep_credentials(self, name: str, credentials: Mapping[str, Any]) -> RegisteredShop:
+    def save_credentials(self, name: str, credentials: Mapping[str, Any]) -> RegisteredShop:
         """Store a platform's keys and tokens, sealed; they take the place of those before. Raises NotFoundHereError."""
         self.get(name)  # with another SECRET_KEY than the shop's nothing is stored
         sealed = self._vault.seal(json.dumps(dict(credentials)))
@@ -354,7 +354,7 @@ class Shops:
         """Let a stopped shop's deliveries go on, with the patience of a first try."""
         with self._database.transaction() as session:
             session.execute(update(Shop).where(Shop.id == shop_id).values(stopped_reason=None))
-            begin_anew(session, shop_id)
+            reset_attempts(session, shop_id)
         self._recent.clear()
 
     def _recently(self, key: tuple[str, str] | int) -> RegisteredShop | None:

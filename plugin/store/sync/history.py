@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 
 from plugin.errors import NotFoundHereError
-from plugin.events import Kind
+from plugin.events import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.inbox import InboxEvent, State, is_unfinished
@@ -29,7 +29,7 @@ class RunState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class MonitorState:
     """What the watchdog last saw of a shop. See ShopWatch."""
 
     polled_until: datetime | None = None
@@ -56,7 +56,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RejectedRow:
     """A row of the history that was not sent: the shop's id of it, a stable word, and the reason in words."""
 
     resource_id: str
@@ -73,7 +73,7 @@ class KnownOrder:
     """
 
     receipt_sent: bool = False
-    for_nobody: bool = False
+    without_contact: bool = False
     contact_id: str | None = None
     refunds_sent: frozenset[str] = frozenset()
     refunds_empty: frozenset[str] = frozenset()
@@ -103,13 +103,17 @@ class History:
 
     # --- the watchdog ---
 
-    def watched(self, shop: RegisteredShop) -> Watched:
+    def watched(self, shop: RegisteredShop) -> MonitorState:
         """Return what was last seen of a shop."""
         with self._database.reading() as session:
             row = session.get(ShopWatch, shop.id)
-        return Watched() if row is None else Watched(row.polled_until, row.checked_at, tuple(row.problems), row.error)
+        return (
+            MonitorState()
+            if row is None
+            else MonitorState(row.polled_until, row.checked_at, tuple(row.problems), row.error)
+        )
 
-    def watch(self, shop: RegisteredShop, seen: Watched) -> None:
+    def watch(self, shop: RegisteredShop, seen: MonitorState) -> None:
         """Store what was seen of a shop."""
         values = {
             "polled_until": seen.polled_until,
@@ -174,7 +178,7 @@ class History:
         return [_run(row) for row in rows]
 
     def advance(
-        self, run: Run, cursor: str | None, counts: Mapping[str, int], refusals: Iterable[Refusal], now: datetime
+        self, run: Run, cursor: str | None, counts: Mapping[str, int], refusals: Iterable[RejectedRow], now: datetime
     ) -> None:
         """Store how far a run is, in one commit with what was refused on the way; a repeat changes nothing."""
         with self._database.transaction() as session:
@@ -202,7 +206,7 @@ class History:
                     rows,
                 )
 
-    def turn_to(self, run: Run, state: RunState, now: datetime) -> None:
+    def set_state(self, run: Run, state: RunState, now: datetime) -> None:
         """Pause, continue or end a run."""
         with self._database.transaction() as session:
             session.execute(update(BackfillRun).where(BackfillRun.id == run.id).values(state=state, updated_at=now))
@@ -212,13 +216,13 @@ class History:
         with self._database.reading() as session:
             return RunState(session.scalars(select(BackfillRun.state).where(BackfillRun.id == run.id)).one())
 
-    def refusals(self, run: Run) -> list[Refusal]:
+    def refusals(self, run: Run) -> list[RejectedRow]:
         """Return the rows that a run did not send."""
         with self._database.reading() as session:
             rows = session.scalars(
                 select(BackfillRefusal).where(BackfillRefusal.run_id == run.id).order_by(BackfillRefusal.resource_id)
             ).all()
-        return [Refusal(row.resource_id, row.code, row.reason) for row in rows]
+        return [RejectedRow(row.resource_id, row.code, row.reason) for row in rows]
 
     def states_of_run(self, shop: RegisteredShop, prefix: str) -> dict[str, int]:
         """Count the events of a run by state. prefix: what their dedupe keys begin with; it ends with a colon."""
@@ -234,7 +238,7 @@ class History:
             )
             return {str(state): int(number) for state, number in rows}
 
-    def parked_of_run(self, shop: RegisteredShop, prefix: str) -> list[Refusal]:
+    def parked_of_run(self, shop: RegisteredShop, prefix: str) -> list[RejectedRow]:
         """Return the events of a run that are parked or ignored, with their reasons."""
         with self._database.reading() as session:
             rows = session.execute(
@@ -252,7 +256,7 @@ class History:
                 )
             ).all()
         return [
-            Refusal(
+            RejectedRow(
                 row.order_ref or row.ordering_key.removeprefix("customer:"),
                 row.error_code or "",
                 f"event {row.id}: {row.last_error or ''}",
@@ -291,7 +295,7 @@ class History:
                 .where(
                     InboxEvent.shop_id == shop.id,
                     InboxEvent.order_ref.in_(order_ids),
-                    InboxEvent.kind.in_([Kind.ORDER_PAID, Kind.REFUND]),
+                    InboxEvent.kind.in_([EventKind.ORDER_PAID, EventKind.REFUND]),
                 )
                 .order_by(InboxEvent.id)
             ).all()
@@ -305,13 +309,13 @@ class History:
             refunds = {} if row is None else row.details.get("refunds", {})
             known[order_id] = KnownOrder(
                 receipt_sent=row is not None and row.receipt_sent_at is not None,
-                for_nobody=row is not None and row.contact_id is None,
+                without_contact=row is not None and row.contact_id is None,
                 contact_id=None if row is None else row.contact_id,
                 refunds_sent=frozenset(refunds),
                 refunds_empty=frozenset(name for name, refund in refunds.items() if not Decimal(refund["total"])),
                 ended=row is not None and bool(row.details.get("ended")),
-                paid_states=tuple(states.get((order_id, Kind.ORDER_PAID), ())),
-                refund_states=tuple(states.get((order_id, Kind.REFUND), ())),
+                paid_states=tuple(states.get((order_id, EventKind.ORDER_PAID), ())),
+                refund_states=tuple(states.get((order_id, EventKind.REFUND), ())),
             )
         return known
 
