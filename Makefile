@@ -50,7 +50,7 @@ test-shop: $(VENV)/.installed-dev
 # of the files' work; OUTAGE_SEED repeats a run
 outage: $(VENV)/.installed-dev
 	OUTAGE_ORDERS=10000 OUTAGE_KILLS=500 $(BIN)/python -m pytest -q tests/e2e/test_outage.py
-	CRASH_STRIDE=1 $(BIN)/python -m pytest -q tests/webhooks/test_fallback_crashes.py
+	CRASH_STRIDE=1 $(BIN)/python -m pytest -q tests/webhooks/fallback/test_crashes.py
 
 # measurements, by hand: ratios against a baseline in the same run; they fill database 9 of the local Redis
 BENCHES := client_overhead throttle_rate acknowledgement delivery backlog backfill my_pages fallback_files latency history memory checkout

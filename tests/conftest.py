@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
-from tests_support import Clock, service_url
+from support.helpers import Clock, service_url
 
 from plugin.store.database.engine import Database
 from plugin.store.shops.shops import NewShop, RegisteredShop, Shops

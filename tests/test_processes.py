@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from running import wait_for
+from support.running_plugin import wait_for
 
 from plugin.runtime.supervisor import RAN_WELL_S, Supervisor
 

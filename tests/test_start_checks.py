@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from running import RunningPlugin, free_port
+from support.running_plugin import RunningPlugin, free_port
 
 from plugin.cli import main
 from plugin.errors import ConfigurationError

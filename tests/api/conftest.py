@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from shop_api import ShopApi
+from support.shop_api import ShopApi
 
 from plugin.sandbox.testing import RunningSandbox, running_sandbox
 

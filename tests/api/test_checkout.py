@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shop_api import ShopApi
+from support.shop_api import ShopApi
 
 EXPIRES = "2099-12-31T23:59:59Z"
 CHANNELS = {

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from meddling import Crash, Meddling
-from shop_api import ShopApi
+from support.crash_points import Crash, InterruptibleTransport
+from support.shop_api import ShopApi
 
 from plugin.engage.client import EngageClient
 from plugin.engage.http.transport import EngageAccount
@@ -142,7 +142,7 @@ def test_a_list_that_dies_anywhere_goes_on_and_assigns_each_once(api: ShopApi, a
     people = people_of("customer_id\n" + "\n".join(str(number) for number in range(12)))
     promotion = api.desk.find(api.shop, active)
     calls, lock = [0], threading.Lock()
-    transport = Meddling(api.call_guards)
+    transport = InterruptibleTransport(api.call_guards)
 
     def client_for(shop: Any) -> EngageClient:
         return EngageClient(EngageAccount(shop.engage_url, shop.engage_key, shop.name, shop.platform), transport)

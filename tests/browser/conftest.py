@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from browser.visitors import PATIENCE_MS, Look, Site, Visitor
 from playwright.sync_api import Browser, expect, sync_playwright
-from running import free_port
-from shopper_pages import Pages
+from support.mypages_harness import Pages
+from support.running_plugin import free_port
 
 from plugin.sandbox.testing import RunningSandbox, running_sandbox
 

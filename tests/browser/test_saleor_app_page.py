@@ -9,7 +9,7 @@ import pytest
 from browser.visitors import Site
 from flask import Flask
 from playwright.sync_api import Browser, expect
-from saleor_shop import running_saleor
+from support.saleor_shop import running_saleor
 
 from plugin.installation.manifest import load_manifest
 from plugin.installation.service import InstallationService

@@ -14,7 +14,7 @@ import requests
 from axe_playwright_python.sync_playwright import Axe
 from flask import Flask, render_template_string, request
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
-from shopper_pages import Pages
+from support.mypages_harness import Pages
 
 from plugin.sandbox.web.server import SandboxServer
 from plugin.store.shops.shops import RegisteredShop

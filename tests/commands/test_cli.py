@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 import pytest
 import requests
-from bodies import customer, order
 from click.testing import CliRunner, Result
-from running import free_port
 from sqlalchemy import update
+from support.bodies import customer, order
+from support.running_plugin import free_port
 
 from plugin.cli import main
 from plugin.commands.common import make_services

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from sftp_servers import PASSWORD, SftpServer, make_key, scripted
+from support.sftp_servers import PASSWORD, SftpServer, make_key, scripted
 
 from plugin.cli import main
 from plugin.store.database.engine import Database

@@ -10,7 +10,7 @@ from redis import ConnectionError as RedisConnectionError
 from redis import ResponseError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ProgrammingError
-from tests_support import service_url
+from support.helpers import service_url
 
 from plugin.cli import main
 from plugin.commands.common import report_errors

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests_support import Clock
+from support.helpers import Clock
 
 from plugin.cli import main
 from plugin.errors import ConfigurationError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from woo_shop import KEY, SECRET, WooShop, running_shop
+from support.woocommerce_shop import KEY, SECRET, WooShop, running_shop
 
 from plugin.cli import main
 from plugin.platforms.woocommerce import SUBSCRIBED

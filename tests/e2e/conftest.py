@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 import requests
-from running import RunningPlugin, free_port
-from tests_support import redis_url
+from support.helpers import redis_url
+from support.running_plugin import RunningPlugin, free_port
 
 from plugin.sandbox.testing import RunningSandbox, running_sandbox
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 import pytest
-from chaos_monkey import Chaos, descendants
-from running import RunningPlugin, free_port, wait_for
+from support.chaos import Chaos, descendants
+from support.running_plugin import RunningPlugin, free_port, wait_for
 
 from plugin.runtime.embedded_redis import EmbeddedRedis
 from plugin.sandbox.options import SandboxOptions

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos_monkey import Chaos
 from conftest import SECRET_KEY
-from running import wait_for
+from support.chaos import Chaos
+from support.running_plugin import wait_for
 from werkzeug.serving import make_server
 
 from plugin.app import Services, create_app

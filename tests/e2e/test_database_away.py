@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import requests
-from chaos_monkey import Chaos, descendants
 from conftest import SECRET_KEY
-from running import RunningPlugin, free_port, wait_for
 from sqlalchemy.engine import make_url
+from support.chaos import Chaos, descendants
+from support.running_plugin import RunningPlugin, free_port, wait_for
 
 from plugin.sandbox.options import SandboxOptions
 from plugin.sandbox.testing import running_sandbox

@@ -19,10 +19,10 @@ from typing import Any
 import click
 import pytest
 import requests
-from bodies import PROMOTION, customer, order, promotion, refund
-from outage_worker import Shared
-from running import wait_for
-from sftp_servers import SftpServer, has_openssh, openssh, scripted
+from support.bodies import PROMOTION, customer, order, promotion, refund
+from support.outage_worker import Shared
+from support.running_plugin import wait_for
+from support.sftp_servers import SftpServer, has_openssh, openssh, scripted
 
 from plugin.events import CustomerUpdated
 from plugin.platforms.base import Delivery
@@ -88,7 +88,7 @@ class TwoDays:
             },
         }  # fmt: skip
         (folder / "config.json").write_text(json.dumps(config))
-        worker = Path(__file__).parent.parent / "outage_worker.py"
+        worker = Path(__file__).parent.parent / "support/outage_worker.py"
         with (folder / "worker.log").open("wb") as log:
             self.host = subprocess.Popen(
                 [sys.executable, str(worker), str(folder / "config.json")],

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import jwt
 import pytest
 import requests
-from bodies import PROMOTION, customer, order, promotion, refund
-from running import RunningPlugin, wait_for
 from standardwebhooks.webhooks import Webhook
+from support.bodies import PROMOTION, customer, order, promotion, refund
+from support.running_plugin import RunningPlugin, wait_for
 
 from plugin.demo import bodies as shopify_bodies
 from plugin.sandbox.testing import RunningSandbox

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import requests
-from running import RunningPlugin, free_port, wait_for
+from support.running_plugin import RunningPlugin, free_port, wait_for
 
 from plugin.sandbox.testing import RunningSandbox, running_sandbox
 

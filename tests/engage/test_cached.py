@@ -3,7 +3,7 @@
 import threading
 from pathlib import Path
 
-from shopper_pages import Pages
+from support.mypages_harness import Pages
 
 from plugin.engage.cache.cached import Owner
 from plugin.sandbox.testing import running_sandbox

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
-from tests_support import redis_url
+from support.helpers import redis_url
 
 from plugin.engage.http.call_guard import GuardRules, LocalCallGuard, RedisCallGuard
 from plugin.engage.operations import Priority

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import requests
-from tests_support import engage_client
+from support.helpers import engage_client
 
 from plugin.engage import verify_writes
 from plugin.engage.client import EngageClient

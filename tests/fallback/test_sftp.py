@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sftp_servers import (
+from support.sftp_servers import (
     PASSWORD,
     ScriptedFiles,
     SftpServer,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from shopper_pages import Pages
+from support.mypages_harness import Pages
 
 from plugin.sandbox.testing import RunningSandbox, running_sandbox
 

@@ -12,8 +12,8 @@ import requests
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from shopper_pages import Pages
-from tests_support import service_url
+from support.helpers import service_url
+from support.mypages_harness import Pages
 
 from mypages.data.page_cache import PageCache
 from plugin.engage.cache.cached import Owner

@@ -12,7 +12,7 @@ import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shopper_pages import Pages
+from support.mypages_harness import Pages
 from werkzeug.serving import make_server
 
 from plugin.sandbox.testing import RunningSandbox

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from saleor_shop import Shop, running_saleor
+from support.saleor_shop import Shop, running_saleor
 
 from plugin.store.shops.shops import NewShop
 

@@ -7,8 +7,8 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from shopper_pages import Pages
 from sqlalchemy import text
+from support.mypages_harness import Pages
 
 from plugin.sandbox.testing import RunningSandbox
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shopify_stand_in import CLIENT_ID, CLIENT_SECRET, DOMAIN, ShopifyShop, running_shop
-from tests_support import Clock
+from support.helpers import Clock
+from support.shopify_shop import CLIENT_ID, CLIENT_SECRET, DOMAIN, ShopifyShop, running_shop
 
 from plugin.installation.manifest import load_manifest
 from plugin.installation.service import InstallationService

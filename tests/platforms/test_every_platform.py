@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mutations import mutated
-from samples import BECOMES, check_event, customer_ids, samples
-from tests_support import KnownShop
+from support.helpers import KnownShop
+from support.mutations import mutated
+from support.samples import BECOMES, check_event, customer_ids, samples
 
 import plugin.platforms
 from plugin.errors import ConfigurationError, PayloadError, UnverifiableError, VerificationError

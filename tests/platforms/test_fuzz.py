@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from mutations import mutated, odd_text
-from samples import check_event, customer_ids, samples
+from support.mutations import mutated, odd_text
+from support.samples import check_event, customer_ids, samples
 
 from plugin.errors import PayloadError
 from plugin.events import EventKind

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bodies import customer, order, refund
-from currencies import DECIMALS, unit_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.bodies import customer, order, refund
+from support.currencies import DECIMALS, unit_of
 
 from plugin.demo.bodies import paid_order, signup
 from plugin.errors import PayloadError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from saleor_shop import (
+from support.saleor_shop import (
     AT,
     Shop,
     address,

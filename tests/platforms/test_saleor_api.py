@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from saleor_shop import AT, Shop, money, order, refunded_order, running_saleor, transaction, user
-from tests_support import KnownShop
+from support.helpers import KnownShop
+from support.saleor_shop import AT, Shop, money, order, refunded_order, running_saleor, transaction, user
 
 from plugin.errors import ShopApiError, ShopAwayError
 from plugin.events import CustomerUpdated, EventKind, OrderCancelled, OrderPaid, OrderRefunded

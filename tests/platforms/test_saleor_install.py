@@ -12,8 +12,8 @@ import jwt
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from saleor_shop import Shop, faults_of, private_key, running_saleor, schema
-from tests_support import Clock
+from support.helpers import Clock
+from support.saleor_shop import Shop, faults_of, private_key, running_saleor, schema
 
 from plugin.installation.manifest import load_manifest
 from plugin.installation.service import InstallationService

@@ -7,11 +7,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from currencies import DECIMALS, unit_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from platforms.test_properties import JSON, paths, replaced
-from saleor_shop import AT, Shop, happened, line, money, order, taxed, transaction, user
+from support.currencies import DECIMALS, unit_of
+from support.saleor_shop import AT, Shop, happened, line, money, order, taxed, transaction, user
 
 from plugin.errors import PayloadError
 from plugin.events import OrderPaid, OrderRefunded

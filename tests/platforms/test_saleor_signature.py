@@ -11,8 +11,8 @@ from typing import Any
 import jwt
 import pytest
 from platforms.test_signatures import NOW, SignatureContract
-from saleor_shop import Shop, jwk, private_key, running_saleor, signed
-from tests_support import KnownShop
+from support.helpers import KnownShop
+from support.saleor_shop import Shop, jwk, private_key, running_saleor, signed
 
 from plugin.errors import UnverifiableError, VerificationError
 from plugin.platforms.base import WebhookRequest

@@ -7,8 +7,8 @@ from itertools import islice
 from typing import Any
 
 import pytest
-from shopify_stand_in import CLIENT_ID, CLIENT_SECRET, DOMAIN, ShopifyShop
-from tests_support import Clock, KnownShop
+from support.helpers import Clock, KnownShop
+from support.shopify_shop import CLIENT_ID, CLIENT_SECRET, DOMAIN, ShopifyShop
 
 from plugin.demo.bodies import paid_order
 from plugin.errors import PluginError, ShopApiError, ShopAwayError
@@ -22,7 +22,7 @@ START = datetime(2026, 3, 5, 8, 0, tzinfo=UTC)
 TOPICS = ["customers/create", "orders/paid", "app/uninstalled"]
 
 
-class House:
+class ShopifyHarness:
     """An API of the stand-in and what it stored."""
 
     def __init__(self, clock: Clock, *, by_shop: bool = True, **credentials: Any) -> None:
@@ -35,8 +35,8 @@ class House:
 
 
 @pytest.fixture
-def house(clock: Clock, shopify_server: ShopifyShop) -> House:
-    return House(clock)
+def house(clock: Clock, shopify_server: ShopifyShop) -> ShopifyHarness:
+    return ShopifyHarness(clock)
 
 
 def at(minutes: int) -> str:
@@ -61,12 +61,12 @@ def marks(found: list[PolledResource]) -> list[tuple[str, str]]:
 # --- token and scopes ---
 
 
-def test_the_check_returns_the_shops_name(house: House, shopify_server: ShopifyShop) -> None:
+def test_the_check_returns_the_shops_name(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     assert house.api.check() == "Kiosk"
     assert shopify_server.asked[0][1] == "/admin/api/2026-07/shop.json"
 
 
-def test_a_scope_that_was_not_granted_is_named(house: House, shopify_server: ShopifyShop) -> None:
+def test_a_scope_that_was_not_granted_is_named(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     shopify_server.scopes = "read_orders"
     with pytest.raises(ShopApiError, match="read_customers"):
         house.api.check()
@@ -75,7 +75,7 @@ def test_a_scope_that_was_not_granted_is_named(house: House, shopify_server: Sho
     assert "read_orders" not in problems["orders/paid"]
 
 
-def test_a_dead_token_says_what_to_do(house: House, shopify_server: ShopifyShop) -> None:
+def test_a_dead_token_says_what_to_do(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     shopify_server.tokens = set()
     with pytest.raises(ShopApiError, match="shops install kiosk") as caught:
         house.api.check()
@@ -87,7 +87,7 @@ def test_a_token_is_refreshed_before_it_ends_and_the_new_pair_is_kept(
     clock: Clock, shopify_server: ShopifyShop
 ) -> None:
     soon = (clock() + timedelta(minutes=4)).isoformat()
-    house = House(clock, refresh_token="shprt_1", expires_at=soon)
+    house = ShopifyHarness(clock, refresh_token="shprt_1", expires_at=soon)
     assert house.api.check() == "Kiosk"
     (kept,) = house.kept
     assert (kept["access_token"], kept["refresh_token"]) == ("shpat_1", "shprt_2")
@@ -98,25 +98,25 @@ def test_a_token_is_refreshed_before_it_ends_and_the_new_pair_is_kept(
 
 def test_a_token_with_time_left_is_not_refreshed(clock: Clock, shopify_server: ShopifyShop) -> None:
     later = (clock() + timedelta(minutes=50)).isoformat()
-    House(clock, refresh_token="shprt_1", expires_at=later).api.check()
+    ShopifyHarness(clock, refresh_token="shprt_1", expires_at=later).api.check()
     assert shopify_server.exchanged == []
 
 
 def test_a_token_that_died_early_is_refreshed_once(clock: Clock, shopify_server: ShopifyShop) -> None:
     later = (clock() + timedelta(minutes=50)).isoformat()
-    house = House(clock, refresh_token="shprt_1", expires_at=later, access_token="shpat_revoked")
+    house = ShopifyHarness(clock, refresh_token="shprt_1", expires_at=later, access_token="shpat_revoked")
     assert house.api.check() == "Kiosk"
     assert len(shopify_server.exchanged) == 1
 
 
 def test_a_refresh_that_is_refused_says_what_to_do(clock: Clock, shopify_server: ShopifyShop) -> None:
-    house = House(clock, refresh_token="another", expires_at=clock().isoformat())
+    house = ShopifyHarness(clock, refresh_token="another", expires_at=clock().isoformat())
     with pytest.raises(ShopApiError, match="installation address") as caught:
         house.api.check()
     assert "another" not in str(caught.value)
 
 
-def test_a_busy_shop_tells_how_long_to_wait(house: House, shopify_server: ShopifyShop) -> None:
+def test_a_busy_shop_tells_how_long_to_wait(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     shopify_server.fail = [(429, {"Retry-After": "2.0"})]
     with pytest.raises(ShopAwayError) as caught:
         house.api.check()
@@ -127,7 +127,9 @@ def test_a_busy_shop_tells_how_long_to_wait(house: House, shopify_server: Shopif
 
 
 @pytest.mark.parametrize(("status", "words"), [(403, "protected customer data"), (402, "frozen"), (404, "API_VERSION")])
-def test_other_refusals_say_what_to_look_at(house: House, shopify_server: ShopifyShop, status: int, words: str) -> None:
+def test_other_refusals_say_what_to_look_at(
+    house: ShopifyHarness, shopify_server: ShopifyShop, status: int, words: str
+) -> None:
     shopify_server.fail = [(status, {})]
     with pytest.raises(ShopApiError, match=words):
         house.api.check()
@@ -140,7 +142,9 @@ def test_an_api_needs_an_installation() -> None:
 # --- subscriptions ---
 
 
-def test_missing_and_misled_subscriptions_are_found_and_repaired(house: House, shopify_server: ShopifyShop) -> None:
+def test_missing_and_misled_subscriptions_are_found_and_repaired(
+    house: ShopifyHarness, shopify_server: ShopifyShop
+) -> None:
     shopify_server.webhooks = [
         {"id": 1, "topic": "customers/create", "address": ADDRESS, "format": "json"},
         {"id": 2, "topic": "orders/paid", "address": "https://old.example/x", "format": "json"},
@@ -157,7 +161,7 @@ def test_missing_and_misled_subscriptions_are_found_and_repaired(house: House, s
 
 
 def test_where_the_app_subscribes_only_doubles_are_wrong(clock: Clock, shopify_server: ShopifyShop) -> None:
-    house = House(clock, by_shop=False)
+    house = ShopifyHarness(clock, by_shop=False)
     assert all(one.active for one in house.api.subscriptions(ADDRESS))
     shopify_server.webhooks = [{"id": 1, "topic": "orders/paid", "address": ADDRESS, "format": "json"}]
     wrong = [one for one in house.api.subscriptions(ADDRESS) if one.problem]
@@ -170,7 +174,7 @@ def test_where_the_app_subscribes_only_doubles_are_wrong(clock: Clock, shopify_s
 
 
 def test_paid_orders_come_by_change_each_with_its_refunds_and_cancellation(
-    house: House, shopify_server: ShopifyShop
+    house: ShopifyHarness, shopify_server: ShopifyShop
 ) -> None:
     shopify_server.page = 2
     shopify_server.orders = [
@@ -205,7 +209,9 @@ def mapped(found: PolledResource) -> Any:
     return event
 
 
-def test_reading_goes_on_after_any_cursor_and_misses_nothing(house: House, shopify_server: ShopifyShop) -> None:
+def test_reading_goes_on_after_any_cursor_and_misses_nothing(
+    house: ShopifyHarness, shopify_server: ShopifyShop
+) -> None:
     shopify_server.page = 2
     shopify_server.orders = [
         order(1, 10, refunds=[refund(7), refund(8)]), order(2, 20), order(3, 20), order(4, 30, refunds=[refund(9)]),
@@ -218,7 +224,7 @@ def test_reading_goes_on_after_any_cursor_and_misses_nothing(house: House, shopi
     assert list(house.api.orders(START, None, whole[-1].cursor)) == []
 
 
-def test_a_reading_that_was_interrupted_can_go_on(house: House, shopify_server: ShopifyShop) -> None:
+def test_a_reading_that_was_interrupted_can_go_on(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     shopify_server.page = 2
     shopify_server.customers = [{"id": n, "updated_at": at(n), "first_name": "Åsa"} for n in range(1, 8)]
     reading = house.api.customers(None, None)
@@ -234,7 +240,7 @@ def test_a_reading_that_was_interrupted_can_go_on(house: House, shopify_server: 
     assert rest[0].changed_at == START + timedelta(minutes=3)
 
 
-def test_no_consent_is_raised_by_reading(house: House, shopify_server: ShopifyShop) -> None:
+def test_no_consent_is_raised_by_reading(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     consent = {"state": "subscribed", "consent_updated_at": at(0)}
     shopify_server.customers = [
         {"id": 1, "updated_at": at(1), "email_marketing_consent": consent, "accepts_marketing": True}
@@ -243,13 +249,15 @@ def test_no_consent_is_raised_by_reading(house: House, shopify_server: ShopifySh
     assert mapped(found).consents == ()
 
 
-def test_the_end_of_the_time_is_not_part_of_it(house: House, shopify_server: ShopifyShop) -> None:
+def test_the_end_of_the_time_is_not_part_of_it(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     shopify_server.customers = [{"id": n, "updated_at": at(n)} for n in (1, 2, 3)]
     found = house.api.customers(START + timedelta(minutes=1), START + timedelta(minutes=3))
     assert [one.resource_id for one in found] == ["1", "2"]
 
 
-def test_a_list_that_is_not_sorted_is_refused_rather_than_misread(house: House, shopify_server: ShopifyShop) -> None:
+def test_a_list_that_is_not_sorted_is_refused_rather_than_misread(
+    house: ShopifyHarness, shopify_server: ShopifyShop
+) -> None:
     shopify_server.sorted = False
     shopify_server.customers = [{"id": 1, "updated_at": at(2)}, {"id": 2, "updated_at": at(1)}]
     with pytest.raises(ShopApiError, match="did not sort"):
@@ -257,12 +265,12 @@ def test_a_list_that_is_not_sorted_is_refused_rather_than_misread(house: House, 
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "|", "2026-03-05|1", "\x00"])
-def test_a_cursor_of_somebody_else_is_refused(house: House, cursor: str) -> None:
+def test_a_cursor_of_somebody_else_is_refused(house: ShopifyHarness, cursor: str) -> None:
     with pytest.raises(PluginError, match="cursor"):
         list(house.api.customers(None, None, cursor))
 
 
-def test_the_token_goes_to_the_shop_alone(house: House, shopify_server: ShopifyShop) -> None:
+def test_the_token_goes_to_the_shop_alone(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     """The next page's address names another host; only its page_info is used."""
     shopify_server.page = 1
     shopify_server.customers = [{"id": n, "updated_at": at(n)} for n in (1, 2)]

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import jwt
 import pytest
-from tests_support import KnownShop
+from support.helpers import KnownShop
 
 from plugin.errors import VerificationError
 from plugin.platforms.base import ProxiedShopper

@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from shopify_stand_in import CLIENT_ID, CLIENT_SECRET, CODE, DOMAIN, ShopifyShop
-from tests_support import Clock
+from support.helpers import Clock
+from support.shopify_shop import CLIENT_ID, CLIENT_SECRET, CODE, DOMAIN, ShopifyShop
 
 from plugin.errors import VerificationError
 from plugin.installation.service import InstallationService

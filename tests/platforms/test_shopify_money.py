@@ -6,10 +6,10 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from currencies import DECIMALS, unit_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import check_event
+from support.currencies import DECIMALS, unit_of
+from support.samples import check_event
 
 from plugin.errors import PayloadError
 from plugin.events import LineKind, OrderPaid, OrderRefunded

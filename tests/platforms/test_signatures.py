@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from standardwebhooks.webhooks import Webhook
-from tests_support import KnownShop
+from support.helpers import KnownShop
 
 from plugin.errors import ConfigurationError, VerificationError
 from plugin.platforms.base import Platform, WebhookRequest

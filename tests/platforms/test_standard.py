@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from bodies import customer, order, refund
 from jsonschema import Draft202012Validator
+from support.bodies import customer, order, refund
 
 from plugin.errors import PayloadError
 from plugin.events import (

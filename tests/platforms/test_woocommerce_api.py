@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from tests_support import Clock, KnownShop
-from woo_shop import KEY, SECRET, WooShop, running_shop
+from support.helpers import Clock, KnownShop
+from support.woocommerce_shop import KEY, SECRET, WooShop, running_shop
 
 from plugin.errors import ShopApiError, ShopAwayError
 from plugin.events import EventKind, OrderCancelled

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from tests_support import Clock
+from support.helpers import Clock
 
 from mypages.auth.sessions import Shopper, read_token
 from plugin.cli import main
@@ -30,7 +30,7 @@ from plugin.store.shops.vault import Vault
 ROOT = Path(__file__).parent.parent.parent
 COMPANION = ROOT / "plugin/platforms/woocommerce/companion/engage-crm"
 FIXTURES = ROOT / "tests/fixtures/woocommerce"
-WORDPRESS = ROOT / "tests/php/wordpress.php"
+WORDPRESS = ROOT / "tests/support/php/wordpress.php"
 SETTINGS = {
     "mypages_url": "https://plugin.example/mypages/butik/",
     "shop_name": "butik",

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import requests
-from sandbox.support import Engage, call_faults
-from tests_support import Clock
+from support.helpers import Clock
+from support.sandbox_client import Engage, call_faults
 
 from plugin.sandbox import SandboxOptions
 from plugin.sandbox.testing import RunningSandbox, running_sandbox

@@ -2,7 +2,7 @@
 
 import pytest
 from sandbox.conftest import MakeEngage
-from sandbox.support import Engage, code
+from support.sandbox_client import Engage, code
 
 
 @pytest.mark.parametrize("switch", ["string", "object"])

@@ -2,7 +2,7 @@
 
 import pytest
 from sandbox.conftest import MakeEngage
-from sandbox.support import GUID, UNKNOWN_ID, Engage, code
+from support.sandbox_client import GUID, UNKNOWN_ID, Engage, code
 
 from plugin.sandbox import ContactTypeRules
 from plugin.sandbox.contacts.rules import is_social_security_number

@@ -10,14 +10,14 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, seed, settings
-from sandbox.support import CONTRACT, PROMOTION_ID, Engage
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
 )
-from tests_support import Clock
+from support.helpers import Clock
+from support.sandbox_client import CONTRACT, PROMOTION_ID, Engage
 
 from plugin.sandbox import SandboxOptions
 from plugin.sandbox.testing import HEADERS, running_sandbox

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 from sandbox.conftest import MakeEngage
-from sandbox.support import Engage, code, receipt
+from support.sandbox_client import Engage, code, receipt
 
 from plugin.sandbox.testing import HEADERS
 

@@ -2,7 +2,7 @@
 
 import pytest
 from sandbox.conftest import MakeEngage
-from sandbox.support import CONTRACT, Engage, code
+from support.sandbox_client import CONTRACT, Engage, code
 
 from plugin.sandbox.operations import OPERATIONS
 

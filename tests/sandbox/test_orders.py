@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from sandbox.conftest import MakeEngage
-from sandbox.support import UNKNOWN_ID, Engage, code
+from support.sandbox_client import UNKNOWN_ID, Engage, code
 
 
 def order(contact_id: str, **changes: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from sandbox.conftest import MakeEngage
-from sandbox.support import PROMOTION_ID, UNKNOWN_ID, Engage, code
+from support.sandbox_client import PROMOTION_ID, UNKNOWN_ID, Engage, code
 
 TEMPLATES = "promotions/multichannels"
 SPRING: dict[str, Any] = {

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sandbox.conftest import MakeEngage
-from sandbox.support import UNKNOWN_ID, Engage, code, item, receipt, returned
+from support.sandbox_client import UNKNOWN_ID, Engage, code, item, receipt, returned
 
 from plugin.sandbox.purchases.receipt_rules import check_receipt
 from plugin.sandbox.wire import ApiError, parse_json, to_json

@@ -9,7 +9,7 @@ from http.client import HTTPConnection
 
 import pytest
 import requests
-from sandbox.support import Engage
+from support.sandbox_client import Engage
 
 from plugin.sandbox.testing import HEADERS, running_sandbox
 

@@ -1,7 +1,7 @@
 """Stores and consent definitions."""
 
 import pytest
-from sandbox.support import Engage, code
+from support.sandbox_client import Engage, code
 
 
 def test_a_created_store_is_listed_and_read(engage: Engage) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 from sandbox.conftest import MakeEngage
-from sandbox.support import PROMOTION_ID, UNKNOWN_ID, Engage, code, receipt
+from support.sandbox_client import PROMOTION_ID, UNKNOWN_ID, Engage, code, receipt
 
 
 def test_the_page_shows_what_the_sandbox_holds(engage: Engage) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy.exc import DataError, OperationalError
-from tests_support import Clock
+from support.helpers import Clock
 
 from plugin.events import EventKind
 from plugin.store.database.engine import Database

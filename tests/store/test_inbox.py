@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import update
-from tests_support import Clock, once_before
+from support.helpers import Clock, once_before
 
 from plugin.errors import ConflictError, LeaseLostError, NotFoundHereError
 from plugin.events import EventKind
@@ -23,7 +23,7 @@ from plugin.store.tables.inbox import InboxEvent, State
 LEASE = timedelta(seconds=60)
 
 
-class Box:
+class InboxDriver:
     """An inbox with short words for tests."""
 
     def __init__(self, database: Database, shop: RegisteredShop, clock: Clock) -> None:
@@ -69,11 +69,11 @@ class Box:
 
 
 @pytest.fixture
-def box(database: Database, shop: RegisteredShop, clock: Clock) -> Box:
-    return Box(database, shop, clock)
+def box(database: Database, shop: RegisteredShop, clock: Clock) -> InboxDriver:
+    return InboxDriver(database, shop, clock)
 
 
-def test_the_same_delivery_is_stored_once(box: Box) -> None:
+def test_the_same_delivery_is_stored_once(box: InboxDriver) -> None:
     first = box.inbox.accept(box.event("a"))
     again = box.inbox.accept(box.event("a"))
     assert (first.duplicate, again.duplicate) == (False, True)
@@ -83,7 +83,7 @@ def test_the_same_delivery_is_stored_once(box: Box) -> None:
     }  # fmt: skip
 
 
-def test_the_same_delivery_id_of_two_shops_is_two_events(box: Box, shops: Shops, clock: Clock) -> None:
+def test_the_same_delivery_id_of_two_shops_is_two_events(box: InboxDriver, shops: Shops, clock: Clock) -> None:
     from plugin.store.shops.shops import NewShop
 
     other = shops.add(
@@ -93,7 +93,7 @@ def test_the_same_delivery_id_of_two_shops_is_two_events(box: Box, shops: Shops,
     assert not box.inbox.accept(replace(box.event("a"), shop_id=other.id)).duplicate
 
 
-def test_a_parked_event_that_is_sent_again_is_taken_up(box: Box) -> None:
+def test_a_parked_event_that_is_sent_again_is_taken_up(box: InboxDriver) -> None:
     event_id = box.accept("a")
     box.park_next()
     assert box.claim() is None
@@ -102,14 +102,14 @@ def test_a_parked_event_that_is_sent_again_is_taken_up(box: Box) -> None:
     assert box.claimed_id() == event_id
 
 
-def test_events_of_one_customer_go_in_the_order_they_happened(box: Box, clock: Clock) -> None:
+def test_events_of_one_customer_go_in_the_order_they_happened(box: InboxDriver, clock: Clock) -> None:
     later = box.accept("later", at=clock() + timedelta(seconds=5))
     earlier = box.accept("earlier", at=clock())
     assert box.deliver_next() == earlier
     assert box.deliver_next() == later
 
 
-def test_a_second_event_of_a_customer_waits_while_the_first_is_worked_on(box: Box) -> None:
+def test_a_second_event_of_a_customer_waits_while_the_first_is_worked_on(box: InboxDriver) -> None:
     first, second = box.accept("1"), box.accept("2")
     claimed = box.claim()
     assert claimed is not None
@@ -119,7 +119,7 @@ def test_a_second_event_of_a_customer_waits_while_the_first_is_worked_on(box: Bo
     assert box.claimed_id() == second
 
 
-def test_an_older_event_that_comes_late_waits_for_the_one_at_work(box: Box, clock: Clock) -> None:
+def test_an_older_event_that_comes_late_waits_for_the_one_at_work(box: InboxDriver, clock: Clock) -> None:
     box.accept("new", at=clock())
     claimed = box.claim()
     assert claimed is not None
@@ -129,7 +129,7 @@ def test_an_older_event_that_comes_late_waits_for_the_one_at_work(box: Box, cloc
     assert box.claimed_id() == late
 
 
-def test_other_customers_go_on_while_one_waits_for_a_retry(box: Box) -> None:
+def test_other_customers_go_on_while_one_waits_for_a_retry(box: InboxDriver) -> None:
     box.accept("1", customer="1")
     claimed = box.claim()
     assert claimed is not None
@@ -143,12 +143,12 @@ def test_other_customers_go_on_while_one_waits_for_a_retry(box: Box) -> None:
     assert box.deliver_next() == follower
 
 
-def test_a_thousand_waiting_events_of_one_customer_go_in_order(box: Box, clock: Clock) -> None:
+def test_a_thousand_waiting_events_of_one_customer_go_in_order(box: InboxDriver, clock: Clock) -> None:
     ids = [box.accept(str(n), at=clock() + timedelta(milliseconds=n)) for n in range(60)]
     assert [box.deliver_next() for _ in ids] == ids
 
 
-def test_a_parked_event_lets_receipts_pass_and_holds_contact_changes(box: Box) -> None:
+def test_a_parked_event_lets_receipts_pass_and_holds_contact_changes(box: InboxDriver) -> None:
     parked = box.accept("bad")
     assert box.park_next() == parked
     change = box.accept("change")
@@ -160,7 +160,7 @@ def test_a_parked_event_lets_receipts_pass_and_holds_contact_changes(box: Box) -
     assert box.deliver_next() == change
 
 
-def test_a_parked_event_that_does_not_hold_stops_nobody(box: Box) -> None:
+def test_a_parked_event_that_does_not_hold_stops_nobody(box: InboxDriver) -> None:
     box.accept("bad")
     claimed = box.claim()
     assert claimed is not None
@@ -169,7 +169,7 @@ def test_a_parked_event_that_does_not_hold_stops_nobody(box: Box) -> None:
     assert box.deliver_next() == change
 
 
-def test_held_events_follow_a_parked_one_that_is_retried(box: Box) -> None:
+def test_held_events_follow_a_parked_one_that_is_retried(box: InboxDriver) -> None:
     parked = box.accept("bad")
     box.park_next()
     change = box.accept("change")
@@ -179,7 +179,7 @@ def test_held_events_follow_a_parked_one_that_is_retried(box: Box) -> None:
     assert box.deliver_next() == change
 
 
-def test_an_attempt_is_counted_before_the_try_and_given_back_when_nothing_was_tried(box: Box) -> None:
+def test_an_attempt_is_counted_before_the_try_and_given_back_when_nothing_was_tried(box: InboxDriver) -> None:
     box.accept("1")
     claimed = box.claim()
     assert claimed is not None
@@ -190,7 +190,7 @@ def test_an_attempt_is_counted_before_the_try_and_given_back_when_nothing_was_tr
     assert again.attempts == 1
 
 
-def test_an_event_whose_only_try_was_given_back_begins_when_it_is_tried_again(box: Box) -> None:
+def test_an_event_whose_only_try_was_given_back_begins_when_it_is_tried_again(box: InboxDriver) -> None:
     box.accept("1")
     began = box.clock()
     for hours in (0, 1):
@@ -205,7 +205,7 @@ def test_an_event_whose_only_try_was_given_back_begins_when_it_is_tried_again(bo
 
 
 @pytest.mark.parametrize("how", ["start", "new key", "new address"])
-def test_what_waits_begins_anew_when_its_shop_is_started_again(box: Box, shops: Shops, how: str) -> None:
+def test_what_waits_begins_anew_when_its_shop_is_started_again(box: InboxDriver, shops: Shops, how: str) -> None:
     box.accept("1")
     claimed = box.claim()
     assert claimed is not None
@@ -223,7 +223,7 @@ def test_what_waits_begins_anew_when_its_shop_is_started_again(box: Box, shops: 
     assert (again.attempts, again.first_attempt_at) == (1, box.clock())
 
 
-def test_a_lost_lease_is_taken_again_and_the_former_worker_is_fenced_off(box: Box) -> None:
+def test_a_lost_lease_is_taken_again_and_the_former_worker_is_fenced_off(box: InboxDriver) -> None:
     event_id = box.accept("1")
     slow = box.claim()
     assert slow is not None
@@ -243,7 +243,9 @@ def test_a_lost_lease_is_taken_again_and_the_former_worker_is_fenced_off(box: Bo
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_two_workers_of_one_event_in_one_commit_are_told_apart(box: Box, database: Database, order: int) -> None:
+def test_two_workers_of_one_event_in_one_commit_are_told_apart(
+    box: InboxDriver, database: Database, order: int
+) -> None:
     event_id = box.accept("1")
     slow = box.claim()
     box.clock.forward(61)
@@ -263,7 +265,7 @@ def test_two_workers_of_one_event_in_one_commit_are_told_apart(box: Box, databas
     assert (event.state, event.progress, event.last_error) == ("leased", {"contact": "known"}, None)
 
 
-def test_progress_prolongs_the_lease(box: Box) -> None:
+def test_progress_prolongs_the_lease(box: InboxDriver) -> None:
     box.accept("1")
     claimed = box.claim()
     assert claimed is not None
@@ -273,7 +275,7 @@ def test_progress_prolongs_the_lease(box: Box) -> None:
     assert box.sweep.run(box.clock()).lost_leases == 0
 
 
-def test_the_sweep_finds_an_event_that_nobody_woke(box: Box) -> None:
+def test_the_sweep_finds_an_event_that_nobody_woke(box: InboxDriver) -> None:
     event_id = box.accept("1")
     box.clock.forward(120)
     swept = box.sweep.run(box.clock())
@@ -281,7 +283,7 @@ def test_the_sweep_finds_an_event_that_nobody_woke(box: Box) -> None:
     assert swept.overdue == 1
 
 
-def test_the_sweep_releases_a_waiting_event_whose_release_was_lost(box: Box, database: Database) -> None:
+def test_the_sweep_releases_a_waiting_event_whose_release_was_lost(box: InboxDriver, database: Database) -> None:
     from sqlalchemy import update
 
     from plugin.store.tables.inbox import InboxEvent
@@ -294,7 +296,7 @@ def test_the_sweep_releases_a_waiting_event_whose_release_was_lost(box: Box, dat
     assert box.claimed_id() == event_id
 
 
-def test_events_of_a_stopped_shop_wait_but_erasures_go_on(box: Box, shops: Shops) -> None:
+def test_events_of_a_stopped_shop_wait_but_erasures_go_on(box: InboxDriver, shops: Shops) -> None:
     box.accept("1", customer="1")
     erasure = box.accept("2", customer="2", kind=EventKind.ERASURE)
     shops.stop(box.shop.id, "the key is wrong")
@@ -305,7 +307,7 @@ def test_events_of_a_stopped_shop_wait_but_erasures_go_on(box: Box, shops: Shops
 
 
 def test_an_erasure_does_not_wait_for_earlier_events_of_its_customer_while_the_shop_is_stopped(
-    box: Box, shops: Shops
+    box: InboxDriver, shops: Shops
 ) -> None:
     change, waiting = box.accept("1"), box.accept("2")
     erasure, request = box.accept("3", kind=EventKind.ERASURE), box.accept("4", kind=EventKind.DATA_REQUEST)
@@ -326,7 +328,7 @@ def test_an_erasure_does_not_wait_for_earlier_events_of_its_customer_while_the_s
     assert [box.deliver_next(), box.deliver_next()] == [change, waiting]
 
 
-def test_workers_side_by_side_never_hold_two_events_of_one_customer(box: Box) -> None:
+def test_workers_side_by_side_never_hold_two_events_of_one_customer(box: InboxDriver) -> None:
     customers, each = 5, 8
     expected = {
         str(customer): [box.accept(f"{customer}-{n}", customer=str(customer)) for n in range(each)]
@@ -364,13 +366,13 @@ def test_workers_side_by_side_never_hold_two_events_of_one_customer(box: Box) ->
     assert done == expected
 
 
-def test_a_refund_finds_the_ordering_key_of_its_order(box: Box) -> None:
+def test_a_refund_finds_the_ordering_key_of_its_order(box: InboxDriver) -> None:
     box.inbox.accept(replace(box.event("paid", customer="7"), order_ref="900"))
     assert box.inbox.ordering_key_of_order(box.shop.id, "900") == "customer:7"
     assert box.inbox.ordering_key_of_order(box.shop.id, "901") is None
 
 
-def test_the_timeline_tells_each_step(box: Box) -> None:
+def test_the_timeline_tells_each_step(box: InboxDriver) -> None:
     event_id = box.accept("1")
     claimed = box.claim()
     assert claimed is not None
@@ -384,7 +386,7 @@ def test_the_timeline_tells_each_step(box: Box) -> None:
     ]
 
 
-def test_only_parked_and_pending_events_are_retried_or_discarded(box: Box) -> None:
+def test_only_parked_and_pending_events_are_retried_or_discarded(box: InboxDriver) -> None:
     event_id = box.accept("1")
     box.deliver_next()
     with pytest.raises(ConflictError):
@@ -395,7 +397,7 @@ def test_only_parked_and_pending_events_are_retried_or_discarded(box: Box) -> No
         box.desk.retry([event_id + 1], box.clock())
 
 
-def test_no_worker_takes_an_event_that_is_being_discarded(box: Box, database: Database) -> None:
+def test_no_worker_takes_an_event_that_is_being_discarded(box: InboxDriver, database: Database) -> None:
     if database.sqlite:
         pytest.skip("SQLite lets one transaction write at a time")
     event_id = box.accept("1")
@@ -405,7 +407,7 @@ def test_no_worker_takes_an_event_that_is_being_discarded(box: Box, database: Da
     assert box.desk.show(event_id)[0].state == "discarded"
 
 
-def test_an_event_that_a_worker_took_meanwhile_is_not_discarded(box: Box, database: Database) -> None:
+def test_an_event_that_a_worker_took_meanwhile_is_not_discarded(box: InboxDriver, database: Database) -> None:
     if database.sqlite:
         pytest.skip("SQLite lets one transaction write at a time")
     event_id = box.accept("1")
@@ -415,7 +417,7 @@ def test_an_event_that_a_worker_took_meanwhile_is_not_discarded(box: Box, databa
     assert (event.state, [step.operation for step in timeline]) == ("delivered", ["received"])
 
 
-def test_events_are_found_by_state_and_error(box: Box) -> None:
+def test_events_are_found_by_state_and_error(box: InboxDriver) -> None:
     parked = box.accept("1", customer="1")
     box.park_next()
     box.accept("2", customer="2")
@@ -423,7 +425,9 @@ def test_events_are_found_by_state_and_error(box: Box) -> None:
     assert box.desk.find(EventFilter(error_code="worse")) == []
 
 
-def test_bodies_of_finished_events_are_erased_after_their_time(box: Box, shops: Shops, database: Database) -> None:
+def test_bodies_of_finished_events_are_erased_after_their_time(
+    box: InboxDriver, shops: Shops, database: Database
+) -> None:
     from plugin.store.tables.inbox import InboxEvent
 
     event_id = box.accept("1")
@@ -439,7 +443,7 @@ def test_bodies_of_finished_events_are_erased_after_their_time(box: Box, shops: 
 
 
 def test_an_older_event_that_came_late_goes_on_when_the_one_it_waited_for_lost_its_lease(
-    box: Box, clock: Clock
+    box: InboxDriver, clock: Clock
 ) -> None:
     """Found by the state machine: both waited for each other, and the sweep released the wrong one for ever."""
     first, _second = box.accept("1"), box.accept("2")
@@ -452,7 +456,7 @@ def test_an_older_event_that_came_late_goes_on_when_the_one_it_waited_for_lost_i
     assert [box.deliver_next() for _ in range(3)] == [late, first, _second]
 
 
-def test_the_sweep_releases_the_event_that_happened_first(box: Box, clock: Clock, database: Database) -> None:
+def test_the_sweep_releases_the_event_that_happened_first(box: InboxDriver, clock: Clock, database: Database) -> None:
     box.accept("2", at=clock() + timedelta(seconds=5))
     first = box.accept("1")
     with database.transaction() as session:  # what a crash could leave behind: nobody is due
@@ -462,7 +466,7 @@ def test_the_sweep_releases_the_event_that_happened_first(box: Box, clock: Clock
 
 
 def test_an_older_event_that_came_late_does_not_wait_for_the_next_try_of_the_one_at_work(
-    box: Box, clock: Clock
+    box: InboxDriver, clock: Clock
 ) -> None:
     first = box.accept("first")
     held = box.claim()
@@ -476,7 +480,9 @@ def test_an_older_event_that_came_late_does_not_wait_for_the_next_try_of_the_one
     assert first != late
 
 
-def test_an_event_that_kills_its_worker_again_and_again_is_parked_and_others_go_on(box: Box, clock: Clock) -> None:
+def test_an_event_that_kills_its_worker_again_and_again_is_parked_and_others_go_on(
+    box: InboxDriver, clock: Clock
+) -> None:
     killer = box.accept("killer")
     for _ in range(MOST_LOST_LEASES):
         claimed = box.claim()
@@ -497,7 +503,7 @@ def test_an_event_that_kills_its_worker_again_and_again_is_parked_and_others_go_
     [(EventKind.PROFILE_CHANGE, "yes", False), (EventKind.PROFILE_CHANGE, "no", True), (EventKind.REFUND, "yes", True)],
 )
 def test_an_event_that_kills_its_worker_holds_contact_changes_as_other_parked_ones_do(
-    box: Box, clock: Clock, shops: Shops, kind: EventKind, hold: str, follows: bool
+    box: InboxDriver, clock: Clock, shops: Shops, kind: EventKind, hold: str, follows: bool
 ) -> None:
     shops.change(box.shop.name, {"parked_hold_contacts": hold})
     box.accept("killer", kind=kind)
@@ -509,7 +515,7 @@ def test_an_event_that_kills_its_worker_holds_contact_changes_as_other_parked_on
     assert box.claimed_id() == (change if follows else None)
 
 
-def test_what_a_clock_that_ran_far_ahead_put_off_is_not_waited_for(box: Box, clock: Clock) -> None:
+def test_what_a_clock_that_ran_far_ahead_put_off_is_not_waited_for(box: InboxDriver, clock: Clock) -> None:
     first, second = box.accept("a", customer="1"), box.accept("b", customer="2")
     right = clock.time
     clock.forward(86400)  # a worker with such a clock takes one event and puts the other off, then dies
@@ -524,7 +530,7 @@ def test_what_a_clock_that_ran_far_ahead_put_off_is_not_waited_for(box: Box, clo
     assert {box.deliver_next(), box.deliver_next()} == {first, second}
 
 
-def test_what_waits_as_long_as_the_rules_allow_is_waited_for(box: Box, clock: Clock) -> None:
+def test_what_waits_as_long_as_the_rules_allow_is_waited_for(box: InboxDriver, clock: Clock) -> None:
     box.accept("a")
     claimed = box.claim()
     assert claimed is not None

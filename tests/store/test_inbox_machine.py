@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     rule,
 )
 from sqlalchemy import delete
-from tests_support import Clock
+from support.helpers import Clock
 
 from plugin.errors import LeaseLostError
 from plugin.events import COMPLIANCE_KINDS, CONTACT_KINDS, EventKind

@@ -2,7 +2,7 @@
 
 import pytest
 from sqlalchemy import select
-from tests_support import Clock
+from support.helpers import Clock
 
 from plugin.installation.service import InstallationService
 from plugin.store.database.engine import Database

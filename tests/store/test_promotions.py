@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from tests_support import Clock
+from support.helpers import Clock
 
 from plugin.errors import NotFoundHereError
 from plugin.store.database.engine import Database

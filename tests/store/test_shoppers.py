@@ -3,7 +3,7 @@
 from datetime import timedelta
 from decimal import Decimal
 
-from tests_support import Clock
+from support.helpers import Clock
 
 from plugin.events import EventKind
 from plugin.store.contacts.contacts import Contacts, Link

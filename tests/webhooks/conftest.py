@@ -14,7 +14,7 @@ import pytest
 import requests
 from flask import Flask
 from standardwebhooks.webhooks import Webhook
-from tests_support import Clock
+from support.helpers import Clock
 
 from plugin.engage.client import EngageClient
 from plugin.engage.data.models import ContactWrite
@@ -35,7 +35,7 @@ SHOPIFY_SECRET = "shpss_a_client_secret"
 LEASE = timedelta(seconds=60)
 
 
-class Rig:
+class PluginHarness:
     """The plugin between a shop and the sandbox. `work` does what workers and sweep do, on this rig's clock."""
 
     def __init__(self, database: Database, vault: Vault, clock: Clock, sandbox: RunningSandbox) -> None:
@@ -217,8 +217,8 @@ def sandbox(shared_sandbox: RunningSandbox) -> RunningSandbox:
 
 
 @pytest.fixture
-def rig(database: Database, vault: Vault, clock: Clock, sandbox: RunningSandbox) -> Iterator[Rig]:
-    made = Rig(database, vault, clock, sandbox)
+def rig(database: Database, vault: Vault, clock: Clock, sandbox: RunningSandbox) -> Iterator[PluginHarness]:
+    made = PluginHarness(database, vault, clock, sandbox)
     yield made
     made.close()
     sandbox.state.clock = utc_now
