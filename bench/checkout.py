@@ -21,7 +21,7 @@ BUDGET_MS = 300
 def main() -> None:
     """Measure each state of Engage."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from support.shop_api import ShopApi  # type: ignore[import-not-found]
+    from support.shop_api import ShopApi
 
     with TemporaryDirectory() as folder, running_sandbox() as sandbox:
         api = ShopApi(Path(folder), sandbox, hurried=True)

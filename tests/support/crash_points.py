@@ -39,8 +39,8 @@ class CrashPoint:
     def wire(self, rig: Any) -> None:
         """Put this fuse into a rig's calls and commits."""
         transport = InterruptibleTransport(rig.call_guards)
-        transport.before = lambda name: self.pass_by(f"before {name}")  # type: ignore[method-assign]
-        transport.after = lambda name: self.pass_by(f"after {name}")  # type: ignore[method-assign]
+        transport.before = lambda name: self.pass_by(f"before {name}")
+        transport.after = lambda name: self.pass_by(f"after {name}")
         rig.transport.close()
         rig.transport = transport
         self._after_commit(rig.stores.inbox, "save_progress")

@@ -114,7 +114,8 @@ class HistoryRig:
 
     @property
     def shop(self) -> RegisteredShop:
-        return self.rig.stores.shops.get(self.rig.standard.name)
+        shop: RegisteredShop = self.rig.stores.shops.get(self.rig.standard.name)
+        return shop
 
     def api_for(self, _shop: RegisteredShop) -> ShopApi | None:
         return self.listed

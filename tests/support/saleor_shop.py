@@ -184,6 +184,7 @@ class Shop:
 def _answer(query: str, root: dict[str, Any], name: str) -> bytes:
     """Run a subscription's query once over one event, as the shop does when it makes a body."""
     result = graphql_sync(schema_of_bodies(), query.replace("subscription ", "query ", 1), root)
+    assert result.data is not None, result.errors
     assert not result.errors, result.errors
     return json.dumps(result.data[name]).encode()
 
