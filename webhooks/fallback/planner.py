@@ -29,9 +29,8 @@ from webhooks.attempt.context import FORCE_RESEND, ORIGIN, Origin, Stores
 from webhooks.consents.timestamped_fields import add_timestamped_consents
 from webhooks.contacts.attributes import attributes_of, diff_attributes
 from webhooks.contacts.identify import is_identity_verified, store_for
-from webhooks.handlers.order_paid import ONLY_MISSING, order_of
-from webhooks.handlers.refund import returned
 from webhooks.orders.receipts import purchase_receipt, purchase_receipt_id, return_receipt
+from webhooks.orders.records import FILL_IF_MISSING, order_record, refund_record
 from webhooks.redemption.lookup import PROMOTION, VOUCHER, is_historical
 
 log = logging.getLogger(__name__)
@@ -162,7 +161,7 @@ class Planner:
         promotions, vouchers = _redeemed(waiting)
         store = store_for(shop.settings, event.channel, event.country_code, customer.address.country_code)
         receipt = purchase_receipt(shop, event, contact_id, store, promotions, vouchers)
-        order, orders = order_of(shop, event, contact_id, store), self._stores.orders
+        order, orders = order_record(shop, event, contact_id, store), self._stores.orders
         self._orders[event.order_id] = order
 
         def write(session: Session) -> None:
@@ -230,7 +229,7 @@ class Planner:
             return True
         if waiting.progress.get("patched") or waiting.progress.get("contact", {}).get("created"):
             return False
-        return bool(self._news(contact_id, event.customer, event.occurred_at, ONLY_MISSING))
+        return bool(self._news(contact_id, event.customer, event.occurred_at, FILL_IF_MISSING))
 
     def _news(
         self, contact_id: str, customer: Customer, at: datetime, only_missing: frozenset[str] = frozenset()
@@ -276,7 +275,7 @@ class Planner:
             "order_id": event.order_id,
             "contact_id": order.contact_id,
             "refund_id": event.refund_id,
-            "refund": returned(event),
+            "refund": refund_record(event),
         }
         # a whole return gives back what the order used, or lets it not be redeemed any more: the API does that
         rest = bool(order.details.get("uses") or self._stores.redemptions.of_order(shop, event.order_id))

@@ -3,19 +3,16 @@
 from plugin.errors import EventIgnored
 from plugin.events import OrderPaid
 from plugin.store.orders.orders import StoredOrder
-from plugin.store.shops.shops import RegisteredShop
 from webhooks.attempt.context import FORCE_RESEND, Context
 from webhooks.consents.ledger import send_consents
 from webhooks.contacts.attributes import attributes_of, sync_changed_attributes
 from webhooks.contacts.identify import ensure_contact, store_of
 from webhooks.fallback.guards import raise_if_receipt_in_file, raise_if_still_spooled
 from webhooks.orders.order_state import apply_reinstatement
-from webhooks.orders.receipts import check_sum, exchange_rate, purchase_receipt, purchase_receipt_id, stored_lines
+from webhooks.orders.receipts import check_sum, purchase_receipt, purchase_receipt_id
+from webhooks.orders.records import FILL_IF_MISSING, order_record
 from webhooks.redemption.lookup import STEP_REOPENED, is_from_history
 from webhooks.redemption.redeem import raise_problems, redeem_order
-
-#: A purchase may name another receiver: names go to a contact only where none is known.
-ONLY_MISSING = frozenset({"firstName", "lastName", "email", "externalId"})
 
 
 def handle(context: Context, event: OrderPaid) -> None:
@@ -49,7 +46,7 @@ def handle(context: Context, event: OrderPaid) -> None:
     historical = is_from_history(context, event)  # what an old order says of a person may be outdated
     if found.verified and not found.created and not historical and not context.get_step("patched"):
         attributes = attributes_of(context.shop, customer)
-        sync_changed_attributes(context, found.contact_id, attributes, event.occurred_at, only_missing=ONLY_MISSING)
+        sync_changed_attributes(context, found.contact_id, attributes, event.occurred_at, only_missing=FILL_IF_MISSING)
         context.complete_step("patched")
     consents = [change for change in event.consents if not (historical and change.value)]
     if found.verified and consents:
@@ -83,26 +80,5 @@ def _receipt_sent(context: Context, order_id: str, contact_id: str) -> None:
 
 
 def _remember(context: Context, event: OrderPaid, contact_id: str | None, store: str) -> None:
-    order = order_of(context.shop, event, contact_id, store)
+    order = order_record(context.shop, event, contact_id, store)
     context.stores.orders.remember(context.shop, order, context.claimed.id)
-
-
-def order_of(shop: RegisteredShop, event: OrderPaid, contact_id: str | None, store: str) -> StoredOrder:
-    """Return what is kept of an order as it was paid.
-
-    uses: that it named promotions or vouchers, some of them by codes that only Engage can tell.
-    """
-    uses = {"uses": True} if event.promotions or event.vouchers else {}
-    stands = {} if event.active_as_of is None else {"stands_at": event.active_as_of.isoformat()}
-    return StoredOrder(
-        order_id=event.order_id,
-        order_number=event.order_number,
-        customer_id=event.customer.customer_id,
-        contact_id=contact_id,
-        currency=event.currency,
-        total=event.total,
-        occurred_at=event.occurred_at,
-        store_external_id=store,
-        exchange_rate=exchange_rate(event, shop.settings),
-        details={"lines": stored_lines(event.lines, shop.settings), "refunds": {}, **uses, **stands},
-    )

@@ -12,6 +12,7 @@ from webhooks.attempt.context import FORCE_RESEND, Context
 from webhooks.fallback.guards import raise_if_receipt_in_file
 from webhooks.orders.order_state import CANCELLED, confirmed_after, is_newer_end
 from webhooks.orders.receipts import purchase_receipt_id, return_receipt
+from webhooks.orders.records import refund_record
 from webhooks.orders.refund_lines import cap_to_unrefunded
 from webhooks.redemption.reactivate import is_wholly_returned, reactivate
 from webhooks.redemption.redeem import raise_problems
@@ -58,7 +59,7 @@ def _send(context: Context, event: OrderRefunded, order: StoredOrder) -> dict[st
         receipt_id = receipt.unique_receipt_id
     else:
         context.note("receipt", "No money was given back, so there is no return receipt.")
-    refund = returned(event)
+    refund = refund_record(event)
     contacts, shop, now = context.stores.contacts, context.shop, context.now()
     context.on_commit(lambda session: write_refund(session, shop, event.order_id, event.refund_id, refund))
     contact_id = order.contact_id
@@ -100,13 +101,3 @@ def _order(context: Context, order_id: str, *, only_if_known: bool) -> StoredOrd
     if order.contact_id is None:
         raise EventIgnored("its order was not for us")
     return order
-
-
-def returned(event: OrderRefunded) -> dict[str, object]:
-    """Return what is kept of a refund, as JSON with money as text."""
-    return {
-        "at": event.occurred_at.isoformat(),
-        "total": str(event.total),
-        "currency": event.currency,
-        "lines": {line.line_id: str(line.quantity) for line in event.lines},
-    }

@@ -20,9 +20,8 @@ from plugin.store.shops.shops import RegisteredShop
 from webhooks.attempt.context import Stores
 from webhooks.contacts.identify import store_for
 from webhooks.fallback.receipt_stream import ReceiptStream
-from webhooks.handlers.order_paid import order_of
-from webhooks.handlers.refund import returned
 from webhooks.orders.receipts import purchase_receipt, return_receipt
+from webhooks.orders.records import order_record, refund_record
 from webhooks.sync.backfill_customers import Page
 
 
@@ -101,7 +100,7 @@ class OrdersInFiles:
         if link is None:
             return None
         store = store_for(shop.settings, event.channel, event.country_code, customer.address.country_code)
-        return order_of(shop, event, link.contact_id, store)
+        return order_record(shop, event, link.contact_id, store)
 
     def _keep(self, shop: RegisteredShop, orders: dict[str, StoredOrder], refunds: Sequence[OrderRefunded]) -> None:
         """Store that the receipts of a page are on their way, in one commit."""
@@ -113,4 +112,4 @@ class OrdersInFiles:
                 store.write_first(session, shop, order, None)
                 store.write_change(session, shop, order_id, receipt_sent_at=now)
             for refund in refunds:
-                write_refund(session, shop, refund.order_id, refund.refund_id, returned(refund))
+                write_refund(session, shop, refund.order_id, refund.refund_id, refund_record(refund))

@@ -17,8 +17,8 @@ from plugin.platforms.shopify import SHOPIFY
 from plugin.store.orders.orders import StoredOrder
 from plugin.store.shops.settings import ShopSettings
 from plugin.store.shops.shops import RegisteredShop
-from webhooks.handlers.order_paid import order_of
 from webhooks.orders.receipts import return_receipt
+from webhooks.orders.records import order_record
 from webhooks.orders.refund_lines import restore_tax_from_order
 
 NOW = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
@@ -63,7 +63,7 @@ def stored(
     }  # fmt: skip
     (event,) = SHOPIFY.normalise(Delivery("orders/paid"), json.dumps(body).encode(), NOW).events
     assert isinstance(event, OrderPaid)
-    return order_of(SHOP, event, "c-1", "web-se")
+    return order_record(SHOP, event, "c-1", "web-se")
 
 
 def refund(
