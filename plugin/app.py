@@ -19,54 +19,18 @@ def create_app(services: Services) -> Flask:
     """Return the web application. Raises ConfigurationError when the manifest is faulty."""
     from flask import Flask
 
-    from mypages.http.routes import MyPages
     from mypages.http.routes import blueprint as mypages_blueprint
     from plugin.api import checkout as checkout_api
     from plugin.api import promotions as promotions_api
     from plugin.platforms.registry import PLATFORMS
-    from plugin.store.contacts.snapshot import ShopperSnapshots
-    from plugin.store.inbox.edits import Edits
-    from webhooks.receiving.endpoint import WebhookReceiver
     from webhooks.receiving.endpoint import blueprint as webhooks_blueprint
 
     settings = services.settings
     app = Flask("plugin")
     # a little above the webhooks' own limit, which answers with a better message
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes + 1024
-    app.register_blueprint(
-        webhooks_blueprint(
-            WebhookReceiver(
-                shops=services.stores.shops,
-                inbox=services.stores.inbox,
-                store=services.stores.inbox.receiving(),
-                vault=services.vault,
-                wake=services.wake_ups_in_passing.wake,
-                max_body_bytes=settings.max_body_bytes,
-                count=services.metrics.received,
-                clock=services.clock,
-                app_secrets=services.app_secrets,
-            )
-        )
-    )
-    app.register_blueprint(
-        mypages_blueprint(
-            MyPages(
-                shops=services.stores.shops,
-                contacts=services.stores.contacts,
-                shoppers=ShopperSnapshots(services.database),
-                orders=services.stores.orders,
-                edits=Edits(services.database),
-                used_tokens=services.used_tokens,
-                cached=services.cached,
-                client_for=services.client_for,
-                vault=services.vault,
-                secure=settings.secure,
-                clock=services.clock,
-                wake=services.wake_ups_in_passing.wake,
-                public_url=settings.public_url,
-            )
-        )
-    )
+    app.register_blueprint(webhooks_blueprint(services.webhook_receiver))
+    app.register_blueprint(mypages_blueprint(services.my_pages))
     app.register_blueprint(checkout_api.blueprint(services.checkout, services.gatekeeper, services.stores.shops))
     app.register_blueprint(promotions_api.blueprint(services.promotion_desk, services.assigning, services.gatekeeper))
     for platform in PLATFORMS.values():

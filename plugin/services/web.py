@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from plugin.services.worker import WorkerServices
 
 if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a worker holds nothing of the web in memory
+    from mypages.http.routes import MyPages
     from plugin.auth.api_auth import ApiAuthenticator
     from plugin.promotions.bulk_assignment import BulkAssigner
     from plugin.promotions.checkout import Checkout
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a wor
     from plugin.store.shops.api_tokens import ApiTokens
     from plugin.store.shops.handover_tokens import UsedTokens
     from webhooks.processing.notifier import BackgroundNotifier
+    from webhooks.receiving.endpoint import WebhookReceiver
 
 
 class Services(WorkerServices):
@@ -62,7 +64,7 @@ class Services(WorkerServices):
             self.client_for,
             self.vault.digest_of,
             self.clock,
-            self.stopping.wait,
+            self.pause,
         )
 
     @cached_property
@@ -71,6 +73,46 @@ class Services(WorkerServices):
         from webhooks.processing.notifier import BackgroundNotifier
 
         return BackgroundNotifier(self.notifier.wake)
+
+    @cached_property
+    def webhook_receiver(self) -> WebhookReceiver:
+        """Takes webhooks into the inbox."""
+        from webhooks.receiving.endpoint import WebhookReceiver
+
+        return WebhookReceiver(
+            shops=self.stores.shops,
+            inbox=self.stores.inbox,
+            store=self.stores.inbox.receiving(),
+            vault=self.vault,
+            wake=self.wake_ups_in_passing.wake,
+            max_body_bytes=self.settings.max_body_bytes,
+            count=self.metrics.received,
+            clock=self.clock,
+            app_secrets=self.app_secrets,
+        )
+
+    @cached_property
+    def my_pages(self) -> MyPages:
+        """Shows shoppers what is theirs."""
+        from mypages.http.routes import MyPages
+        from plugin.store.contacts.snapshot import ShopperSnapshots
+        from plugin.store.inbox.edits import Edits
+
+        return MyPages(
+            shops=self.stores.shops,
+            contacts=self.stores.contacts,
+            shoppers=ShopperSnapshots(self.database),
+            orders=self.stores.orders,
+            edits=Edits(self.database),
+            used_tokens=self.used_tokens,
+            cached=self.cached,
+            client_for=self.client_for,
+            vault=self.vault,
+            secure=self.settings.secure,
+            clock=self.clock,
+            wake=self.wake_ups_in_passing.wake,
+            public_url=self.settings.public_url,
+        )
 
     @cached_property
     def checkout(self) -> Checkout:

@@ -49,6 +49,14 @@ class WorkerServices(CoreServices):
             longest_wait=timedelta(seconds=CAP * self.settings.retry_base_s),
         )
 
+    def jitter(self) -> float:
+        """Return a random number from 0 up to 1, which spreads retries."""
+        return random.random()  # noqa: S311 - spreads retries, protects nothing
+
+    def pause(self, seconds: float) -> bool:
+        """Wait; return whether this process is to stop."""
+        return self.stopping.wait(seconds)
+
     @cached_property
     def processor(self) -> EventProcessor:
         """Takes events to Engage."""
@@ -61,7 +69,7 @@ class WorkerServices(CoreServices):
             retry_base_s=self.settings.retry_base_s,
             lease=timedelta(seconds=self.settings.lease_s),
             clock=self.clock,
-            jitter=random.random,
+            jitter=self.jitter,
             count=self.metrics.tried,
             purge_cache=self.purge_cache,
         )
@@ -80,7 +88,7 @@ class WorkerServices(CoreServices):
             lease=timedelta(seconds=self.settings.lease_s),
             clock=self.clock,
             digest=self.vault.digest_of,
-            pause=self.stopping.wait,
+            pause=self.pause,
         )
 
     def engage_status_for(self, shop: RegisteredShop) -> EngageStatus:
@@ -188,12 +196,12 @@ class WorkerServices(CoreServices):
                 client_for=self.client_for,
                 clock=self.clock,
                 digest=self.vault.digest_of,
-                pause=self.stopping.wait,
+                pause=self.pause,
             ),
             in_files=OrdersInFiles(self.stores, FallbackFiles(self.database), self.file_folder_for, self.clock),
             api_for=self.shop_api_for,
             clock=self.clock,
-            pause=self.stopping.wait,
+            pause=self.pause,
         )
 
     @cached_property

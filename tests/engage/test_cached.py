@@ -16,7 +16,7 @@ def test_the_cache_file_shows_nothing_of_a_person_nor_the_key(tmp_path: Path) ->
         contact_id = pages.contact(shop, firstName="Ada", email="ada@example.com")
         assert "Ada" in pages.logged_in(shop).get("/mypages/web/profile").text
         pages.close()
-    stored = b"".join(path.read_bytes() for path in tmp_path.glob("cache.sqlite*"))
+    stored = b"".join(path.read_bytes() for path in tmp_path.glob("my-pages-cache.sqlite*"))
     assert len(stored) > 1000
     for secret in (b"Ada", b"ada@example.com", b"key-web", contact_id.encode()):
         assert secret not in stored

@@ -108,7 +108,7 @@ def test_what_is_no_json_is_not_kept(pages: Any, tmp_path: Path) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         account = EngageAccount(f"http://127.0.0.1:{server.server_port}", "k", "web", "standard")
-        client, owner = EngageClient(account, pages.plain), Owner("web", "t", "1", 0)
+        client, owner = EngageClient(account, pages.services.transport), Owner("web", "t", "1", 0)
         assert pages.cached.read(client, owner, lambda c: c.get_contact("1")).value.id == "1"
         pages.age_the_cache(10)
         Proxy.body = b"<html>Please log in to the guest network</html>"

@@ -70,7 +70,7 @@ def test_two_shoppers_and_two_shops_over_real_http_never_see_each_other(
     server.server_close()
     assert not faults
     pages.close()
-    stored = b"".join(path.read_bytes() for path in tmp_path.glob("cache.sqlite*"))
+    stored = b"".join(path.read_bytes() for path in tmp_path.glob("my-pages-cache.sqlite*"))
     assert len(stored) > 10_000
     ids = [contact["id"] for contact in requests.get(f"{sandbox.url}/sandbox/contacts", timeout=5).json()]
     logged = "\n".join(

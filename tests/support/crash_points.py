@@ -41,7 +41,6 @@ class CrashPoint:
         transport = InterruptibleTransport(rig.call_guards)
         transport.before = lambda name: self.pass_by(f"before {name}")
         transport.after = lambda name: self.pass_by(f"after {name}")
-        rig.transport.close()
         rig.transport = transport
         self._after_commit(rig.stores.inbox, "save_progress")
         self._after_commit(rig.stores.redemptions, "intend")

@@ -11,16 +11,8 @@ import simplejson
 from plugin.errors import ShopApiError, ShopAwayError
 from plugin.events import EventKind
 from plugin.platforms.base import PolledResource, ShopApi, Subscription
-from plugin.store.files.files import FallbackFiles
-from plugin.store.inbox.bulk import BulkInbox
 from plugin.store.shops.shops import RegisteredShop
-from plugin.store.sync.history import History
-from webhooks.sync.backfill import Backfill
-from webhooks.sync.backfill_customers import CustomersInBulk
-from webhooks.sync.backfill_order_files import OrdersInFiles
-from webhooks.sync.ingest import ResourceIngestor
-from webhooks.sync.monitor import SubscriptionMonitor
-from webhooks.sync.reconcile import Reconciler
+from support.services import in_process_services
 
 
 @dataclass
@@ -81,35 +73,21 @@ class HistoryRig:
     def __init__(self, rig: Any, folder: Path = Path()) -> None:
         self.rig, self.folder = rig, folder
         self.listed: ListedShop | None = ListedShop()
-        self.history = History(rig.database)
-        self.ingestor = ResourceIngestor(rig.stores, lambda _id: None)
-        self.monitor = SubscriptionMonitor(
-            rig.stores,
-            self.history,
-            self.ingestor,
-            self.api_for,
-            lambda shop: f"https://p/webhooks/{shop.name}",
+        self.services = in_process_services(
+            rig.database,
+            rig.stores.vault,
             rig.clock,
-        )
-        self.backfill = Backfill(
+            folder,
             stores=rig.stores,
-            history=self.history,
-            ingestor=self.ingestor,
-            customers=CustomersInBulk(
-                bulk=BulkInbox(rig.database),
-                client_for=rig.client_for,
-                clock=rig.clock,
-                digest=rig.stores.vault.digest_of,
-                pause=self.pause,
-            ),
-            in_files=OrdersInFiles(
-                rig.stores, FallbackFiles(rig.database), lambda shop: self.folder / shop.name, rig.clock
-            ),
-            api_for=self.api_for,
-            clock=rig.clock,
+            call_guards=rig.call_guards,
+            client_for=rig.client_for,
+            shop_api_for=self.api_for,
+            file_folder_for=lambda shop: folder / shop.name,
             pause=self.pause,
         )
-        self.reconciler = Reconciler(rig.stores, self.history, self.ingestor, self.api_for, rig.client_for, rig.clock)
+        self.history, self.ingestor = self.services.history, self.services.ingestor
+        self.monitor, self.backfill = self.services.monitor, self.services.backfill
+        self.reconciler = self.services.reconciler
         self.stop = False
 
     @property

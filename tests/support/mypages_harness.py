@@ -3,9 +3,10 @@
 import json
 import re
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,24 +17,20 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from mypages.data.page_cache import PageCache
-from mypages.http.routes import MyPages, blueprint
+from mypages.http.routes import blueprint
 from plugin.engage.cache.cached import CachedEngage, CachedTransport
 from plugin.engage.cache.response_cache import ResponseCache
 from plugin.engage.cache.single_flight import SingleFlight
 from plugin.engage.client import EngageClient
-from plugin.engage.http.call_guard import CallGuards, GuardRules
-from plugin.engage.http.transport import EngageAccount, Transport
+from plugin.engage.http.call_guard import GuardRules
 from plugin.platforms.base import Delivery
 from plugin.sandbox.testing import RunningSandbox
-from plugin.store.contacts.contacts import Contacts, Link
-from plugin.store.contacts.snapshot import ShopperSnapshots
+from plugin.store.contacts.contacts import Link
 from plugin.store.database.engine import Database
-from plugin.store.inbox.edits import Edits
-from plugin.store.orders.orders import Orders, StoredOrder
-from plugin.store.shops.handover_tokens import UsedTokens
-from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.orders.orders import StoredOrder
+from plugin.store.shops.shops import NewShop, RegisteredShop
 from plugin.store.shops.vault import Vault
-from webhooks.attempt.context import Stores
+from support.services import in_process_services
 from webhooks.processing.processor import EventProcessor
 from webhooks.receiving.new_event import new_event
 
@@ -73,45 +70,30 @@ class Pages:
         self.sandbox, self.clock = sandbox, Clock()
         (folder / "plugin.sqlite").write_bytes(_migrated())
         self.database = Database(f"sqlite:///{folder / 'plugin.sqlite'}")
-        vault = Vault("a key of tests that is longer than thirty-two characters")
-        self.shops, self.contacts, self.orders = (
-            Shops(self.database, vault),
-            Contacts(self.database),
-            Orders(self.database),
+        self.vault = Vault("a key of tests that is longer than thirty-two characters")
+        self.services = in_process_services(
+            self.database,
+            self.vault,
+            self.clock,
+            folder,
+            rules=GuardRules(rate=200, share=50.0, probe_s=0.001, open_after=1000),
+            public_url="https://plugin.example" if secure else public_url,
         )
-        self.call_guards = CallGuards(None, GuardRules(rate=200, share=50.0, probe_s=0.001, open_after=1000))
-        self.cache_file = folder / "cache.sqlite"
-        self.vault = vault
-        self.kept = kept or ResponseCache.in_file(self.cache_file, vault.derive("my pages cache"))
+        stores = self.services.stores
+        self.shops, self.contacts, self.orders = stores.shops, stores.contacts, stores.orders
+        self.call_guards = self.services.call_guards
+        self.cache_file = folder / "my-pages-cache.sqlite"
+        self.kept = kept or ResponseCache.in_file(self.cache_file, self.vault.derive("my pages cache"))
         self.transport = CachedTransport(self.call_guards, self.kept, SingleFlight())
-        self.cached, self.memory = CachedEngage(self.transport), PageCache()
-        self.woken: list[int] = []
-        self.plain = Transport(self.call_guards)
+        self.cached, self.memory, self.woken = CachedEngage(self.transport), PageCache(), list[int]()
+        self.services.__dict__["cached"] = self.cached
+        pages = replace(self.services.my_pages, wake=self.woken.append, memory=self.memory)
         app = Flask("pages")
-        app.register_blueprint(
-            blueprint(
-                MyPages(
-                    shops=self.shops,
-                    contacts=self.contacts,
-                    shoppers=ShopperSnapshots(self.database),
-                    orders=self.orders,
-                    edits=Edits(self.database),
-                    used_tokens=UsedTokens(self.database),
-                    cached=self.cached,
-                    client_for=self.client_for,
-                    vault=vault,
-                    secure=secure,
-                    clock=self.clock,
-                    wake=self.woken.append,
-                    public_url="https://plugin.example" if secure else public_url,
-                    memory=self.memory,
-                )
-            )
-        )
+        app.register_blueprint(blueprint(pages))
         self.app = app
 
     def client_for(self, shop: RegisteredShop) -> EngageClient:
-        return EngageClient(EngageAccount(shop.engage_url, shop.engage_key, shop.name, shop.platform), self.plain)
+        return self.services.client_for(shop)
 
     def add_shop(
         self, name: str, *, platform: str = "standard", shop_domain: str | None = None, **settings: str
@@ -213,19 +195,9 @@ class Pages:
             outcomes += [self.processor.work(one) for one in claimed]
         return outcomes
 
-    @cached_property
+    @property
     def processor(self) -> EventProcessor:
-        return EventProcessor(
-            stores=Stores.on(self.database, self.vault),
-            client_for=self.client_for,
-            breaker_open_duration=lambda shop: self.call_guards.for_key(shop.engage_key).breaker_open_duration(),
-            retry_base_s=10,
-            lease=timedelta(seconds=60),
-            clock=self.clock,
-            jitter=lambda: 0.5,
-            count=lambda *_: None,
-            purge_cache=lambda shop, contact_id: self.transport.forget_contact(shop.name, shop.tenant, contact_id),
-        )
+        return self.services.processor
 
     def engage(self, contact_id: str) -> dict[str, Any]:
         """Return a contact as the sandbox holds it."""
@@ -264,7 +236,7 @@ class Pages:
 
     def close(self) -> None:
         self.transport.close()
-        self.plain.close()
+        self.services.transport.close()
         self.database.close()
 
     def _post(self, path: str, body: Any) -> Any:

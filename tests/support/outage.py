@@ -11,9 +11,10 @@ from plugin.engage_files.transfer import Alive, RemoteListing
 from plugin.errors import TransferError
 from plugin.sandbox.purchases.file_import import take_files
 from plugin.sandbox.state import SandboxState
-from plugin.store.files.files import FallbackFiles, StoredFile
+from plugin.store.files.files import StoredFile
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.files import FileState
+from support.services import in_process_services
 from webhooks.fallback.runner import EngageAvailability, EngageStatus, FallbackRunner
 
 RECEIPTS_FOLDER = "integration/transactionImport"
@@ -130,17 +131,15 @@ def files_of(rig: Any, shop: RegisteredShop, base: Path, **settings: str) -> Fil
     server, outages = FileServer(base / "server"), Outages(rig.clock)
     shop = rig.stores.shops.change(shop.name, {"fallback": "yes", "fallback_user": "u", **settings})
     folder = base / "files" / shop.name
-    fallback = FallbackRunner(
+    services = in_process_services(
+        rig.database,
+        rig.stores.vault,
+        rig.clock,
+        base,
         stores=rig.stores,
-        files=FallbackFiles(rig.database),
         transfer_for=lambda _shop: server,
-        folder_for=lambda one: base / "files" / one.name,
+        file_folder_for=lambda shop: base / "files" / shop.name,
         engage_status_for=outages.of,
         probe=outages.probe,
-        fallback_after=FALLBACK_AFTER,
-        retry_base_s=10,
-        lease=timedelta(seconds=60),
-        clock=rig.clock,
-        digest=rig.stores.vault.digest_of,
     )
-    return Files(fallback, server, outages, shop, folder)
+    return Files(services.fallback, server, outages, shop, folder)

@@ -13,22 +13,17 @@ import struct
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from plugin.engage.client import EngageClient
-from plugin.engage.http.call_guard import CallGuards, GuardRules
-from plugin.engage.http.transport import EngageAccount, Transport
+from plugin.engage.http.call_guard import GuardRules
 from plugin.engage_files.sftp import SftpAccess, SftpTransfer
 from plugin.store.database.engine import Database
-from plugin.store.files.files import FallbackFiles
-from plugin.store.inbox.sweep import Sweep
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.shops.vault import Vault
-from webhooks.attempt.context import Stores
-from webhooks.fallback.runner import EngageAvailability, EngageStatus, FallbackRunner
-from webhooks.processing.processor import EventProcessor
+from support.services import in_process_services
+from webhooks.fallback.runner import EngageAvailability, EngageStatus
 
 _PLACES = {"now": 0, "away_since": 8, "server_away": 16, "turns": 24}
 SIZE = 32
@@ -59,14 +54,6 @@ class Shared:
 
 def work(config: dict[str, Any], shared: Shared) -> None:
     """Work for ever."""
-    database, vault = Database(config["database_url"]), Vault(config["secret_key"])
-    stores, lease = Stores.on(database, vault), timedelta(seconds=60)
-    call_guards = CallGuards(None, GuardRules(rate=200, share=50.0, probe_s=0.05))
-    transport = Transport(call_guards)
-
-    def client_for(shop: RegisteredShop) -> EngageClient:
-        account = EngageAccount(shop.engage_url, shop.engage_key, shop.name, shop.platform, shop.settings.source)
-        return EngageClient(account, transport)
 
     def engage_status_for(_shop: RegisteredShop) -> EngageStatus:
         since = shared.get("away_since")
@@ -82,30 +69,18 @@ def work(config: dict[str, Any], shared: Shared) -> None:
             access["port"] = 1
         return SftpTransfer(SftpAccess(**access))
 
-    fallback = FallbackRunner(
-        stores=stores,
-        files=FallbackFiles(database),
+    services = in_process_services(
+        Database(config["database_url"]),
+        Vault(config["secret_key"]),
+        shared.now,
+        Path(config["folder"]),
+        rules=GuardRules(rate=200, share=50.0, probe_s=0.05),
         transfer_for=transfer_for,
-        folder_for=lambda _shop: Path(config["folder"]),
+        file_folder_for=lambda _shop: Path(config["folder"]),
         engage_status_for=engage_status_for,
         probe=lambda _shop: None,
-        fallback_after=timedelta(seconds=1800),
-        retry_base_s=10,
-        lease=lease,
-        clock=shared.now,
-        digest=vault.digest_of,
     )
-    processor = EventProcessor(
-        stores=stores,
-        client_for=client_for,
-        breaker_open_duration=lambda shop: call_guards.for_key(shop.engage_key).breaker_open_duration(),
-        retry_base_s=10,
-        lease=lease,
-        clock=shared.now,
-        jitter=lambda: 0.5,
-        count=lambda *_: None,
-    )
-    sweep = Sweep(database)
+    fallback, processor, sweep = services.fallback, services.processor, services.sweep
     while True:
         fallback.run()
         sweep.run(shared.now())

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,21 +16,18 @@ import requests
 from flask import Flask
 from standardwebhooks.webhooks import Webhook
 from support.helpers import Clock
+from support.services import in_process_services
 
 from plugin.engage.client import EngageClient
 from plugin.engage.data.models import ContactWrite
-from plugin.engage.http.call_guard import CallGuards, GuardRules
-from plugin.engage.http.transport import EngageAccount, Transport
+from plugin.engage.http.transport import Transport
 from plugin.sandbox.state import utc_now
 from plugin.sandbox.testing import HEADERS, RunningSandbox, running_sandbox
 from plugin.store.database.engine import Database
-from plugin.store.inbox.admin import EventAdmin, EventFilter, EventRow
-from plugin.store.inbox.sweep import Sweep
+from plugin.store.inbox.admin import EventFilter, EventRow
 from plugin.store.shops.shops import NewShop, RegisteredShop
 from plugin.store.shops.vault import Vault
-from webhooks.attempt.context import Stores
-from webhooks.processing.processor import EventProcessor
-from webhooks.receiving.endpoint import WebhookReceiver, blueprint
+from webhooks.receiving.endpoint import blueprint
 
 SHOPIFY_SECRET = "shpss_a_client_secret"
 LEASE = timedelta(seconds=60)
@@ -38,28 +36,13 @@ LEASE = timedelta(seconds=60)
 class PluginHarness:
     """The plugin between a shop and the sandbox. `work` does what workers and sweep do, on this rig's clock."""
 
-    def __init__(self, database: Database, vault: Vault, clock: Clock, sandbox: RunningSandbox) -> None:
+    def __init__(self, database: Database, vault: Vault, clock: Clock, sandbox: RunningSandbox, folder: Path) -> None:
         self.clock, self.sandbox, self.database = clock, sandbox, database
-        self.stores = Stores.on(database, vault)
-        self.desk, self.sweep = EventAdmin(database), Sweep(database)
-        self.call_guards = CallGuards(None, GuardRules(rate=200, share=5.0, probe_s=0.001))
-        self.transport = Transport(self.call_guards)
-        self.processor = EventProcessor(
-            stores=self.stores,
-            client_for=self.client_for,
-            breaker_open_duration=lambda shop: self.call_guards.for_key(shop.engage_key).breaker_open_duration(),
-            retry_base_s=10,
-            lease=LEASE,
-            clock=clock,
-            jitter=lambda: 0.5,
-            count=lambda *_: None,
-        )
-        inbox = self.stores.inbox
-        receiver = WebhookReceiver(
-            self.stores.shops, inbox, inbox.receiving(), vault, lambda _id: None, 1_000_000, lambda *_: None, clock
-        )
+        self.services = in_process_services(database, vault, clock, folder)
+        self.stores, self.desk, self.sweep = self.services.stores, self.services.desk, self.services.sweep
+        self.call_guards, self.processor = self.services.call_guards, self.services.processor
         app = Flask("rig")
-        app.register_blueprint(blueprint(receiver))
+        app.register_blueprint(blueprint(self.services.webhook_receiver))
         self.web = app.test_client()
         self.shopify = self._shop("kiosk", "shopify", SHOPIFY_SECRET)
         self.standard = self._shop("web-se", "standard", "whsec_" + base64.b64encode(b"s" * 32).decode())
@@ -69,9 +52,17 @@ class PluginHarness:
         sandbox.state.clock = lambda: clock() + timedelta(seconds=time.monotonic() - began)
         self._post("/sandbox/seed", {"stores": [{"externalId": "web-se", "name": "Web"}]})
 
+    @property
+    def transport(self) -> Transport:
+        return self.services.transport
+
+    @transport.setter
+    def transport(self, transport: Transport) -> None:
+        self.services.transport.close()
+        self.services.__dict__["transport"] = transport
+
     def client_for(self, shop: RegisteredShop) -> EngageClient:
-        account = EngageAccount(shop.engage_url, shop.engage_key, shop.name, shop.platform, shop.settings.source)
-        return EngageClient(account, self.transport)
+        return self.services.client_for(shop)
 
     # --- the shop ---
 
@@ -165,7 +156,9 @@ class PluginHarness:
         self._post("/sandbox/options", options)
 
     def close(self) -> None:
-        self.transport.close()
+        for name in ("transport", "cached"):
+            if name in self.services.__dict__:
+                self.services.__dict__[name].close()
 
     def _shop(self, name: str, platform: str, secret: str) -> RegisteredShop:
         domain = f"{name}.myshopify.com" if platform == "shopify" else None
@@ -217,8 +210,10 @@ def sandbox(shared_sandbox: RunningSandbox) -> RunningSandbox:
 
 
 @pytest.fixture
-def rig(database: Database, vault: Vault, clock: Clock, sandbox: RunningSandbox) -> Iterator[PluginHarness]:
-    made = PluginHarness(database, vault, clock, sandbox)
+def rig(
+    database: Database, vault: Vault, clock: Clock, sandbox: RunningSandbox, tmp_path: Path
+) -> Iterator[PluginHarness]:
+    made = PluginHarness(database, vault, clock, sandbox, tmp_path)
     yield made
     made.close()
     sandbox.state.clock = utc_now

@@ -27,16 +27,8 @@ LEASE = timedelta(seconds=60)
 @pytest.fixture
 def backlog(rig: Any) -> BulkProfileSync:
     rig.stores.shops.change("web-se", {"bulk_from": "3"})
-    return BulkProfileSync(
-        stores=rig.stores,
-        inbox=BulkInbox(rig.database),
-        client_for=rig.client_for,
-        retry_base_s=10,
-        lease=LEASE,
-        clock=rig.clock,
-        digest=rig.stores.vault.digest_of,
-        pause=lambda _seconds: False,
-    )
+    sync: BulkProfileSync = rig.services.backlog
+    return sync
 
 
 @pytest.fixture(autouse=True)

@@ -9,14 +9,9 @@ from webhooks.processing.preview import Preview
 
 
 def preview_of(rig: Any, transport: Transport) -> Preview:
-    return Preview(
-        database=rig.database,
-        vault=rig.stores.vault,
-        account_for=lambda shop: rig.client_for(shop).account,
-        transport=transport,
-        lease_s=60,
-        clock=rig.clock,
-    )
+    rig.transport = transport
+    preview: Preview = rig.services.preview
+    return preview
 
 
 def test_webhooks_are_stored_while_a_preview_asks_engage(rig: Any) -> None:
