@@ -25,14 +25,13 @@ from plugin.errors import (
 )
 from plugin.events import CustomerUpdated
 from plugin.platforms.base import Delivery
-from plugin.platforms.registry import normalise
 from plugin.store.contacts.contacts import SyncedValue
 from plugin.store.inbox.bulk import BulkInbox, Change, ClaimedBatch, KnownContact, SyncedFields
 from plugin.store.inbox.bulk_statements import SEND_SINGLY
 from plugin.store.shops.shops import RegisteredShop
 from webhooks.attempt.context import Stores, error_code
+from webhooks.attempt.mapping import map_body
 from webhooks.bulk.batches import BATCH_TIMEOUT_S, MAX_BATCH_ROWS, refused_rows, wait_for_batch
-from webhooks.consents.timestamped_fields import add_timestamped_consents
 from webhooks.contacts.attributes import attributes_of, edited_after
 
 log = logging.getLogger(__name__)
@@ -340,8 +339,7 @@ def _keys(merged: Iterable[_MergedContact]) -> list[str]:
 def _customer_updated(shop: RegisteredShop, change: Change) -> CustomerUpdated | None:
     """Raises PayloadError, and whatever a fault of the mapping raises."""
     delivery = Delivery(topic=change.topic, meta=change.meta)
-    mapped = normalise(change.platform, delivery, change.body, change.received_at)
-    events = add_timestamped_consents(mapped, shop.settings.consent_fields, change.received_at).events
+    events = map_body(shop, delivery, change.body, change.received_at, platform=change.platform).events
     if len(events) != 1 or not isinstance(events[0], CustomerUpdated) or events[0].consents:
         return None
     return events[0]

@@ -11,15 +11,15 @@ from plugin.platforms.registry import PLATFORMS
 from plugin.store.contacts.contacts import SyncedValue
 from plugin.store.shops.settings import ShopSettings
 from webhooks.attempt.context import Context, Origin
+from webhooks.attempt.mapping import CHANNELS, TIMED, parse_answer
 from webhooks.consents.ledger import send_consents
-from webhooks.consents.timestamped_fields import CHANNELS, TIMED, answer_of
 from webhooks.contacts.identify import ContactMatch
 
 
 def has_opt_out(settings: ShopSettings, customer: Customer) -> bool:
     """Tell whether a field of a customer holds a no."""
     said = dict(customer.extra)
-    return any(answer_of(said.get(field)) is False for field in _undated(settings))
+    return any(parse_answer(said.get(field)) is False for field in _undated(settings))
 
 
 def send_all_consents(context: Context, found: ContactMatch, event: CustomerCreated | CustomerUpdated) -> bool:
@@ -52,7 +52,7 @@ def _new_answers(
     _, known = context.stores.contacts.state(context.shop, found.contact_id)
     undated = context.digest([True, "undated"])
     for field, consent in fields.items():
-        value = answer_of(said.get(field))
+        value = parse_answer(said.get(field))
         if value and context.origin is not Origin.WEBHOOK:
             continue  # what a sync finds is no act of the shopper's: the next webhook tells whether it is new
         # by customer: somebody else's account at the same contact must not make this one's old answer look new

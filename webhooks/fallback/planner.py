@@ -21,12 +21,11 @@ from plugin.engage_files.rows import Row, row_of
 from plugin.errors import PayloadError, describe_unexpected
 from plugin.events import Customer, CustomerUpdated, Event, EventKind, OrderPaid, OrderRefunded
 from plugin.platforms.base import Delivery
-from plugin.platforms.registry import normalise
 from plugin.store.files.rows import Entry, PendingEvent, Spooled
 from plugin.store.orders.orders import StoredOrder
 from plugin.store.shops.shops import RegisteredShop
 from webhooks.attempt.context import FORCE_RESEND, ORIGIN, Origin, Stores
-from webhooks.consents.timestamped_fields import add_timestamped_consents
+from webhooks.attempt.mapping import map_body
 from webhooks.contacts.attributes import attributes_of, diff_attributes
 from webhooks.contacts.identify import is_identity_verified, store_for
 from webhooks.orders.receipts import purchase_receipt, purchase_receipt_id, return_receipt
@@ -140,8 +139,7 @@ class Planner:
         if FORCE_RESEND in waiting.meta or waiting.meta.get(ORIGIN, Origin.WEBHOOK) == Origin.BACKFILL:
             raise NotEligible  # history has its own way, and what Engage is said to miss was sent before
         delivery = Delivery(topic=waiting.topic, meta=waiting.meta)
-        mapped = normalise(waiting.platform, delivery, waiting.body, waiting.received_at)
-        events = add_timestamped_consents(mapped, self._shop.settings.consent_fields, waiting.received_at).events
+        events = map_body(self._shop, delivery, waiting.body, waiting.received_at, platform=waiting.platform).events
         if len(events) != 1:
             raise NotEligible
         return events[0]

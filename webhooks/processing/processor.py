@@ -27,13 +27,13 @@ from plugin.errors import (
 from plugin.events import BLOCKING_KINDS, COMPLIANCE_KINDS
 from plugin.platforms.base import Delivery
 from plugin.platforms.internal_events import INTERNAL_TOPICS
-from plugin.platforms.registry import PLATFORMS, normalise
+from plugin.platforms.registry import PLATFORMS
 from plugin.store.inbox.claiming import Claimed
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.inbox import State
 from webhooks.attempt.context import Context, Origin, Stores, error_code
 from webhooks.attempt.enrichment import enrich_delivery
-from webhooks.consents.timestamped_fields import add_timestamped_consents
+from webhooks.attempt.mapping import map_body
 from webhooks.handlers import HANDLERS
 
 log = logging.getLogger(__name__)
@@ -154,8 +154,7 @@ class EventProcessor:
         delivery = Delivery(topic=claimed.topic, meta=claimed.meta)
         if claimed.topic not in INTERNAL_TOPICS:
             delivery = enrich_delivery(context, PLATFORMS[claimed.platform], delivery, ask=self.enrich)
-        mapped = normalise(claimed.platform, delivery, claimed.body, claimed.received_at)
-        mapped = add_timestamped_consents(mapped, context.shop.settings.consent_fields, claimed.received_at)
+        mapped = map_body(context.shop, delivery, claimed.body, claimed.received_at, platform=claimed.platform)
         if claimed.attempts == 1 and mapped.events:
             context.note("mapped", ", ".join(type(event).__name__ for event in mapped.events))
         for remark in mapped.notes:

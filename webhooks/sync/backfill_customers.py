@@ -12,14 +12,13 @@ from plugin.engage.operations import Priority
 from plugin.errors import EngageError, PayloadError, TransientError, UnauthorisedError
 from plugin.events import CustomerCreated, CustomerUpdated
 from plugin.platforms.base import Delivery, PolledResource
-from plugin.platforms.registry import PLATFORMS
 from plugin.store.contacts.contacts import SyncedValue
 from plugin.store.inbox.bulk import BulkInbox, KnownContact
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.sync.history import RejectedRow
+from webhooks.attempt.mapping import map_body
 from webhooks.bulk.batches import refused_rows, wait_for_batch
 from webhooks.consents.plain_fields import has_opt_out
-from webhooks.consents.timestamped_fields import add_timestamped_consents
 from webhooks.contacts.attributes import attributes_of, edited_after
 from webhooks.sync.import_readers import Unreadable
 
@@ -112,10 +111,8 @@ class CustomersInBulk:
         if isinstance(row, Unreadable):
             page.refuse(row.resource_id, "unreadable", row.reason)
             return None
-        platform = PLATFORMS[row.platform or shop.platform]
         try:
-            mapped = platform.normalise(Delivery(row.topic, meta=row.meta), row.body, self.clock())
-            mapped = add_timestamped_consents(mapped, shop.settings.consent_fields, self.clock())
+            mapped = map_body(shop, Delivery(row.topic, meta=row.meta), row.body, self.clock(), platform=row.platform)
         except PayloadError as error:
             page.refuse(row.resource_id, f"payload:{error.field or 'body'}", str(error))
             return None
