@@ -8,6 +8,7 @@ from plugin.errors import ConflictError
 from plugin.events import DataRequested
 from plugin.platforms.base import Delivery
 from plugin.platforms.registry import PLATFORMS
+from plugin.store.inbox.keys import customer_key, guest_key
 from plugin.store.privacy.data_requests import DataRequests, DataSubject
 
 
@@ -44,7 +45,7 @@ def _person(services: Services, event_id: int) -> DataSubject:
 
 
 def _of(services: Services, event: DataRequested) -> DataSubject:
-    keys = [f"customer:{event.customer_id}"] if event.customer_id else []
+    keys = [customer_key(event.customer_id)] if event.customer_id else []
     guests = [text for text in (event.email, event.mobile_phone) if text]
-    keys += [f"guest:{services.vault.digest(text.strip().lower())}" for text in guests]
+    keys += [guest_key(text, services.vault.digest) for text in guests]
     return DataSubject(event.customer_id, keys, event.order_ids)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from plugin.errors import DependencyNotReady, EngageNotFoundError, EventIgnored, ParkedError
 from plugin.events import CustomerDeleted, CustomerErased, DataRequested, ShopUninstalled
-from plugin.store.inbox.keys import customer_key
+from plugin.store.inbox.keys import customer_key, guest_key
 from webhooks.attempt.context import Context
 
 
@@ -78,7 +78,7 @@ def _erase(context: Context, customer_id: str | None, guest: tuple[str, ...], or
     if contact_id is not None and context.shop.settings.erase_in_engage:
         _delete_in_engage(context, contact_id, customer_id)
     keys = [customer_key(customer_id)] if customer_id is not None else []
-    keys += [f"guest:{context.stores.vault.digest(text.strip().lower())}" for text in guest]
+    keys += [guest_key(text, context.stores.vault.digest) for text in guest]
     if contact_id is not None:
         _purge_cache(context, contact_id)
     done = context.stores.erasures.erase(

@@ -9,7 +9,7 @@ from plugin.events import EventKind
 from plugin.platforms.base import Delivery, EventHints, Platform
 from plugin.platforms.fields import clamp_to_received_at
 from plugin.store.inbox.inbox import Inbox, NewEvent
-from plugin.store.inbox.keys import MAX_KEY_LENGTH, bounded, customer_key
+from plugin.store.inbox.keys import MAX_KEY_LENGTH, bounded, customer_key, guest_key
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.shops.vault import Vault
 from plugin.store.tables.inbox import State
@@ -79,10 +79,5 @@ def _ordering_key(
         if known:
             return known
     if peek.email or peek.phone:
-        return guest_ordering_key(vault, peek.email or peek.phone or "")
+        return guest_key(peek.email or peek.phone or "", vault.digest)
     return f"order:{order_ref}" if order_ref else f"single:{dedupe_key}"
-
-
-def guest_ordering_key(vault: Vault, email_or_phone: str) -> str:
-    """Return the ordering key of somebody without a customer id, which does not tell who it is."""
-    return f"guest:{vault.digest(email_or_phone.strip().lower())}"

@@ -1,6 +1,7 @@
 """Keys of the inbox: bounded as their columns are."""
 
 import hashlib
+from collections.abc import Callable
 
 MAX_KEY_LENGTH = 128
 
@@ -13,6 +14,11 @@ def bounded(text: str) -> str:
 def customer_key(customer_id: str) -> str:
     """Return the ordering key of a customer: their events go one after the other."""
     return f"customer:{bounded(customer_id)}"
+
+
+def guest_key(email_or_phone: str, digest: Callable[[str], str]) -> str:
+    """Return the ordering key of a person without a customer id, which does not reveal who it is. digest: keyed hash."""
+    return f"guest:{digest(email_or_phone.strip().lower())}"
 
 
 def pending_contact_key(customer_id: str) -> str:
