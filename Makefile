@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # processes that run tests side by side, each with databases of its own
 PROCESSES ?= 2
 
-.PHONY: demo test check chaos outage fuzz test-shop bench translations lock clean
+.PHONY: demo test check wheels chaos outage fuzz test-shop bench translations lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/engage-plugin demo $(if $(ONCE),--once)
@@ -20,12 +20,17 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# what is installed on a server (engage-shop-plugin), and the sandbox and demonstration apart (engage-shop-plugin-sandbox)
+wheels: $(VENV)/.installed
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist . ./distributions/sandbox
+
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: requirements.lock pyproject.toml $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	# an editable install sees the whole folder plugin/, the sandbox and the demonstration included
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 

@@ -2,24 +2,23 @@
 
 import importlib
 import signal
+import sys
 
 import click
 
 from plugin.app import Services
 from plugin.commands.common import METRICS_FOLDER, make_services, report_errors
-from plugin.errors import ConfigurationError
 from plugin.runtime.embedded_redis import EmbeddedRedis
 from plugin.settings import DEFAULT_PORT
 
 port_option = click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(1, 65535))
 host_option = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 
-#: Commands with a module of their own: name -> where. Each is imported when it is asked for, so that none waits for others.
+#: Commands with a module of their own: name -> module and object. Each is imported only when it is needed: commands start faster.
 LAZY_COMMANDS = {
     "api-tokens": "plugin.commands.api_tokens:api_tokens",
     "backfill": "plugin.commands.history:backfill",
     "data-request": "plugin.commands.data_request:data_request",
-    "demo": "plugin.commands.demo:demo",
     "doctor": "plugin.commands.doctor:doctor",
     "events": "plugin.commands.events:events",
     "fallback": "plugin.commands.fallback:fallback",
@@ -32,21 +31,56 @@ LAZY_COMMANDS = {
     "woocommerce": "plugin.commands.woocommerce:woocommerce",
 }
 
+#: Commands of the distribution engage-shop-plugin-sandbox, which a production machine does not install.
+SANDBOX_COMMANDS = {
+    "demo": "plugin.demo.command:demo",
+    "sandbox": "plugin.sandbox.command:sandbox",
+}
+
 
 class _Commands(click.Group):
-    """The commands of this module and those of ELSEWHERE."""
+    """The commands of this module, LAZY_COMMANDS and SANDBOX_COMMANDS."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
-        return sorted([*super().list_commands(ctx), *LAZY_COMMANDS])
+        return sorted([*super().list_commands(ctx), *LAZY_COMMANDS, *SANDBOX_COMMANDS])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command, imported now where it is elsewhere."""
-        if cmd_name not in LAZY_COMMANDS:
+        """Return a command; one that has its own module is imported now."""
+        if cmd_name in LAZY_COMMANDS:
+            return _import_command(LAZY_COMMANDS[cmd_name])
+        if cmd_name not in SANDBOX_COMMANDS:
             return super().get_command(ctx, cmd_name)
-        module, _, name = LAZY_COMMANDS[cmd_name].partition(":")
-        found: click.Command = getattr(importlib.import_module(module), name)
-        return found
+        try:
+            return _import_command(SANDBOX_COMMANDS[cmd_name])
+        except ModuleNotFoundError as error:
+            if error.name not in {"plugin.demo", "plugin.sandbox"}:
+                raise
+            return _not_installed(cmd_name)
+
+
+def _import_command(place: str) -> click.Command:
+    module, _, name = place.partition(":")
+    command: click.Command = getattr(importlib.import_module(module), name)
+    return command
+
+
+def _not_installed(name: str) -> click.Command:
+    """Return a command that says which extra it needs, and ends with exit code 2."""
+
+    def stop(**_options: object) -> None:
+        click.echo(
+            f"`engage-plugin {name}` needs the sandbox, which is not installed: pip install 'engage-shop-plugin[sandbox]'",
+            err=True,
+        )
+        sys.exit(2)
+
+    return click.Command(
+        name,
+        callback=stop,
+        help="Not installed: needs engage-shop-plugin[sandbox].",
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
 
 
 @click.group(cls=_Commands)
@@ -160,23 +194,6 @@ def migrate() -> None:
     services.database.migrate()
     services.close()
     click.echo(f"The schema of {services.settings.safe_database_url()} is current.")
-
-
-@main.command()
-@click.option("--port", default=8099, show_default=True, type=click.IntRange(1, 65535))
-@report_errors
-def sandbox(port: int) -> None:
-    """Run a stand-in for Engage, for trying things out. Example: engage-plugin sandbox --port 8099"""
-    from plugin.sandbox import serve
-
-    try:
-        serve(port, ready=_tell_of_sandbox)
-    except OSError as error:
-        raise ConfigurationError([f"The sandbox cannot listen on port {port}: {error.strerror}."]) from error
-
-
-def _tell_of_sandbox(address: str) -> None:
-    click.echo(f"The sandbox stands in for Engage at {address} and takes any key. Open it to see what it holds.")
 
 
 if __name__ == "__main__":

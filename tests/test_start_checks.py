@@ -23,8 +23,8 @@ from plugin.runtime.preflight import check_port, exclusive_state_dir
 HOLDS = """
 import subprocess, sys, time
 from pathlib import Path
-from plugin.start_checks import only_run_of
-with only_run_of(Path(sys.argv[1])):
+from plugin.runtime.preflight import exclusive_state_dir
+with exclusive_state_dir(Path(sys.argv[1])):
     child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
     print(child.pid, flush=True)
     time.sleep(60)

@@ -28,7 +28,7 @@ button{font:inherit;padding:.7rem 1.4rem;border:0;border-radius:.5rem;background
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class SignedWebhook:
     """A webhook that is ready to be posted."""
 
     body: bytes
@@ -36,7 +36,7 @@ class Signed:
 
 
 @dataclass(frozen=True, slots=True)
-class ShopAccess:
+class DemoShop:
     """What `shops add` printed for a shop."""
 
     name: str
@@ -46,11 +46,11 @@ class ShopAccess:
     shopper_secret: str = field(repr=False)
 
 
-def sign_shopify(shop: ShopAccess, topic: str, body: dict[str, Any], at: datetime) -> Signed:
+def sign_shopify(shop: DemoShop, topic: str, body: dict[str, Any], at: datetime) -> SignedWebhook:
     """Sign a webhook as Shopify does."""
     raw = simplejson.dumps(body).encode()
     digest = hmac.new(shop.webhook_secret.encode(), raw, hashlib.sha256).digest()
-    return Signed(
+    return SignedWebhook(
         raw,
         {
             "Content-Type": "application/json",
@@ -64,13 +64,13 @@ def sign_shopify(shop: ShopAccess, topic: str, body: dict[str, Any], at: datetim
     )
 
 
-def sign_standard(shop: ShopAccess, body: dict[str, Any], at: datetime) -> Signed:
+def sign_standard(shop: DemoShop, body: dict[str, Any], at: datetime) -> SignedWebhook:
     """Sign a webhook as the Standard Webhooks specification says."""
     raw = simplejson.dumps(body).encode()
     message_id, timestamp = f"msg_{secrets.token_hex(12)}", str(int(at.timestamp()))
     signed = f"{message_id}.{timestamp}.".encode() + raw
     digest = hmac.new(key_of(shop.webhook_secret), signed, hashlib.sha256).digest()
-    return Signed(
+    return SignedWebhook(
         raw,
         {
             "Content-Type": "application/json",
@@ -81,7 +81,7 @@ def sign_standard(shop: ShopAccess, body: dict[str, Any], at: datetime) -> Signe
     )
 
 
-def shopper_token(shop: ShopAccess, now: datetime) -> str:
+def shopper_token(shop: DemoShop, now: datetime) -> str:
     """Return the token that proves to My Pages who the shopper is."""
     claims = {
         "iss": shop.name,
@@ -97,7 +97,7 @@ def shopper_token(shop: ShopAccess, now: datetime) -> str:
     return jwt.encode(claims, shop.shopper_secret, algorithm="HS256")
 
 
-def serve_shop_front(shop: ShopAccess, port: int) -> str:
+def serve_shop_front(shop: DemoShop, port: int) -> str:
     """Serve the demo shop's page from a thread of this process and return its address."""
     app = Flask(__name__)
 
