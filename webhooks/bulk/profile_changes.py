@@ -32,7 +32,7 @@ from plugin.store.shops.shops import RegisteredShop
 from webhooks.attempt.context import Stores, error_code
 from webhooks.attempt.mapping import map_body
 from webhooks.bulk.batches import BATCH_TIMEOUT_S, MAX_BATCH_ROWS, refused_rows, wait_for_batch
-from webhooks.contacts.attributes import attributes_of, edited_after
+from webhooks.contacts.attributes import Digest, attributes_of, diff_attributes, synced_values
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,8 @@ class _Update:
     """A customer's new data, under Engage's attribute names."""
 
     customer_id: str
-    fields: Mapping[str, tuple[object, SyncedValue]]
+    attributes: Mapping[str, object]
+    at: datetime
 
 
 @dataclass(slots=True)
@@ -66,21 +67,13 @@ class _MergedContact:
     told: dict[str, dict[str, SyncedValue]] = field(default_factory=dict)
     newest: dict[str, SyncedValue] = field(default_factory=dict)
 
-    def add(self, key: str, fields: Mapping[str, tuple[object, SyncedValue]]) -> None:
-        """Add the fields of a change that are not older than what is known.
-
-        One whose value is known already confirms it for a later time: no older change may overwrite it after that.
-        """
-        told = self.told.setdefault(key, {})
-        for name, (value, sent) in fields.items():
-            last = self.newest.get(name) or self.contact.sent.get(name)
-            if (last is not None and last.at > sent.at) or edited_after(self.contact.sent, name, sent.at):
-                continue
-            if last is None or last.digest != sent.digest:
-                self.values[name] = value
-            elif last.at == sent.at:
-                continue
-            self.newest[name] = told[name] = sent
+    def add(self, key: str, update: _Update, digest: Digest) -> None:
+        """Add what a customer's change brings that is not older than what is known. key: of the customer."""
+        diff = diff_attributes({**self.contact.sent, **self.newest}, update.attributes, update.at, digest)
+        self.values |= diff.changed
+        values = synced_values({**diff.changed, **diff.confirmed}, update.at, digest)
+        self.newest |= values
+        self.told.setdefault(key, {}).update(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +280,7 @@ class BulkProfileSync:
             if (contact := known.get(updates[0].customer_id)) is not None:
                 one = merged.setdefault(contact.contact_id, _MergedContact(contact))
                 for update in updates:
-                    one.add(key, update.fields)
+                    one.add(key, update, self.digest)
         # the contact of a changed key may be another one now: the handler of single events looks
         keys = {"email", batch_lease.shop.settings.key_attribute}
         # and a contact that several customers are is changed by one event at a time, whoever of them it is of
@@ -306,15 +299,12 @@ class BulkProfileSync:
             if event is None or event.customer.customer_id is None:
                 return None
             attributes = attributes_of(shop, event.customer)
-            fields = {
-                name: (value, SyncedValue(self.digest(value), event.occurred_at)) for name, value in attributes.items()
-            }
         except PayloadError:
             return None
         except Exception as error:  # noqa: BLE001 - a fault of ours costs this event alone: by itself it is tried, then parked
             log.error("event=%d shop=%s %s", change.id, shop.name, describe_unexpected(error))
             return None
-        return _Update(event.customer.customer_id, fields)
+        return _Update(event.customer.customer_id, attributes, event.occurred_at)
 
     @contextmanager
     def _alone(self, shop: RegisteredShop) -> Iterator[str | None]:

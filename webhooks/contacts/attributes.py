@@ -1,7 +1,7 @@
 """What a customer's data becomes in Engage, and which of it is new."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from plugin.store.shops.shops import RegisteredShop
 from webhooks.attempt.context import Context
 
 T = TypeVar("T")
+Digest = Callable[[object], str]
 #: Which attribute a symbolic code of Engage means (facts 2.2), where the answer names no field.
 FIELD_OF_CODE: Mapping[str, str] = {
     "InvalidEmailAddress": "email",
@@ -67,36 +68,34 @@ def sync_changed_attributes(
     only_missing: attributes that are sent only if none was sent before. Raises HeldBackError, and what the client raises.
     """
 
-    def look() -> tuple[dict[str, SyncedValue], int, dict[str, object], dict[str, object]]:
+    def compare() -> tuple[int, AttributeDiff]:
         _, before, generation = context.stores.contacts.known(context.shop, contact_id)
-        return before, generation, *diff_attributes(before, attributes, at, context.digest, only_missing)
+        return generation, diff_attributes(before, attributes, at, context.digest, only_missing)
 
-    before, generation, changed, confirmed = look()
-    if changed and context.lock_contact(contact_id):
-        before, generation, changed, confirmed = look()
+    generation, diff = compare()
+    if diff.changed and context.lock_contact(contact_id):
+        generation, diff = compare()
+    changed = diff.changed
     if changed and context.get_step("filed"):
         held = context.client.get_contact(contact_id).attributes  # the file may have brought it
         arrived = {name: value for name, value in changed.items() if str(held.get(name)) == str(value)}
         remember_attributes(context, contact_id, arrived, at)
         changed = {name: value for name, value in changed.items() if name not in arrived}
     if not changed:
-        if any(before[name].at < at for name in confirmed):
-            _touch(context, contact_id, confirmed, at, generation)
+        if diff.confirmed:
+            _touch(context, contact_id, diff.confirmed, at, generation)
         return False
     sent = patch_leaving_out_refused(context, contact_id, changed)
-    # a refused value too: told again, Engage would refuse it again
-    remember_attributes(context, contact_id, {**confirmed, **changed}, at)
+    # rejected values too: sent again, Engage would reject them again
+    remember_attributes(context, contact_id, {**diff.confirmed, **changed}, at)
     return bool(sent)
 
 
 def _touch(context: Context, contact_id: str, attributes: Mapping[str, object], at: datetime, generation: int) -> None:
     """Store since when it is known that fields are still as Engage was told. Whoever changes the contact is not hindered."""
     contacts, shop, now = context.stores.contacts, context.shop, context.now()
-    context.on_commit(contacts.confirmed(shop, contact_id, _as_synced(context, attributes, at), generation, now))
-
-
-def _as_synced(context: Context, attributes: Mapping[str, object], at: datetime) -> dict[str, SyncedValue]:
-    return {name: SyncedValue(context.digest(value), at) for name, value in attributes.items()}
+    values = synced_values(attributes, at, context.digest)
+    context.on_commit(contacts.confirmed(shop, contact_id, values, generation, now))
 
 
 def patch_leaving_out_refused(
@@ -132,28 +131,44 @@ def _mark_unknown(context: Context, contact_id: str, attributes: Mapping[str, ob
         context.on_commit(contacts.sent(shop, contact_id, doubted, now))
 
 
+@dataclass(frozen=True, slots=True)
+class AttributeDiff:
+    """The result of a comparison with what was last sent; what is older than that is in neither part.
+
+    changed: what differs. confirmed: what is the same as before at a later time, so that no older change may overwrite it.
+    """
+
+    changed: dict[str, object]
+    confirmed: dict[str, object]
+
+
 def diff_attributes(
     before: Mapping[str, SyncedValue],
     attributes: Mapping[str, object],
     at: datetime,
-    digest: Callable[[object], str],
+    digest: Digest,
     only_missing: frozenset[str] = frozenset(),
-) -> tuple[dict[str, object], dict[str, object]]:
-    """Return the attributes that differ from what was last sent and are not older, and those that are confirmed."""
-    changed, confirmed = {}, {}
+) -> AttributeDiff:
+    """Compare attributes as they were at a time with what was last sent. only_missing: see `sync_changed_attributes`."""
+    diff = AttributeDiff({}, {})
     for name, value in attributes.items():
         sent = before.get(name)
         if (sent is not None and (sent.at > at or name in only_missing)) or edited_after(before, name, at):
             continue
-        if sent is not None and sent.digest == digest(value):
-            confirmed[name] = value
-        else:
-            changed[name] = value
-    return changed, confirmed
+        if sent is None or sent.digest != digest(value):
+            diff.changed[name] = value
+        elif sent.at < at:
+            diff.confirmed[name] = value
+    return diff
+
+
+def synced_values(attributes: Mapping[str, object], at: datetime, digest: Digest) -> dict[str, SyncedValue]:
+    """Return what is stored of attributes once Engage has them: keyed hashes of the values, and since when they hold."""
+    return {name: SyncedValue(digest(value), at) for name, value in attributes.items()}
 
 
 def edited_after(sent: Mapping[str, SyncedValue], name: str, at: datetime) -> bool:
-    """Tell whether the shopper edited a field on My Pages after a time."""
+    """Return whether the shopper edited a field on My Pages after a time."""
     edit = sent.get(EDITED + name)
     return edit is not None and edit.at > at
 
@@ -181,9 +196,8 @@ def remember_attributes(
 ) -> None:
     """Store what Engage now knows, and let cached pages of the contact be forgotten."""
     contacts, shop, now = context.stores.contacts, context.shop, context.now()
-    context.on_commit(
-        contacts.sent(shop, contact_id, _as_synced(context, attributes, at), now, contact_type=contact_type)
-    )
+    values = synced_values(attributes, at, context.digest)
+    context.on_commit(contacts.sent(shop, contact_id, values, now, contact_type=contact_type))
 
 
 def send_without_rejected_fields(

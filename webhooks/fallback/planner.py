@@ -233,7 +233,7 @@ class Planner:
         self, contact_id: str, customer: Customer, at: datetime, only_missing: frozenset[str] = frozenset()
     ) -> dict[str, object]:
         _, before = self._stores.contacts.state(self._shop, contact_id)
-        return diff_attributes(before, attributes_of(self._shop, customer), at, self._digest, only_missing)[0]
+        return diff_attributes(before, attributes_of(self._shop, customer), at, self._digest, only_missing).changed
 
     def _receipt(self, receipt: Receipt, details: Mapping[str, Any]) -> Entry:
         body = receipt_body(receipt, self._shop.settings.voucher_field)

@@ -12,14 +12,13 @@ from plugin.engage.operations import Priority
 from plugin.errors import EngageError, PayloadError, TransientError, UnauthorisedError
 from plugin.events import CustomerCreated, CustomerUpdated
 from plugin.platforms.base import Delivery, PolledResource
-from plugin.store.contacts.contacts import SyncedValue
 from plugin.store.inbox.bulk import BulkInbox, KnownContact
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.sync.history import RejectedRow
 from webhooks.attempt.mapping import map_body
 from webhooks.bulk.batches import refused_rows, wait_for_batch
 from webhooks.consents.plain_fields import has_opt_out
-from webhooks.contacts.attributes import attributes_of, edited_after
+from webhooks.contacts.attributes import attributes_of, diff_attributes, synced_values
 from webhooks.sync.import_readers import Unreadable
 
 log = logging.getLogger(__name__)
@@ -146,12 +145,7 @@ class CustomersInBulk:
             return _Change(resource, key, attributes, event.occurred_at)
         if contact.contact_type not in {None, settings.contact_type}:
             return None
-        new = {
-            name: value
-            for name, value in attributes.items()
-            if self._is_new(contact.sent.get(name), value, event.occurred_at)
-            and not edited_after(contact.sent, name, event.occurred_at)
-        }
+        new = diff_attributes(contact.sent, attributes, event.occurred_at, self.digest).changed
         if settings.key_attribute in new and settings.key_attribute in contact.sent:
             return None  # a changed key goes singly
         return _Change(resource, key, new, event.occurred_at, contact.contact_id)
@@ -159,17 +153,12 @@ class CustomersInBulk:
     def _remember(self, shop: RegisteredShop, done: Iterable[_Change]) -> None:
         """Store what Engage now knows of linked contacts, and let their cached pages be forgotten."""
         sent = {
-            change.contact_id: {
-                name: SyncedValue(self.digest(value), change.at) for name, value in change.attributes.items()
-            }
+            change.contact_id: synced_values(change.attributes, change.at, self.digest)
             for change in done
             if change.contact_id is not None
         }
         if sent:
             self.bulk.remember_sent(shop, sent, self.clock())
-
-    def _is_new(self, last: SyncedValue | None, value: object, at: datetime) -> bool:
-        return last is None or (last.at <= at and last.digest != self.digest(value))
 
     def _send_bulk(
         self, shop: RegisteredShop, changes: Sequence[_Change], *, create: bool = False

@@ -263,7 +263,7 @@ def test_what_went_back_before_an_erasure_does_not_go_back_again(rig: Any, monke
         events = (replace(e, total_refunded=e.total) if isinstance(e, OrderRefunded) else e for e in mapped.events)
         return replace(mapped, events=tuple(events))
 
-    monkeypatch.setattr("webhooks.processing.processor.normalise", in_all)
+    monkeypatch.setattr("webhooks.attempt.mapping.normalise", in_all)
     rig.send("order.paid", order=order())
     rig.work()
     for refund_id, total in (("a", "40.00"), ("b", "70.00")):
