@@ -24,7 +24,8 @@ from plugin.app import Services
 from plugin.events import EventKind
 from plugin.runtime.supervisor import run_worker
 from plugin.settings import load_settings
-from plugin.store.contacts.contacts import Link, SyncedValue
+from plugin.store.contacts.links import Link
+from plugin.store.contacts.sync_state import SyncedValue
 from plugin.store.inbox.bulk import BulkInbox
 from plugin.store.inbox.inbox import NewEvent
 from plugin.store.shops.shops import NewShop, RegisteredShop
@@ -61,8 +62,8 @@ def known_customers(services: Services, shop: RegisteredShop, url: str, number: 
         answer = requests.post(f"{url}/sandbox/seed", json={"contacts": people}, timeout=60)
         answer.raise_for_status()
         found += [(str(start + n), contact) for n, contact in enumerate(answer.json()["contacts"])]
-    contacts = services.stores.contacts
-    contacts.remember_links(shop, {c: Link(contact, verified=True, reason="bench") for c, contact in found}, now)
+    links = {customer: Link(contact, verified=True, reason="bench") for customer, contact in found}
+    services.stores.links.save_missing(shop, links, now)
     told = {
         contact: {"email": SyncedValue(services.vault.digest_of(f"p{customer}-{shop.name}@example.com"), now)}
         for customer, contact in found

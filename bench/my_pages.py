@@ -29,7 +29,7 @@ from mypages.auth.sessions import Sessions, Shopper
 from plugin.app import Services
 from plugin.runtime.web_server import run_web
 from plugin.settings import Settings
-from plugin.store.contacts.contacts import Link
+from plugin.store.contacts.links import Link
 from plugin.store.shops.shops import NewShop, RegisteredShop
 
 SHORT = bool(os.environ.get("MY_PAGES_SHORT"))
@@ -91,7 +91,7 @@ class Site:
     def forget(self) -> None:
         """Let every shopper's next page come from Engage."""
         for contact_id in self.contacts:
-            self.services.stores.contacts.forget_cached(self.shop, contact_id, datetime.now(UTC))
+            self.services.stores.sync_states.bump_generation(self.shop, contact_id, datetime.now(UTC))
 
     def _fill(self) -> list[str]:
         people = [
@@ -115,7 +115,7 @@ class Site:
         )
         now = datetime.now(UTC)
         links = {str(number): Link(contact_id, True, "measurement") for number, contact_id in enumerate(ids)}
-        self.services.stores.contacts.remember_links(self.shop, links, now)
+        self.services.stores.links.save_missing(self.shop, links, now)
         return ids
 
     def _seed(self, **entries: Any) -> dict[str, list[str]]:

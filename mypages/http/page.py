@@ -23,8 +23,8 @@ from mypages.views.language import locale_for
 from mypages.views.models import MessageKind, Mode, PageContext, PartState
 from plugin.engage.cache.cached import CachedEngage, Owner
 from plugin.engage.client import EngageClient
-from plugin.store.contacts.contacts import Contacts
 from plugin.store.contacts.snapshot import ShopperSnapshot, ShopperSnapshots
+from plugin.store.contacts.sync_state import SyncStates
 from plugin.store.inbox.edits import Edits
 from plugin.store.inbox.keys import customer_key
 from plugin.store.orders.orders import Orders
@@ -53,7 +53,7 @@ class PageDependencies(Protocol):
     @property
     def shops(self) -> Shops: ...
     @property
-    def contacts(self) -> Contacts: ...
+    def sync_states(self) -> SyncStates: ...
     @property
     def shoppers(self) -> ShopperSnapshots: ...
     @property
@@ -245,7 +245,7 @@ class PageController:
             return False
         if standing.fresh_after is not None and self._now - standing.fresh_after < RELOAD_PAUSE:
             return False
-        asked = self._parts.contacts.invalidate_before(self._shop, standing.contact_id, self._now, RELOAD_PAUSE)
+        asked = self._parts.sync_states.invalidate_before(self._shop, standing.contact_id, self._now, RELOAD_PAUSE)
         self._standing = self._snapshot()
         return asked
 

@@ -24,8 +24,8 @@ from mypages.views.models import MessageKind, Mode
 from plugin.engage.cache.cached import CachedEngage
 from plugin.engage.client import EngageClient
 from plugin.errors import ConfigurationError
-from plugin.store.contacts.contacts import Contacts
 from plugin.store.contacts.snapshot import ShopperSnapshots
+from plugin.store.contacts.sync_state import SyncStates
 from plugin.store.inbox.edits import Edits
 from plugin.store.orders.orders import Orders
 from plugin.store.shops.handover_tokens import UsedTokens
@@ -50,7 +50,7 @@ class MyPages:
     """
 
     shops: Shops
-    contacts: Contacts
+    sync_states: SyncStates
     shoppers: ShopperSnapshots
     orders: Orders
     edits: Edits

@@ -21,7 +21,7 @@ from plugin.errors import ConfigurationError, PluginError
 from plugin.runtime.embedded_redis import EmbeddedRedis
 from plugin.runtime.logs import set_up
 from plugin.settings import DEFAULT_PORT, load_settings
-from plugin.store.database.statements import what_failed
+from plugin.store.database.errors import describe_database_error
 from plugin.store.shops.shops import holds_shops
 
 METRICS_FOLDER = "metrics"
@@ -48,7 +48,7 @@ def report_errors(function: Callable[P, R]) -> Callable[P, R]:
             sys.exit(1)
         except SQLAlchemyError as error:
             click.echo(
-                f"Error: the database did not do its part ({what_failed(error)}). Is DATABASE_URL right and the server up? "
+                f"Error: the database did not do its part ({describe_database_error(error)}). Is DATABASE_URL right and the server up? "
                 "`engage-plugin doctor` checks it.",
                 err=True,
             )

@@ -18,7 +18,7 @@ from plugin.engage.http.transport import CallRecord
 from plugin.engage.operations import Priority
 from plugin.errors import ConfigurationError, EngageError, EngageNotFoundError, PermanentError, ShopApiError
 from plugin.platforms.registry import PLATFORMS
-from plugin.store.database.statements import what_failed
+from plugin.store.database.errors import describe_database_error
 from plugin.store.inbox.admin import EventFilter
 from plugin.store.orders.redemptions import RedemptionState
 from plugin.store.shops.shops import RegisteredShop
@@ -137,7 +137,9 @@ def _database(services: Services) -> Check:
     except ConfigurationError as error:
         return Check(what, "fault", " ".join(error.faults))
     except SQLAlchemyError as error:
-        return Check(what, "fault", f"It does not answer ({what_failed(error)}): check DATABASE_URL and the server.")
+        return Check(
+            what, "fault", f"It does not answer ({describe_database_error(error)}): check DATABASE_URL and the server."
+        )
     return Check(what, "ok")
 
 
@@ -308,7 +310,7 @@ class ShopChecks:
         return ("fault", f"Engage knows no consent {missing}: mend consent_ids.") if missing else ("ok", "")
 
     def _links(self) -> tuple[str, str]:
-        number = self._services.stores.contacts.unverified_links(self._shop)
+        number = self._services.stores.links.count_unverified(self._shop)
         if not number:
             return "ok", ""
         return (

@@ -25,7 +25,8 @@ from plugin.errors import (
 )
 from plugin.promotions.recipients import CONTACT, EMAIL, Recipient
 from plugin.promotions.service import ACTIVATE
-from plugin.store.contacts.contacts import Contacts
+from plugin.store.contacts.links import ContactLinks
+from plugin.store.contacts.sync_state import SyncStates
 from plugin.store.orders.promotions import DONE_STATES, Promotions, RowState, StoredRow
 from plugin.store.shops.shops import RegisteredShop
 
@@ -53,7 +54,8 @@ class BulkAssigner:
     """Assigns promotions. digest: keyed hash of a text. pause: waits so many seconds between tries."""
 
     promotions: Promotions
-    contacts: Contacts
+    links: ContactLinks
+    sync_states: SyncStates
     client_for: Callable[[RegisteredShop], EngageClient]
     digest: Callable[[object], str]
     clock: Callable[[], datetime]
@@ -115,7 +117,7 @@ class BulkAssigner:
                 raise ConflictError("no contact in Engage has this e-mail") from None
             except EngageConflictError:
                 raise ConflictError("several contacts in Engage have this e-mail: name one by its contactId") from None
-        link = self.contacts.link(shop, one.value)
+        link = self.links.find(shop, one.value)
         if link is None:
             raise ConflictError("this customer of the shop has no contact here yet")
         if not link.verified:
@@ -228,7 +230,7 @@ class _Run:
         if assignment_id is None or assignment_id == self.promotion.id:  # what the answer holds is not documented
             assignment_id = self._new_one(client, contact_id, before)
         self._keep(replace(row, state=RowState.ASSIGNED, assignment_id=assignment_id))
-        self.desk.contacts.forget_cached(self.shop, contact_id, self.desk.clock())  # it is shown at once
+        self.desk.sync_states.bump_generation(self.shop, contact_id, self.desk.clock())  # it is shown at once
 
     def _new_one(self, client: EngageClient, contact_id: str, before: Sequence[PromotionAssignment]) -> str | None:
         known = {assignment.id for assignment in before}

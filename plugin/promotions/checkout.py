@@ -28,7 +28,8 @@ from plugin.engage.promotion_lookup import (
 )
 from plugin.errors import EngageError, EngageNotFoundError, TransientError
 from plugin.promotions.offers import Cart, promotion_offer, promotion_offers, voucher_offer, voucher_offers
-from plugin.store.contacts.contacts import Contacts
+from plugin.store.contacts.links import ContactLinks
+from plugin.store.contacts.sync_state import SyncStates
 from plugin.store.orders.redemptions import Redemptions, StoredRedemption
 from plugin.store.shops.shops import RegisteredShop
 
@@ -68,7 +69,8 @@ class _Found:
 class Checkout:
     """Answers a shop's checkout. offers_budget_s, validate_budget_s: how long it may take, see the constants."""
 
-    contacts: Contacts
+    links: ContactLinks
+    sync_states: SyncStates
     redemptions: Redemptions
     cached: CachedEngage
     client_for: Callable[[RegisteredShop], EngageClient]
@@ -98,7 +100,9 @@ class Checkout:
             lists = self._read(shop, owner, cart, until=monotonic() + self.validate_budget_s, anew=True)
         checks = [_Check(self, shop, cart, lists[one.kind], one).result() for one in named]
         if owner is not None and any(check["reason"] in ("redeemed", "expired") for check in checks):
-            self.contacts.forget_cached(shop, owner.contact_id, self.clock())  # the list that offered it is out of date
+            self.sync_states.bump_generation(
+                shop, owner.contact_id, self.clock()
+            )  # the list that offered it is out of date
         reasons = [lists[one.kind].reason for one in named if lists[one.kind].reason]
         return {
             "valid": all(check["valid"] for check in checks),
@@ -110,12 +114,12 @@ class Checkout:
 
     def _owner(self, shop: RegisteredShop, customer_id: str) -> tuple[Owner | None, str | None]:
         """Return whose lists are read; over a link that nobody vouches for, none (DESIGN, who is who)."""
-        link = self.contacts.link(shop, customer_id)
+        link = self.links.find(shop, customer_id)
         if link is None:
             return None, "no_contact"
         if not link.verified:
             return None, "unverified"
-        generation = self.contacts.generation(shop, link.contact_id)
+        generation = self.sync_states.generation(shop, link.contact_id)
         return Owner(shop.name, shop.tenant, link.contact_id, generation), None
 
     def _read(

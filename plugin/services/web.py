@@ -60,7 +60,8 @@ class Services(WorkerServices):
 
         return BulkAssigner(
             Promotions(self.database),
-            self.stores.contacts,
+            self.stores.links,
+            self.stores.sync_states,
             self.client_for,
             self.vault.digest_of,
             self.clock,
@@ -100,7 +101,7 @@ class Services(WorkerServices):
 
         return MyPages(
             shops=self.stores.shops,
-            contacts=self.stores.contacts,
+            sync_states=self.stores.sync_states,
             shoppers=ShopperSnapshots(self.database),
             orders=self.stores.orders,
             edits=Edits(self.database),
@@ -119,7 +120,8 @@ class Services(WorkerServices):
         """Answers shops' checkouts."""
         from plugin.promotions.checkout import Checkout
 
-        return Checkout(self.stores.contacts, self.stores.redemptions, self.cached, self.client_for, self.clock)
+        stores = self.stores
+        return Checkout(stores.links, stores.sync_states, stores.redemptions, self.cached, self.client_for, self.clock)
 
     def close(self) -> None:
         """Close what was opened."""

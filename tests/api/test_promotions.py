@@ -148,7 +148,7 @@ def test_a_list_that_dies_anywhere_goes_on_and_assigns_each_once(api: ShopApi, a
         return EngageClient(EngageAccount(shop.engage_url, shop.engage_key, shop.name, shop.platform), transport)
 
     assigning = type(api.assigning)(
-        api.promotions, api.contacts, client_for, api.vault.digest_of, api.clock, api.pauses.append
+        api.promotions, api.links, api.sync_states, client_for, api.vault.digest_of, api.clock, api.pauses.append
     )
 
     def die(name: str) -> None:

@@ -30,7 +30,8 @@ from plugin.platforms.registry import PLATFORMS
 from plugin.sandbox.options import SandboxOptions
 from plugin.sandbox.purchases.file_import import take_files
 from plugin.sandbox.testing import RunningSandbox, running_sandbox
-from plugin.store.contacts.contacts import Link, SyncedValue
+from plugin.store.contacts.links import Link
+from plugin.store.contacts.sync_state import SyncedValue
 from plugin.store.database.engine import Database
 from plugin.store.inbox.admin import EventAdmin, EventFilter
 from plugin.store.shops.shops import NewShop
@@ -193,7 +194,7 @@ class TwoDays:
         ]
         self.contact_ids = self._post("/sandbox/seed", {"contacts": people})["contacts"]
         links = {str(n): Link(contact_id, True, "a test") for n, contact_id in enumerate(self.contact_ids)}
-        self.stores.contacts.remember_links(self.shop, links, self.shared.now())
+        self.stores.links.save_missing(self.shop, links, self.shared.now())
         for number, contact_id in enumerate(self.contact_ids):
             self._know_what_was_sent(number, contact_id)
         every = [{"contactId": self.contact_ids[n], "promotionId": PROMOTION} for n in range(0, self.people, 4)]
@@ -222,7 +223,7 @@ class TwoDays:
         fields = attributes_of(self.shop, event.customer)
         sent = {name: SyncedValue(self.vault.digest_of(value), now) for name, value in fields.items()}
         with self.database.transaction() as session:
-            self.stores.contacts.sent(self.shop, contact_id, sent, now, contact_type="Member")(session)
+            self.stores.sync_states.sent_write(self.shop, contact_id, sent, now, contact_type="Member")(session)
 
     def _events_of(self, number: int) -> list[tuple[str, dict[str, Any]]]:
         """Return one order with what comes with it: a signup, a change, a promotion, a refund."""

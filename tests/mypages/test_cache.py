@@ -128,7 +128,7 @@ def test_a_change_of_the_contact_makes_the_page_fresh_at_once(pages: Any) -> Non
     browser.get("/mypages/web/profile")
     pages.post_to_engage(f"/api/v3/contacts/{contact_id}", {"firstName": "Adele"}, "PATCH")
     assert "Adele" not in browser.get("/mypages/web/profile").text
-    pages.contacts.forget_cached(shop, contact_id, datetime.now(UTC))
+    pages.sync_states.bump_generation(shop, contact_id, datetime.now(UTC))
     assert "Adele" in browser.get("/mypages/web/profile").text
 
 

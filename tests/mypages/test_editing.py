@@ -47,7 +47,7 @@ def test_preferences_go_into_the_ledger_and_to_engage(pages: Any) -> None:
     assert pages.work() == ["delivered"]
     found = pages.engage(contact_id)["preferences"]
     assert (found["acceptsEmail"], found["acceptsSms"]) == (True, False)
-    last = pages.contacts.last_consents(shop, contact_id)
+    last = pages.consents.latest(shop, contact_id)
     assert {name: value for name, (value, _) in last.items()} == {"email": True, "sms": False}
 
 
@@ -58,7 +58,7 @@ def test_an_old_page_is_no_new_yes(pages: Any) -> None:
     browser = pages.logged_in(shop)
     changed = {"preferences": {"acceptsEmail": False}, "firstName": "Adele"}
     pages.post_to_engage(f"/api/v3/contacts/{contact_id}", changed, "PATCH")
-    pages.contacts.forget_cached(shop, contact_id, datetime.now(UTC))
+    pages.sync_states.bump_generation(shop, contact_id, datetime.now(UTC))
     form = {"acceptsEmail": "yes", "acceptsSms": "yes", "shown": ["acceptsEmail:yes", "acceptsSms:no"]}
     pages.edit(browser, shop, **form, firstName="Ada", **{"was.firstName": "Ada"})
     pages.work()

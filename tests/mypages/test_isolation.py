@@ -84,9 +84,9 @@ def test_two_shoppers_and_two_shops_over_real_http_never_see_each_other(
 def test_a_contact_that_two_shops_share_is_cached_for_each_by_itself(pages: Any) -> None:
     web, kiosk = pages.add_shop("web"), pages.add_shop("kiosk")
     contact_id = pages.contact(web, firstName="Ada")
-    from plugin.store.contacts.contacts import Link
+    from plugin.store.contacts.links import Link
 
-    pages.contacts.remember_link(kiosk, "1", Link(contact_id, True, "test"), pages.clock())
+    pages.links.save(kiosk, "1", Link(contact_id, True, "test"), pages.clock())
     for shop in (web, kiosk):
         assert "Ada" in pages.logged_in(shop).get(f"/mypages/{shop.name}/profile").text
     assert pages.calls().count("getContact") == 2
@@ -115,9 +115,9 @@ def hostile(tmp_path: Path, sandbox: RunningSandbox) -> Any:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         pages.sandbox = RunningSandbox(f"http://127.0.0.1:{server.server_port}", sandbox.state)
         shop = pages.add_shop("web", points="yes", vouchers="yes", editable_fields="firstName,birthDay,countryCode,odd")
-        from plugin.store.contacts.contacts import Link
+        from plugin.store.contacts.links import Link
 
-        pages.contacts.remember_link(shop, "1", Link("c1", True, "test"), pages.clock())
+        pages.links.save(shop, "1", Link("c1", True, "test"), pages.clock())
         pages.order(shop, "9001")
         yield pages, shop, pages.logged_in(shop)
         server.shutdown()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from plugin.store.contacts.contacts import Link
+from plugin.store.contacts.links import Link
 
 
 def test_the_overview_shows_profile_purchases_and_promotions(pages: Any) -> None:
@@ -197,7 +197,7 @@ def test_an_order_is_being_registered_until_engage_shows_it(pages: Any) -> None:
     (row,) = pages.json(browser, "/mypages/web/transactions")["purchases"]["items"]
     assert (row["id"], row["being_registered"], row["amount"]["value"]) == ("web-9001", True, "299.00")
     pages.receipt(contact_id, 1, "2026-01-01", uniqueReceiptId="web-9001")
-    pages.contacts.forget_cached(shop, contact_id, datetime.now(UTC))
+    pages.sync_states.bump_generation(shop, contact_id, datetime.now(UTC))
     (row,) = pages.json(browser, "/mypages/web/transactions")["purchases"]["items"]
     assert (row["id"], row["being_registered"], row["amount"]["value"]) == ("web-9001", False, "299.00")
 
@@ -262,7 +262,7 @@ def test_a_link_that_was_verified_a_moment_ago_counts_at_once_and_so_does_one_th
     contact_id = pages.contact(shop, verified=False, firstName="Ada")
     browser = pages.logged_in(shop)
     assert "Ada" not in browser.get("/mypages/web/profile").text
-    pages.contacts.remember_link(shop, "1", Link(contact_id, True, "test"), datetime.now(UTC))
+    pages.links.save(shop, "1", Link(contact_id, True, "test"), datetime.now(UTC))
     assert "Ada" in browser.get("/mypages/web/profile").text
-    pages.contacts.forget_link(shop, "1")
+    pages.links.delete(shop, "1")
     assert "Ada" not in browser.get("/mypages/web/profile").text

@@ -6,8 +6,9 @@ from decimal import Decimal
 from support.helpers import Clock
 
 from plugin.events import EventKind
-from plugin.store.contacts.contacts import Contacts, Link
+from plugin.store.contacts.links import ContactLinks, Link
 from plugin.store.contacts.snapshot import ShopperSnapshot, ShopperSnapshots
+from plugin.store.contacts.sync_state import SyncStates
 from plugin.store.database.engine import Database
 from plugin.store.inbox.admin import EventAdmin, EventFilter
 from plugin.store.inbox.edits import Edits
@@ -30,7 +31,7 @@ def _edit(shop: RegisteredShop, clock: Clock, customer: str, key: str) -> NewEve
 def test_each_thing_that_changes_a_page_changes_where_the_shopper_stands(
     database: Database, shop: RegisteredShop, clock: Clock
 ) -> None:
-    shoppers, contacts = ShopperSnapshots(database), Contacts(database)
+    shoppers, links, states = ShopperSnapshots(database), ContactLinks(database), SyncStates(database)
     orders, edits = Orders(database), Edits(database)
 
     def stand(customer: str = "1") -> ShopperSnapshot:
@@ -38,15 +39,15 @@ def test_each_thing_that_changes_a_page_changes_where_the_shopper_stands(
 
     seen = [stand()]
     assert seen[0] == ShopperSnapshot(None, 0, None, "0-0", "")
-    contacts.remember_link(shop, "1", Link("c1", False, "test"), clock())
+    links.save(shop, "1", Link("c1", False, "test"), clock())
     assert stand() == seen[0]  # over an unverified link nothing is shown
-    contacts.remember_link(shop, "1", Link("c1", True, "test"), clock())
-    contacts.remember_link(shop, "2", Link("c2", True, "test"), clock())
+    links.save(shop, "1", Link("c1", True, "test"), clock())
+    links.save(shop, "2", Link("c2", True, "test"), clock())
     seen.append(stand())
     assert seen[-1].contact_id == "c1"
-    contacts.forget_cached(shop, "c1", clock())
+    states.bump_generation(shop, "c1", clock())
     seen.append(stand())
-    assert contacts.invalidate_before(shop, "c1", clock(), MINUTE)
+    assert states.invalidate_before(shop, "c1", clock(), MINUTE)
     seen.append(stand())
     order = StoredOrder("9", "9", "1", "c1", "SEK", Decimal(1), clock(), "web", None, {})
     orders.remember(shop, order, 1)
@@ -58,14 +59,14 @@ def test_each_thing_that_changes_a_page_changes_where_the_shopper_stands(
 
 
 def test_newer_data_is_asked_for_at_most_once_a_pause(database: Database, shop: RegisteredShop, clock: Clock) -> None:
-    contacts = Contacts(database)
-    contacts.remember_link(shop, "1", Link("c1", True, "test"), clock())
-    assert contacts.invalidate_before(shop, "c1", clock(), MINUTE)
-    assert contacts.generation(shop, "c1") == 0  # what is kept stays, to be shown while Engage is away
+    links, states = ContactLinks(database), SyncStates(database)
+    links.save(shop, "1", Link("c1", True, "test"), clock())
+    assert states.invalidate_before(shop, "c1", clock(), MINUTE)
+    assert states.generation(shop, "c1") == 0  # what is kept stays, to be shown while Engage is away
     clock.forward(59)
-    assert not contacts.invalidate_before(shop, "c1", clock(), MINUTE)
+    assert not states.invalidate_before(shop, "c1", clock(), MINUTE)
     clock.forward(1)
-    assert contacts.invalidate_before(shop, "c1", clock(), MINUTE)
+    assert states.invalidate_before(shop, "c1", clock(), MINUTE)
 
 
 def test_a_parked_edit_gives_way_to_a_newer_one_and_a_finished_one_is_gone(

@@ -25,7 +25,7 @@ from plugin.engage.client import EngageClient
 from plugin.engage.http.call_guard import GuardRules
 from plugin.platforms.base import Delivery
 from plugin.sandbox.testing import RunningSandbox
-from plugin.store.contacts.contacts import Link
+from plugin.store.contacts.links import Link
 from plugin.store.database.engine import Database
 from plugin.store.orders.orders import StoredOrder
 from plugin.store.shops.shops import NewShop, RegisteredShop
@@ -80,7 +80,8 @@ class Pages:
             public_url="https://plugin.example" if secure else public_url,
         )
         stores = self.services.stores
-        self.shops, self.contacts, self.orders = stores.shops, stores.contacts, stores.orders
+        self.shops, self.orders = stores.shops, stores.orders
+        self.links, self.sync_states, self.consents = stores.links, stores.sync_states, stores.consents
         self.call_guards = self.services.call_guards
         self.cache_file = folder / "my-pages-cache.sqlite"
         self.kept = kept or ResponseCache.in_file(self.cache_file, self.vault.derive("my pages cache"))
@@ -123,7 +124,7 @@ class Pages:
     def contact(self, shop: RegisteredShop, customer_id: str = "1", *, verified: bool = True, **attributes: Any) -> str:
         entry = {"contactType": "Member", "email": f"{customer_id}-{shop.name}@example.com", **attributes}
         (contact_id,) = self.seed(contacts=[entry])["contacts"]
-        self.contacts.remember_link(shop, customer_id, Link(contact_id, verified, "test"), self.clock())
+        self.links.save(shop, customer_id, Link(contact_id, verified, "test"), self.clock())
         return contact_id
 
     def promotion(self, contact_id: str, assignment: dict[str, Any] | None = None, **changes: Any) -> None:

@@ -32,12 +32,20 @@ class ShopApi(Pages):
         self.redemptions, self.promotions = Redemptions(self.database), Promotions(self.database)
         self.desk = PromotionService(self.promotions, self.client_for, self.clock)
         self.assigning = BulkAssigner(
-            self.promotions, self.contacts, self.client_for, self.vault.digest_of, self.clock, self.pauses.append
+            self.promotions,
+            self.links,
+            self.sync_states,
+            self.client_for,
+            self.vault.digest_of,
+            self.clock,
+            self.pauses.append,
         )
         keeper = ApiAuthenticator(self.shops, PLATFORMS.__getitem__, self.tokens, UsedTokens(self.database), self.clock)
         # only a test about the budgets themselves keeps to them: this machine may be busy
         budgets = (OFFERS_BUDGET_S, VALIDATE_BUDGET_S) if hurried else (30.0, 30.0)
-        self.checkout = Checkout(self.contacts, self.redemptions, self.cached, self.client_for, self.clock, *budgets)
+        self.checkout = Checkout(
+            self.links, self.sync_states, self.redemptions, self.cached, self.client_for, self.clock, *budgets
+        )
         self.app.register_blueprint(checkout_api.blueprint(self.checkout, keeper, self.shops))
         self.app.register_blueprint(promotions_api.blueprint(self.desk, self.assigning, keeper))
         self.shop = self.add_shop("web-se")

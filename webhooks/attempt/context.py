@@ -10,12 +10,15 @@ from typing import Any, Self
 from plugin.engage.client import EngageClient
 from plugin.engage.http.transport import CallRecord
 from plugin.errors import LeaseLostError, ThrottledError
-from plugin.store.contacts.contacts import Contacts
+from plugin.store.contacts.consent_ledger import ConsentLedger
+from plugin.store.contacts.links import ContactLinks
+from plugin.store.contacts.sync_state import SyncStates
 from plugin.store.database.engine import Database
 from plugin.store.files.spooled_events import FallbackInbox
 from plugin.store.inbox.claiming import Claimed
 from plugin.store.inbox.inbox import Inbox
 from plugin.store.inbox.progress_writes import NewTimelineEntry, Write
+from plugin.store.locks import NamedLocks
 from plugin.store.orders.orders import Orders
 from plugin.store.orders.redemptions import Redemptions
 from plugin.store.privacy.person_erasure import Erasures
@@ -32,7 +35,10 @@ class Stores:
 
     inbox: Inbox
     shops: Shops
-    contacts: Contacts
+    links: ContactLinks
+    sync_states: SyncStates
+    consents: ConsentLedger
+    locks: NamedLocks
     orders: Orders
     redemptions: Redemptions
     erasures: Erasures
@@ -46,7 +52,10 @@ class Stores:
         return cls(
             inbox=Inbox(database),
             shops=Shops(database, vault),
-            contacts=Contacts(database),
+            links=ContactLinks(database),
+            sync_states=SyncStates(database),
+            consents=ConsentLedger(database),
+            locks=NamedLocks(database),
             orders=Orders(database),
             redemptions=Redemptions(database),
             erasures=Erasures(database),
@@ -151,13 +160,13 @@ class Context:
         if contact_id in self._alone_with:
             return False
         self.ensure_lease()  # whoever lost the event takes no lease that hinders its new worker
-        contacts, name = self.stores.contacts, f"change:{self.shop.tenant}:{contact_id}"
-        token = contacts.acquire_lock(name, self.now(), self.lease)
+        locks, name = self.stores.locks, f"change:{self.shop.tenant}:{contact_id}"
+        token = locks.acquire(name, self.now(), self.lease)
         if token is None:
             reason = "Another event changes this contact just now."
             raise ThrottledError(reason, operation="lease", retry_after=BUSY_WAIT, sent=False)
         self._alone_with.add(contact_id)
-        self.on_commit(contacts.release_write(name, token))
+        self.on_commit(locks.release_write(name, token))
         return True
 
     def note(self, step: str, text: str) -> None:

@@ -25,7 +25,7 @@ from plugin.errors import (
 )
 from plugin.events import CustomerUpdated
 from plugin.platforms.base import Delivery
-from plugin.store.contacts.contacts import SyncedValue
+from plugin.store.contacts.sync_state import SyncedValue
 from plugin.store.inbox.bulk import BulkInbox, Change, ClaimedBatch, KnownContact, SyncedFields
 from plugin.store.inbox.bulk_statements import SEND_SINGLY
 from plugin.store.shops.shops import RegisteredShop
@@ -241,9 +241,7 @@ class BulkProfileSync:
     def _prolong(self, batch_lease: _BatchLease, left: list[str]) -> set[str]:
         """Prolong the leases of what is left, and return the keys whose lease was lost. Raises LeaseLostError for all."""
         now = self.clock()
-        self.stores.contacts.prolong_lease(
-            _name(batch_lease.shop), batch_lease.token, now, timedelta(seconds=BATCH_TIMEOUT_S)
-        )
+        self.stores.locks.extend(_name(batch_lease.shop), batch_lease.token, now, timedelta(seconds=BATCH_TIMEOUT_S))
         lost = self.inbox.prolong(batch_lease.taken, left, now, self.lease)
         if len(lost) == len(left):
             raise LeaseLostError("Other workers took over all changes of a batch; nobody waits for it here.")
@@ -309,13 +307,8 @@ class BulkProfileSync:
     @contextmanager
     def _alone(self, shop: RegisteredShop) -> Iterator[str | None]:
         """Let one worker of all machines send a shop's batches: gives the token of its lease, or None."""
-        name = _name(shop)
-        token = self.stores.contacts.acquire_lock(name, self.clock(), timedelta(seconds=BATCH_TIMEOUT_S))
-        try:
+        with self.stores.locks.hold(_name(shop), self.clock, timedelta(seconds=BATCH_TIMEOUT_S)) as token:
             yield token
-        finally:
-            if token is not None:
-                self.stores.contacts.release_lock(name, token)
 
 
 def _name(shop: RegisteredShop) -> str:

@@ -26,21 +26,19 @@ def send_consents(context: Context, contact_id: str, changes: Iterable[ConsentCh
 
 def store_pending_opt_outs(context: Context, customer_id: str, changes: Iterable[ConsentChange], at: datetime) -> None:
     """Keep what a customer without a contact said no to: an older yes that is still under way may make one."""
-    contacts, shop, event_id, now = context.stores.contacts, context.shop, context.claimed.id, context.now()
+    ledger, shop, event_id, now = context.stores.consents, context.shop, context.claimed.id, context.now()
     noes = {
         subject: (False, when, change.source)
         for when, change in _dated(context, changes, at)
         if not change.value and (subject := _subject(change)) is not None
     }
-    context.on_commit(
-        lambda session: contacts.write_consents(session, shop, pending_contact_key(customer_id), noes, event_id, now)
-    )
+    context.on_commit(lambda session: ledger.add(session, shop, pending_contact_key(customer_id), noes, event_id, now))
 
 
 def apply_pending_opt_outs(context: Context, contact_id: str, customer_id: str) -> None:
     """Send what `keep_noes` kept of a customer to the contact that they have now."""
-    contacts, shop, waiting = context.stores.contacts, context.shop, pending_contact_key(customer_id)
-    kept = contacts.last_consents(shop, waiting)
+    ledger, shop, waiting = context.stores.consents, context.shop, pending_contact_key(customer_id)
+    kept = ledger.latest(shop, waiting)
     if not kept:
         return
     channels = {channel.value: channel for channel in PREFERENCES}
@@ -49,14 +47,14 @@ def apply_pending_opt_outs(context: Context, contact_id: str, customer_id: str) 
         channel = channels.get(subject, Channel.OTHER)
         noes.append((when, ConsentChange(channel, value, when, None, subject if channel is Channel.OTHER else None)))
     _send(context, contact_id, noes)
-    context.on_commit(lambda session: contacts.forget_consents(session, shop, waiting))
+    context.on_commit(lambda session: ledger.delete(session, shop, waiting))
 
 
 def move_pending_opt_outs(context: Context, customer_id: str, other_id: str) -> None:
     """Keep for another customer what `keep_noes` kept of one who becomes them."""
-    contacts, shop = context.stores.contacts, context.shop
+    ledger, shop = context.stores.consents, context.shop
     theirs, others = pending_contact_key(customer_id), pending_contact_key(other_id)
-    context.on_commit(lambda session: contacts.move_consents(session, shop, theirs, others))
+    context.on_commit(lambda session: ledger.move(session, shop, theirs, others))
 
 
 def _dated(context: Context, changes: Iterable[ConsentChange], at: datetime) -> list[tuple[datetime, ConsentChange]]:
@@ -87,15 +85,15 @@ def _send(context: Context, contact_id: str, dated: Sequence[tuple[datetime, Con
         return False
     if news.preferences or news.consents:
         context.client.patch_contact(contact_id, ContactWrite({}, news.preferences, tuple(news.consents)))
-    contacts, shop, event_id, now = context.stores.contacts, context.shop, context.claimed.id, context.now()
-    context.on_commit(lambda session: contacts.write_consents(session, shop, contact_id, news.ledger, event_id, now))
-    context.on_commit(contacts.bump_generation_write(shop, contact_id, now))
+    ledger, shop, event_id, now = context.stores.consents, context.shop, context.claimed.id, context.now()
+    context.on_commit(lambda session: ledger.add(session, shop, contact_id, news.ledger, event_id, now))
+    context.on_commit(context.stores.sync_states.bump_generation_write(shop, contact_id, now))
     return True
 
 
 def _news(context: Context, contact_id: str, dated: Sequence[tuple[datetime, ConsentChange]]) -> _News:
     news, settings = _News(), context.shop.settings
-    known = context.stores.contacts.last_consents(context.shop, contact_id) if dated else {}
+    known = context.stores.consents.latest(context.shop, contact_id) if dated else {}
     for when, change in dated:
         subject = _subject(change)
         if subject is None:

@@ -8,7 +8,7 @@ themselves, and so may somebody who registered with another person's e-mail: a y
 
 from plugin.events import Channel, ConsentChange, Customer, CustomerCreated, CustomerUpdated
 from plugin.platforms.registry import PLATFORMS
-from plugin.store.contacts.contacts import SyncedValue
+from plugin.store.contacts.sync_state import SyncedValue
 from plugin.store.shops.settings import ShopSettings
 from webhooks.attempt.context import Context, Origin
 from webhooks.attempt.mapping import CHANNELS, TIMED, parse_answer
@@ -49,7 +49,7 @@ def _new_answers(
     # where the platform vouches for nothing, the contact that was made for this customer is all there is to go by
     vouched = found.verified and (customer.email_verified or settings.email_trust == "always" or never)
     said, signup = dict(customer.extra), isinstance(event, CustomerCreated)
-    _, known = context.stores.contacts.state(context.shop, found.contact_id)
+    known = context.stores.sync_states.get(context.shop, found.contact_id).sent
     undated = context.digest([True, "undated"])
     for field, consent in fields.items():
         value = parse_answer(said.get(field))
@@ -81,6 +81,6 @@ def _undated(settings: ShopSettings) -> dict[str, str]:
 
 
 def _remember(context: Context, found: ContactMatch, seen: dict[str, SyncedValue]) -> None:
-    contacts, shop, now = context.stores.contacts, context.shop, context.now()
+    sync_states, shop, now = context.stores.sync_states, context.shop, context.now()
     if seen:
-        context.on_commit(contacts.sent(shop, found.contact_id, seen, now, forget_cached=False))
+        context.on_commit(sync_states.sent_write(shop, found.contact_id, seen, now, bump_generation=False))

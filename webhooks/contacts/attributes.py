@@ -8,7 +8,7 @@ from typing import TypeVar
 from plugin.engage.data.models import ContactWrite
 from plugin.errors import PermanentError, TransientError
 from plugin.events import Customer
-from plugin.store.contacts.contacts import SyncedValue
+from plugin.store.contacts.sync_state import SyncedValue
 from plugin.store.shops.shops import RegisteredShop
 from webhooks.attempt.context import Context
 
@@ -69,8 +69,8 @@ def sync_changed_attributes(
     """
 
     def compare() -> tuple[int, AttributeDiff]:
-        _, before, generation = context.stores.contacts.known(context.shop, contact_id)
-        return generation, diff_attributes(before, attributes, at, context.digest, only_missing)
+        state = context.stores.sync_states.get(context.shop, contact_id)
+        return state.generation, diff_attributes(state.sent, attributes, at, context.digest, only_missing)
 
     generation, diff = compare()
     if diff.changed and context.lock_contact(contact_id):
@@ -93,9 +93,9 @@ def sync_changed_attributes(
 
 def _touch(context: Context, contact_id: str, attributes: Mapping[str, object], at: datetime, generation: int) -> None:
     """Store since when it is known that fields are still as Engage was told. Whoever changes the contact is not hindered."""
-    contacts, shop, now = context.stores.contacts, context.shop, context.now()
+    sync_states, shop, now = context.stores.sync_states, context.shop, context.now()
     values = synced_values(attributes, at, context.digest)
-    context.on_commit(contacts.confirmed(shop, contact_id, values, generation, now))
+    context.on_commit(sync_states.touch_write(shop, contact_id, values, generation, now))
 
 
 def patch_leaving_out_refused(
@@ -124,11 +124,11 @@ def _mark_unknown(context: Context, contact_id: str, attributes: Mapping[str, ob
 
     The event may be discarded before it is tried again: the next that the shop tells of them is sent, whatever it is.
     """
-    contacts, shop, now = context.stores.contacts, context.shop, context.now()
-    _, before = contacts.state(shop, contact_id)
+    sync_states, shop, now = context.stores.sync_states, context.shop, context.now()
+    before = sync_states.get(shop, contact_id).sent
     doubted = {name: SyncedValue(UNKNOWN, before[name].at) for name in attributes if name in before}
     if doubted:
-        context.on_commit(contacts.sent(shop, contact_id, doubted, now))
+        context.on_commit(sync_states.sent_write(shop, contact_id, doubted, now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ def newer_than_edits(
     context: Context, contact_id: str, attributes: Mapping[str, object], at: datetime
 ) -> dict[str, object]:
     """Return what is not older than the shopper's last edit of the same field."""
-    _, sent = context.stores.contacts.state(context.shop, contact_id)
+    sent = context.stores.sync_states.get(context.shop, contact_id).sent
     return {name: value for name, value in attributes.items() if not edited_after(sent, name, at)}
 
 
@@ -195,9 +195,9 @@ def remember_attributes(
     contact_type: str | None = None,
 ) -> None:
     """Store what Engage now knows, and let cached pages of the contact be forgotten."""
-    contacts, shop, now = context.stores.contacts, context.shop, context.now()
+    sync_states, shop, now = context.stores.sync_states, context.shop, context.now()
     values = synced_values(attributes, at, context.digest)
-    context.on_commit(contacts.sent(shop, contact_id, values, now, contact_type=contact_type))
+    context.on_commit(sync_states.sent_write(shop, contact_id, values, now, contact_type=contact_type))
 
 
 def send_without_rejected_fields(

@@ -14,7 +14,7 @@ from plugin.errors import (
     TransientError,
 )
 from plugin.events import CONTACT_KINDS, Customer, EventKind
-from plugin.store.contacts.contacts import Link
+from plugin.store.contacts.links import Link
 from plugin.store.shops.settings import ShopSettings
 from plugin.store.shops.shops import RegisteredShop
 from webhooks.attempt.context import BUSY_WAIT, Context
@@ -42,7 +42,7 @@ def known_link(context: Context, customer: Customer) -> Link | None:
     """Return the stored link of a customer, or None for a guest and a stranger."""
     if customer.customer_id is None:
         return None
-    return context.stores.contacts.link(context.shop, customer.customer_id)
+    return context.stores.links.find(context.shop, customer.customer_id)
 
 
 def ensure_contact(context: Context, customer: Customer, contact_type: str) -> ContactMatch:
@@ -88,7 +88,7 @@ def _wait_for_others(context: Context, customer: Customer, contact_id: str) -> N
 
     Raises TransientError meanwhile. After that a vouched address is, as ever, proof of being the same person.
     """
-    others = set(context.stores.contacts.customers_of(context.shop, contact_id)) - {customer.customer_id}
+    others = set(context.stores.links.customers_of(context.shop, contact_id)) - {customer.customer_id}
     if not others:
         return
     if context.stores.inbox.has_earlier_unfinished(context.claimed, others, CHANGE_THE_ADDRESS):
@@ -203,9 +203,9 @@ def _remember(context: Context, customer: Customer, found: ContactMatch, reason:
     if customer_id is not None:
         if found.verified:
             apply_pending_opt_outs(context, found.contact_id, customer_id)
-        contacts, shop, now = context.stores.contacts, context.shop, context.now()
+        links, shop, now = context.stores.links, context.shop, context.now()
         link = Link(found.contact_id, found.verified, reason)
-        context.on_commit(lambda session: contacts.write_link(session, shop, customer_id, link, now))
+        context.on_commit(lambda session: links.write(session, shop, customer_id, link, now))
     context.complete_step("contact", {"id": found.contact_id, "verified": found.verified, "created": found.created})
     return found
 
@@ -228,10 +228,8 @@ def _contact_creation_lock(context: Context, customer: Customer) -> Iterator[Non
     """Let one worker at a time look for and create the contact of an e-mail or phone."""
     who = customer.email or customer.mobile_phone or customer.customer_id or ""
     name = f"contact:{context.shop.tenant}:{context.stores.vault.digest(who)}"
-    token = context.stores.contacts.acquire_lock(name, context.now(), context.lease)
-    if token is None:
-        raise ThrottledError("Another worker is at this contact.", operation="lease", retry_after=BUSY_WAIT, sent=False)
-    try:
+    with context.stores.locks.hold(name, context.now, context.lease) as token:
+        if token is None:
+            reason = "Another worker is at this contact."
+            raise ThrottledError(reason, operation="lease", retry_after=BUSY_WAIT, sent=False)
         yield
-    finally:
-        context.stores.contacts.release_lock(name, token)

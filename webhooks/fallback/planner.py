@@ -188,7 +188,7 @@ class Planner:
         found = waiting.progress.get("contact")
         if found:
             return found["id"], found["verified"]
-        link = None if customer.customer_id is None else self._stores.contacts.link(self._shop, customer.customer_id)
+        link = None if customer.customer_id is None else self._stores.links.find(self._shop, customer.customer_id)
         if link is None or not (link.verified or not is_identity_verified(self._shop, customer)[0]):
             raise NotEligible
         return link.contact_id, link.verified
@@ -232,7 +232,7 @@ class Planner:
     def _news(
         self, contact_id: str, customer: Customer, at: datetime, only_missing: frozenset[str] = frozenset()
     ) -> dict[str, object]:
-        _, before = self._stores.contacts.state(self._shop, contact_id)
+        before = self._stores.sync_states.get(self._shop, contact_id).sent
         return diff_attributes(before, attributes_of(self._shop, customer), at, self._digest, only_missing).changed
 
     def _receipt(self, receipt: Receipt, details: Mapping[str, Any]) -> Entry:
@@ -284,7 +284,7 @@ class Planner:
     def _profile(self, ordering_key: str, waiting: PendingEvent, event: CustomerUpdated) -> Spooled:
         if event.consents or event.customer.customer_id is None:
             raise NotEligible  # a yes or no goes by the API, which knows the ledger
-        link = self._stores.contacts.link(self._shop, event.customer.customer_id)
+        link = self._stores.links.find(self._shop, event.customer.customer_id)
         if link is None or not link.verified:
             raise NotEligible
         news = self._news(link.contact_id, event.customer, event.occurred_at)

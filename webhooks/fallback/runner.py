@@ -180,27 +180,23 @@ class FallbackRunner:
     @contextmanager
     def lease_shop(self, shop: RegisteredShop) -> Iterator[ShopFileSession | None]:
         """Take the lease on a shop's files; None while another process has it."""
-        name, leases = f"fallback:{shop.id}", self.stores.contacts
-        token = leases.acquire_lock(name, self.clock(), self.lease)
-        if token is None:
-            yield None
-            return
-        work = ShopFileSession(
-            shop=shop,
-            stores=self.stores,
-            files=self.files,
-            folder=self.folder_for(shop),
-            clock=self.clock,
-            retry_base_s=self.retry_base_s,
-            digest=self.digest,
-            prolong=lambda: leases.prolong_lease(name, token, self.clock(), self.lease),
-            lease=self.lease,
-            prolonged_at=self.clock(),
-        )
-        try:
-            yield work
-        finally:
-            leases.release_lock(name, token)
+        name, locks = f"fallback:{shop.id}", self.stores.locks
+        with locks.hold(name, self.clock, self.lease) as token:
+            if token is None:
+                yield None
+                return
+            yield ShopFileSession(
+                shop=shop,
+                stores=self.stores,
+                files=self.files,
+                folder=self.folder_for(shop),
+                clock=self.clock,
+                retry_base_s=self.retry_base_s,
+                digest=self.digest,
+                prolong=lambda: locks.extend(name, token, self.clock(), self.lease),
+                lease=self.lease,
+                prolonged_at=self.clock(),
+            )
 
     def _has_work(self, shop: RegisteredShop) -> bool:
         if shop.settings.fallback and self.engage_status_for(shop).standing is EngageAvailability.AWAY:

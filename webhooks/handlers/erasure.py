@@ -72,7 +72,7 @@ def _erase_shop(context: Context) -> None:
 
 
 def _erase(context: Context, customer_id: str | None, guest: tuple[str, ...], order_ids: tuple[str, ...]) -> None:
-    link = None if customer_id is None else context.stores.contacts.link(context.shop, customer_id)
+    link = None if customer_id is None else context.stores.links.find(context.shop, customer_id)
     # over a link that nobody vouches for the contact may be somebody else's, which this person must not get at
     contact_id = link.contact_id if link is not None and link.verified else None
     if contact_id is not None and context.shop.settings.erase_in_engage:

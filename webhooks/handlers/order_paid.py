@@ -74,9 +74,9 @@ def _use_again(context: Context, event: OrderPaid, order: StoredOrder, contact_i
 
 
 def _receipt_sent(context: Context, order_id: str, contact_id: str) -> None:
-    orders, contacts, shop, now = context.stores.orders, context.stores.contacts, context.shop, context.now()
-    context.on_commit(lambda session: orders.write_change(session, shop, order_id, receipt_sent_at=now))
-    context.on_commit(contacts.bump_generation_write(shop, contact_id, now))
+    stores, shop, now = context.stores, context.shop, context.now()
+    context.on_commit(lambda session: stores.orders.write_change(session, shop, order_id, receipt_sent_at=now))
+    context.on_commit(stores.sync_states.bump_generation_write(shop, contact_id, now))
 
 
 def _remember(context: Context, event: OrderPaid, contact_id: str | None, store: str) -> None:

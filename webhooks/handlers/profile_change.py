@@ -33,11 +33,11 @@ def handle_merge(context: Context, event: CustomerMerged) -> None:
 
     What the merged customer did before comes first, since it may make their contact. Raises NotYetError meanwhile.
     """
-    contacts = context.stores.contacts
+    links = context.stores.links
     if context.stores.inbox.has_earlier_unfinished(context.claimed, [event.merged_id], MAKE_CONTACTS):
         raise DependencyNotReady("The merged customer has earlier events that are not delivered yet.")
     context.stores.orders.take_over(context.shop, event.kept_id, event.merged_id)
-    merged, kept = (contacts.link(context.shop, customer_id) for customer_id in (event.merged_id, event.kept_id))
+    merged, kept = (links.find(context.shop, customer_id) for customer_id in (event.merged_id, event.kept_id))
     theirs = kept or merged
     if theirs is not None and theirs.verified:
         for customer_id in (event.merged_id, event.kept_id):
@@ -47,10 +47,10 @@ def handle_merge(context: Context, event: CustomerMerged) -> None:
     if merged is None:
         raise EventIgnored("the merged customer has no contact")
     if kept is None:
-        contacts.remember_link(context.shop, event.kept_id, merged, context.now())
+        links.save(context.shop, event.kept_id, merged, context.now())
     elif kept.contact_id != merged.contact_id:
         context.note(
             "two contacts",
             f"Engage holds contacts {kept.contact_id} and {merged.contact_id} for this customer; merge them there by hand.",
         )
-    contacts.forget_link(context.shop, event.merged_id)
+    links.delete(context.shop, event.merged_id)

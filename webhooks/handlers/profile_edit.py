@@ -15,7 +15,7 @@ def handle(context: Context, event: ProfileEdited) -> None:
 
     The shopper saw what Engage holds, so a value is sent even where it is what the shop last told.
     """
-    link = context.stores.contacts.link(context.shop, event.customer_id)
+    link = context.stores.links.find(context.shop, event.customer_id)
     if link is None or not link.verified:
         raise EventIgnored("the shopper has no verified link to a contact any more")
     if event.consents:

@@ -60,11 +60,11 @@ def _send(context: Context, event: OrderRefunded, order: StoredOrder) -> dict[st
     else:
         context.note("receipt", "No money was given back, so there is no return receipt.")
     refund = refund_record(event)
-    contacts, shop, now = context.stores.contacts, context.shop, context.now()
+    sync_states, shop, now = context.stores.sync_states, context.shop, context.now()
     context.on_commit(lambda session: write_refund(session, shop, event.order_id, event.refund_id, refund))
     contact_id = order.contact_id
     if contact_id:
-        context.on_commit(contacts.bump_generation_write(shop, contact_id, now))
+        context.on_commit(sync_states.bump_generation_write(shop, contact_id, now))
     context.complete_step("receipt", receipt_id)
     return {**order.details, "refunds": {**order.details.get("refunds", {}), event.refund_id: refund}}
 

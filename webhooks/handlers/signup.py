@@ -29,7 +29,7 @@ def _upgrade(context: Context, contact_id: str, event: CustomerCreated, member: 
     changed = sync_changed_attributes(
         context, contact_id, attributes_of(context.shop, event.customer), event.occurred_at
     )
-    contact_type, _ = context.stores.contacts.state(context.shop, contact_id)
+    contact_type = context.stores.sync_states.get(context.shop, contact_id).contact_type
     if contact_type == member:
         if not changed:
             context.note("unchanged", "Engage knows all of this already.")

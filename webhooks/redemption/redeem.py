@@ -261,7 +261,7 @@ def record_result(context: Context, kind: str, assignment_id: str, contact_id: s
     context.on_commit(
         lambda session: stores.redemptions.write(session, shop, kind, assignment_id, finished_at=now, **values)
     )
-    context.on_commit(stores.contacts.bump_generation_write(shop, contact_id, now))
+    context.on_commit(stores.sync_states.bump_generation_write(shop, contact_id, now))
 
 
 def _may_be_ours(row: StoredRedemption, redeemed_on: datetime | None, until: datetime | None = None) -> bool:

@@ -96,7 +96,7 @@ class OrdersInFiles:
 
     def _order(self, shop: RegisteredShop, event: OrderPaid) -> StoredOrder | None:
         customer = event.customer
-        link = None if customer.customer_id is None else self.stores.contacts.link(shop, customer.customer_id)
+        link = None if customer.customer_id is None else self.stores.links.find(shop, customer.customer_id)
         if link is None:
             return None
         store = store_for(shop.settings, event.channel, event.country_code, customer.address.country_code)

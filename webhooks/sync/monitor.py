@@ -87,13 +87,10 @@ class SubscriptionMonitor:
         if api is None:
             return CheckResult(shop.name, skipped="its platform has no API, or nothing is installed yet")
         name = f"watch:{shop.id}"
-        token = self.stores.contacts.acquire_lock(name, self.clock(), LEASE)
-        if token is None:
-            return CheckResult(shop.name, skipped="another process looks at it")
-        try:
+        with self.stores.locks.hold(name, self.clock, LEASE) as token:
+            if token is None:
+                return CheckResult(shop.name, skipped="another process looks at it")
             return self._look(shop, api)
-        finally:
-            self.stores.contacts.release_lock(name, token)
 
     def _look(self, shop: RegisteredShop, api: ShopApi) -> CheckResult:
         before = self.history.watched(shop)

@@ -176,7 +176,7 @@ class Reconciler:
     ) -> None:
         for resource in page:
             report.counts["customers"] += 1
-            if self.stores.contacts.link(shop, resource.resource_id) is not None:
+            if self.stores.links.find(shop, resource.resource_id) is not None:
                 continue
             if self.history.knows_customer(shop, resource.resource_id):
                 continue  # parked or under way

@@ -1,7 +1,7 @@
 """Reads for My Pages: kept per shop, tenant and contact, one call in flight per key, stale only when it is right.
 
 The key is made of shop, tenant, contact, generation, operation and parameters, and nothing else decides. Fresh data
-comes after one increment of the generation (`Contacts.bump_generation_write`, in the commit of whatever changed the
+comes after one increment of the generation (`SyncStates.bump_generation_write`, in the commit of whatever changed the
 contact): what was kept before is then never read again, on any machine. `forget_contact` deletes it as well.
 """
 

@@ -1,4 +1,4 @@
-"""Helpers to run writing statements, and to name a fault of the database."""
+"""Helpers to run writing statements."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from sqlalchemy import (
     Update,
 )
 from sqlalchemy.engine import CursorResult, Result
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 if TYPE_CHECKING:
@@ -30,16 +29,6 @@ class RowWrite:
     def __call__(self, session: Session) -> None:
         """Write the row alone."""
         session.connection().execute(self.statement, self.row)
-
-
-def what_failed(error: SQLAlchemyError) -> str:
-    """Name a fault of the database for an operator: of a connection that fails, with the driver's own first line.
-
-    Other faults keep their text to themselves: it may hold people's data.
-    """
-    name = type(error).__name__
-    lines = str(error.orig).strip().splitlines() if isinstance(error, OperationalError) else []
-    return f"{name}: {lines[0]}" if lines else name
 
 
 def run(session: Session, statement: Update, parameters: Mapping[str, Any] | None = None) -> int:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from plugin.errors import NotFoundHereError
-from plugin.store.contacts.contacts import state_row, state_upsert
+from plugin.store.contacts.sync_state import sync_state_row, sync_state_upsert
 from plugin.store.database.engine import Database
 from plugin.store.database.statements import run
 from plugin.store.files.rows import NameOf, deliver, new_file
@@ -255,10 +255,10 @@ def _receipts_taken(session: Session, database: Database, shop: RegisteredShop, 
 def _forget_cached(
     session: Session, database: Database, shop: RegisteredShop, contact_ids: set[str], now: datetime
 ) -> None:
-    """Make cached pages of contacts unreachable, as `Contacts.bump_generation_write` does for one."""
-    rows = [state_row(shop, contact_id, {}, now) for contact_id in sorted(contact_ids)]
+    """Make cached pages of contacts unreachable, as `SyncStates.bump_generation_write` does for one."""
+    rows = [sync_state_row(shop, contact_id, {}, now) for contact_id in sorted(contact_ids)]
     if rows:
-        session.connection().execute(state_upsert(database), rows)
+        session.connection().execute(sync_state_upsert(database), rows)
 
 
 def _stored(row: FallbackFile, shop: str) -> StoredFile:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import and_, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from plugin.store.contacts.contacts import SyncedValue, state_row, state_upsert
+from plugin.store.contacts.sync_state import SyncedValue, sync_state_row, sync_state_upsert
 from plugin.store.database.engine import Database
 from plugin.store.database.statements import run
 from plugin.store.inbox.bulk_statements import changes_under, is_backlog, somebody_goes_first
@@ -70,7 +70,7 @@ class BulkInbox:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._put_state = state_upsert(database)
+        self._put_state = sync_state_upsert(database)
 
     def waiting(self, shop: RegisteredShop, now: datetime, most: int) -> int:
         """Count due profile changes that came a while ago, up to `most`."""
@@ -241,7 +241,7 @@ class BulkInbox:
             for contact_id in chunk:
                 before = known.get(contact_id, {})
                 fields = {n: one for n, one in sent[contact_id].items() if n not in before or before[n].at <= one.at}
-                rows.append(state_row(shop, contact_id, fields, now, forget_cached=shown))
+                rows.append(sync_state_row(shop, contact_id, fields, now, bump_generation=shown))
         if rows:
             session.connection().execute(self._put_state, rows)
 

@@ -11,12 +11,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import and_, select, update
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from plugin.errors import ConflictError, NotFoundHereError
 from plugin.events import EventKind
 from plugin.store.database.engine import Database
+from plugin.store.database.errors import is_serialization_conflict, is_single_row_error
 from plugin.store.database.group_commit import GroupCommit
 from plugin.store.database.statements import run
 from plugin.store.inbox.claiming import Claimed, claim_some, lease_these, requeue
@@ -30,8 +31,6 @@ CLAIM_ROUNDS = 32
 MAX_ERROR_LENGTH = 1000
 #: An event that is due for longer than this should have been worked on: somebody must look.
 OVERDUE_AFTER = timedelta(seconds=60)
-#: PostgreSQL's codes for transactions that met: deadlock_detected and serialization_failure.
-RUN_AGAIN = frozenset({"40P01", "40001"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,18 +276,6 @@ class Inbox:
     def _store_steps(self, waiting: Callable[[], Sequence[LeasedUpdate]]) -> list[Exception | None]:
         with self._database.transaction() as session:
             return apply_updates(session, waiting())
-
-
-def is_single_row_error(error: Exception) -> bool:
-    """Tell an error that the database has with one write, or with two that met, from one that it has with all."""
-    if isinstance(error, OperationalError) and is_serialization_conflict(error):
-        return True
-    return not isinstance(error, OperationalError | InterfaceError)
-
-
-def is_serialization_conflict(error: OperationalError) -> bool:
-    """Tell whether two transactions stood in each other's way, so that this one is simply run again."""
-    return getattr(error.orig, "sqlstate", None) in RUN_AGAIN
 
 
 def _row(new: NewEvent) -> dict[str, Any]:

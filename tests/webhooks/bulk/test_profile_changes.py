@@ -12,7 +12,7 @@ from support.bodies import customer
 
 from plugin.engage.client import EngageClient
 from plugin.events import Customer
-from plugin.store.contacts.contacts import SyncedValue
+from plugin.store.contacts.sync_state import SyncedValue
 from plugin.store.inbox.bulk import BulkInbox
 from plugin.store.inbox.bulk_statements import SEND_SINGLY
 from plugin.store.shops.shops import RegisteredShop
@@ -298,7 +298,7 @@ def test_what_was_not_lost_ends_with_its_batch(rig: Any, backlog: BulkProfileSyn
     assert while_the_batch_runs(rig, backlog, taken_over).run() == 2
     assert [rig.event(event).state for event in (lost, *kept)] == ["leased", "delivered", "delivered"]
     contact_id = rig.contacts()["p1@example.com"]["id"]
-    _, sent = rig.stores.contacts.state(rig.standard, contact_id)
+    sent = rig.stores.sync_states.get(rig.standard, contact_id).sent
     assert sent["firstName"].digest == rig.stores.vault.digest_of("Ada")
 
 
@@ -338,7 +338,7 @@ def test_changes_that_say_nothing_new_confirm_what_is_known_and_forget_no_page(
     rig: Any, backlog: BulkProfileSync
 ) -> None:
     contact_id = rig.contacts()["p1@example.com"]["id"]
-    generation = rig.stores.contacts.generation(rig.standard, contact_id)
+    generation = rig.stores.sync_states.generation(rig.standard, contact_id)
     for number in (1, 2, 3):
         change(rig, number)
     reported_at = rig.clock() - timedelta(seconds=2)
@@ -346,9 +346,9 @@ def test_changes_that_say_nothing_new_confirm_what_is_known_and_forget_no_page(
     before = len(rig.calls())
     assert backlog.run() == 3
     assert rig.calls()[before:] == []
-    _, sent = rig.stores.contacts.state(rig.standard, contact_id)
+    sent = rig.stores.sync_states.get(rig.standard, contact_id).sent
     assert sent["firstName"].at == reported_at
-    assert rig.stores.contacts.generation(rig.standard, contact_id) == generation
+    assert rig.stores.sync_states.generation(rig.standard, contact_id) == generation
 
 
 @pytest.mark.parametrize("newer_first", [True, False])
@@ -380,10 +380,10 @@ def test_what_somebody_told_a_contact_later_stays_known(rig: Any, backlog: BulkP
 
     def another_customer_of_the_contact() -> None:
         with rig.database.transaction() as session:
-            rig.stores.contacts.sent(rig.standard, contact_id, {"firstName": said}, rig.clock())(session)
+            rig.stores.sync_states.sent_write(rig.standard, contact_id, {"firstName": said}, rig.clock())(session)
 
     assert while_the_batch_runs(rig, backlog, another_customer_of_the_contact).run() == 3
-    _, sent = rig.stores.contacts.state(rig.standard, contact_id)
+    sent = rig.stores.sync_states.get(rig.standard, contact_id).sent
     assert sent["firstName"] == said
     assert sent["lastName"].digest == rig.stores.vault.digest_of("New")
 

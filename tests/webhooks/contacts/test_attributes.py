@@ -6,7 +6,7 @@ from typing import Any
 
 from support.bodies import customer, order
 
-from plugin.store.contacts.contacts import SyncedValue
+from plugin.store.contacts.sync_state import SyncedValue
 
 #: A day that the Standard platform takes and Engage refuses.
 REFUSED = {"birth_date": "1870-01-01"}
@@ -117,15 +117,15 @@ def test_a_contact_is_free_again_after_a_try_that_failed(
 def test_a_value_told_again_does_not_hide_a_change_that_another_event_made_meanwhile(rig: Any) -> None:
     rig.send("customer.created", customer=customer())
     rig.work()
-    contacts, contact_id = rig.stores.contacts, rig.contacts()["ada@example.com"]["id"]
-    _, _, seen = contacts.known(rig.standard, contact_id)
+    states, contact_id = rig.stores.sync_states, rig.contacts()["ada@example.com"]["id"]
+    seen = states.get(rig.standard, contact_id).generation
     later, digest = rig.clock.forward(60), rig.stores.vault.digest_of
     changed = {"lastName": SyncedValue(digest("Lind"), later)}
     told_again = {"lastName": SyncedValue(digest("Berg"), rig.clock.forward(60))}
     with rig.database.transaction() as session:
-        contacts.sent(rig.standard, contact_id, changed, later)(session)
-        contacts.confirmed(rig.standard, contact_id, told_again, seen, later)(session)
-    assert contacts.state(rig.standard, contact_id)[1]["lastName"] == changed["lastName"]
+        states.sent_write(rig.standard, contact_id, changed, later)(session)
+        states.touch_write(rig.standard, contact_id, told_again, seen, later)(session)
+    assert states.get(rig.standard, contact_id).sent["lastName"] == changed["lastName"]
 
 
 def test_a_worker_that_was_paused_for_longer_than_its_lease_sends_nothing_any_more(

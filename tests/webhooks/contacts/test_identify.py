@@ -50,7 +50,7 @@ def test_a_lost_create_is_known_by_what_was_sent_where_no_customer_id_is(rig: An
     rig.send("customer.created", customer=customer(email_verified=False))
     assert rig.work_for(20) == ["retry", "delivered"]
     assert rig.calls().count("createContact") == 1
-    assert rig.stores.contacts.link(rig.standard, "1001").reason == "created"
+    assert rig.stores.links.find(rig.standard, "1001").reason == "created"
     rig.clock.forward(1)
     rig.send("customer.updated", customer=customer(email_verified=False, last_name="Lind"))
     assert rig.work() == ["delivered"]
@@ -75,7 +75,7 @@ def test_a_contact_is_ours_that_holds_just_what_was_sent(rig: Any, held: dict[st
     assert rig.work() == ["retry"]
     rig.seed(contacts=[{"contactType": "Member", "email": "ada@example.com", **held}])
     rig.work_for(20)
-    assert rig.stores.contacts.link(rig.standard, "1001").verified is ours
+    assert rig.stores.links.find(rig.standard, "1001").verified is ours
 
 
 def test_an_id_alone_says_not_whose_contact_it_is(rig: Any, owner_is_faster: Callable[..., None]) -> None:
@@ -83,7 +83,7 @@ def test_an_id_alone_says_not_whose_contact_it_is(rig: Any, owner_is_faster: Cal
     owner_is_faster(firstName="Owner")
     rig.send("customer.created", customer=customer(email_verified=False, first_name="Mallory"))
     assert rig.work() == ["ignored"]
-    assert not rig.stores.contacts.link(rig.standard, "1001").verified
+    assert not rig.stores.links.find(rig.standard, "1001").verified
     assert rig.contacts()["ada@example.com"]["attributes"]["firstName"] == "Owner"
 
 
@@ -151,6 +151,6 @@ def test_two_accounts_with_one_vouched_address_are_one_person(rig: Any) -> None:
     rig.clock.forward(1)
     second = rig.send("customer.created", customer=customer(id="1002", last_name="Lind"))
     assert set(rig.work_for(20)) == {"delivered"}
-    one, two = (rig.stores.contacts.link(rig.standard, number) for number in ("1001", "1002"))
+    one, two = (rig.stores.links.find(rig.standard, number) for number in ("1001", "1002"))
     assert (two.contact_id, two.verified) == (one.contact_id, True)
     assert "shared" in rig.steps(second)

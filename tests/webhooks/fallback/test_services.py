@@ -16,7 +16,7 @@ from plugin.platforms.registry import PLATFORMS
 from plugin.runtime.supervisor import run_fallback, run_fallback_once
 from plugin.sandbox.testing import RunningSandbox
 from plugin.settings import load_settings
-from plugin.store.contacts.contacts import Link
+from plugin.store.contacts.links import Link
 from plugin.store.shops.shops import NewShop
 from plugin.store.tables.files import FileState
 from webhooks.receiving.new_event import new_event
@@ -39,9 +39,7 @@ def services(tmp_path: Path, sandbox: RunningSandbox, monkeypatch: pytest.Monkey
     key = f"key-{tmp_path.name}"  # its breaker is this test's alone
     new = NewShop("web-se", "standard", sandbox.url, key, "whsec_" + "A" * 32, settings)
     shop = made.stores.shops.add(new, made.clock())
-    made.stores.contacts.remember_link(
-        shop, "1001", Link("2b1f0000-0000-4000-8000-000000000001", True, "t"), made.clock()
-    )
+    made.stores.links.save(shop, "1001", Link("2b1f0000-0000-4000-8000-000000000001", True, "t"), made.clock())
     yield made
     made.close()
 

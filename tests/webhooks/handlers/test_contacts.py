@@ -38,7 +38,7 @@ def test_a_signup_creates_a_member_with_all_that_the_shop_knows(rig: Any) -> Non
         "externalId": "1001",
     }
     assert {name: contact["attributes"][name] for name in expected} == expected
-    link = rig.stores.contacts.link(rig.standard, "1001")
+    link = rig.stores.links.find(rig.standard, "1001")
     assert (link.contact_id, link.verified, link.reason) == (contact["id"], True, "created")
     assert rig.event(event).state == "delivered"
     assert rig.calls() == ["findContactId", "createContact"]
@@ -63,7 +63,7 @@ def test_an_unverified_email_never_changes_somebody_elses_contact(rig: Any) -> N
     assert rig.work() == ["ignored"]
     assert rig.contacts()["ada@example.com"]["attributes"]["firstName"] == "Owner"
     assert "vouch" in rig.event(event).last_error
-    assert rig.stores.contacts.unverified_links(rig.standard) == 1
+    assert rig.stores.links.count_unverified(rig.standard) == 1
     change = rig.send("customer.updated", customer=customer(email_verified=False, first_name="Mallory"))
     rig.work()
     assert rig.event(change).state == "ignored"
@@ -160,7 +160,7 @@ def test_every_plausible_answer_to_create_is_understood(rig: Any, answer: str) -
     rig.options(create_answer=answer)
     rig.send("customer.created", customer=customer())
     assert rig.work() == ["delivered"]
-    assert rig.stores.contacts.link(rig.standard, "1001").contact_id == rig.contacts()["ada@example.com"]["id"]
+    assert rig.stores.links.find(rig.standard, "1001").contact_id == rig.contacts()["ada@example.com"]["id"]
 
 
 def test_a_create_whose_answer_was_lost_makes_one_verified_contact(rig: Any) -> None:
@@ -170,7 +170,7 @@ def test_a_create_whose_answer_was_lost_makes_one_verified_contact(rig: Any) -> 
     assert rig.work_for(20) == ["delivered"]
     assert len(rig.contacts()) == 1
     assert rig.calls().count("createContact") == 1
-    assert rig.stores.contacts.link(rig.standard, "1001").verified
+    assert rig.stores.links.find(rig.standard, "1001").verified
 
 
 def test_a_failing_engage_ends_in_a_later_retry_and_not_in_a_lost_event(rig: Any) -> None:
@@ -229,7 +229,7 @@ def test_a_deleted_customer_is_erased_here_and_kept_in_engage(rig: Any, database
     rig.work()
     erasure = rig.send("customer.deleted", customer={"id": "1001"})
     assert rig.work() == ["delivered"]
-    assert rig.stores.contacts.link(rig.standard, "1001") is None
+    assert rig.stores.links.find(rig.standard, "1001") is None
     assert len(rig.contacts()) == 1
     with database.reading() as session:
         bodies = [session.get(InboxEvent, event_id).body for event_id in (first, erasure)]
@@ -369,27 +369,27 @@ def test_who_registers_with_anothers_email_erases_and_learns_nothing_of_them(rig
     rig.send("customer.created", customer=customer(), consents=[{"channel": "email", "value": False}])
     rig.send("customer.created", customer=customer(id="666", email_verified=False))
     rig.work()
-    owner, other = (rig.stores.contacts.link(rig.standard, number) for number in ("1001", "666"))
+    owner, other = (rig.stores.links.find(rig.standard, number) for number in ("1001", "666"))
     assert (other.contact_id, other.verified) == (owner.contact_id, False)
-    before = rig.stores.contacts.state(rig.standard, owner.contact_id)
+    before = rig.stores.sync_states.get(rig.standard, owner.contact_id)
     told = DataRequests(database).gather(rig.standard, DataSubject("666", ["customer:666"], []))
     assert (told["consents"], told["told_to_engage"]) == ([], [])
     rig.send("customer.deleted", customer={"id": "666"})
     rig.work()
-    assert rig.stores.contacts.link(rig.standard, "666") is None
-    assert rig.stores.contacts.last_consents(rig.standard, owner.contact_id)["email"][0] is False
-    assert rig.stores.contacts.state(rig.standard, owner.contact_id) == before
+    assert rig.stores.links.find(rig.standard, "666") is None
+    assert rig.stores.consents.latest(rig.standard, owner.contact_id)["email"][0] is False
+    assert rig.stores.sync_states.get(rig.standard, owner.contact_id) == before
 
 
 def test_a_no_stays_while_another_account_of_the_same_person_does(rig: Any) -> None:
     rig.send("customer.created", customer=customer(), consents=[{"channel": "email", "value": False}])
     rig.send("customer.created", customer=customer(id="1002"))
     rig.work()
-    link = rig.stores.contacts.link(rig.standard, "1001")
+    link = rig.stores.links.find(rig.standard, "1001")
     for number, left in (("1002", {"email": False}), ("1001", {})):
         rig.send("customer.deleted", customer={"id": number})
         rig.work()
-        consents = rig.stores.contacts.last_consents(rig.standard, link.contact_id)
+        consents = rig.stores.consents.latest(rig.standard, link.contact_id)
         assert {subject: value for subject, (value, _) in consents.items()} == left
 
 

@@ -118,7 +118,7 @@ def test_a_shop_that_asks_is_erased_and_another_one_is_not(rig: Any, database: D
     assert record.done["shop_orders"] == 1
     assert record.done["events discarded"] == before["parked"] + 1
     assert everything(database, "web-se") == kept
-    assert rig.stores.contacts.link(rig.standard, "1001") is not None
+    assert rig.stores.links.find(rig.standard, "1001") is not None
     assert rig.stores.orders.get(rig.standard, "9001") is not None
 
 
@@ -130,7 +130,7 @@ def test_compliance_works_after_the_uninstallation(rig: Any) -> None:
     asks = rig.send_shopify("customers/data_request", {"customer": {"id": 987654321}, "data_request": {"id": 9}})
     rig.work()
     assert (rig.event(redact).state, rig.event(asks).state) == ("delivered", "parked")
-    assert rig.stores.contacts.link(rig.shopify, "987654321") is None
+    assert rig.stores.links.find(rig.shopify, "987654321") is None
 
 
 def test_compliance_does_not_wait_for_what_a_stopped_shop_left_undone(rig: Any) -> None:
@@ -141,7 +141,7 @@ def test_compliance_does_not_wait_for_what_a_stopped_shop_left_undone(rig: Any) 
     redact = rig.send_shopify("customers/redact", {"customer": {"id": 987654321}, "orders_to_redact": []})
     rig.work()
     assert [rig.event(one).state for one in (asks, redact, waiting)] == ["parked", "delivered", "discarded"]
-    assert rig.stores.contacts.link(rig.shopify, "987654321") is None
+    assert rig.stores.links.find(rig.shopify, "987654321") is None
 
 
 @pytest.mark.parametrize(

@@ -203,9 +203,7 @@ def test_a_repeated_yes_does_not_undo_a_no_from_elsewhere(shop: SaleorRig) -> No
     contact_id, at = shop.contact()["id"], AT + timedelta(minutes=10)
     shop.rig.client_for(registered).patch_contact(contact_id, _no())
     with shop.rig.database.transaction() as session:  # as the webhook of Engage leaves it
-        shop.rig.stores.contacts.write_consents(
-            session, registered, contact_id, {"email": (False, at, "Engage")}, None, at
-        )
+        shop.rig.stores.consents.add(session, registered, contact_id, {"email": (False, at, "Engage")}, None, at)
     shop.customer("customer_updated", 20, metadata=yes, firstName="Eva")
     shop.rig.work()
     assert (shop.accepts_email(), shop.contact()["attributes"]["firstName"]) == (False, "Eva")
@@ -295,7 +293,7 @@ def test_a_deleted_customer_and_the_apps_end(shop: SaleorRig) -> None:
     shop.send("account_deleted", {"user": user()}, minutes=5)
     shop.rig.work()
     registered = shop.rig.stores.shops.get("shop")
-    assert shop.rig.stores.contacts.link(registered, "VXNlcjoxMDAx") is None
+    assert shop.rig.stores.links.find(registered, "VXNlcjoxMDAx") is None
     shop.send("app_deleted", {"app": {"id": "QXBwOjk="}}, minutes=6)
     shop.rig.work()
     assert shop.rig.stores.shops.get("shop").stopped_reason is None

@@ -26,7 +26,7 @@ def merge(kept: int, merged: int) -> dict[str, Any]:
 
 
 def link(rig: Any, number: int) -> Any:
-    return rig.stores.contacts.link(rig.shopify, str(number))
+    return rig.stores.links.find(rig.shopify, str(number))
 
 
 def test_an_order_that_is_paid_twice_before_its_customer_is_known_is_one_receipt(rig: Any) -> None:

@@ -286,7 +286,7 @@ def test_a_deleted_customer_is_erased_and_later_bodies_with_customer_0_add_nothi
     woo.rig.work()
     woo.send("customer.deleted", {"id": 3})
     woo.rig.work()
-    assert woo.rig.stores.contacts.link(woo.shop, "3") is None
+    assert woo.rig.stores.links.find(woo.shop, "3") is None
     woo.send("order.updated", {**PAID, "customer_id": 0, "status": "completed"})
     woo.rig.work()
     assert {row["times_received"] for row in woo.rig.receipts().values()} == {1}
@@ -302,11 +302,11 @@ def test_a_signed_body_sent_again_under_another_topic_erases_and_changes_nobody(
         event = woo.send(topic, body)
         assert woo.rig.work() == ["parked"]
         assert "does not cover the topic" in (woo.rig.event(event).last_error or "")
-    assert woo.rig.stores.contacts.link(woo.shop, "3") is not None
+    assert woo.rig.stores.links.find(woo.shop, "3") is not None
     assert woo.rig.contacts()["bea@example.se"]["attributes"] == before
     woo.send("customer.deleted", {"id": 3})
     assert woo.rig.work() == ["delivered"]
-    assert woo.rig.stores.contacts.link(woo.shop, "3") is None
+    assert woo.rig.stores.links.find(woo.shop, "3") is None
 
 
 def consents(woo: WooRig) -> dict[str, Any]:

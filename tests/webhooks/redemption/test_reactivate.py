@@ -65,14 +65,14 @@ def returns(rig: Any) -> Returns:
 
 def test_a_cancellation_gives_the_voucher_back_and_leaves_the_promotion_by_default(returns: Returns) -> None:
     returns.buy()
-    generation = returns.rig.stores.contacts.generation(returns.rig.standard, returns.contact)
+    generation = returns.rig.stores.sync_states.generation(returns.rig.standard, returns.contact)
     event = returns.cancel()
     assert returns.rig.work() == ["delivered"]
     assert returns.outcomes(returns.voucher) == ["Redeemed", "Reactivated"]
     assert returns.outcomes(returns.assignment) == ["Redeemed"]
     assert returns.state(returns.voucher) == ("given_back", 1)
     assert "reactivate_promotions is empty" in returns.said(event)
-    assert returns.rig.stores.contacts.generation(returns.rig.standard, returns.contact) > generation
+    assert returns.rig.stores.sync_states.generation(returns.rig.standard, returns.contact) > generation
 
 
 def test_a_promotion_comes_back_where_the_setting_names_the_tenants_path(returns: Returns) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.bodies import PROMOTION, customer, order, promotion
 from support.crash_points import Crash, CrashPoint
 
-from plugin.store.contacts.contacts import Link
+from plugin.store.contacts.links import Link
 from plugin.store.orders.redemptions import RedemptionState
 
 #: How long a worker of the rig holds an event.
@@ -287,11 +287,11 @@ def test_a_voucher_is_found_by_a_code_where_the_shop_knows_only_codes(saga: Rede
 
 def test_cached_lists_are_forgotten_with_the_redemption_itself(saga: RedemptionScenario) -> None:
     rig, used = saga.rig, saga.buy()
-    before = rig.stores.contacts.generation(rig.standard, saga.contact)
+    before = rig.stores.sync_states.generation(rig.standard, saga.contact)
     rig.fault(error_rate=1.0, error_statuses=[500], operations=["createReceipt"])
     assert rig.work() == ["retry"]
     assert saga.redeemed(used.assignment) == 1
-    assert rig.stores.contacts.generation(rig.standard, saga.contact) > before
+    assert rig.stores.sync_states.generation(rig.standard, saga.contact) > before
 
 
 def test_ten_orders_race_for_one_promotion_one_wins_and_nine_are_explained(rig: Any) -> None:
@@ -301,7 +301,7 @@ def test_ten_orders_race_for_one_promotion_one_wins_and_nine_are_explained(rig: 
     events = {}
     for number in range(10):
         link = Link(saga.contact, verified=True, reason="a test")
-        rig.stores.contacts.remember_link(rig.standard, f"c{number}", link, rig.clock())
+        rig.stores.links.save(rig.standard, f"c{number}", link, rig.clock())
         body = order(f"race{number}", customer={"id": f"c{number}"}, promotions=[{"assignment_id": assignment}])
         events[f"race{number}"] = rig.send("order.paid", order=body)
     claimed = rig.processor.claim(10)

@@ -12,7 +12,7 @@ from support.history_harness import HistoryRig
 
 from plugin.errors import ConfigurationError, ConflictError, ShopAwayError
 from plugin.events import EventKind
-from plugin.store.contacts.contacts import SyncedValue
+from plugin.store.contacts.sync_state import SyncedValue
 from plugin.store.sync.history import Run, RunState
 from webhooks.contacts.attributes import EDITED
 
@@ -118,7 +118,7 @@ def test_history_does_not_undo_what_the_shopper_wrote_on_my_pages(history: Histo
     rig.clock.forward(60)
     edited = {EDITED + "lastName": SyncedValue(rig.stores.vault.digest_of("Mine"), rig.clock())}
     with rig.database.transaction() as session:
-        rig.stores.contacts.sent(history.shop, contact, edited, rig.clock())(session)
+        rig.stores.sync_states.sent_write(history.shop, contact, edited, rig.clock())(session)
     history.listed.found = [changed]
     run = start(history)
     work(history, run)

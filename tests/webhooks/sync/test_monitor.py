@@ -152,7 +152,7 @@ def test_only_shops_that_are_due_are_looked_at_and_one_process_does_it(watched: 
     watched.rig.clock.forward(3601)
     watched.settings(watch="no")
     assert {look.shop for look in watched.monitor.check_due_shops(HOUR)} == {"kiosk"}
-    token = watched.rig.stores.contacts.acquire_lock(f"watch:{watched.shop.id}", watched.rig.clock(), HOUR)
+    token = watched.rig.stores.locks.acquire(f"watch:{watched.shop.id}", watched.rig.clock(), HOUR)
     assert token is not None
     assert watched.monitor.check_shop(watched.shop).skipped == "another process looks at it"
 
