@@ -13,7 +13,8 @@ from redis import Redis
 
 from bench.machine import API_KEY, percentile, redis_url, sandbox, show
 from plugin.engage.client import EngageClient
-from plugin.engage.http.call_guard import CallGuards, GuardRules
+from plugin.engage.http.call_guard import CallGuards
+from plugin.engage.http.guard_rules import GuardRules
 from plugin.engage.http.transport import EngageAccount, Transport, user_agent
 
 ROUNDS, CALLS = 30, 100

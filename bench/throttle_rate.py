@@ -15,7 +15,8 @@ from redis import Redis
 
 from bench.machine import API_KEY, redis_url, sandbox, show
 from plugin.engage.client import EngageClient
-from plugin.engage.http.call_guard import CallGuards, GuardRules
+from plugin.engage.http.call_guard import CallGuards
+from plugin.engage.http.guard_rules import GuardRules
 from plugin.engage.http.transport import EngageAccount, Transport
 from plugin.engage.operations import Priority
 from plugin.errors import ThrottledError
@@ -28,7 +29,7 @@ def call_between(url: str, start: float, until: float) -> None:
     redis = Redis.from_url(redis_url())
     client = EngageClient(
         EngageAccount(url, API_KEY, "web-se", "shopify"), Transport(CallGuards(redis, GuardRules(rate=RATE)))
-    ).with_options(lane=Priority.RECEIPT)
+    ).with_options(priority=Priority.RECEIPT)
     time.sleep(max(start - time.time(), 0))
     while time.time() < until:
         try:

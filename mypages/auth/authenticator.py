@@ -84,7 +84,7 @@ class Authenticator:
     public_path: str
 
     def shop(self, name: str) -> RegisteredShop:
-        """Return a shop by the name in the address. Raises TurnedAwayError."""
+        """Return a shop by the name in the address. Raises AccessDeniedError."""
         found = self.shops.named(name)
         if found is None:
             raise AccessDeniedError(MessageKind.NO_SHOP, 404, None)
@@ -95,13 +95,13 @@ class Authenticator:
         return f"{self.public_path}/mypages/{shop.name}/"
 
     def exchange_token(self, name: str, token: str) -> tuple[RegisteredShop, str]:
-        """Turn a token of the shop into a session; return its value. Raises TurnedAwayError."""
+        """Turn a token of the shop into a session; return its value. Raises AccessDeniedError."""
         shop = self.shop(name)
         shopper = self._of_token(shop, token)
         return shop, self.sessions.seal(shopper, self.clock())
 
     def visit(self, name: str) -> Visit:
-        """Return the visit of a request to a shop's own addresses. Raises TurnedAwayError."""
+        """Return the visit of a request to a shop's own addresses. Raises AccessDeniedError."""
         shop = self.shop(name)
         mode = Mode.FRAGMENT if query_param("embed") == "1" else Mode.PAGE
         now, header = self.clock(), request.headers.get("Authorization", "")
@@ -117,7 +117,7 @@ class Authenticator:
         return Visit(shop, session.shopper, AuthMethod.COOKIE, mode, self.base_of(shop), sealed)
 
     def proxied(self, slug: str) -> Visit:
-        """Return the visit of a request through a platform's proxy. Raises TurnedAwayError."""
+        """Return the visit of a request through a platform's proxy. Raises AccessDeniedError."""
         platform, query = PLATFORMS.get(slug), request.query_string.decode("latin-1")
         domain = None if platform is None else platform.claimed_proxy_domain(query)
         shop = None if domain is None else self.shops.of_domain(slug, domain.lower())

@@ -181,7 +181,7 @@ class ShopChecks:
         self._shop = shop
         self._answers: list[CallRecord] = []
         self._client = services.client_for(shop).with_options(
-            lane=Priority.SHOPPER, read_timeout_s=10, observer=self._answers.append
+            priority=Priority.SHOPPER, read_timeout_s=10, observer=self._answers.append
         )
 
     def all(self) -> Iterator[Check]:

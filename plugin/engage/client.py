@@ -1,6 +1,6 @@
 """The Engage client: one method an operation, in Engage's words. Bound to one shop's account.
 
-Every method raises TransientError (HeldBackError when nothing was sent), UnauthorisedError, PermanentError,
+Every method raises TransientError (ThrottledError when nothing was sent), UnauthorisedError, PermanentError,
 EngageNotFoundError, EngageConflictError or ContractError; the docstrings name those that mean something special.
 """
 

@@ -1,4 +1,4 @@
-"""Every operation of Engage that this plugin calls: path, lane, time-out and what may be repeated.
+"""Every operation of Engage that this plugin calls: path, priority, time-out and what may be repeated.
 
 The paths come from the project's contract (`plugin/engage/contract/engage-v3.yaml`), which marks each operation as
 documented or inferred. When a tenant's Swagger shows another path, this table is the one place to change.
@@ -46,7 +46,7 @@ class Operation:
     operation_id: str
     method: str
     path: str
-    lane: Priority
+    priority: Priority
     repeat: Repeat = Repeat.SAFE
     read_timeout_s: float = READ_TIMEOUT_S
 

@@ -154,7 +154,7 @@ class _Run:
 
     def row(self, one: Recipient) -> None:
         """Work one row off; what Engage refuses of it is its end. Raises ConflictError, EngageError to stop the list."""
-        client = self.desk.client_for(self.shop).with_options(lane=Priority.BACKFILL)
+        client = self.desk.client_for(self.shop).with_options(priority=Priority.BACKFILL)
         for number in range(TRIES):
             if self.stopping.is_set():
                 return

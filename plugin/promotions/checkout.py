@@ -140,7 +140,7 @@ class Checkout:
         if not self.room.acquire(blocking=False):
             return None
         if anew:
-            direct = client.with_options(lane=Priority.SHOPPER, read_timeout_s=self.validate_budget_s)
+            direct = client.with_options(priority=Priority.SHOPPER, read_timeout_s=self.validate_budget_s)
             future = self.pool.submit(_anew, direct, ask)
         else:
             future = self.pool.submit(self.cached.read, client, owner, ask)

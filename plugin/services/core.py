@@ -138,7 +138,8 @@ class CoreServices:
     @cached_property
     def call_guards(self) -> CallGuards:
         """Rate budget and breaker of every API key."""
-        from plugin.engage.http.call_guard import CallGuards, GuardRules
+        from plugin.engage.http.call_guard import CallGuards
+        from plugin.engage.http.guard_rules import GuardRules
 
         rules = GuardRules(rate=self.settings.engage_rate, probe_s=self.settings.retry_base_s)
         return CallGuards(self.redis, rules, self.metrics.waited)

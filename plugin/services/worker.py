@@ -108,7 +108,7 @@ class WorkerServices(CoreServices):
         from plugin.errors import EngageError
 
         with contextlib.suppress(EngageError):  # what came of it stands in the breaker
-            self.client_for(shop).with_options(lane=Priority.BACKFILL).list_stores()
+            self.client_for(shop).with_options(priority=Priority.BACKFILL).list_stores()
 
     def file_folder_for(self, shop: RegisteredShop) -> Path:
         """Return the folder of a shop's files on this machine."""

@@ -27,7 +27,8 @@ from plugin.engage.data.models import (
     TaxDetail,
     UsedPromotion,
 )
-from plugin.engage.http.call_guard import CallGuards, GuardRules
+from plugin.engage.http.call_guard import CallGuards
+from plugin.engage.http.guard_rules import GuardRules
 from plugin.engage.http.transport import CallRecord, EngageAccount, Transport
 from plugin.engage.operations import OPERATIONS, Priority
 from plugin.errors import (
@@ -344,7 +345,7 @@ def test_a_call_that_is_somebody_elses_by_now_does_not_leave(bench: Bench) -> No
     def lost() -> None:
         raise LeaseLostError("another worker has it")
 
-    client = bench.client.with_options(ensure_lease=lost).with_options(lane=Priority.SHOPPER)
+    client = bench.client.with_options(ensure_lease=lost).with_options(priority=Priority.SHOPPER)
     with pytest.raises(LeaseLostError):
         client.get_contact(bench.contact_id)
     assert bench.records == []

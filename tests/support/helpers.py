@@ -18,7 +18,8 @@ import pytest
 from sqlalchemy import event
 
 from plugin.engage.client import EngageClient
-from plugin.engage.http.call_guard import CallGuards, GuardRules
+from plugin.engage.http.call_guard import CallGuards
+from plugin.engage.http.guard_rules import GuardRules
 from plugin.engage.http.transport import EngageAccount, Transport
 from plugin.sandbox.testing import RunningSandbox
 from plugin.store.database.engine import Database

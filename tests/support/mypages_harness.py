@@ -22,7 +22,7 @@ from plugin.engage.cache.cached import CachedEngage, CachedTransport
 from plugin.engage.cache.response_cache import ResponseCache
 from plugin.engage.cache.single_flight import SingleFlight
 from plugin.engage.client import EngageClient
-from plugin.engage.http.call_guard import GuardRules
+from plugin.engage.http.guard_rules import GuardRules
 from plugin.platforms.base import Delivery
 from plugin.sandbox.testing import RunningSandbox
 from plugin.store.contacts.links import Link

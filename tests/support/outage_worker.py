@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from plugin.engage.http.call_guard import GuardRules
+from plugin.engage.http.guard_rules import GuardRules
 from plugin.engage_files.sftp import SftpAccess, SftpTransfer
 from plugin.store.database.engine import Database
 from plugin.store.shops.shops import RegisteredShop

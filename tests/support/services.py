@@ -5,7 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from plugin.engage.http.call_guard import CallGuards, GuardRules
+from plugin.engage.http.call_guard import CallGuards
+from plugin.engage.http.guard_rules import GuardRules
 from plugin.services import Services
 from plugin.settings import Settings
 from plugin.store.database.engine import Database

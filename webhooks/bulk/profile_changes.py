@@ -37,7 +37,7 @@ from webhooks.contacts.attributes import Digest, attributes_of, diff_attributes,
 log = logging.getLogger(__name__)
 
 #: One call of a batch saves thousands of single ones, which would otherwise take every slot of the rate.
-BATCH_LANE = Priority.RECEIPT
+BATCH_PRIORITY = Priority.RECEIPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class BulkProfileSync:
     ) -> int:
         if not group:
             return 0
-        client = self.client_for(batch_lease.shop).with_options(lane=BATCH_LANE)
+        client = self.client_for(batch_lease.shop).with_options(priority=BATCH_PRIORITY)
         rows = [(one.contact.contact_id, ContactWrite(one.values)) for one in group]
         keys = _keys(group)
         try:

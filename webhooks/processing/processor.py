@@ -114,9 +114,9 @@ class EventProcessor:
     def attempt(self, claimed: Claimed, shop: RegisteredShop) -> AttemptResult:
         """Try one claimed event, store what became of it and return that. Raises LeaseLostError."""
         context = Context(claimed, shop, self.client_for(shop), self.stores, self.clock, self.lease)
-        lane = Priority.BACKFILL if context.origin is Origin.BACKFILL else None
+        priority = Priority.BACKFILL if context.origin is Origin.BACKFILL else None
         context.client = context.client.with_options(
-            observer=context.observe, lane=lane, ensure_lease=context.ensure_lease
+            observer=context.observe, priority=priority, ensure_lease=context.ensure_lease
         )
         context.purge_cache = lambda contact_id: self.purge_cache(shop, contact_id)
         try:

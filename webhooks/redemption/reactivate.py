@@ -47,7 +47,7 @@ def reactivate(context: Context, order: StoredOrder) -> list[Problem]:
 
     Raises TransientError while it may still succeed; what is done stays done.
     """
-    client = context.client.with_options(lane=Priority.REDEMPTION)
+    client = context.client.with_options(priority=Priority.REDEMPTION)
     problems = []
     for row in context.stores.redemptions.of_order(context.shop, order.order_id):
         if row.state in HELD_STATES and order.contact_id is not None:

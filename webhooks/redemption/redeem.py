@@ -61,7 +61,7 @@ def redeem_order(context: Context, order: OrderPaid, contact_id: str, stored: St
         context.note("redeem", f"Nothing is redeemed: the order was {stored.details['ended']}.")
         return RedemptionResult()
     # background reads must not go before a shopper's
-    client = context.client.with_options(lane=Priority.REDEMPTION)
+    client = context.client.with_options(priority=Priority.REDEMPTION)
     try:
         used = resolve_redemptions(context, client, order, contact_id)
     except TransientError as error:

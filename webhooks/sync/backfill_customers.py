@@ -167,7 +167,7 @@ class CustomersInBulk:
 
         While Engage is away the batch waits; a tenant that does not take batches gets the rows one by one.
         """
-        client = self.client_for(shop).with_options(lane=Priority.BACKFILL)
+        client = self.client_for(shop).with_options(priority=Priority.BACKFILL)
         key, contact_type = shop.settings.key_attribute, shop.settings.contact_type
         while True:
             try:

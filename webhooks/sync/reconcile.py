@@ -227,7 +227,7 @@ class Reconciler:
         self, shop: RegisteredShop, report: Report, sold: dict[str, list[_ExpectedReceipt]], *, repair: bool
     ) -> None:
         """Ask Engage for the purchases of some contacts, evenly taken from those who bought."""
-        client = self.client_for(shop).with_options(lane=Priority.BACKFILL)
+        client = self.client_for(shop).with_options(priority=Priority.BACKFILL)
         settled = self.clock() - IMPORTED_AFTER
         for contact_id in _sample(sorted(sold), shop.settings.reconcile_sample):
             report.counts["contacts_asked"] += 1

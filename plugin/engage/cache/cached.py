@@ -175,7 +175,7 @@ class CachedTransport(Transport):
     def call(self, account: EngageAccount, operation: Operation, **options: Any) -> Answer:
         """Answer from the cache while it is fresh; else ask Engage, one call in flight per key.
 
-        Raises what Transport.call raises; a TransientError only when nothing of the last 24 hours is kept; NotKeptError.
+        Raises what Transport.call raises; a TransientError only when nothing of the last 24 hours is kept; CacheMissError.
         """
         scope = _scope.get()
         if scope is None or operation.method != "GET":
@@ -303,12 +303,12 @@ class CachedEngage:
         """Ask Engage through the cache. cache_only: do not wait for Engage; allow_stale: then older data will do too.
 
         Raises TransientError when Engage is away and nothing is kept, EngageNotFoundError, UnauthorisedError, other
-        EngageErrors, and NotKeptError when cache_only and nothing fresh is.
+        EngageErrors, and CacheMissError when cache_only and nothing fresh is.
         """
         scope = _Scope(owner, cache_only, allow_stale)
         token = _scope.set(scope)
         try:
-            value = ask(client.over(self.transport, lane=Priority.SHOPPER, read_timeout_s=timeout_s))
+            value = ask(client.over(self.transport, priority=Priority.SHOPPER, read_timeout_s=timeout_s))
         finally:
             _scope.reset(token)
         now = datetime.now(UTC)

@@ -20,7 +20,7 @@ class Calls:
         account: EngageAccount,
         transport: Transport,
         *,
-        lane: Priority | None = None,
+        priority: Priority | None = None,
         read_timeout_s: float | None = None,
         observer: Callable[[CallRecord], None] | None = None,
         ensure_lease: Callable[[], None] | None = None,
@@ -29,7 +29,7 @@ class Calls:
     ) -> None:
         self.account = account
         self._transport = transport
-        self._lane = lane
+        self._priority = priority
         self._read_timeout_s = read_timeout_s
         self._observer = observer
         self._still_ours = ensure_lease
@@ -39,19 +39,19 @@ class Calls:
     def with_options(
         self,
         *,
-        lane: Priority | None = None,
+        priority: Priority | None = None,
         read_timeout_s: float | None = None,
         observer: Callable[[CallRecord], None] | None = None,
         ensure_lease: Callable[[], None] | None = None,
     ) -> Self:
-        """Return a client with another lane, read time-out (seconds) or observer.
+        """Return a client with another priority, read time-out (seconds) or observer.
 
         ensure_lease: asked before each call leaves; raises LeaseLostError once the calls are another worker's to make.
         """
         return type(self)(
             self.account,
             self._transport,
-            lane=self._lane if lane is None else lane,
+            priority=self._priority if priority is None else priority,
             read_timeout_s=read_timeout_s or self._read_timeout_s,
             observer=observer or self._observer,
             ensure_lease=ensure_lease or self._still_ours,
@@ -59,9 +59,9 @@ class Calls:
             on_transactions_path=self._on_transactions_path,
         )
 
-    def over(self, transport: Transport, *, lane: Priority, read_timeout_s: float) -> Self:
-        """Return a client that calls through another transport (the cached one), in a lane and with a read time-out."""
-        copy = self.with_options(lane=lane, read_timeout_s=read_timeout_s)
+    def over(self, transport: Transport, *, priority: Priority, read_timeout_s: float) -> Self:
+        """Return a client that calls through another transport (the cached one), in a priority and with a read time-out."""
+        copy = self.with_options(priority=priority, read_timeout_s=read_timeout_s)
         copy._transport = transport
         return copy
 
@@ -74,7 +74,7 @@ class Calls:
         return self._transport.call(
             self.account,
             operation,
-            lane=self._lane,
+            priority=self._priority,
             read_timeout_s=self._read_timeout_s,
             observer=self._observer,
             **options,

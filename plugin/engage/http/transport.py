@@ -96,7 +96,7 @@ class Transport:
         path: Mapping[str, str] | None = None,
         query: Mapping[str, Any] | None = None,
         body: Any = None,
-        lane: Priority | None = None,
+        priority: Priority | None = None,
         read_timeout_s: float | None = None,
         observer: Callable[[CallRecord], None] | None = None,
         accept: frozenset[int] = frozenset(),
@@ -106,13 +106,13 @@ class Transport:
 
         accept: further statuses that are answers and no errors (302 of an order job). ensure_lease: asked when the call is
         about to leave, after whatever wait for its slot; raises LeaseLostError where it is somebody else's by now.
-        Raises HeldBackError, TransientError, PermanentError, EngageNotFoundError, EngageConflictError, UnauthorisedError.
+        Raises ThrottledError, TransientError, PermanentError, EngageNotFoundError, EngageConflictError, UnauthorisedError.
         """
         guard = self._call_guards.for_key(account.api_key)
-        lane = operation.lane if lane is None else lane
+        priority = operation.priority if priority is None else priority
         came = time.monotonic()
-        guard.acquire(lane)
-        self._call_guards.waited(lane.name.lower(), time.monotonic() - came)
+        guard.acquire(priority)
+        self._call_guards.on_wait(priority.name.lower(), time.monotonic() - came)
         ensure_lease()
         at, started, status, outcome = datetime.now(UTC), time.monotonic(), None, "ok"
         engage_time = None
