@@ -36,12 +36,12 @@ def main() -> None:
         workers = run_workers(environment, RATE)
         started = time.monotonic()
         try:
-            while services.desk.status()["delivered"] < NUMBER and time.monotonic() - started < 1200:
+            while services.event_admin.status()["delivered"] < NUMBER and time.monotonic() - started < 1200:
                 time.sleep(1)
         finally:
             took = time.monotonic() - started
             stop(workers)
-        counts = services.desk.status()
+        counts = services.event_admin.status()
         services.close()
     assert counts["delivered"] == NUMBER, counts
     show(

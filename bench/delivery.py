@@ -22,7 +22,7 @@ from bench.acknowledgement import postgresql
 from bench.machine import redis_url, sandbox, show
 from plugin.app import Services
 from plugin.events import EventKind
-from plugin.runtime.supervisor import run_worker
+from plugin.runtime.loops import run_worker
 from plugin.settings import load_settings
 from plugin.store.contacts.links import Link
 from plugin.store.contacts.sync_state import SyncedValue
@@ -157,11 +157,11 @@ def measure(database_url: str, number: int, *, rate: int, latency_s: float) -> d
                 if done >= number:
                     break
                 time.sleep(0.1)
-            while services.desk.status()["delivered"] < number and time.monotonic() < until:
+            while services.event_admin.status()["delivered"] < number and time.monotonic() < until:
                 time.sleep(0.1)
         finally:
             stop(workers)
-        counts = services.desk.status()
+        counts = services.event_admin.status()
         services.close()
     assert counts["delivered"] == number, counts
     steady = [(at, done) for at, done in marks if number * 0.1 <= done <= number * 0.9]

@@ -1,4 +1,4 @@
-"""The composition root: the web application is put together here, from services, and nowhere else."""
+"""The composition root of the web application: builds it from the services of one process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from plugin.services import Services, is_available
 
-if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a worker holds nothing of the web in memory
+if (
+    TYPE_CHECKING
+):  # the modules are imported in the functions: a command starts fast, and a worker loads nothing of the web
     from flask import Flask, Response
 
 
@@ -31,8 +33,10 @@ def create_app(services: Services) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes + 1024
     app.register_blueprint(webhooks_blueprint(services.webhook_receiver))
     app.register_blueprint(mypages_blueprint(services.my_pages))
-    app.register_blueprint(checkout_api.blueprint(services.checkout, services.gatekeeper, services.stores.shops))
-    app.register_blueprint(promotions_api.blueprint(services.promotion_desk, services.assigning, services.gatekeeper))
+    app.register_blueprint(checkout_api.blueprint(services.checkout, services.api_authenticator, services.stores.shops))
+    app.register_blueprint(
+        promotions_api.blueprint(services.promotion_service, services.bulk_assigner, services.api_authenticator)
+    )
     for platform in PLATFORMS.values():
         routes = platform.install_routes(services.installation_service)
         if routes is not None:
@@ -93,7 +97,7 @@ def _may_read_metrics(token: str | None) -> bool:
     if token is not None and hmac.compare_digest(given, f"Bearer {token}".encode()):
         return True
     if "X-Forwarded-For" in request.headers or "Forwarded" in request.headers:
-        return False  # a proxy on this machine speaks for somebody else
+        return False  # a proxy on this machine forwards the request of another
     try:
         return ipaddress.ip_address(request.remote_addr or "").is_loopback
     except ValueError:

@@ -115,10 +115,10 @@ def run(port: int, host: str, workers: int, web_processes: int) -> None:
 
 def _run_children(services: Services, workers: int, web: list[str], url: str) -> None:
     """Start every process and keep it running until this one is told to stop."""
-    from plugin.metrics import forget_figures
+    from plugin.metrics import delete_old_metrics
     from plugin.runtime.supervisor import Supervisor, own_command
 
-    forget_figures(services.settings.state_dir / METRICS_FOLDER)
+    delete_old_metrics(services.settings.state_dir / METRICS_FOLDER)
     supervisor = Supervisor(services.settings.longest_restart_pause_s)
     for stop_signal in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop_signal, supervisor.request_stop)
@@ -167,7 +167,7 @@ def web(port: int, host: str, processes: int) -> None:
 @report_errors
 def worker() -> None:
     """Deliver events to Engage. DATABASE_URL, REDIS_URL and SECRET_KEY must be set. Example: engage-plugin worker"""
-    from plugin.runtime.supervisor import run_worker
+    from plugin.runtime.loops import run_worker
 
     services = make_services(shared=True)
     services.database.check_schema()
@@ -179,7 +179,7 @@ def worker() -> None:
 @report_errors
 def sweep(once: bool) -> None:
     """Find lost leases and due events. DATABASE_URL, REDIS_URL and SECRET_KEY must be set. Example: engage-plugin sweep"""
-    from plugin.runtime.supervisor import run_sweep
+    from plugin.runtime.loops import run_sweep
 
     services = make_services(shared=True)
     services.database.check_schema()

@@ -1,6 +1,6 @@
-"""Figures for Prometheus. No label ever holds anything of a person.
+"""Metrics for Prometheus. No label ever holds personal data.
 
-The processes of one machine count into files of one folder, and whoever is asked adds them up.
+The processes of one machine count into files of one folder; the process that serves /metrics adds them up.
 """
 
 import logging
@@ -25,42 +25,42 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 WAITS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
-def share_figures(folder: Path) -> None:
-    """Let this process count into a folder that all processes of the machine share. To be called before any Metrics."""
+def share_metrics(folder: Path) -> None:
+    """Make this process count into a folder that all processes of the machine share. Call it before Metrics is created."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.environ[FOLDER] = str(folder)
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
 
 
-def forget_figures(folder: Path) -> None:
-    """Delete what processes of an earlier start counted."""
+def delete_old_metrics(folder: Path) -> None:
+    """Delete what the processes of an earlier start counted."""
     for path in folder.glob("*.db"):
         path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
 class ShopHealth:
-    """What the watchdog saw of a shop last, and what its last reconciliation found by kind of difference.
+    """What the last check of a shop's webhook subscriptions and its last reconciliation found.
 
-    stopped: whether its deliveries stand still until somebody mends the cause.
+    differences: their number by kind. stopped: whether deliveries are stopped until an operator fixes the cause.
     """
 
     webhook_problems: int
     unreachable: bool
-    looked_at: datetime | None
+    checked_at: datetime | None
     differences: Mapping[str, int]
     stopped: bool = False
 
 
 class Metrics:
-    """Counters of this machine, and gauges that are read from database and Redis when somebody asks.
+    """Counters of this machine, and gauges that are read from database and Redis at each request.
 
-    breakers: tells of each shop whether its breaker is open. health: what watchdog and reconciliation found.
+    breakers: returns for each shop whether its circuit breaker is open. health: returns the ShopHealth of each shop.
     """
 
     def __init__(
         self,
-        desk: EventAdmin,
+        event_admin: EventAdmin,
         breakers: Callable[[], Mapping[str, bool]] = dict,
         health: Callable[[], Mapping[str, ShopHealth]] = dict,
     ) -> None:
@@ -91,25 +91,25 @@ class Metrics:
             ("schema", "field"),
             registry=self.registry,
         )
-        self._inbox = _InboxCollector(desk, breakers)
+        self._inbox = _InboxCollector(event_admin, breakers)
         self._shops = _ShopCollector(health)
         self.registry.register(self._inbox)
         self.registry.register(self._shops)
 
     def received(self, shop: str, topic: str, outcome: str) -> None:
-        """Count a webhook at the door."""
+        """Count a received webhook."""
         self._received.labels(shop, topic, outcome).inc()
 
     def tried(self, shop: str, outcome: str) -> None:
-        """Count a try at an event."""
+        """Count an attempt to process an event."""
         self._tries.labels(shop, outcome).inc()
 
     def called(self, call: CallRecord) -> None:
-        """Measure a call to Engage."""
+        """Record the duration of a call to Engage."""
         self._calls.labels(call.operation, str(call.status or "none")).observe(call.duration_s)
 
     def waited(self, lane: str, seconds: float) -> None:
-        """Measure a wait for the rate budget."""
+        """Record how long a call waited for the rate limiter."""
         self._waits.labels(lane).observe(seconds)
 
     def read_through_cache(self, operation: str, outcome: str) -> None:
@@ -117,40 +117,40 @@ class Metrics:
         self._cached.labels(operation, outcome).inc()
 
     def unknown_field(self, schema: str, field: str) -> None:
-        """Count a field that the contract does not know."""
+        """Count a field of an answer that the contract does not have."""
         self._unknown.labels(schema, field).inc()
 
     def render(self) -> bytes:
-        """Return all figures in Prometheus' text form."""
+        """Return all metrics in Prometheus' text format."""
         if self._shared is None:
             return generate_latest(self.registry)
-        everybody = CollectorRegistry()
-        MultiProcessCollector(everybody, self._shared)  # type: ignore[no-untyped-call]
-        everybody.register(self._inbox)
-        everybody.register(self._shops)
-        return generate_latest(everybody)
+        all_processes = CollectorRegistry()
+        MultiProcessCollector(all_processes, self._shared)  # type: ignore[no-untyped-call]
+        all_processes.register(self._inbox)
+        all_processes.register(self._shops)
+        return generate_latest(all_processes)
 
 
 class _InboxCollector:
-    """Reads the inbox when it is asked, so that every process tells the same."""
+    """Reads the inbox at each request, so that every process reports the same."""
 
-    def __init__(self, desk: EventAdmin, breakers: Callable[[], Mapping[str, bool]]) -> None:
-        self._desk = desk
+    def __init__(self, event_admin: EventAdmin, breakers: Callable[[], Mapping[str, bool]]) -> None:
+        self._event_admin = event_admin
         self._breakers = breakers
 
     def describe(self) -> list[Metric]:
-        """Tell nothing at registration: the database may not be there yet."""
+        """Return nothing at registration: the database may not exist yet."""
         return []
 
     def collect(self) -> Iterator[Metric]:
         """Yield whether the database answers; if so, events by state, the balance, what is late, and open breakers."""
-        found, up = _read(self._of_inbox)
+        metrics, up = _read(self._inbox_metrics)
         yield GaugeMetricFamily("engage_plugin_database_up", "1 while the database answers", float(up))
-        yield from found
-        yield from _read(self._of_breakers)[0] if up else ()
+        yield from metrics
+        yield from _read(self._breaker_metrics)[0] if up else ()
 
-    def _of_inbox(self) -> Iterator[Metric]:
-        status = self._desk.status()
+    def _inbox_metrics(self) -> Iterator[Metric]:
+        status = self._event_admin.status()
         states = GaugeMetricFamily("engage_plugin_events", "Events by state", labels=["state"])
         for state, amount in status.items():
             if state != "accepted":
@@ -165,14 +165,16 @@ class _InboxCollector:
             "engage_plugin_oldest_pending_seconds", "Age of the oldest unfinished event", labels=["shop"]
         )
         now = datetime.now(UTC)
-        for shop, received_at in self._desk.oldest_pending().items():
+        for shop, received_at in self._event_admin.oldest_pending().items():
             oldest.add_metric([shop], (now - received_at).total_seconds())
         yield oldest
         yield GaugeMetricFamily(
-            "engage_plugin_overdue", "Events that are due for more than a minute; 0 is right", self._desk.overdue(now)
+            "engage_plugin_overdue",
+            "Events that are due for more than a minute; 0 is right",
+            self._event_admin.overdue(now),
         )
 
-    def _of_breakers(self) -> Iterator[Metric]:
+    def _breaker_metrics(self) -> Iterator[Metric]:
         breakers = GaugeMetricFamily("engage_plugin_breaker_open", "1 while Engage does not answer", labels=["shop"])
         for shop, is_open in self._breakers().items():
             breakers.add_metric([shop], float(is_open))
@@ -180,20 +182,20 @@ class _InboxCollector:
 
 
 class _ShopCollector:
-    """Tells what the watchdog and the reconciliations found, read when somebody asks."""
+    """Reports the health of each shop, read at each request."""
 
     def __init__(self, health: Callable[[], Mapping[str, ShopHealth]]) -> None:
         self._health = health
 
     def describe(self) -> list[Metric]:
-        """Tell nothing at registration: the database may not be there yet."""
+        """Return nothing at registration: the database may not exist yet."""
         return []
 
     def collect(self) -> Iterator[Metric]:
         """Yield stopped shops, wrong webhook subscriptions, shops that do not answer, and differences of the last reconciliation."""
-        yield from _read(self._of_shops)[0]
+        yield from _read(self._shop_metrics)[0]
 
-    def _of_shops(self) -> Iterator[Metric]:
+    def _shop_metrics(self) -> Iterator[Metric]:
         problems = GaugeMetricFamily(
             "engage_plugin_webhook_problems", "Wrong webhook subscriptions at the shop; 0 is right", labels=["shop"]
         )
@@ -210,7 +212,7 @@ class _ShopCollector:
         )
         for shop, health in self._health().items():
             stopped.add_metric([shop], float(health.stopped))
-            if health.looked_at is not None:
+            if health.checked_at is not None:
                 problems.add_metric([shop], health.webhook_problems)
                 away.add_metric([shop], float(health.unreachable))
             for name, number in health.differences.items():
@@ -219,12 +221,12 @@ class _ShopCollector:
 
 
 def _read(collect: Callable[[], Iterator[Metric]]) -> tuple[list[Metric], bool]:
-    """Return figures and whether the database answered. What cannot be read is left out, and holds no other figure back."""
+    """Return metrics and whether the database answered. What cannot be read is left out; other metrics are not affected."""
     try:
         return list(collect()), True
     except SQLAlchemyError as error:
-        log.error("Figures are left out, the database does not answer (%s)", type(error).__name__)
+        log.error("error=%s metrics are left out: the database does not answer", type(error).__name__)
         return [], False
     except ConfigurationError as error:
-        log.error("Figures are left out: %s", " ".join(error.faults))
+        log.error("error=ConfigurationError metrics are left out: %s", " ".join(error.faults))
         return [], True

@@ -1,4 +1,4 @@
-"""The figures while something that they are read from is away."""
+"""Metrics while the database or a shop's set-up is faulty."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
     return Services(load_settings(), "redis://127.0.0.1:1")
 
 
-def figures(services: Services) -> dict[str, float]:
+def read_metrics(services: Services) -> dict[str, float]:
     answer = create_app(services).test_client().get("/metrics")
     services.close()
     assert answer.status_code == 200
@@ -29,36 +29,38 @@ def figures(services: Services) -> dict[str, float]:
     return {sample.name: sample.value for family in families for sample in family.samples}
 
 
-def test_the_figures_tell_that_the_database_answers(services: Services) -> None:
+def test_database_up_is_1_while_the_database_answers(services: Services) -> None:
     services.database.migrate()
-    found = figures(services)
-    assert (found["engage_plugin_database_up"], found["engage_plugin_balance"]) == (1, 0)
+    metrics = read_metrics(services)
+    assert (metrics["engage_plugin_database_up"], metrics["engage_plugin_balance"]) == (1, 0)
 
 
-def test_without_a_database_the_other_figures_are_told(
+def test_other_metrics_are_reported_without_a_database(
     services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SECRET_KEY", services.settings.secret_key)
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
     services = Services(load_settings(), services.redis_url)
     services.metrics.tried("web-se", "delivered")
-    found = figures(services)
-    assert (found["engage_plugin_database_up"], found["engage_plugin_tries_total"]) == (0, 1)
-    assert "engage_plugin_balance" not in found
+    metrics = read_metrics(services)
+    assert (metrics["engage_plugin_database_up"], metrics["engage_plugin_tries_total"]) == (0, 1)
+    assert "engage_plugin_balance" not in metrics
 
 
-def test_a_faulty_set_up_holds_no_other_figure_back(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_metrics_are_reported_when_the_set_up_is_faulty(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
     services.database.migrate()
 
     def fail() -> None:
         raise ConfigurationError(["shop web-se: something is wrong."])
 
     monkeypatch.setattr(services.stores.shops, "all", fail)
-    found = figures(services)
-    assert (found["engage_plugin_database_up"], found["engage_plugin_balance"]) == (1, 0)
+    metrics = read_metrics(services)
+    assert (metrics["engage_plugin_database_up"], metrics["engage_plugin_balance"]) == (1, 0)
 
 
-def test_a_stopped_shop_and_one_that_cannot_be_opened_are_told(services: Services) -> None:
+def test_stopped_shop_is_reported_and_unreadable_shop_answers_503(services: Services) -> None:
     services.database.migrate()
     shops, now = services.stores.shops, services.clock()
     for name in ("web-se", "web-no", "lost"):
@@ -68,9 +70,9 @@ def test_a_stopped_shop_and_one_that_cannot_be_opened_are_told(services: Service
         session.execute(update(Shop).where(Shop.name == "lost").values(engage_key_encrypted=b"of a lost key"))
     shops._recent.clear()
     web = create_app(services).test_client()
-    told = web.get("/metrics").text
-    assert 'engage_plugin_shop_stopped{shop="web-se"} 0.0' in told
-    assert 'engage_plugin_shop_stopped{shop="web-no"} 1.0' in told
+    text = web.get("/metrics").text
+    assert 'engage_plugin_shop_stopped{shop="web-se"} 0.0' in text
+    assert 'engage_plugin_shop_stopped{shop="web-no"} 1.0' in text
     assert web.get("/mypages/lost/").status_code == 503
     assert web.post("/mypages/lost/session", data={"token": "x"}).status_code == 503
     assert web.get("/mypages/web-se/").status_code in {200, 302, 303, 401}

@@ -84,9 +84,9 @@ def make_services(*, port: int = DEFAULT_PORT, shared: bool = False) -> Services
     settings = load_settings(port=port, shared_services=shared, in_use=holds_shops)
     set_up(settings.log_level)
     if shared:
-        from plugin.metrics import share_figures
+        from plugin.metrics import share_metrics
 
-        share_figures(settings.state_dir / METRICS_FOLDER)
+        share_metrics(settings.state_dir / METRICS_FOLDER)
     redis_url = settings.redis_url or EmbeddedRedis(settings.state_dir).url
     return Services(settings, redis_url)
 

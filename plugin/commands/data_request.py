@@ -21,7 +21,7 @@ def data_request(event_id: int) -> None:
     Example: engage-plugin data-request 42 > answer.json
     """
     with open_services() as services:
-        row, _ = services.desk.show(event_id)
+        row, _ = services.event_admin.show(event_id)
         shop = services.stores.shops.get(row.shop)
         found = DataRequests(services.database).gather(shop, _person(services, event_id))
         show({"request": event_id, **found})
@@ -34,7 +34,7 @@ def data_request(event_id: int) -> None:
 
 def _person(services: Services, event_id: int) -> DataSubject:
     """Read who asks from the request. Raises ConflictError when the event is none, or its body is gone."""
-    stored = services.desk.stored(event_id)
+    stored = services.event_admin.stored(event_id)
     if stored.body:
         delivery = Delivery(stored.topic, meta=stored.meta)
         mapped = PLATFORMS[stored.platform].normalise(delivery, stored.body, stored.received_at)

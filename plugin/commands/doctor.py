@@ -160,7 +160,7 @@ def _redis(services: Services) -> Check:
 
 
 def _balance(services: Services) -> Check:
-    counts = services.desk.status()
+    counts = services.event_admin.status()
     missing = counts["accepted"] - sum(number for state, number in counts.items() if state != "accepted")
     if missing:
         return Check(
@@ -249,7 +249,7 @@ class ShopChecks:
         """Tell how far a shop is that cannot be asked: on some platforms its events are all there is to see."""
         shop, platform = self._shop, PLATFORMS[self._shop.platform]
         install = f"engage-plugin shops install {shop.name}"
-        if self._services.desk.find(EventFilter(shop=shop.name), limit=1):
+        if self._services.event_admin.find(EventFilter(shop=shop.name), limit=1):
             if platform.domain_example:
                 todo = f"Events arrive, but the shop cannot be asked for what was missed: {install}"
                 yield self._line("installation", "warning", todo)

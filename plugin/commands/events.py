@@ -23,11 +23,11 @@ RETRY_LIMIT = 100_000
 def status(as_json: bool) -> None:
     """Show how many events were accepted and where they are. Example: engage-plugin status --json"""
     with open_services() as services:
-        counts = services.desk.status()
+        counts = services.event_admin.status()
         if as_json:
             show(counts)
             return
-        oldest = services.desk.oldest_pending()
+        oldest = services.event_admin.oldest_pending()
         now = services.clock()
         table("Events", ["state", "number"], [[name, number] for name, number in counts.items()])
         missing = counts["accepted"] - sum(number for name, number in counts.items() if name != "accepted")
@@ -95,7 +95,7 @@ def list_events(
         stopped = _stopped(services)
         if shop is not None:
             services.stores.shops.id_and_platform(shop)  # a mistyped name is told, and not an empty list
-        found = services.desk.find(wanted, limit=limit, after_id=after)
+        found = services.event_admin.find(wanted, limit=limit, after_id=after)
         if as_json:
             show([asdict(row) for row in found])
             return
@@ -120,7 +120,7 @@ def list_events(
 def show_event(event_id: int, as_json: bool) -> None:
     """Show one event and its timeline. Example: engage-plugin events show 42"""
     with open_services() as services:
-        event, timeline = services.desk.show(event_id)
+        event, timeline = services.event_admin.show(event_id)
         if as_json:
             show({**asdict(event), "timeline": [asdict(entry) for entry in timeline]})
             return
@@ -199,13 +199,13 @@ def retry(
                 since=read_time(since),
                 until=read_time(until),
             )
-            ids = [row.id for row in services.desk.find(wanted, limit=RETRY_LIMIT)]
+            ids = [row.id for row in services.event_admin.find(wanted, limit=RETRY_LIMIT)]
         if not ids:
             raise ConflictError("No parked event fits: give ids, or --error, --shop, --since or --until.")
         if only_shown:
             _show_previews(services, ids, as_json=as_json)
             return
-        taken = services.desk.retry(ids, services.clock())
+        taken = services.event_admin.retry(ids, services.clock())
         for event_id in taken[:8]:
             services.notifier.wake(event_id)
         if as_json:
@@ -218,7 +218,7 @@ def _show_previews(services: Services, ids: list[int], *, as_json: bool) -> None
     """Print what each event would send and how it would end, without doing it."""
     rows: list[dict[str, Any]] = []
     for event_id in ids:
-        state = services.desk.show(event_id)[0].state
+        state = services.event_admin.show(event_id)[0].state
         if state not in {State.PARKED, State.PENDING}:
             rows.append({"id": event_id, "would_send": [], "would_be": state, "why": "It would not be retried."})
             continue
@@ -249,6 +249,6 @@ def discard(event_id: int, why: str) -> None:
     if not why.strip():
         raise click.BadParameter("must say why: it is all that is left of the event", param_hint="--why")
     with open_services() as services:
-        services.desk.discard(event_id, why.strip(), services.clock())
+        services.event_admin.discard(event_id, why.strip(), services.clock())
         services.notifier.wake(event_id)  # the customer's next event may go now
         click.echo(f"event {event_id} is discarded")

@@ -83,7 +83,7 @@ def create(  # noqa: PLR0913, PLR0917 - one option a field of the promotion
             description=description,
             local_values=tuple(_money(pair) for pair in money_in),
         )
-        made = services.promotion_desk.create(services.stores.shops.get(shop), write)
+        made = services.promotion_service.create(services.stores.shops.get(shop), write)
         if as_json:
             show({**serializers.shown(made), "next": ACTIVATE})
             return
@@ -98,7 +98,9 @@ def create(  # noqa: PLR0913, PLR0917 - one option a field of the promotion
 def list_promotions(shop: str, as_json: bool) -> None:
     """List the promotions that were created here, with their present status. Example: engage-plugin promotions list web-se"""
     with open_services() as services:
-        rows = [serializers.listed(entry) for entry in services.promotion_desk.all_of(services.stores.shops.get(shop))]
+        rows = [
+            serializers.listed(entry) for entry in services.promotion_service.all_of(services.stores.shops.get(shop))
+        ]
         if as_json:
             show(rows)
             return
@@ -123,12 +125,12 @@ def show_promotion(
     """
     with open_services() as services:
         of = services.stores.shops.get(shop)
-        found = services.promotion_desk.find(of, promotion)
+        found = services.promotion_service.find(of, promotion)
         card: dict[str, Any] = serializers.shown(found)
         one = _one_person(customer, email, contact)
         if one is not None:
-            contact_id = services.assigning.contact_of(of, services.client_for(of), one)
-            mine = services.promotion_desk.assignments(of, contact_id, found)
+            contact_id = services.bulk_assigner.contact_of(of, services.client_for(of), one)
+            mine = services.promotion_service.assignments(of, contact_id, found)
             card["assignments"] = [serializers.assignment(a) for a in mine]
         if as_json:
             show(card)
@@ -220,14 +222,14 @@ def redemptions(shop: str, state: str | None, order: str | None, limit: int, as_
 
 def _assign(services: Services, shop: RegisteredShop, name: str, people: list[Recipient], *, again: bool) -> Report:
     """Assign with a progress bar on standard error, where somebody looks at it."""
-    found = services.promotion_desk.find(shop, name)
+    found = services.promotion_service.find(shop, name)
     try:
         with click.progressbar(length=len(people), label="assigning", file=sys.stderr) as bar:
 
             def progress(done: int) -> None:
                 bar.update(done - bar.pos)
 
-            return services.assigning.run(shop, found, people, again=again, progress=progress)
+            return services.bulk_assigner.run(shop, found, people, again=again, progress=progress)
     except TransientError as error:
         raise ConflictError(
             f"{error} The list stopped there: run the same command again, it goes on where it was."

@@ -89,7 +89,7 @@ class Story:
 
     def totals(self) -> str:
         """Return the inbox's counts as a sum. Raises DemoFailedError when the states do not add up to what was accepted."""
-        counts = self.services.desk.status()
+        counts = self.services.event_admin.status()
         states = sum(number for name, number in counts.items() if name != "accepted")
         if counts["accepted"] != states:
             raise DemoFailedError(f"accepted {counts['accepted']} is not the sum of the states {states}")
@@ -117,7 +117,7 @@ class Story:
         """Wait until the step's event is delivered. Raises DemoFailedError when it ends otherwise or takes too long."""
         until = time.monotonic() + ARRIVE_TIMEOUT_S
         while True:
-            event, _ = self.services.desk.show(step.event_id)
+            event, _ = self.services.event_admin.show(step.event_id)
             step.state = event.state
             draw()
             if step.state == "delivered":

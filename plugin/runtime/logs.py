@@ -1,10 +1,10 @@
-"""One line a step to standard error: time, level, where, text. Other people's loggers stay quiet."""
+"""Logging to standard error: a line holds time, level, logger and text. Libraries log warnings and errors only."""
 
 import logging
 
 
 def set_up(level: str) -> None:
-    """Configure logging for one process."""
+    """Configure the logging of this process."""
     logging.basicConfig(
         level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z", force=True
     )

@@ -1,4 +1,4 @@
-"""What must be free before anything is started: the folder of `engage-plugin run`, and the port of the web."""
+"""Checks before a start: the STATE_DIR is used by no other `engage-plugin run`, and the web server's port is free."""
 
 import errno
 import fcntl
@@ -12,15 +12,15 @@ from pathlib import Path
 from plugin.errors import ConfigurationError
 
 LOCK_NAME = "run.lock"
-#: How long, in seconds, a taken port is waited for: processes of a plugin that was killed let go of it that much later.
-PORT_PATIENCE_S = 5.0
+#: How long, in seconds, to wait for a taken port: the processes of a plugin that was killed release it a little later.
+PORT_TIMEOUT_S = 5.0
 
 
 @contextmanager
 def exclusive_state_dir(state_dir: Path) -> Iterator[None]:
-    """Be the only `engage-plugin run` of a folder. Raises ConfigurationError when another one is.
+    """Lock a STATE_DIR for this `engage-plugin run`. Raises ConfigurationError when another process holds the lock.
 
-    The kernel lets go when this process ends, however it ends (flock(2)); children do not inherit it (O_CLOEXEC).
+    The kernel releases the lock when this process ends, however it ends (flock(2)); children do not inherit it (O_CLOEXEC).
     """
     try:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -48,15 +48,15 @@ def exclusive_state_dir(state_dir: Path) -> Iterator[None]:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise ConfigurationError when nothing can listen at an address. A port that is taken is waited for a little."""
-    until = time.monotonic() + PORT_PATIENCE_S
-    while (fault := _fault_of(host, port)) is not None:
+    """Raise ConfigurationError when it is impossible to listen at an address; wait up to PORT_TIMEOUT_S for a taken port."""
+    until = time.monotonic() + PORT_TIMEOUT_S
+    while (fault := _bind_error(host, port)) is not None:
         if fault.errno != errno.EADDRINUSE or time.monotonic() >= until:
-            raise ConfigurationError([_said(fault, host, port)]) from fault
+            raise ConfigurationError([_describe(fault, host, port)]) from fault
         time.sleep(0.1)
 
 
-def _fault_of(host: str, port: int) -> OSError | None:
+def _bind_error(host: str, port: int) -> OSError | None:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that just ended do not count
         try:
@@ -66,14 +66,14 @@ def _fault_of(host: str, port: int) -> OSError | None:
     return None
 
 
-def _said(fault: OSError, host: str, port: int) -> str:
+def _describe(fault: OSError, host: str, port: int) -> str:
     if fault.errno == errno.EADDRINUSE:
         return f"Port {port} on {host} is taken: choose another with --port, or stop what listens there."
     if fault.errno == errno.EACCES:
         return f"Port {port} is not allowed to this user: choose one above 1023 with --port."
     if fault.errno == errno.EADDRNOTAVAIL or isinstance(fault, socket.gaierror):
         return (
-            f"{host} is no address of this machine: give one of its own with --host, 127.0.0.1 behind a proxy on this machine "
+            f"{host} is not an address of this machine: give one of its own with --host, 127.0.0.1 behind a proxy on this machine "
             "or 0.0.0.0 for all."
         )
-    return f"Nothing can listen on port {port} of {host} ({fault.strerror}): choose others with --host and --port."
+    return f"Nothing can listen on port {port} of {host} ({fault.strerror}): choose another address with --host and --port."

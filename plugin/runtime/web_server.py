@@ -9,7 +9,7 @@ from gunicorn.app.base import BaseApplication
 from plugin.app import Services, create_app
 from plugin.runtime.malloc import limit_arenas
 
-#: How long one thread of a web process may hold up the others; Python's own 5 ms shows in the 99th percentile.
+#: How long a thread runs before another may: Python's default of 5 ms shows in the 99th percentile of the answers' times.
 SWITCH_INTERVAL_S = 0.0005
 
 
@@ -20,19 +20,19 @@ class _Gunicorn(BaseApplication):
         super().__init__()
 
     def load_config(self) -> None:
-        """Take over the options."""
+        """Apply the options."""
         for name, value in self._options.items():
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        """Make the application in the worker process: nothing that is pooled is made before the fork."""
+        """Create the application in the worker process, so that no connection is opened before the fork."""
         return self._make_app()
 
 
 def run_web(services: Services, *, host: str, port: int, processes: int) -> None:
-    """Serve HTTP until SIGTERM. Threads, because one silent connection would block a synchronous worker."""
+    """Serve HTTP until SIGTERM, with threads, because one silent connection would block a synchronous worker."""
     limit_arenas()
-    create_app(services)  # a faulty set-up must stop the start, not a worker in a loop
+    create_app(services)  # a faulty set-up must stop the start here, not end worker processes again and again
     services.close()
     settings = services.settings
     options = {
@@ -48,8 +48,8 @@ def run_web(services: Services, *, host: str, port: int, processes: int) -> None
         "control_socket_disable": True,
     }
 
-    def made_after_the_fork() -> Any:
+    def create_after_fork() -> Any:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         return create_app(Services(settings, services.redis_url))
 
-    _Gunicorn(made_after_the_fork, options).run()
+    _Gunicorn(create_after_fork, options).run()

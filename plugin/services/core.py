@@ -1,4 +1,4 @@
-"""What everything else stands on: settings, stores, the way to Engage and to shops. Made when first asked for."""
+"""Settings, stores, and the clients of Engage and of shops, on which all other services are built."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from plugin.store.inbox.admin import EventAdmin
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.shops.vault import Vault
 
-if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a worker holds nothing of the web in memory
+if (
+    TYPE_CHECKING
+):  # the modules are imported in the functions: a command starts fast, and a worker loads nothing of the web
     from plugin.engage.cache.cached import CachedEngage
     from plugin.engage.client import EngageClient
     from plugin.engage.http.call_guard import CallGuards
@@ -43,14 +45,14 @@ APP_SECRETS = {"shopify": "SHOPIFY_CLIENT_SECRET"}
 
 @dataclass(frozen=True)
 class CoreServices:
-    """Settings, stores and ways out of one process, made when they are first asked for."""
+    """Settings, stores and outgoing clients of one process. Each is made at its first use."""
 
     settings: Settings
     redis_url: str
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def __post_init__(self) -> None:
-        """Tell the way to shops and the app-wide platform what this installation wants."""
+        """Apply the settings that platforms need: private addresses of shops, and the options of the Shopify app."""
         allow_private_shops(self.settings.allow_private_shops)
         PLATFORMS.set_up("shopify", self._set_up_shopify)
 
@@ -78,7 +80,7 @@ class CoreServices:
 
     @cached_property
     def redis(self) -> Redis:
-        """Redis with short time-outs and no retries of its own: nobody waits for it (library trap 3.1.12)."""
+        """Redis with short time-outs and no retries: the inbox works without it, so no request waits for it."""
         return Redis.from_url(
             self.redis_url,
             socket_timeout=REDIS_TIMEOUT_S,
@@ -94,24 +96,24 @@ class CoreServices:
         return Stores.on(self.database, self.vault)
 
     @cached_property
-    def desk(self) -> EventAdmin:
-        """The operator's view of the inbox."""
+    def event_admin(self) -> EventAdmin:
+        """What operators read and change in the inbox."""
         return EventAdmin(self.database)
 
     @cached_property
     def metrics(self) -> Metrics:
-        """The figures of this process."""
+        """The metrics of this process."""
         from plugin.metrics import Metrics
 
-        return Metrics(self.desk, self.open_breakers, self.shop_health)
+        return Metrics(self.event_admin, self.open_breakers, self.shop_health)
 
     def open_breakers(self) -> dict[str, bool]:
-        """Tell of each shop whether the breaker of its key is open."""
+        """Return for each shop whether the circuit breaker of its key is open."""
         shops = self.stores.shops.all()
         return {shop.name: self.call_guards.for_key(shop.engage_key).open_since() is not None for shop in shops}
 
     def shop_health(self) -> dict[str, ShopHealth]:
-        """Tell of each shop what the monitor and the last reconciliation found."""
+        """Return what the monitor and the last reconciliation found in each shop."""
         from plugin.metrics import ShopHealth
         from webhooks.sync.reconcile import DIFFERENCES
 
@@ -130,14 +132,14 @@ class CoreServices:
 
     @cached_property
     def history(self) -> History:
-        """What is kept of the monitor, of runs of the history, and of reconciliations."""
+        """The records of the monitor, of backfill runs and of reconciliations."""
         from plugin.store.sync.history import History
 
         return History(self.database)
 
     @cached_property
     def call_guards(self) -> CallGuards:
-        """Rate budget and breaker of every API key."""
+        """Rate limiter and circuit breaker of every API key."""
         from plugin.engage.http.call_guard import CallGuards
         from plugin.engage.http.guard_rules import GuardRules
 
@@ -178,23 +180,23 @@ class CoreServices:
         """Return the Engage client of a shop."""
         from plugin.engage.client import EngageClient
 
-        def remember_path(path: str) -> None:
+        def save_path(path: str) -> None:
             self.stores.shops.change(shop.name, {"transactions_path": path})
 
         return EngageClient(
             self.account_for(shop),
             self.transport,
             transactions_path=shop.settings.transactions_path,
-            on_transactions_path=remember_path,
+            on_transactions_path=save_path,
         )
 
     def shop_api_for(self, shop: RegisteredShop) -> ShopApi | None:
-        """Return the calls to a shop itself; None where its platform has none or nothing is installed yet."""
+        """Return the client of a shop's own API; None where its platform has none or nothing is installed yet."""
 
-        def keep(credentials: Mapping[str, Any]) -> None:
+        def save(credentials: Mapping[str, Any]) -> None:
             self.stores.shops.save_credentials(shop.name, credentials)
 
-        return PLATFORMS[shop.platform].api(shop, keep)
+        return PLATFORMS[shop.platform].api(shop, save)
 
     @property
     def app_secrets(self) -> Mapping[str, str]:
@@ -204,7 +206,7 @@ class CoreServices:
 
     @cached_property
     def installation_service(self) -> InstallationService:
-        """The plugin's side of installation pages."""
+        """What the installation pages of platforms call."""
         from plugin.installation.service import InstallationService
         from plugin.store.shops.installations import PendingInstallations
 
@@ -221,17 +223,17 @@ class CoreServices:
         )
 
     def breaker_open_duration(self, shop: RegisteredShop) -> timedelta:
-        """Return how long the breaker of a shop's key was open in all."""
+        """Return for how long in total the circuit breaker of a shop's key was open."""
         return self.call_guards.for_key(shop.engage_key).breaker_open_duration()
 
     @cached_property
     def stopping(self) -> threading.Event:
-        """Set when this process is to stop."""
+        """An event that is set when this process is to stop."""
         return threading.Event()
 
     @cached_property
     def cached(self) -> CachedEngage:
-        """Reads for My Pages, cached: in the Redis that machines share where there is one, else in a file."""
+        """The cached reads of My Pages: in the Redis that machines share if REDIS_URL is set, else in a file."""
         from plugin.engage.cache.cached import CachedEngage, CachedTransport
         from plugin.engage.cache.response_cache import ResponseCache
         from plugin.engage.cache.single_flight import SingleFlight
@@ -239,21 +241,21 @@ class CoreServices:
 
         key = self.vault.derive("my pages cache")
         if self.settings.redis_url is not None:
-            kept = ResponseCache.in_redis(self.redis, key)
+            cache = ResponseCache.in_redis(self.redis, key)
         else:
-            kept = ResponseCache.in_file(self.settings.state_dir / "my-pages-cache.sqlite", key)
+            cache = ResponseCache.in_file(self.settings.state_dir / "my-pages-cache.sqlite", key)
         flights: SingleFlight[Answer] = SingleFlight(self.redis)
         return CachedEngage(
-            CachedTransport(self.call_guards, kept, flights, self.metrics.called, self.metrics.read_through_cache)
+            CachedTransport(self.call_guards, cache, flights, self.metrics.called, self.metrics.read_through_cache)
         )
 
     def purge_cache(self, shop: RegisteredShop, contact_id: str) -> bool:
-        """Delete what My Pages keep of a contact; False when the cache cannot be reached now."""
+        """Delete the cached answers about a contact; return False when the cache cannot be reached."""
         return self.cached.transport.forget_contact(shop.name, shop.tenant, contact_id)
 
 
 def is_available(check: Callable[[], object]) -> bool:
-    """Tell whether a check of a database or of Redis goes through."""
+    """Return whether a check of the database or of Redis succeeds."""
     try:
         check()
     except (SQLAlchemyError, RedisError, OSError):

@@ -1,4 +1,4 @@
-"""What the web and its commands use beside deliveries: tokens, promotions, the checkout."""
+"""What the web application needs in addition: tokens, promotions, the checkout, webhooks and My Pages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from plugin.services.worker import WorkerServices
 
-if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a worker holds nothing of the web in memory
+if (
+    TYPE_CHECKING
+):  # the modules are imported in the functions: a command starts fast, and a worker loads nothing of the web
     from mypages.http.routes import MyPages
     from plugin.auth.api_auth import ApiAuthenticator
     from plugin.promotions.bulk_assignment import BulkAssigner
@@ -20,32 +22,32 @@ if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a wor
 
 
 class Services(WorkerServices):
-    """All parts of one process."""
+    """All services of one process."""
 
     @cached_property
     def used_tokens(self) -> UsedTokens:
-        """Hand-over tokens that were used."""
+        """The hand-over tokens that have been used."""
         from plugin.store.shops.handover_tokens import UsedTokens
 
         return UsedTokens(self.database)
 
     @cached_property
     def api_tokens(self) -> ApiTokens:
-        """Tokens of shops' own servers."""
+        """The API tokens of shops' own servers."""
         from plugin.store.shops.api_tokens import ApiTokens
 
         return ApiTokens(self.database, self.vault)
 
     @cached_property
-    def gatekeeper(self) -> ApiAuthenticator:
-        """Who asks /api."""
+    def api_authenticator(self) -> ApiAuthenticator:
+        """Finds who calls /api."""
         from plugin.auth.api_auth import ApiAuthenticator
         from plugin.platforms.registry import PLATFORMS
 
         return ApiAuthenticator(self.stores.shops, PLATFORMS.__getitem__, self.api_tokens, self.used_tokens, self.clock)
 
     @cached_property
-    def promotion_desk(self) -> PromotionService:
+    def promotion_service(self) -> PromotionService:
         """Creates and finds promotions."""
         from plugin.promotions.service import PromotionService
         from plugin.store.orders.promotions import Promotions
@@ -53,8 +55,8 @@ class Services(WorkerServices):
         return PromotionService(Promotions(self.database), self.client_for, self.clock)
 
     @cached_property
-    def assigning(self) -> BulkAssigner:
-        """Assigns promotions to people."""
+    def bulk_assigner(self) -> BulkAssigner:
+        """Assigns promotions to contacts."""
         from plugin.promotions.bulk_assignment import BulkAssigner
         from plugin.store.orders.promotions import Promotions
 
@@ -69,15 +71,15 @@ class Services(WorkerServices):
         )
 
     @cached_property
-    def wake_ups_in_passing(self) -> BackgroundNotifier:
-        """Wake-ups for workers, of which no answer waits."""
+    def background_notifier(self) -> BackgroundNotifier:
+        """Wakes workers from a thread of its own, so that no request waits for Redis."""
         from webhooks.processing.notifier import BackgroundNotifier
 
         return BackgroundNotifier(self.notifier.wake)
 
     @cached_property
     def webhook_receiver(self) -> WebhookReceiver:
-        """Takes webhooks into the inbox."""
+        """Verifies webhooks and stores them in the inbox."""
         from webhooks.receiving.endpoint import WebhookReceiver
 
         return WebhookReceiver(
@@ -85,7 +87,7 @@ class Services(WorkerServices):
             inbox=self.stores.inbox,
             store=self.stores.inbox.receiving(),
             vault=self.vault,
-            wake=self.wake_ups_in_passing.wake,
+            wake=self.background_notifier.wake,
             max_body_bytes=self.settings.max_body_bytes,
             count=self.metrics.received,
             clock=self.clock,
@@ -94,7 +96,7 @@ class Services(WorkerServices):
 
     @cached_property
     def my_pages(self) -> MyPages:
-        """Shows shoppers what is theirs."""
+        """The pages on which shoppers see their data."""
         from mypages.http.routes import MyPages
         from plugin.store.contacts.snapshot import ShopperSnapshots
         from plugin.store.inbox.edits import Edits
@@ -111,13 +113,13 @@ class Services(WorkerServices):
             vault=self.vault,
             secure=self.settings.secure,
             clock=self.clock,
-            wake=self.wake_ups_in_passing.wake,
+            wake=self.background_notifier.wake,
             public_url=self.settings.public_url,
         )
 
     @cached_property
     def checkout(self) -> Checkout:
-        """Answers shops' checkouts."""
+        """Answers the checkouts of shops."""
         from plugin.promotions.checkout import Checkout
 
         stores = self.stores

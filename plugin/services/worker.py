@@ -1,4 +1,4 @@
-"""What takes events to Engage: couriers, backlog, files, history, and what looks for what is missing."""
+"""Delivery to Engage (processor, bulk sync, fallback files), the shop's history, and the search for missing events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from plugin.services.core import CoreServices, is_available
 from plugin.store.inbox.sweep import Sweep
 from plugin.store.shops.shops import RegisteredShop
 
-if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a worker holds nothing of the web in memory
+if (
+    TYPE_CHECKING
+):  # the modules are imported in the functions: a command starts fast, and a worker loads nothing of the web
     from pathlib import Path
 
     from rq import SimpleWorker
@@ -22,25 +24,25 @@ if TYPE_CHECKING:  # imported where it is made: a command starts fast, and a wor
     from plugin.engage_files.transfer import Transfer as FileTransfer
     from webhooks.bulk.profile_changes import BulkProfileSync
     from webhooks.fallback.runner import EngageStatus, FallbackRunner
-    from webhooks.processing import worker
     from webhooks.processing.preview import Preview
     from webhooks.processing.processor import EventProcessor
+    from webhooks.processing.worker import InboxWorker
     from webhooks.sync.backfill import Backfill
     from webhooks.sync.ingest import ResourceIngestor
     from webhooks.sync.monitor import SubscriptionMonitor
     from webhooks.sync.reconcile import Reconciler
 
 WORKER_REDIS_TIMEOUT_S = 60.0
-#: An idle worker looks at its registries between waits of this less 15 seconds (library trap 3.1.1).
+#: RQ lets an idle worker wait for this less 15 seconds before it cleans its registries again.
 WORKER_TTL_S = 35
 
 
 class WorkerServices(CoreServices):
-    """The parts that workers, sweep and commands use."""
+    """What workers, the sweep and commands use."""
 
     @cached_property
     def sweep(self) -> Sweep:
-        """The sweep."""
+        """Releases lost leases, finds due events and deletes what has expired."""
         from plugin.engage.retry import CAP
 
         return Sweep(
@@ -50,7 +52,7 @@ class WorkerServices(CoreServices):
         )
 
     def jitter(self) -> float:
-        """Return a random number from 0 up to 1, which spreads retries."""
+        """Return a random number from 0 up to 1, by which retries are spread."""
         return random.random()  # noqa: S311 - spreads retries, protects nothing
 
     def pause(self, seconds: float) -> bool:
@@ -59,7 +61,7 @@ class WorkerServices(CoreServices):
 
     @cached_property
     def processor(self) -> EventProcessor:
-        """Takes events to Engage."""
+        """Delivers events to Engage."""
         from webhooks.processing.processor import EventProcessor
 
         return EventProcessor(
@@ -76,7 +78,7 @@ class WorkerServices(CoreServices):
 
     @cached_property
     def backlog(self) -> BulkProfileSync:
-        """Drains waiting profile changes through the bulk API."""
+        """Sends waiting profile changes through Engage's bulk API."""
         from plugin.store.inbox.bulk import BulkInbox
         from webhooks.bulk.profile_changes import BulkProfileSync
 
@@ -92,7 +94,7 @@ class WorkerServices(CoreServices):
         )
 
     def engage_status_for(self, shop: RegisteredShop) -> EngageStatus:
-        """Tell how Engage stands with a shop's key."""
+        """Return whether Engage answers the calls of a shop's key, and since when it does not."""
         from webhooks.fallback.runner import EngageAvailability, EngageStatus
 
         if not is_available(self.redis.ping):
@@ -103,11 +105,11 @@ class WorkerServices(CoreServices):
         )
 
     def probe(self, shop: RegisteredShop) -> None:
-        """Ask Engage something small when a probe is due, so that the breaker closes though nothing else asks."""
+        """Make a small call to Engage when a probe is due, so that the breaker closes even if there is no other call."""
         from plugin.engage.operations import Priority
         from plugin.errors import EngageError
 
-        with contextlib.suppress(EngageError):  # what came of it stands in the breaker
+        with contextlib.suppress(EngageError):  # the breaker has recorded the outcome
             self.client_for(shop).with_options(priority=Priority.BACKFILL).list_stores()
 
     def file_folder_for(self, shop: RegisteredShop) -> Path:
@@ -115,7 +117,7 @@ class WorkerServices(CoreServices):
         return self.settings.state_dir / "fallback" / shop.name
 
     def transfer_for(self, shop: RegisteredShop) -> FileTransfer:
-        """Return the way that a shop's files leave this machine."""
+        """Return how a shop's files are transferred to Engage: by SFTP or into a folder."""
         settings = shop.settings
         if settings.fallback_transfer == "folder":
             from pathlib import Path
@@ -139,7 +141,7 @@ class WorkerServices(CoreServices):
 
     @cached_property
     def fallback(self) -> FallbackRunner:
-        """Takes receipts to Engage as files while its API stays away."""
+        """Delivers receipts as files while Engage's API is unavailable."""
         from plugin.store.files.files import FallbackFiles
         from webhooks.fallback.runner import FallbackRunner
 
@@ -159,14 +161,14 @@ class WorkerServices(CoreServices):
 
     @cached_property
     def ingestor(self) -> ResourceIngestor:
-        """Puts what was read from a shop into the inbox."""
+        """Stores in the inbox what was read from a shop."""
         from webhooks.sync.ingest import ResourceIngestor
 
         return ResourceIngestor(self.stores, self.notifier.wake)
 
     @cached_property
     def monitor(self) -> SubscriptionMonitor:
-        """Looks after the shops' webhook subscriptions and fetches what they missed."""
+        """Checks and repairs the shops' webhook subscriptions and fetches what they missed."""
         from webhooks.sync.monitor import SubscriptionMonitor
 
         return SubscriptionMonitor(
@@ -180,7 +182,7 @@ class WorkerServices(CoreServices):
 
     @cached_property
     def backfill(self) -> Backfill:
-        """Takes a shop's history to Engage."""
+        """Imports a shop's history into Engage."""
         from plugin.store.files.files import FallbackFiles
         from plugin.store.inbox.bulk import BulkInbox
         from webhooks.sync.backfill import Backfill
@@ -206,7 +208,7 @@ class WorkerServices(CoreServices):
 
     @cached_property
     def reconciler(self) -> Reconciler:
-        """Compares shop, inbox and Engage."""
+        """Compares a shop, the inbox and Engage."""
         from webhooks.sync.reconcile import Reconciler
 
         return Reconciler(
@@ -220,30 +222,30 @@ class WorkerServices(CoreServices):
 
     @cached_property
     def preview(self) -> Preview:
-        """Shows what would be sent, and sends nothing."""
+        """Returns what an event would send to Engage, without sending it."""
         from webhooks.processing.preview import Preview
 
         return Preview(self.database, self.vault, self.account_for, self.transport, self.settings.lease_s, self.clock)
 
     @cached_property
-    def drain(self) -> worker.InboxWorker:
-        """Works the inbox off, in a worker."""
-        from webhooks.processing import worker
+    def inbox_worker(self) -> InboxWorker:
+        """Claims and processes the due events of the inbox, in threads."""
+        from webhooks.processing.worker import InboxWorker
 
-        return worker.InboxWorker(
+        return InboxWorker(
             self.processor, self.notifier, self.settings.delivery_threads, self.backlog.run, self.stopping
         )
 
     def worker(self) -> SimpleWorker:
-        """Return a worker that runs this process's jobs without a fork, so that connections to Engage stay open."""
+        """Return an RQ worker that runs its jobs without a fork, so that connections to Engage stay open."""
         from rq import SimpleWorker
         from rq.serializers import JSONSerializer
 
         from webhooks.processing.notifier import QUEUE
         from webhooks.processing.worker import configure
 
-        configure(self.drain)
-        # keep-alive finds a dead TCP connection; a unix socket does not know the option
+        configure(self.inbox_worker)
+        # keep-alive detects a dead TCP connection; a unix socket does not have the option
         options = {} if self.redis_url.startswith("unix:") else {"socket_keepalive": True}
         redis = Redis.from_url(self.redis_url, socket_timeout=WORKER_REDIS_TIMEOUT_S, **options)
         return SimpleWorker(

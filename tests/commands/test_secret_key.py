@@ -11,7 +11,7 @@ from support.helpers import Clock
 
 from plugin.cli import main
 from plugin.errors import ConfigurationError
-from plugin.runtime.supervisor import run_sweep
+from plugin.runtime.loops import run_sweep
 from plugin.services import Services
 from plugin.settings import load_settings
 from plugin.store.database.engine import Database

@@ -16,7 +16,7 @@ from support.running_plugin import wait_for
 from werkzeug.serving import make_server
 
 from plugin.app import Services, create_app
-from plugin.runtime.supervisor import sweep_once
+from plugin.runtime.loops import sweep_once
 from plugin.sandbox.options import SandboxOptions
 from plugin.sandbox.testing import running_sandbox
 from plugin.settings import Settings
@@ -54,7 +54,7 @@ class Machine:
         self.url = f"http://127.0.0.1:{self._server.port}/webhooks/standard/chaos"
         self._threads = [
             threading.Thread(target=self._server.serve_forever, name="web"),
-            threading.Thread(target=self._repeat, args=(lambda: self.services.drain.run(0),), name="worker"),
+            threading.Thread(target=self._repeat, args=(lambda: self.services.inbox_worker.run(0),), name="worker"),
             threading.Thread(target=self._repeat, args=(lambda: sweep_once(self.services),), name="sweep"),
         ]
         for thread in self._threads:
@@ -66,7 +66,7 @@ class Machine:
 
     def stop(self) -> None:
         self._stop.set()
-        self.services.drain.stop()
+        self.services.inbox_worker.stop()
         self._server.shutdown()
         for thread in self._threads:
             thread.join(30)
@@ -90,14 +90,14 @@ class Machines:
         """Do what `Chaos` needs of the command: register the shop, list what is parked."""
         services = self.both[0].services
         if arguments[:2] == ("events", "list"):
-            return [asdict(row) for row in services.desk.find(EventFilter(state="parked"))]
+            return [asdict(row) for row in services.event_admin.find(EventFilter(state="parked"))]
         engage_url = arguments[arguments.index("--engage-url") + 1]
         new = NewShop("chaos", "standard", engage_url, "key-chaos", SECRET, {"store": "web-se"})
         services.stores.shops.add(new, services.clock())
         return {"webhook_secret": SECRET, "webhook_url": self.both[0].url}
 
     def status(self) -> dict[str, int]:
-        return self.both[0].services.desk.status()
+        return self.both[0].services.event_admin.status()
 
     def stop(self) -> None:
         for machine in self.both:

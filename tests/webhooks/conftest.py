@@ -39,7 +39,7 @@ class PluginHarness:
     def __init__(self, database: Database, vault: Vault, clock: Clock, sandbox: RunningSandbox, folder: Path) -> None:
         self.clock, self.sandbox, self.database = clock, sandbox, database
         self.services = in_process_services(database, vault, clock, folder)
-        self.stores, self.desk, self.sweep = self.services.stores, self.services.desk, self.services.sweep
+        self.stores, self.desk, self.sweep = self.services.stores, self.services.event_admin, self.services.sweep
         self.call_guards, self.processor = self.services.call_guards, self.services.processor
         app = Flask("rig")
         app.register_blueprint(blueprint(self.services.webhook_receiver))

@@ -13,7 +13,7 @@ from support.helpers import service_url
 from plugin.app import Services
 from plugin.platforms.base import Delivery
 from plugin.platforms.registry import PLATFORMS
-from plugin.runtime.supervisor import run_fallback, run_fallback_once
+from plugin.runtime.loops import run_fallback, run_fallback_once
 from plugin.sandbox.testing import RunningSandbox
 from plugin.settings import load_settings
 from plugin.store.contacts.links import Link
@@ -69,14 +69,14 @@ def test_an_open_breaker_writes_files_and_a_closed_one_takes_them_back(services:
     probe, services.fallback.probe = services.fallback.probe, lambda _shop: None  # it would close the breaker at once
     run_fallback_once(services)
     assert [path.suffix for path in outbox.iterdir()] == [".xml"]
-    assert services.desk.show(event)[0].state == "spooled"
+    assert services.event_admin.show(event)[0].state == "spooled"
     probe(shop)
     assert services.engage_status_for(shop).since is None
     stop = threading.Event()
     stop.set()
     run_fallback(services, stop)
     assert list(outbox.iterdir()) == []
-    assert services.desk.show(event)[0].state == "pending"
+    assert services.event_admin.show(event)[0].state == "pending"
 
 
 @pytest.mark.redis
@@ -101,5 +101,5 @@ def test_what_the_merchant_moved_out_of_the_folder_was_taken(services: Services)
     known = services.stores.orders.get(shop, "1")
     assert known is not None
     assert known.receipt_sent_at is not None
-    row = services.desk.show(first)[0]  # what the order says of its contact is the API's
+    row = services.event_admin.show(first)[0]  # what the order says of its contact is the API's
     assert (row.state, row.progress["receipt"]) == ("pending", "web-se-1")

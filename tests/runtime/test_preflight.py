@@ -1,4 +1,4 @@
-"""What stops a start: a folder that another `engage-plugin run` uses, a port that is taken, an address of another machine."""
+"""What prevents a start: a STATE_DIR in use, a port that is taken, an address of another machine."""
 
 import os
 import signal
@@ -19,8 +19,8 @@ from plugin.errors import ConfigurationError
 from plugin.runtime import preflight
 from plugin.runtime.preflight import check_port, exclusive_state_dir
 
-#: Holds the folder, starts a child that lives on, and waits to be killed.
-HOLDS = """
+#: Locks the folder, starts a child that outlives it, and waits to be killed.
+LOCK_HOLDER = """
 import subprocess, sys, time
 from pathlib import Path
 from plugin.runtime.preflight import exclusive_state_dir
@@ -47,8 +47,8 @@ def listening(port: int = 0) -> Iterator[int]:
         yield int(taken.getsockname()[1])
 
 
-def test_a_folder_is_used_by_one_run_and_a_kill_frees_it_while_children_live(tmp_path: Path) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+def test_state_dir_is_exclusive_and_is_freed_by_a_kill_while_children_run(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", LOCK_HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     child = int(holder.stdout.readline())
     try:
@@ -68,7 +68,7 @@ def test_a_folder_is_used_by_one_run_and_a_kill_frees_it_while_children_live(tmp
         os.kill(child, signal.SIGKILL)
 
 
-def test_a_second_run_leaves_the_first_ones_redis_alone(tmp_path: Path) -> None:
+def test_second_run_does_not_touch_the_redis_of_the_first(tmp_path: Path) -> None:
     first = RunningPlugin(tmp_path, {}, free_port())
     try:
         first.wait_until_ready()
@@ -81,17 +81,15 @@ def test_a_second_run_leaves_the_first_ones_redis_alone(tmp_path: Path) -> None:
         assert first.stop() == 0
 
 
-def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+def test_unwritable_state_dir_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="cannot be written to"), exclusive_state_dir(tmp_path / "file"):
         pass
 
 
 @pytest.mark.parametrize("command", ["run", "web"])
-def test_a_taken_port_ends_the_start_before_anything_is_started(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(preflight, "PORT_PATIENCE_S", 0.2)
+def test_taken_port_prevents_the_start(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "PORT_TIMEOUT_S", 0.2)
     monkeypatch.setenv("SECRET_KEY", "k" * 40)
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/plugin.sqlite")
     assert CliRunner().invoke(main, ["migrate"]).exit_code == 0
@@ -104,12 +102,12 @@ def test_a_taken_port_ends_the_start_before_anything_is_started(
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "nobody.invalid", "2001:db8::1"])
-def test_an_address_of_another_machine_is_refused_at_once(host: str) -> None:
-    with pytest.raises(ConfigurationError, match="is no address of this machine"):
+def test_address_of_another_machine_is_refused(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="is not an address of this machine"):
         check_port(host, free_port())
 
 
-def test_a_port_that_is_about_to_be_free_is_waited_for() -> None:
+def test_taken_port_is_waited_for_a_short_time() -> None:
     with listening() as port:
         freed = threading.Event()
         waiter = threading.Thread(target=lambda: (check_port("127.0.0.1", port), freed.set()))
@@ -119,8 +117,8 @@ def test_a_port_that_is_about_to_be_free_is_waited_for() -> None:
     assert freed.is_set()
 
 
-def test_a_port_whose_connections_just_ended_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "PORT_PATIENCE_S", 0.0)
+def test_port_whose_connections_just_ended_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "PORT_TIMEOUT_S", 0.0)
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does
         server.bind(("127.0.0.1", 0))
