@@ -21,7 +21,7 @@ import requests
 from bench.acknowledgement import postgresql
 from bench.machine import redis_url, sandbox, show
 from plugin.app import Services
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.runtime.loops import run_worker
 from plugin.settings import load_settings
 from plugin.store.contacts.links import Link

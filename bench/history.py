@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, text
 
 from bench.acknowledgement import postgresql
 from bench.machine import show
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.database.types import UtcDateTime
 from plugin.store.inbox.inbox import Inbox, NewEvent

@@ -49,7 +49,7 @@ def _add_plain_routes(app: Flask, services: Services) -> None:
     from flask import Response, jsonify
     from werkzeug.exceptions import HTTPException
 
-    from plugin.platforms.standard.normalise import schema as standard_schema
+    from plugin.platforms.standard.schema import schema as standard_schema
 
     manifest = services.manifest.absolute(services.settings.public_url)
 

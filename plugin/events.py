@@ -1,4 +1,4 @@
-"""The shop's facts in our words.
+"""The shop's facts in the plugin's words.
 
 Every platform maps its webhooks to these classes, and the handlers read nothing else. Money is Decimal in major
 units of the event's currency (ISO 4217), time is an aware UTC datetime, ids are strings. A value that the shop
@@ -9,36 +9,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-
-
-class EventKind(StrEnum):
-    """What a topic becomes: the handler it goes to."""
-
-    SIGNUP = "signup"
-    PROFILE_CHANGE = "profile_change"
-    PROFILE_EDIT = "profile_edit"
-    CONSENT = "consent"
-    MERGE = "merge"
-    ORDER_PAID = "order_paid"
-    REFUND = "refund"
-    CANCELLATION = "cancellation"
-    ERASURE = "erasure"
-    DATA_REQUEST = "data_request"
-    SHOP = "shop"
-    IGNORED = "ignored"
-
-
-#: Kinds that change a contact: a parked event of the same customer holds these back, by setting.
-CONTACT_KINDS = frozenset(
-    {EventKind.SIGNUP, EventKind.PROFILE_CHANGE, EventKind.PROFILE_EDIT, EventKind.CONSENT, EventKind.MERGE}
-)
-
-#: Kinds that say something of the contact, so that later changes must not overtake them while they are parked.
-#: A shopper's own edit is none of them: what the shop tells later does not build on it.
-BLOCKING_KINDS = (CONTACT_KINDS - {EventKind.PROFILE_EDIT}) | {EventKind.ORDER_PAID}
-
-#: Kinds that are worked on even when a shop's deliveries are stopped: the law does not wait for a key.
-COMPLIANCE_KINDS = frozenset({EventKind.ERASURE, EventKind.DATA_REQUEST, EventKind.SHOP})
 
 
 class Channel(StrEnum):

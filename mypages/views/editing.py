@@ -15,7 +15,7 @@ from mypages.views.profile import (
     editable_preferences,
     input_value,
 )
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, e164
 from plugin.platforms.internal_events import PROFILE_EDITED, ProfileEdit, encode_edit
 from plugin.store.inbox.edits import Edits, OpenEdit

@@ -8,7 +8,7 @@ import simplejson
 
 from plugin.commands.common import json_option, open_services, report_errors
 from plugin.errors import ConflictError, PayloadError
-from plugin.platforms.base import parse_json
+from plugin.platforms.fields import parse_json
 
 
 @click.command()

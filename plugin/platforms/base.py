@@ -1,17 +1,17 @@
-"""What a platform must supply. One folder a platform; the registry names each in one line.
+"""What a platform must supply. Each has a folder of its own, and a line in the registry.
 
-A platform knows its shop's headers, signatures and bodies, and nothing of inbox, HTTP answers or Engage.
+A platform knows its shop's headers, signatures and bodies, and nothing of the inbox, of HTTP responses or of Engage.
 """
 
-import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Protocol
 
-from plugin.errors import PayloadError, VerificationError
-from plugin.events import EventKind, MappingResult
+from plugin.errors import VerificationError
+from plugin.event_kinds import EventKind
+from plugin.events import MappingResult
+from plugin.platforms.shop_api import ShopApi
 
 
 class ShopCredentials(Protocol):
@@ -109,62 +109,6 @@ class ProxiedShopper:
     customer_id: str | None
     path_prefix: str
     locale: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """One webhook subscription as it should be or is at the shop. problem: what is wrong with it, empty when nothing."""
-
-    topic: str
-    address: str
-    active: bool
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class PolledResource:
-    """A customer, order, refund or cancellation read from the shop's API, in the form of the webhook that tells of it.
-
-    It goes through the same inbox and the same mapping. kind: what its topic becomes. resource_id: the shop's id of
-    the customer, order (of its cancellation too) or refund. changed_at: when the shop changed it, aware UTC. cursor: where
-    reading goes on after it.
-    platform: whose words the body speaks; None for the shop's own platform.
-    """
-
-    topic: str
-    kind: EventKind
-    resource_id: str
-    body: bytes
-    changed_at: datetime
-    cursor: str
-    meta: Mapping[str, str] = field(default_factory=dict)
-    platform: str | None = None
-
-
-class ShopApi(Protocol):
-    """Calls to one shop. Every method raises ShopApiError; ShopAwayError when trying again later can help."""
-
-    def check(self) -> str:
-        """Prove the credentials with a call and return the shop's own name."""
-
-    def subscriptions(self, address: str) -> tuple[Subscription, ...]:
-        """Return each needed webhook subscription with what is wrong with it. address: our webhook_url."""
-
-    def repair(self, address: str) -> tuple[str, ...]:
-        """Make, switch on or correct the subscriptions that are wrong; return what was done, a line each."""
-
-    def customers(
-        self, since: datetime | None, until: datetime | None, cursor: str | None = None
-    ) -> Iterator[PolledResource]:
-        """Yield customers changed in [since, until), oldest change first, page by page; cursor: go on after it."""
-
-    def orders(
-        self, since: datetime | None, until: datetime | None, cursor: str | None = None
-    ) -> Iterator[PolledResource]:
-        """Yield paid orders changed in [since, until), each followed by its refunds and its cancellation.
-
-        Orders that were not paid are left out.
-        """
 
 
 class InstallationService(Protocol):
@@ -313,23 +257,3 @@ class BasePlatform:
     def install_steps(self, _desk: InstallationService, _shop: ShopCredentials) -> tuple[str, ...]:
         """Nothing but the webhook address and secret."""
         return ()
-
-
-def parse_json(body: bytes) -> dict[str, Any]:
-    """Parse a body as a JSON object, numbers as Decimal. Raises PayloadError.
-
-    Numbers with a fraction become Decimal, never float (library trap 3.3.6); NaN and Infinity are refused.
-    """
-
-    def refuse(name: str) -> Decimal:
-        raise PayloadError(f"the body holds {name}, which is not a number in JSON")
-
-    try:
-        value = json.loads(body.decode("utf-8"), parse_float=Decimal, parse_constant=refuse)
-    except UnicodeDecodeError as error:
-        raise PayloadError("the body is not UTF-8") from error
-    except (ValueError, RecursionError) as error:
-        raise PayloadError("the body is not JSON") from error
-    if not isinstance(value, dict):
-        raise PayloadError("the body is not a JSON object")
-    return value

@@ -1,5 +1,6 @@
 """marshmallow fields and a base schema for what shops send: unknown fields are harmless, money is Decimal, ids are texts."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -90,6 +91,26 @@ def clamp_to_received_at(at: datetime | None, received_at: datetime) -> datetime
     change places.
     """
     return received_at if at is None or at - received_at > MOST_AHEAD else at
+
+
+def parse_json(body: bytes) -> dict[str, Any]:
+    """Parse a body as a JSON object. Raises PayloadError.
+
+    Numbers with a fraction become Decimal, never float; NaN and Infinity are refused.
+    """
+
+    def refuse(name: str) -> Decimal:
+        raise PayloadError(f"the body holds {name}, which is not a number in JSON")
+
+    try:
+        value = json.loads(body.decode("utf-8"), parse_float=Decimal, parse_constant=refuse)
+    except UnicodeDecodeError as error:
+        raise PayloadError("the body is not UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise PayloadError("the body is not JSON") from error
+    if not isinstance(value, dict):
+        raise PayloadError("the body is not a JSON object")
+    return value
 
 
 def load(schema: Schema, body: dict[str, Any]) -> Any:

@@ -12,9 +12,10 @@ from types import MappingProxyType
 from typing import Any
 
 from plugin.errors import PayloadError
-from plugin.events import Channel, ConsentChange, EventKind, MappingResult, ProfileEdited
-from plugin.platforms.base import Delivery, parse_json
-from plugin.platforms.fields import clamp_to_received_at, read_instant
+from plugin.event_kinds import EventKind
+from plugin.events import Channel, ConsentChange, MappingResult, ProfileEdited
+from plugin.platforms.base import Delivery
+from plugin.platforms.fields import clamp_to_received_at, parse_json, read_instant
 
 PROFILE_EDITED = "my-pages.profile-edited"
 INTERNAL_TOPICS: Mapping[str, EventKind] = MappingProxyType({PROFILE_EDITED: EventKind.PROFILE_EDIT})

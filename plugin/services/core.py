@@ -32,7 +32,7 @@ if (
     from plugin.installation.manifest import Manifest
     from plugin.installation.service import InstallationService
     from plugin.metrics import Metrics, ShopHealth
-    from plugin.platforms.base import ShopApi
+    from plugin.platforms.shop_api import ShopApi
     from plugin.platforms.shopify import Shopify
     from plugin.store.sync.history import History
     from webhooks.attempt.context import Stores

@@ -17,7 +17,7 @@ from support.running_plugin import free_port
 
 from plugin.cli import main
 from plugin.commands.common import make_services
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.sandbox.testing import running_sandbox
 from plugin.store.database.engine import Database
 from plugin.store.inbox.inbox import Inbox, NewEvent

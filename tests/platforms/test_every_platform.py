@@ -17,7 +17,7 @@ from support.samples import BECOMES, check_event, customer_ids, samples
 
 import plugin.platforms
 from plugin.errors import ConfigurationError, PayloadError, UnverifiableError, VerificationError
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.platforms.base import Delivery, EventHints, Platform, WebhookRequest
 from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.standard import UNREADABLE

@@ -23,7 +23,7 @@ from support.mutations import mutated, odd_text
 from support.samples import check_event, customer_ids, samples
 
 from plugin.errors import PayloadError
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.platforms.base import Delivery, Platform
 from plugin.platforms.registry import PLATFORMS
 from plugin.store.database.engine import Database

@@ -24,13 +24,13 @@ from support.saleor_shop import (
 )
 
 from plugin.errors import PayloadError
+from plugin.event_kinds import EventKind
 from plugin.events import (
     Address,
     Customer,
     CustomerCreated,
     CustomerDeleted,
     CustomerUpdated,
-    EventKind,
     LineKind,
     MappingResult,
     OrderCancelled,

@@ -10,10 +10,12 @@ from support.helpers import KnownShop
 from support.saleor_shop import AT, Shop, money, order, refunded_order, running_saleor, transaction, user
 
 from plugin.errors import ShopApiError, ShopAwayError
-from plugin.events import CustomerUpdated, EventKind, OrderCancelled, OrderPaid, OrderRefunded
-from plugin.platforms.base import Delivery, ShopApi
+from plugin.event_kinds import EventKind
+from plugin.events import CustomerUpdated, OrderCancelled, OrderPaid, OrderRefunded
+from plugin.platforms.base import Delivery
 from plugin.platforms.saleor import SALEOR, api
 from plugin.platforms.saleor.manifest import webhooks
+from plugin.platforms.shop_api import ShopApi
 
 PUBLIC = "https://plugin.example"
 ADDRESS = f"{PUBLIC}/webhooks/saleor/kiosk"

@@ -12,8 +12,10 @@ from support.shopify_shop import CLIENT_ID, CLIENT_SECRET, DOMAIN, ShopifyShop
 
 from plugin.demo.bodies import paid_order
 from plugin.errors import PluginError, ShopApiError, ShopAwayError
-from plugin.events import CustomerUpdated, EventKind, OrderCancelled, OrderPaid, OrderRefunded
-from plugin.platforms.base import Delivery, PolledResource
+from plugin.event_kinds import EventKind
+from plugin.events import CustomerUpdated, OrderCancelled, OrderPaid, OrderRefunded
+from plugin.platforms.base import Delivery
+from plugin.platforms.shop_api import PolledResource
 from plugin.platforms.shopify import SHOPIFY
 from plugin.platforms.shopify.api import ShopifyApi
 

@@ -22,7 +22,7 @@ from plugin.events import (
 )
 from plugin.platforms.base import Delivery
 from plugin.platforms.standard import STANDARD
-from plugin.platforms.standard.normalise import schema
+from plugin.platforms.standard.schema import schema
 
 NOW = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
 

@@ -15,9 +15,11 @@ from support.helpers import Clock, KnownShop
 from support.woocommerce_shop import KEY, SECRET, WooShop, running_shop
 
 from plugin.errors import ShopApiError, ShopAwayError
-from plugin.events import EventKind, OrderCancelled
+from plugin.event_kinds import EventKind
+from plugin.events import OrderCancelled
 from plugin.installation.service import InstallationService
-from plugin.platforms.base import Delivery, PolledResource
+from plugin.platforms.base import Delivery
+from plugin.platforms.shop_api import PolledResource
 from plugin.platforms.woocommerce import CANCELLED_TOPIC, REFUNDED, SUBSCRIBED, WOOCOMMERCE
 from plugin.platforms.woocommerce.api import WooApi, api_for, prove
 from plugin.platforms.woocommerce.install import blueprint, steps

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.exc import DataError, OperationalError
 from support.helpers import Clock
 
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.database.group_commit import GroupCommit
 from plugin.store.inbox.admin import EventAdmin

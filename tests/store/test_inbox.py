@@ -9,7 +9,7 @@ from sqlalchemy import update
 from support.helpers import Clock, once_before
 
 from plugin.errors import ConflictError, LeaseLostError, NotFoundHereError
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.inbox.admin import EventAdmin, EventFilter
 from plugin.store.inbox.claiming import Claimed

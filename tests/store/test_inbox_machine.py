@@ -28,7 +28,7 @@ from sqlalchemy import delete
 from support.helpers import Clock
 
 from plugin.errors import LeaseLostError
-from plugin.events import COMPLIANCE_KINDS, CONTACT_KINDS, EventKind
+from plugin.event_kinds import COMPLIANCE_KINDS, CONTACT_KINDS, EventKind
 from plugin.store.database.engine import Database
 from plugin.store.inbox.admin import EventAdmin
 from plugin.store.inbox.claiming import Claimed

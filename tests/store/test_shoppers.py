@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from support.helpers import Clock
 
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.store.contacts.links import ContactLinks, Link
 from plugin.store.contacts.snapshot import ShopperSnapshot, ShopperSnapshots
 from plugin.store.contacts.sync_state import SyncStates

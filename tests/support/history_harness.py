@@ -9,8 +9,8 @@ from typing import Any
 import simplejson
 
 from plugin.errors import ShopApiError, ShopAwayError
-from plugin.events import EventKind
-from plugin.platforms.base import PolledResource, ShopApi, Subscription
+from plugin.event_kinds import EventKind
+from plugin.platforms.shop_api import PolledResource, ShopApi, Subscription
 from plugin.store.shops.shops import RegisteredShop
 from support.services import in_process_services
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from plugin import events
-from plugin.events import Event, EventKind, OrderPaid, OrderRefunded
+from plugin.event_kinds import EventKind
+from plugin.events import Event, OrderPaid, OrderRefunded
 from plugin.platforms.base import Platform
-from plugin.platforms.standard.normalise import schema
+from plugin.platforms.standard.schema import schema
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 

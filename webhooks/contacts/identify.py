@@ -13,7 +13,8 @@ from plugin.errors import (
     ThrottledError,
     TransientError,
 )
-from plugin.events import CONTACT_KINDS, Customer, EventKind
+from plugin.event_kinds import CONTACT_KINDS, EventKind
+from plugin.events import Customer
 from plugin.store.contacts.links import Link
 from plugin.store.shops.settings import ShopSettings
 from plugin.store.shops.shops import RegisteredShop

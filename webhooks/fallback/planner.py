@@ -19,7 +19,8 @@ from plugin.engage.data.request_bodies import receipt_body
 from plugin.engage_files.names import FileKind
 from plugin.engage_files.rows import Row, row_of
 from plugin.errors import PayloadError, describe_unexpected
-from plugin.events import Customer, CustomerUpdated, Event, EventKind, OrderPaid, OrderRefunded
+from plugin.event_kinds import EventKind
+from plugin.events import Customer, CustomerUpdated, Event, OrderPaid, OrderRefunded
 from plugin.platforms.base import Delivery
 from plugin.store.files.rows import Entry, PendingEvent, Spooled
 from plugin.store.orders.orders import StoredOrder

@@ -12,7 +12,7 @@ from plugin.engage_files.names import FileKind, file_name
 from plugin.engage_files.rows import Row
 from plugin.engage_files.writer import FileWriter
 from plugin.errors import FileFaultError
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.store.files.rows import PendingEvent, ReservedFile
 from plugin.store.tables.files import FileState
 from webhooks.fallback.planner import LOOK_AGAIN, RECEIPT_KINDS, Planned, Planner

@@ -1,7 +1,8 @@
 """Profile change: only what is new goes to the contact that is known. Merge: one customer takes the other's place."""
 
 from plugin.errors import DependencyNotReady, EventIgnored
-from plugin.events import CONTACT_KINDS, CustomerMerged, CustomerUpdated, EventKind
+from plugin.event_kinds import CONTACT_KINDS, EventKind
+from plugin.events import CustomerMerged, CustomerUpdated
 from webhooks.attempt.context import Context
 from webhooks.consents.ledger import apply_pending_opt_outs, move_pending_opt_outs
 from webhooks.consents.plain_fields import record_pending, send_all_consents

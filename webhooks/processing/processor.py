@@ -24,7 +24,7 @@ from plugin.errors import (
     WaitsForFileError,
     describe_unexpected,
 )
-from plugin.events import BLOCKING_KINDS, COMPLIANCE_KINDS
+from plugin.event_kinds import BLOCKING_KINDS, COMPLIANCE_KINDS
 from plugin.platforms.base import Delivery
 from plugin.platforms.internal_events import INTERNAL_TOPICS
 from plugin.platforms.registry import PLATFORMS

@@ -14,7 +14,7 @@ from flask import Blueprint, Response, jsonify, request
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.errors import ConfigurationError, UnverifiableError, VerificationError
-from plugin.events import COMPLIANCE_KINDS, EventKind
+from plugin.event_kinds import COMPLIANCE_KINDS, EventKind
 from plugin.platforms.base import Delivery, Platform, WebhookRequest
 from plugin.platforms.registry import PLATFORMS
 from plugin.store.database.group_commit import GroupCommit

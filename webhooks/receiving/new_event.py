@@ -5,7 +5,7 @@ import logging
 from datetime import datetime
 
 from plugin.errors import VerificationError
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.platforms.base import Delivery, EventHints, Platform
 from plugin.platforms.fields import clamp_to_received_at
 from plugin.store.inbox.inbox import Inbox, NewEvent

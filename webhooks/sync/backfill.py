@@ -16,9 +16,9 @@ from itertools import islice
 from pathlib import Path
 
 from plugin.errors import ConflictError
-from plugin.events import EventKind
-from plugin.platforms.base import PolledResource, ShopApi
+from plugin.event_kinds import EventKind
 from plugin.platforms.registry import PLATFORMS
+from plugin.platforms.shop_api import PolledResource, ShopApi
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.sync.history import History, RejectedRow, Run, RunState
 from webhooks.attempt.context import Origin, Stores

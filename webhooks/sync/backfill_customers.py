@@ -11,7 +11,8 @@ from plugin.engage.data.models import ContactWrite
 from plugin.engage.operations import Priority
 from plugin.errors import EngageError, PayloadError, TransientError, UnauthorisedError
 from plugin.events import CustomerCreated, CustomerUpdated
-from plugin.platforms.base import Delivery, PolledResource
+from plugin.platforms.base import Delivery
+from plugin.platforms.shop_api import PolledResource
 from plugin.store.inbox.bulk import BulkInbox, KnownContact
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.sync.history import RejectedRow

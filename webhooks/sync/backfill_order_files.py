@@ -12,8 +12,9 @@ from pathlib import Path
 
 from plugin.errors import ConflictError, PayloadError
 from plugin.events import OrderPaid, OrderRefunded
-from plugin.platforms.base import Delivery, PolledResource
+from plugin.platforms.base import Delivery
 from plugin.platforms.registry import PLATFORMS
+from plugin.platforms.shop_api import PolledResource
 from plugin.store.files.files import FallbackFiles
 from plugin.store.orders.orders import StoredOrder, write_refund
 from plugin.store.shops.shops import RegisteredShop

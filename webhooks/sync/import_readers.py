@@ -17,9 +17,9 @@ from typing import Any
 import simplejson
 
 from plugin.errors import ConfigurationError, PayloadError
-from plugin.platforms.base import PolledResource, parse_json
-from plugin.platforms.fields import read_instant
+from plugin.platforms.fields import parse_json, read_instant
 from plugin.platforms.registry import PLATFORMS
+from plugin.platforms.shop_api import PolledResource
 
 STANDARD = "standard"
 CUSTOMER_COLUMNS = (

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from plugin.events import EventKind
-from plugin.platforms.base import Delivery, PolledResource
+from plugin.event_kinds import EventKind
+from plugin.platforms.base import Delivery
 from plugin.platforms.registry import PLATFORMS
+from plugin.platforms.shop_api import PolledResource
 from plugin.store.inbox.claiming import LIVE
 from plugin.store.inbox.inbox import NewEvent
 from plugin.store.shops.shops import RegisteredShop

@@ -14,7 +14,7 @@ from itertools import islice
 from sqlalchemy.exc import SQLAlchemyError
 
 from plugin.errors import ShopApiError, describe_unexpected
-from plugin.platforms.base import PolledResource, ShopApi, Subscription
+from plugin.platforms.shop_api import PolledResource, ShopApi, Subscription
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.sync.history import History
 from webhooks.attempt.context import Origin, Stores

@@ -16,9 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from plugin.engage.client import EngageClient
 from plugin.engage.operations import Priority
 from plugin.errors import EngageError, EngageNotFoundError, PayloadError, ShopApiError, describe_unexpected
-from plugin.events import EventKind
-from plugin.platforms.base import Delivery, PolledResource, ShopApi
+from plugin.event_kinds import EventKind
+from plugin.platforms.base import Delivery
 from plugin.platforms.registry import PLATFORMS
+from plugin.platforms.shop_api import PolledResource, ShopApi
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.sync.history import History, KnownOrder
 from plugin.store.tables.inbox import State

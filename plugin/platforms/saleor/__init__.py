@@ -7,25 +7,25 @@ from types import MappingProxyType
 from typing import Any
 
 from plugin.errors import ConfigurationError, PayloadError
-from plugin.events import EventKind, MappingResult, ShopUninstalled
+from plugin.event_kinds import EventKind
+from plugin.events import MappingResult, ShopUninstalled
 from plugin.platforms.base import (
     BasePlatform,
     Delivery,
     EventHints,
     InstallationService,
-    ShopApi,
     ShopCredentials,
     ShopperProof,
     WebhookRequest,
-    parse_json,
 )
 from plugin.platforms.contact_normalisers import clean_email
-from plugin.platforms.fields import clamp_to_received_at, load, read_instant
+from plugin.platforms.fields import clamp_to_received_at, load, parse_json, read_instant
 from plugin.platforms.saleor import customers, identity, orders, refunds, schemas
 from plugin.platforms.saleor.addresses import domain_of
 from plugin.platforms.saleor.api import SaleorApi
 from plugin.platforms.saleor.keys import KeyRing
 from plugin.platforms.saleor.signature import HEADER, check_signature
+from plugin.platforms.shop_api import ShopApi
 
 Mapping_ = Callable[[dict[str, Any], datetime], MappingResult]
 #: What the body of a topic holds.

@@ -7,14 +7,15 @@ from typing import Any
 import simplejson
 
 from plugin.errors import PayloadError, ShopApiError
-from plugin.events import EventKind
-from plugin.platforms.base import PolledResource, ShopCredentials, Subscription
+from plugin.event_kinds import EventKind
+from plugin.platforms.base import ShopCredentials
 from plugin.platforms.fields import load, read_instant
 from plugin.platforms.saleor import queries, schemas
 from plugin.platforms.saleor.addresses import api_url_of, http_to
 from plugin.platforms.saleor.manifest import ADDRESS
 from plugin.platforms.saleor.orders import CANCELED, UNSETTLED, was_paid
 from plugin.platforms.saleor.refunds import newest_refund_id
+from plugin.platforms.shop_api import PolledResource, Subscription
 
 CUSTOMERS_A_PAGE = 50
 ORDERS_A_PAGE = 20

@@ -17,7 +17,8 @@ from plugin.platforms.contact_normalisers import clean_text
 from plugin.platforms.fields import load
 from plugin.platforms.money import fit_refund, rounded
 from plugin.platforms.saleor import schemas
-from plugin.platforms.saleor.orders import amount_of, currency_of, lines_of, was_paid
+from plugin.platforms.saleor.lines import amount_of, currency_of, lines_of
+from plugin.platforms.saleor.orders import was_paid
 
 REFUNDED_FULFILLMENTS = frozenset({"REFUNDED", "REFUNDED_AND_RETURNED"})
 

@@ -8,21 +8,21 @@ from types import MappingProxyType
 from typing import Any
 
 from plugin.errors import ConfigurationError, PayloadError
-from plugin.events import EventKind, MappingResult, ShopUninstalled
+from plugin.event_kinds import EventKind
+from plugin.events import MappingResult, ShopUninstalled
 from plugin.platforms.base import (
     BasePlatform,
     Delivery,
     EventHints,
     InstallationService,
     ProxiedShopper,
-    ShopApi,
     ShopCredentials,
     ShopperProof,
     WebhookRequest,
-    parse_json,
 )
 from plugin.platforms.contact_normalisers import clean_email, clean_text, e164
-from plugin.platforms.fields import clamp_to_received_at, read_identifier, read_instant
+from plugin.platforms.fields import clamp_to_received_at, parse_json, read_identifier, read_instant
+from plugin.platforms.shop_api import ShopApi
 from plugin.platforms.shopify import app_toml, customers, identity, orders, refunds
 from plugin.platforms.shopify.signature import HEADER, check_signature
 

@@ -12,10 +12,11 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from plugin.errors import ShopApiError
-from plugin.events import EventKind
-from plugin.platforms.base import PolledResource, ShopCredentials, Subscription
+from plugin.event_kinds import EventKind
+from plugin.platforms.base import ShopCredentials
 from plugin.platforms.fields import read_instant
 from plugin.platforms.http import ShopAnswer
+from plugin.platforms.shop_api import PolledResource, Subscription
 from plugin.platforms.shopify import admin
 from plugin.platforms.shopify.app_toml import SCOPE_OF, missing_scopes
 

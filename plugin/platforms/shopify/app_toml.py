@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 
 START = "/install/shopify"
 CALLBACK = "/install/shopify/callback"

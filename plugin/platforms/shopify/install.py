@@ -17,7 +17,8 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, request
 
 from plugin.errors import ShopApiError, VerificationError
-from plugin.platforms.base import InstallationService, ShopApi, ShopCredentials
+from plugin.platforms.base import InstallationService, ShopCredentials
+from plugin.platforms.shop_api import ShopApi
 from plugin.platforms.shopify import admin, app_toml
 from plugin.platforms.shopify.queries import check_redirect, shop_domain
 

@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from plugin.errors import PayloadError
-from plugin.events import EventKind, MappingResult
+from plugin.event_kinds import EventKind
+from plugin.events import MappingResult
 from plugin.platforms.base import (
     BasePlatform,
     Delivery,
@@ -16,10 +17,9 @@ from plugin.platforms.base import (
     InstallationService,
     ShopCredentials,
     WebhookRequest,
-    parse_json,
 )
 from plugin.platforms.contact_normalisers import clean_email, clean_text
-from plugin.platforms.fields import read_identifier, read_instant
+from plugin.platforms.fields import parse_json, read_identifier, read_instant
 from plugin.platforms.standard import signature
 from plugin.platforms.standard.normalise import normalise
 

@@ -6,18 +6,19 @@ from types import MappingProxyType
 from typing import Any
 
 from plugin.errors import PayloadError
-from plugin.events import EventKind, MappingResult
+from plugin.event_kinds import EventKind
+from plugin.events import MappingResult
 from plugin.platforms.base import (
     BasePlatform,
     Delivery,
     EventHints,
     InstallationService,
-    ShopApi,
     ShopCredentials,
     WebhookRequest,
-    parse_json,
 )
 from plugin.platforms.contact_normalisers import clean_email, clean_text
+from plugin.platforms.fields import parse_json
+from plugin.platforms.shop_api import ShopApi
 from plugin.platforms.woocommerce import customers, orders, refunds, signature
 from plugin.platforms.woocommerce.schemas import read_gmt
 

@@ -8,9 +8,10 @@ from itertools import islice
 from typing import Any
 
 from plugin.errors import ShopApiError
-from plugin.events import EventKind
-from plugin.platforms.base import PolledResource, ShopCredentials, Subscription
+from plugin.event_kinds import EventKind
+from plugin.platforms.base import ShopCredentials
 from plugin.platforms.http import host_of, shop_http
+from plugin.platforms.shop_api import PolledResource, Subscription
 from plugin.platforms.woocommerce import CANCELLED_TOPIC, REFUNDED, SUBSCRIBED, orders, refunds
 from plugin.platforms.woocommerce.hooks import Hooks
 from plugin.platforms.woocommerce.rest import Rest, RestRoute, base_of, discover_route, name_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from plugin.errors import ShopApiError
-from plugin.platforms.base import Subscription
+from plugin.platforms.shop_api import Subscription
 from plugin.platforms.woocommerce.rest import Rest
 
 PER_PAGE = 100

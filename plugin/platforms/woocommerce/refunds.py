@@ -14,9 +14,8 @@ from decimal import Decimal
 from typing import Any
 
 from plugin.events import Discount, Line, LineKind, OrderRefunded, Payment
-from plugin.platforms.base import parse_json
 from plugin.platforms.contact_normalisers import clean_text
-from plugin.platforms.fields import load
+from plugin.platforms.fields import load, parse_json
 from plugin.platforms.money import checked_currency, percent_of, rounded
 from plugin.platforms.woocommerce import schemas
 from plugin.platforms.woocommerce.lines import gross_of, shares, spread

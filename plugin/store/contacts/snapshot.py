@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Select, and_, bindparam, func, literal_column, select
 from sqlalchemy.orm import aliased
 
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.contacts import ContactLink, ContactState

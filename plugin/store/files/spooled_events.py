@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import and_, delete, exists, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.database.statements import run
 from plugin.store.files.rows import (

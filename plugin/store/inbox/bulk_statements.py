@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
 from sqlalchemy.orm import aliased
 
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.store.inbox.claiming import LIVE
 from plugin.store.inbox.statements import is_earlier
 from plugin.store.shops.shops import RegisteredShop

@@ -10,7 +10,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from plugin.events import CONTACT_KINDS
+from plugin.event_kinds import CONTACT_KINDS
 from plugin.store.database.statements import run
 from plugin.store.inbox.statements import (
     BLOCKED,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from plugin.errors import ConflictError
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.inbox.admin import EventAdmin
 from plugin.store.inbox.inbox import Accepted, Inbox, NewEvent

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from plugin.errors import ConflictError, NotFoundHereError
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.database.errors import is_serialization_conflict, is_single_row_error
 from plugin.store.database.group_commit import GroupCommit

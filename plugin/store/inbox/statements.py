@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from plugin.events import COMPLIANCE_KINDS, CONTACT_KINDS
+from plugin.event_kinds import COMPLIANCE_KINDS, CONTACT_KINDS
 from plugin.store.database.types import UtcDateTime
 from plugin.store.tables.inbox import DeliveryAttempt, InboxEvent, State, is_in, is_unfinished
 from plugin.store.tables.shops import Shop

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, u
 from sqlalchemy.orm import Session, aliased
 
 from plugin.errors import ConfigurationError
-from plugin.events import BLOCKING_KINDS
+from plugin.event_kinds import BLOCKING_KINDS
 from plugin.store.database.engine import Database
 from plugin.store.database.statements import run
 from plugin.store.inbox.inbox import OVERDUE_AFTER

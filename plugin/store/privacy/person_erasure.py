@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import bindparam, delete, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.database.statements import RowWrite, changed_rows
 from plugin.store.files.rows import write_erasure

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 
 from plugin.errors import NotFoundHereError
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.inbox import InboxEvent, State, is_unfinished

@@ -8,7 +8,7 @@ import pytest
 from support.bodies import PROMOTION, customer, order, promotion, refund
 from support.outage import RECEIPTS_FOLDER, Files, files_of
 
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.platforms.internal_events import PROFILE_EDITED, ProfileEdit, encode_edit
 from plugin.store.inbox.inbox import NewEvent
 from plugin.store.inbox.keys import customer_key

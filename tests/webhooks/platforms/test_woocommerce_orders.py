@@ -15,7 +15,8 @@ from support.bodies import PROMOTION, promotion
 from support.crash_points import Crash, CrashPoint
 from support.woocommerce_shop import KEY, SECRET, WooShop, running_shop
 
-from plugin.platforms.base import Delivery, ShopApi
+from plugin.platforms.base import Delivery
+from plugin.platforms.shop_api import ShopApi
 from plugin.platforms.woocommerce import SUBSCRIBED, WOOCOMMERCE
 from plugin.store.shops.shops import NewShop, RegisteredShop
 from plugin.store.sync.history import History

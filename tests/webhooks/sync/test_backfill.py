@@ -11,7 +11,7 @@ from support.bodies import customer
 from support.history_harness import HistoryRig
 
 from plugin.errors import ConfigurationError, ConflictError, ShopAwayError
-from plugin.events import EventKind
+from plugin.event_kinds import EventKind
 from plugin.store.contacts.sync_state import SyncedValue
 from plugin.store.sync.history import Run, RunState
 from webhooks.contacts.attributes import EDITED

@@ -8,9 +8,9 @@ import pytest
 from support.history_harness import HistoryRig
 
 from plugin.errors import ShopApiError
-from plugin.events import EventKind
-from plugin.platforms.base import ShopApi
+from plugin.event_kinds import EventKind
 from plugin.platforms.registry import PLATFORMS
+from plugin.platforms.shop_api import ShopApi
 from plugin.store.inbox.admin import EventFilter
 from plugin.store.shops.shops import NewShop, RegisteredShop
 from webhooks.attempt.context import Origin

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from support.history_harness import HistoryRig
 
-from plugin.events import EventKind
-from plugin.platforms.base import PolledResource
+from plugin.event_kinds import EventKind
+from plugin.platforms.shop_api import PolledResource
 from plugin.store.orders.orders import write_refund
 from webhooks.attempt.context import Origin
 from webhooks.sync.reconcile import Difference, Report

@@ -1,0 +1,64 @@
+"""What a platform must supply for calls to its shops: webhook subscriptions, and customers and orders that changed."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from plugin.event_kinds import EventKind
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One webhook subscription as it should be or is at the shop. problem: what is wrong with it, empty when nothing."""
+
+    topic: str
+    address: str
+    active: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PolledResource:
+    """A customer, order, refund or cancellation read from the shop's API, in the form of the webhook that tells of it.
+
+    It goes through the same inbox and the same mapping. kind: what its topic becomes. resource_id: the shop's id of
+    the customer, order (of its cancellation too) or refund. changed_at: when the shop changed it, aware UTC. cursor: where
+    reading goes on after it.
+    platform: whose words the body speaks; None for the shop's own platform.
+    """
+
+    topic: str
+    kind: EventKind
+    resource_id: str
+    body: bytes
+    changed_at: datetime
+    cursor: str
+    meta: Mapping[str, str] = field(default_factory=dict)
+    platform: str | None = None
+
+
+class ShopApi(Protocol):
+    """Calls to one shop. Every method raises ShopApiError; ShopAwayError when trying again later can help."""
+
+    def check(self) -> str:
+        """Prove the credentials with a call and return the shop's own name."""
+
+    def subscriptions(self, address: str) -> tuple[Subscription, ...]:
+        """Return each needed webhook subscription with what is wrong with it. address: our webhook_url."""
+
+    def repair(self, address: str) -> tuple[str, ...]:
+        """Make, switch on or correct the subscriptions that are wrong; return what was done, a line each."""
+
+    def customers(
+        self, since: datetime | None, until: datetime | None, cursor: str | None = None
+    ) -> Iterator[PolledResource]:
+        """Yield customers changed in [since, until), oldest change first, page by page; cursor: go on after it."""
+
+    def orders(
+        self, since: datetime | None, until: datetime | None, cursor: str | None = None
+    ) -> Iterator[PolledResource]:
+        """Yield paid orders changed in [since, until), each followed by its refunds and its cancellation.
+
+        Orders that were not paid are left out.
+        """
