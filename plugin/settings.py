@@ -1,60 +1,165 @@
-"""The environment, read once. Every fault is reported at once, and nonsense is refused.
+"""The environment: every variable is declared once, as a field of Settings, and read once. Every fault is reported at once.
 
-Secrets are also read from files: `NAME_FILE` names a file that holds the value of `NAME`.
+A variable that holds a secret is also read from a file: `NAME_FILE` names the file that holds the value of `NAME`.
 """
 
-import contextlib
 import ipaddress
 import os
-import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from environs import EnvValidationError, FileAwareEnv
 from marshmallow import ValidationError
-from marshmallow.validate import Length, OneOf, Range, Regexp
+from marshmallow.validate import Length, OneOf, Range, Regexp, Validator
 
 from plugin.errors import ConfigurationError
+from plugin.secret_key import SECRET_KEY_BYTES, read_or_create_secret_key
 
-SECRET_KEY_BYTES = 32
 DEFAULT_PORT = 8000
-#: Settings that may stand in a file: NAME_FILE instead of NAME.
-FROM_FILES = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "METRICS_TOKEN", "SHOPIFY_CLIENT_SECRET")
+_SECONDS = Range(min=0.001, max=7 * 86400, error="must be a number of seconds above 0 and at most a week")
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """An environment variable. Its type and default are those of its field.
+
+    limits: checks a value that is given. secret: it is not printed, and may be given as NAME_FILE. default_text: how the
+    documentation names a default that is worked out at the start.
+    """
+
+    name: str
+    meaning: str
+    limits: Validator | None = None
+    secret: bool = False
+    default_text: str = ""
+
+
+def _variable(name: str, meaning: str, default: Any = MISSING, **options: Any) -> Any:
+    variable = Variable(name, meaning, **options)
+    return field(default=default, repr=not variable.secret, metadata={"variable": variable})
+
+
+def variable_of(declared: "Field[Any]") -> Variable:
+    """Return the environment variable of a field of Settings."""
+    variable: Variable = declared.metadata["variable"]
+    return variable
+
+
+def _length(minimum: int) -> Length:
+    return Length(min=minimum, error=f"must have at least {minimum} characters")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the environment says. Times are seconds, sizes are bytes.
 
-    redis_url: None means the embedded server that `engage-plugin run` starts itself.
-    secret_key: encrypts secrets at rest and signs sessions; at least 32 characters.
+    Fields without a default are worked out by `load_settings` when their variable is not set. redis_url is None when
+    `engage-plugin run` starts the embedded server itself.
     """
 
-    database_url: str
-    redis_url: str | None
-    state_dir: Path
-    secret_key: str = field(repr=False)
-    public_url: str
-    retry_base_s: float = 10.0
-    sweep_interval_s: float = 15.0
-    fallback_after_s: float = 1800.0
-    watch_interval_s: float = 3600.0
-    engage_rate: int = 50
-    lease_s: float = 120.0
-    longest_restart_pause_s: float = 60.0
-    max_body_bytes: int = 5 * 1024 * 1024
-    delivery_threads: int = 16
-    web_threads: int = 16
-    allow_private_shops: bool = False
-    metrics_token: str | None = field(default=None, repr=False)
-    shopify_client_id: str | None = None
-    shopify_client_secret: str | None = field(default=None, repr=False)
-    shopify_api_version: str = "2026-07"
-    shopify_webhooks: str = "app"
-    log_level: str = "INFO"
+    database_url: str = _variable(
+        "DATABASE_URL",
+        "the database; PostgreSQL for more than one machine",
+        secret=True,
+        default_text="SQLite under `STATE_DIR`",
+    )
+    redis_url: str | None = _variable(
+        "REDIS_URL",
+        "the Redis server, which must have maxmemory-policy noeviction",
+        secret=True,
+        default_text="embedded server",
+    )
+    state_dir: Path = _variable(  # noqa: RUF009 - a field, as dataclasses.field() returns it
+        "STATE_DIR",
+        "folder of the embedded database and Redis, the cache, the files and the secret key",
+        default_text="`./var`",
+    )
+    secret_key: str = _variable(
+        "SECRET_KEY",
+        "encrypts stored secrets and signs sessions; must be given with PostgreSQL",
+        limits=_length(SECRET_KEY_BYTES),
+        secret=True,
+        default_text="made once under `STATE_DIR`",
+    )
+    public_url: str = _variable(
+        "PUBLIC_URL",
+        "the address that shops and shoppers use; https except on this machine",
+        default_text="`http://127.0.0.1:PORT`",
+    )
+    retry_base_s: float = _variable(
+        "RETRY_BASE_S",
+        "an event is retried after 1, 3, 6 and 30 times this, then after pauses that grow to 360 times",
+        10.0,
+        limits=_SECONDS,
+    )
+    sweep_interval_s: float = _variable(
+        "SWEEP_INTERVAL_S", "time between two searches for lost leases and due events", 15.0, limits=_SECONDS
+    )
+    fallback_after_s: float = _variable(
+        "FALLBACK_AFTER_S", "how long Engage must be unavailable before files are written", 1800.0, limits=_SECONDS
+    )
+    watch_interval_s: float = _variable(
+        "WATCH_INTERVAL_S", "time between two checks of a shop's webhook subscriptions", 3600.0, limits=_SECONDS
+    )
+    engage_rate: int = _variable(
+        "ENGAGE_RATE",
+        "requests a second to Engage for each API key",
+        50,
+        limits=Range(min=1, max=200, error="must be 1 to 200 requests a second"),
+    )
+    lease_s: float = _variable(
+        "LEASE_S",
+        "how long a worker's claim on an event lasts before the event is claimed again",
+        120.0,
+        limits=Range(min=5, max=3600, error="must be 5 to 3600 seconds"),
+    )
+    longest_restart_pause_s: float = _variable(
+        "LONGEST_RESTART_PAUSE_S",
+        "the longest pause before a process that ended soon after its start is restarted",
+        60.0,
+        limits=_SECONDS,
+    )
+    max_body_bytes: int = _variable(
+        "MAX_BODY_BYTES",
+        "the largest body of a webhook",
+        5 * 1024 * 1024,
+        limits=Range(min=1024, max=64 * 1024 * 1024),
+    )
+    delivery_threads: int = _variable(
+        "DELIVERY_THREADS", "threads of a worker process", 16, limits=Range(min=1, max=64)
+    )
+    web_threads: int = _variable("WEB_THREADS", "threads of a web process", 16, limits=Range(min=1, max=128))
+    allow_private_shops: bool = _variable(
+        "ALLOW_PRIVATE_SHOPS", "whether shops may have addresses in private networks", False
+    )
+    metrics_token: str | None = _variable(
+        "METRICS_TOKEN", "bearer token for /metrics from other machines", None, limits=_length(16), secret=True
+    )
+    shopify_client_id: str | None = _variable("SHOPIFY_CLIENT_ID", "id of the Shopify app that shops install", None)
+    shopify_client_secret: str | None = _variable(
+        "SHOPIFY_CLIENT_SECRET", "secret of the Shopify app that shops install", None, secret=True
+    )
+    shopify_api_version: str = _variable(
+        "SHOPIFY_API_VERSION",
+        "version of Shopify's API",
+        "2026-07",
+        limits=Regexp(r"20\d\d-(01|04|07|10)\Z", error="must be a quarter such as 2026-07"),
+    )
+    shopify_webhooks: str = _variable(
+        "SHOPIFY_WEBHOOKS",
+        "who subscribes to webhooks: the app's configuration (app), or the plugin for each shop (shop)",
+        "app",
+        limits=OneOf(["app", "shop"]),
+    )
+    log_level: str = _variable(
+        "LOG_LEVEL",
+        "the least severe messages that are logged",
+        "INFO",
+        limits=OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]),
+    )
 
     @property
     def embedded_database(self) -> bool:
@@ -63,7 +168,7 @@ class Settings:
 
     @property
     def secure(self) -> bool:
-        """Whether shoppers reach us over https, so that cookies may be Secure."""
+        """Whether shoppers use https, so that cookies may be Secure."""
         return self.public_url.startswith("https://")
 
     def safe_database_url(self) -> str:
@@ -71,69 +176,35 @@ class Settings:
         return _without_password(self.database_url)
 
     def safe_redis_url(self) -> str | None:
-        """Return the address of Redis without its password, for messages; None for the embedded one."""
+        """Return the address of Redis without its password, for messages; None for the embedded server."""
         return None if self.redis_url is None else _without_password(self.redis_url)
 
 
 def load_settings(
     *, port: int = DEFAULT_PORT, shared_services: bool = False, in_use: Callable[[str], bool] = lambda _url: False
 ) -> Settings:
-    """Read the environment.
+    """Read the environment. Raises ConfigurationError with every fault.
 
-    port: what PUBLIC_URL falls back on. shared_services: for one process of many machines, where DATABASE_URL
-    and REDIS_URL must be given. in_use: tells whether a database holds what another key sealed; then none is made.
-    Raises ConfigurationError with every fault.
+    port: the port in the default of PUBLIC_URL. shared_services: for one process of many machines, which must be given
+    DATABASE_URL and REDIS_URL. in_use: returns whether a database holds secrets that another key encrypted; then no key is made.
     """
     unreadable = _unreadable_files()
-    env = FileAwareEnv(eager=False, strip_whitespace=True)
-
-    def secret(name: str, least: int = 0) -> Any:
-        enough = Length(min=least, error=f"must have at least {least} characters")
-        return None if name in unreadable else env.str(name, None, validate=enough)
-
-    positive = Range(min=0.001, max=7 * 86400, error="must be a number of seconds above 0 and at most a week")
-    state_dir = Path(env.str("STATE_DIR", "./var")).expanduser().resolve()
-    values: dict[str, Any] = {
-        "database_url": secret("DATABASE_URL"),
-        "redis_url": secret("REDIS_URL"),
-        "secret_key": secret("SECRET_KEY", 32),
-        "public_url": env.str("PUBLIC_URL", f"http://127.0.0.1:{port}"),
-        "retry_base_s": env.float("RETRY_BASE_S", 10.0, validate=positive),
-        "sweep_interval_s": env.float("SWEEP_INTERVAL_S", 15.0, validate=positive),
-        "fallback_after_s": env.float("FALLBACK_AFTER_S", 1800.0, validate=positive),
-        "watch_interval_s": env.float("WATCH_INTERVAL_S", 3600.0, validate=positive),
-        "engage_rate": env.int(
-            "ENGAGE_RATE", 50, validate=Range(min=1, max=200, error="must be 1 to 200 requests a second")
-        ),
-        "lease_s": env.float("LEASE_S", 120.0, validate=Range(min=5, max=3600, error="must be 5 to 3600 seconds")),
-        "longest_restart_pause_s": env.float("LONGEST_RESTART_PAUSE_S", 60.0, validate=positive),
-        "max_body_bytes": env.int("MAX_BODY_BYTES", 5 * 1024 * 1024, validate=Range(min=1024, max=64 * 1024 * 1024)),
-        "delivery_threads": env.int("DELIVERY_THREADS", 16, validate=Range(min=1, max=64)),
-        "web_threads": env.int("WEB_THREADS", 16, validate=Range(min=1, max=128)),
-        "allow_private_shops": env.bool("ALLOW_PRIVATE_SHOPS", False),
-        "metrics_token": secret("METRICS_TOKEN", 16),
-        "shopify_client_id": env.str("SHOPIFY_CLIENT_ID", None),
-        "shopify_client_secret": secret("SHOPIFY_CLIENT_SECRET"),
-        "shopify_api_version": env.str(
-            "SHOPIFY_API_VERSION",
-            "2026-07",
-            validate=Regexp(r"20\d\d-(01|04|07|10)\Z", error="must be a quarter such as 2026-07"),
-        ),
-        "shopify_webhooks": env.str("SHOPIFY_WEBHOOKS", "app", validate=OneOf(["app", "shop"])),
-        "log_level": env.str("LOG_LEVEL", "INFO", validate=OneOf(["DEBUG", "INFO", "WARNING", "ERROR"])),
-    }
-    faults = [*unreadable.values(), *_environment_faults(env)]
+    values, faults = _read_variables(unreadable)
+    faults = [*unreadable.values(), *faults]
     if "DATABASE_URL" not in unreadable:
         faults += _database_faults(values["database_url"], shared=shared_services)
     if "REDIS_URL" not in unreadable:
         faults += _redis_faults(values["redis_url"], shared=shared_services)
+    if values["public_url"] is None:
+        values["public_url"] = f"http://127.0.0.1:{port}"
     faults += _public_url_faults(values["public_url"])
     if "SHOPIFY_CLIENT_SECRET" not in unreadable:
         faults += _shopify_faults(values["shopify_client_id"], values["shopify_client_secret"])
+    state_dir = Path("./var" if values["state_dir"] is None else values["state_dir"]).expanduser().resolve()
     database_url = values["database_url"] or f"sqlite:///{state_dir / 'engage-plugin.sqlite'}"
     if not values["secret_key"] and not faults:
         if database_url.startswith("sqlite"):
-            values["secret_key"] = _kept_secret_key(state_dir, lambda: in_use(database_url))
+            values["secret_key"] = read_or_create_secret_key(state_dir, lambda: in_use(database_url))
         else:
             faults.append(
                 "SECRET_KEY (or SECRET_KEY_FILE) is not set. With DATABASE_URL on a server it must be given, the same on "
@@ -142,9 +213,22 @@ def load_settings(
             )
     if faults:
         raise ConfigurationError(faults)
-    values["database_url"] = database_url
-    values["public_url"] = str(values["public_url"]).rstrip("/")
-    return Settings(state_dir=state_dir, **values)
+    values |= {"state_dir": state_dir, "database_url": database_url, "public_url": values["public_url"].rstrip("/")}
+    return Settings(**values)
+
+
+def _read_variables(unreadable: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the value of each field, None without a value or default, and what is wrong with the values."""
+    env = FileAwareEnv(eager=False, strip_whitespace=True)
+    parsers: dict[Any, Callable[..., Any]] = {float: env.float, int: env.int, bool: env.bool}
+    values = {}
+    for declared in fields(Settings):
+        variable = variable_of(declared)
+        parse = parsers.get(declared.type, env.str)
+        default = None if declared.default is MISSING else declared.default
+        given = variable.name not in unreadable
+        values[declared.name] = parse(variable.name, default, validate=variable.limits) if given else None
+    return values, _environment_faults(env)
 
 
 def _without_password(url: str) -> str:
@@ -153,20 +237,20 @@ def _without_password(url: str) -> str:
 
 
 def _unreadable_files() -> dict[str, str]:
-    """Return the settings whose NAME_FILE names no readable file, each with its fault."""
+    """Return the variables whose NAME_FILE is not a readable text file, each with a message."""
     faults = {}
-    for name in FROM_FILES:
+    for name in (variable.name for variable in map(variable_of, fields(Settings)) if variable.secret):
         path = os.environ.get(f"{name}_FILE")
         try:
             if path:
                 Path(path).read_text()  # as environs reads it
         except (OSError, UnicodeDecodeError):
-            faults[name] = f"{name}_FILE names {path}, which is no readable text file."
+            faults[name] = f"{name}_FILE names {path}, which is not a readable text file."
     return faults
 
 
 def is_loopback_host(host: str | None) -> bool:
-    """Tell whether a host name means this machine."""
+    """Return whether a host name or address means this machine."""
     if host == "localhost":
         return True
     try:
@@ -179,9 +263,9 @@ def _environment_faults(env: FileAwareEnv) -> list[str]:
     try:
         env.seal()
     except EnvValidationError as error:
-        found = error.error_messages
-        pairs = found.items() if isinstance(found, dict) else [("environment", found)]
-        return [f"{name}: {_text(messages)}" for name, messages in pairs]
+        messages = error.error_messages
+        pairs = messages.items() if isinstance(messages, dict) else [("environment", messages)]
+        return [f"{name}: {_text(fault)}" for name, fault in pairs]
     return []
 
 
@@ -232,44 +316,3 @@ def _public_url_faults(url: str) -> list[str]:
     if parts.query or parts.fragment:
         return ["PUBLIC_URL must not hold a query or a fragment."]
     return []
-
-
-def _kept_secret_key(state_dir: Path, in_use: Callable[[], bool]) -> str:
-    """Read the key that was made at the first start, or make it. Raises ConfigurationError."""
-    path = state_dir / "secret-key"
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not path.exists():
-            if in_use():
-                raise ConfigurationError([_key_is_missing(path)])
-            _place_new_key(path)
-        key = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            [
-                f"STATE_DIR {state_dir} cannot keep the secret key ({error.strerror if isinstance(error, OSError) else 'not text'}); "
-                "make it a writable folder or set SECRET_KEY."
-            ]
-        ) from error
-    if len(key) < SECRET_KEY_BYTES:
-        raise ConfigurationError([f"{path} holds a key that is too short; restore it from a backup or set SECRET_KEY."])
-    return key
-
-
-def _key_is_missing(path: Path) -> str:
-    return (
-        f"SECRET_KEY is not set and {path} does not exist, but the database holds shops, whose secrets need the key they were "
-        "stored with: set that SECRET_KEY, in every terminal, or bring the file back from a backup."
-    )
-
-
-def _place_new_key(path: Path) -> None:
-    """Write a new key whole and give it its name in one step; the first of several processes wins."""
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    draft.touch(mode=0o600)
-    try:
-        draft.write_text(secrets.token_urlsafe(SECRET_KEY_BYTES), encoding="ascii")
-        with contextlib.suppress(FileExistsError):  # a process that starts beside this one was first
-            os.link(draft, path)
-    finally:
-        draft.unlink()

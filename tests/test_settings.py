@@ -1,11 +1,16 @@
-"""The environment: defaults, files, nonsense."""
+"""The environment: defaults, values from files, refused values, and the table in the README."""
 
+import re
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from plugin.errors import ConfigurationError
-from plugin.settings import load_settings
+from plugin.settings import Settings, load_settings, variable_of
+
+README = Path(__file__).parent.parent / "README.md"
 
 NAMES = (
     "DATABASE_URL", "REDIS_URL", "SECRET_KEY", "SECRET_KEY_FILE", "PUBLIC_URL", "RETRY_BASE_S", "SWEEP_INTERVAL_S",
@@ -20,7 +25,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
 
 
-def test_the_embedded_default_needs_nothing_and_keeps_its_key(tmp_path: Path) -> None:
+def test_defaults_need_no_variable_and_the_secret_key_is_made_once(tmp_path: Path) -> None:
     first, second = load_settings(port=8123), load_settings(port=8123)
     assert first.database_url == f"sqlite:///{tmp_path / 'state' / 'engage-plugin.sqlite'}"
     assert first.redis_url is None
@@ -30,14 +35,14 @@ def test_the_embedded_default_needs_nothing_and_keeps_its_key(tmp_path: Path) ->
     assert first.secret_key not in repr(first)
 
 
-def test_secrets_are_read_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_is_read_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "key"
     path.write_text("k" * 40 + "\n")
     monkeypatch.setenv("SECRET_KEY_FILE", str(path))
     assert load_settings().secret_key == "k" * 40
 
 
-def test_a_database_on_a_server_needs_a_key_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_on_a_server_requires_a_secret_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://user:secret@host/name")
     with pytest.raises(ConfigurationError, match="SECRET_KEY"):
         load_settings()
@@ -55,14 +60,14 @@ def test_a_database_on_a_server_needs_a_key_that_is_given(monkeypatch: pytest.Mo
         ("SHOPIFY_API_VERSION", "2026-05"), ("SHOPIFY_API_VERSION", "latest"), ("SHOPIFY_WEBHOOKS", "both"),
     ],
 )  # fmt: skip
-def test_nonsense_is_refused_by_name(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_value_is_refused_by_name(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError) as caught:
         load_settings()
     assert name.removesuffix("_FILE") in str(caught.value)
 
 
-def test_a_file_that_cannot_be_read_hides_no_other_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_file_hides_no_other_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff\xfe\x00")
     monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "nowhere"))
@@ -83,10 +88,42 @@ def test_a_file_that_cannot_be_read_hides_no_other_fault(tmp_path: Path, monkeyp
     assert all(any(fault.startswith(begin) for fault in caught.value.faults) for begin in begins), caught.value.faults
 
 
-def test_addresses_are_told_without_their_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_addresses_in_messages_have_no_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://user:p-word@host/name")
     monkeypatch.setenv("REDIS_URL", "redis://:p-word@host:6379/1")
     monkeypatch.setenv("SECRET_KEY", "k" * 40)
     settings = load_settings()
     assert settings.safe_database_url() == "postgresql://user:***@host/name"
     assert settings.safe_redis_url() == "redis://:***@host:6379/1"
+
+
+def test_settings_do_not_print_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://user:p-word@host/name")
+    monkeypatch.setenv("SECRET_KEY", "k" * 40)
+    settings = repr(load_settings())
+    assert "p-word" not in settings
+    assert "k" * 40 not in settings
+
+
+def default_text(declared: "Field[Any]") -> str:
+    """Return a default as the README writes it."""
+    default = declared.default
+    if default is MISSING:
+        return variable_of(declared).default_text
+    if default is None or isinstance(default, bool):
+        return {None: "none", True: "yes", False: "no"}[default]
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def test_readme_lists_variables_with_their_defaults() -> None:
+    declared = {variable_of(item).name: default_text(item) for item in fields(Settings)}
+    table = README.read_text().partition("### Environment")[2].partition("###")[0]
+    listed = re.findall(r"^\| (`.+?`) \| (.+?) \|", table, re.MULTILINE)
+    documented = {name: default for names, default in listed for name in re.findall(r"`(\w+)`", names)}
+    assert documented == {name: declared[name] for name in documented}
+    assert len(documented) >= 16
+
+
+def test_readme_lists_the_variables_that_may_be_files() -> None:
+    secret = {f"{variable_of(item).name}_FILE" for item in fields(Settings) if variable_of(item).secret}
+    assert set(re.findall(r"`(\w+_FILE)`", README.read_text())) == secret

@@ -269,7 +269,7 @@ def _read_file_access(given: dict[str, str]) -> tuple[dict[str, str], list[str]]
         try:
             access["key"] = Path(key[1:]).expanduser().read_text(encoding="ascii")
         except (OSError, UnicodeDecodeError):
-            return {}, [f"fallback_key names {key[1:]}, which is no readable text file"]
+            return {}, [f"fallback_key names {key[1:]}, which is not a readable text file"]
     if access.get("key"):
         from plugin.engage_files.sftp import check_private_key
 

@@ -69,7 +69,7 @@ def test_secrets_are_sealed_and_faults_of_settings_are_told(shops: Shops, tmp_pa
     run("shops", "set", "web-se", "fallback_password=secret word")
     assert shops.get("web-se").file_access == {"password": "secret word"}
     assert b"secret word" not in (tmp_path / "plugin.sqlite").read_bytes()
-    assert "no readable text file" in run("shops", "set", "web-se", "fallback_key=@/nowhere", ends_with=2)
+    assert "not a readable text file" in run("shops", "set", "web-se", "fallback_key=@/nowhere", ends_with=2)
     assert "cannot be read" in run("shops", "set", "web-se", "fallback_key=nonsense", ends_with=2)
     for fault in ("fallback_host_key=ssh-rsa", "fallback_base=../x", "fallback_lines=20001", "fallback_folder=x"):
         assert fault.partition("=")[0] in run("shops", "set", "web-se", fault, ends_with=2)
