@@ -35,12 +35,14 @@ def main() -> None:
                 people = [{"contactType": "Member", "email": f"p{n}@example.com"} for n in numbers]
                 requests.post(f"{url}/sandbox/seed", json={"contacts": people}, timeout=60).raise_for_status()
                 file.writelines(_line(number) for number in numbers)
-        run = services.history.start(shop, "customers", str(source), None, None, {"form": "jsonl"}, services.clock())
+        run = services.stores.backfill_runs.start(
+            shop, "customers", str(source), None, None, {"form": "jsonl"}, services.clock()
+        )
         rows = services.backfill.rows(shop, "customers", "jsonl", str(source), None, None, None)
         started = time.monotonic()
         services.backfill.work(shop, run, rows)
         took = time.monotonic() - started
-        counts = services.history.run(shop, run.id).counts
+        counts = services.stores.backfill_runs.get(shop, run.id).counts
         services.close()
     assert counts["in_bulk"] == NUMBER, counts
     show(

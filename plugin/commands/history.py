@@ -19,7 +19,7 @@ from plugin.app import Services
 from plugin.commands.common import json_option, open_services, read_time, report_errors, show, table
 from plugin.errors import ConfigurationError, ConflictError, ShopApiError
 from plugin.store.shops.shops import RegisteredShop
-from plugin.store.sync.history import RejectedRow, Run, RunState
+from plugin.store.sync.backfill_runs import RejectedRow, Run, RunState
 
 SAMPLE = 5
 SHOWN_EVERY_S = 1.0
@@ -72,7 +72,7 @@ def _begin(what: str) -> click.Command:
             if files:
                 services.backfill.in_files.check(shop)
             options = {"form": form, "files": files}
-            run = services.history.start(shop, what, source, *between, options, services.clock())
+            run = services.stores.backfill_runs.start(shop, what, source, *between, options, services.clock())
             _work(services, shop, run, as_json=as_json)
 
     command.help = (
@@ -94,7 +94,7 @@ def list_runs(name: str, as_json: bool) -> None:
     """List the runs of a shop. Example: engage-plugin backfill list --shop web-se"""
     with open_services() as services:
         shop = services.stores.shops.get(name)
-        rows = [_card(services, shop, run) for run in services.history.runs(shop)]
+        rows = [_card(services, shop, run) for run in services.stores.backfill_runs.list_for(shop)]
         if as_json:
             show(rows)
             return
@@ -117,7 +117,7 @@ def resume(run_id: int, name: str, as_json: bool) -> None:
     """Go on with a paused run, or one whose process died. Example: engage-plugin backfill resume 3 --shop web-se"""
     with open_services() as services:
         shop = services.stores.shops.get(name)
-        run = services.history.run(shop, run_id)
+        run = services.stores.backfill_runs.get(shop, run_id)
         if run.state is RunState.FINISHED:
             raise ConflictError(f"Run {run_id} is finished: start a new one.")
         _work(services, shop, run, as_json=as_json)
@@ -131,10 +131,10 @@ def pause(run_id: int, name: str) -> None:
     """Pause a run after its present page, from another terminal. Example: engage-plugin backfill pause 3 --shop web-se"""
     with open_services() as services:
         shop = services.stores.shops.get(name)
-        run = services.history.run(shop, run_id)
+        run = services.stores.backfill_runs.get(shop, run_id)
         if run.state is not RunState.RUNNING:
             raise ConflictError(f"Run {run_id} is {run.state}; only a running one can be paused.")
-        services.history.set_state(run, RunState.PAUSED, services.clock())
+        services.stores.backfill_runs.set_state(run, RunState.PAUSED, services.clock())
         click.echo(f"run {run_id} pauses after its present page")
 
 
@@ -150,8 +150,8 @@ def report(run_id: int, name: str, path: Path | None) -> None:
     """
     with open_services() as services:
         shop = services.stores.shops.get(name)
-        run = services.history.run(shop, run_id)
-        rows = [*services.history.refusals(run), *services.backfill.not_delivered(shop, run)]
+        run = services.stores.backfill_runs.get(shop, run_id)
+        rows = [*services.stores.backfill_runs.rejected_rows(run), *services.backfill.not_delivered(shop, run)]
         if path is None:
             table("Not sent", ["id", "code", "reason"], [[row.resource_id, row.code, row.reason] for row in rows])
             return
@@ -235,9 +235,9 @@ def _work(services: Services, shop: RegisteredShop, run: Run, *, as_json: bool) 
         try:
             state = services.backfill.work(shop, run, rows, progress.tell)
         except ShopApiError:
-            services.history.set_state(run, RunState.PAUSED, services.clock())
+            services.stores.backfill_runs.set_state(run, RunState.PAUSED, services.clock())
             raise
-    card = _card(services, shop, services.history.run(shop, run.id))
+    card = _card(services, shop, services.stores.backfill_runs.get(shop, run.id))
     if as_json:
         show(card)
     else:

@@ -34,7 +34,6 @@ if (
     from plugin.metrics import Metrics, ShopHealth
     from plugin.platforms.shop_api import ShopApi
     from plugin.platforms.shopify import Shopify
-    from plugin.store.sync.history import History
     from webhooks.attempt.context import Stores
     from webhooks.processing.notifier import WorkerNotifier
 
@@ -119,7 +118,7 @@ class CoreServices:
 
         health = {}
         for shop in self.stores.shops.all():
-            watched, last = self.history.watched(shop), self.history.last_reconciliation(shop)
+            watched, last = self.stores.shop_monitors.get(shop), self.stores.reconciliations.last(shop)
             differences = {} if last is None else {name: last[1].get(name, 0) for name in DIFFERENCES}
             health[shop.name] = ShopHealth(
                 len(watched.problems),
@@ -129,13 +128,6 @@ class CoreServices:
                 shop.stopped_reason is not None,
             )
         return health
-
-    @cached_property
-    def history(self) -> History:
-        """The records of the monitor, of backfill runs and of reconciliations."""
-        from plugin.store.sync.history import History
-
-        return History(self.database)
 
     @cached_property
     def call_guards(self) -> CallGuards:

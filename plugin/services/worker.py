@@ -173,7 +173,6 @@ class WorkerServices(CoreServices):
 
         return SubscriptionMonitor(
             stores=self.stores,
-            history=self.history,
             ingestor=self.ingestor,
             api_for=self.shop_api_for,
             webhook_url=lambda shop: f"{self.settings.public_url}/webhooks/{shop.platform}/{shop.name}",
@@ -191,7 +190,6 @@ class WorkerServices(CoreServices):
 
         return Backfill(
             stores=self.stores,
-            history=self.history,
             ingestor=self.ingestor,
             customers=CustomersInBulk(
                 bulk=BulkInbox(self.database),
@@ -213,7 +211,6 @@ class WorkerServices(CoreServices):
 
         return Reconciler(
             stores=self.stores,
-            history=self.history,
             ingestor=self.ingestor,
             api_for=self.shop_api_for,
             client_for=self.client_for,

@@ -85,7 +85,7 @@ class HistoryRig:
             file_folder_for=lambda shop: folder / shop.name,
             pause=self.pause,
         )
-        self.history, self.ingestor = self.services.history, self.services.ingestor
+        self.ingestor = self.services.ingestor
         self.monitor, self.backfill = self.services.monitor, self.services.backfill
         self.reconciler = self.services.reconciler
         self.stop = False

@@ -25,6 +25,10 @@ from plugin.store.privacy.person_erasure import Erasures
 from plugin.store.privacy.shop_erasure import ShopErasures
 from plugin.store.shops.shops import RegisteredShop, Shops
 from plugin.store.shops.vault import Vault
+from plugin.store.sync.backfill_runs import BackfillRuns
+from plugin.store.sync.known_orders import KnownOrders
+from plugin.store.sync.monitor import ShopMonitorStore
+from plugin.store.sync.reconciliations import Reconciliations
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +48,10 @@ class Stores:
     erasures: Erasures
     spooled_events: FallbackInbox
     shop_erasures: ShopErasures
+    shop_monitors: ShopMonitorStore
+    backfill_runs: BackfillRuns
+    reconciliations: Reconciliations
+    known_orders: KnownOrders
     vault: Vault
 
     @classmethod
@@ -61,6 +69,10 @@ class Stores:
             erasures=Erasures(database),
             spooled_events=FallbackInbox(database),
             shop_erasures=ShopErasures(database),
+            shop_monitors=ShopMonitorStore(database),
+            backfill_runs=BackfillRuns(database),
+            reconciliations=Reconciliations(database),
+            known_orders=KnownOrders(database),
             vault=vault,
         )
 

@@ -20,7 +20,7 @@ from plugin.event_kinds import EventKind
 from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.shop_api import PolledResource, ShopApi
 from plugin.store.shops.shops import RegisteredShop
-from plugin.store.sync.history import History, RejectedRow, Run, RunState
+from plugin.store.sync.backfill_runs import RejectedRow, Run, RunState
 from webhooks.attempt.context import Origin, Stores
 from webhooks.bulk.batches import MAX_BATCH_ROWS
 from webhooks.sync.backfill_customers import CustomersInBulk, Page, Row
@@ -46,7 +46,6 @@ class Backfill:
     in `customers`."""
 
     stores: Stores
-    history: History
     ingestor: ResourceIngestor
     customers: CustomersInBulk
     in_files: OrdersInFiles
@@ -99,23 +98,23 @@ class Backfill:
         """
         counts: Counter[str] = Counter(run.counts)
         size = MAX_BATCH_ROWS if run.what == "customers" or run.options.get("files") else ORDER_PAGE
-        self.history.set_state(run, RunState.RUNNING, self.clock())
+        self.stores.backfill_runs.set_state(run, RunState.RUNNING, self.clock())
         for some in _pages(rows, size):
             page = self.customers.send(shop, some) if run.what == "customers" else self._orders(shop, run, some)
             if page is None or not self._hand_over(shop, run, page, partial(tell, counts)):
                 return self._stopped(run)
             page.counts["read"] += len(some)
             counts += page.counts
-            self.history.advance(run, some[-1].cursor, counts, page.refusals, self.clock())
+            self.stores.backfill_runs.advance(run, some[-1].cursor, counts, page.refusals, self.clock())
             tell(counts)
-            if self.history.state_of(run) is RunState.PAUSED:
+            if self.stores.backfill_runs.current_state(run) is RunState.PAUSED:
                 return RunState.PAUSED
         while self.under_way(shop, run):
             tell(counts)
-            if self.pause(BUSY_PAUSE_S) or self.history.state_of(run) is RunState.PAUSED:
+            if self.pause(BUSY_PAUSE_S) or self.stores.backfill_runs.current_state(run) is RunState.PAUSED:
                 return self._stopped(run)
         tell(counts)
-        self.history.set_state(run, RunState.FINISHED, self.clock())
+        self.stores.backfill_runs.set_state(run, RunState.FINISHED, self.clock())
         return RunState.FINISHED
 
     def estimate(self, shop: RegisteredShop, what: str, rows: Iterator[Row]) -> tuple[Counter[str], list[RejectedRow]]:
@@ -137,7 +136,7 @@ class Backfill:
 
     def states(self, shop: RegisteredShop, run: Run) -> dict[str, int]:
         """Return the run's events in the inbox, counted by state."""
-        return self.history.states_of_run(shop, prefix_of(run))
+        return self.stores.backfill_runs.count_events_by_state(shop, prefix_of(run))
 
     def confirmed(self, shop: RegisteredShop, run: Run, counts: Counter[str]) -> int:
         """Return how many rows Engage has confirmed: through bulk, as known already, or event by event."""
@@ -150,10 +149,10 @@ class Backfill:
 
     def not_delivered(self, shop: RegisteredShop, run: Run) -> list[RejectedRow]:
         """Return the run's events that are parked or ignored, with their reasons."""
-        return self.history.parked_of_run(shop, prefix_of(run))
+        return self.stores.backfill_runs.undelivered_events(shop, prefix_of(run))
 
     def _stopped(self, run: Run) -> RunState:
-        self.history.set_state(run, RunState.PAUSED, self.clock())
+        self.stores.backfill_runs.set_state(run, RunState.PAUSED, self.clock())
         return RunState.PAUSED
 
     # --- orders ---
@@ -182,7 +181,7 @@ class Backfill:
                 page.counts["too_old"] += 1
             else:
                 resources.append((row, order_id_of(shop, row)))
-        known = self.history.known_orders(shop, sorted({order_id for _, order_id in resources if order_id}))
+        known = self.stores.known_orders.find(shop, sorted({order_id for _, order_id in resources if order_id}))
         new = []
         for row, order_id in resources:
             if is_known(row, order_id, known.get(order_id) if order_id else None):
@@ -200,7 +199,7 @@ class Backfill:
     def _hand_over(self, shop: RegisteredShop, run: Run, page: Page, tell: Callable[[], None]) -> bool:
         """Put rows into the inbox, a few at a time; False when this process is to stop first."""
         for start in range(0, len(page.singly), HANDOVER):
-            while self.history.unfinished(shop, IN_FLIGHT) >= IN_FLIGHT:
+            while self.stores.backfill_runs.count_in_flight(shop, IN_FLIGHT) >= IN_FLIGHT:
                 tell()
                 if self.pause(BUSY_PAUSE_S):
                     return False

@@ -15,7 +15,7 @@ from plugin.platforms.base import Delivery
 from plugin.platforms.shop_api import PolledResource
 from plugin.store.inbox.bulk import BulkInbox, KnownContact
 from plugin.store.shops.shops import RegisteredShop
-from plugin.store.sync.history import RejectedRow
+from plugin.store.sync.backfill_runs import RejectedRow
 from webhooks.attempt.mapping import map_body
 from webhooks.bulk.batches import refused_rows, wait_for_batch
 from webhooks.consents.plain_fields import has_opt_out

@@ -13,7 +13,7 @@ from plugin.platforms.shop_api import PolledResource
 from plugin.store.inbox.claiming import LIVE
 from plugin.store.inbox.inbox import NewEvent
 from plugin.store.shops.shops import RegisteredShop
-from plugin.store.sync.history import KnownOrder
+from plugin.store.sync.known_orders import KnownOrder
 from plugin.store.tables.inbox import State
 from webhooks.attempt.context import FORCE_RESEND, ORIGIN, Origin, Stores
 from webhooks.receiving.new_event import new_event

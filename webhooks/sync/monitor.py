@@ -16,7 +16,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from plugin.errors import ShopApiError, describe_unexpected
 from plugin.platforms.shop_api import PolledResource, ShopApi, Subscription
 from plugin.store.shops.shops import RegisteredShop
-from plugin.store.sync.history import History
 from webhooks.attempt.context import Origin, Stores
 from webhooks.sync.ingest import ORDER_KINDS, IngestOutcome, ResourceIngestor, is_known, order_id_of
 
@@ -48,7 +47,6 @@ class SubscriptionMonitor:
     """Looks at shops. webhook_url: the address that a shop's webhooks should go to."""
 
     stores: Stores
-    history: History
     ingestor: ResourceIngestor
     api_for: Callable[[RegisteredShop], ShopApi | None]
     webhook_url: Callable[[RegisteredShop], str]
@@ -58,7 +56,7 @@ class SubscriptionMonitor:
         """Look at every shop whose last look is longer ago than `interval`."""
         due = []
         for shop in self.stores.shops.all():
-            checked_at = self.history.watched(shop).checked_at
+            checked_at = self.stores.shop_monitors.get(shop).checked_at
             if shop.settings.watch and (checked_at is None or self.clock() - checked_at >= interval):
                 due.append(shop)
         return [self._check_safely(shop) for shop in due]
@@ -73,7 +71,9 @@ class SubscriptionMonitor:
             return self._check_failed(shop, f"{describe_unexpected(error)}; this is a fault of the plugin")
 
     def _check_failed(self, shop: RegisteredShop, why: str) -> CheckResult:
-        self.history.watch(shop, replace(self.history.watched(shop), checked_at=self.clock(), error=why))
+        self.stores.shop_monitors.save(
+            shop, replace(self.stores.shop_monitors.get(shop), checked_at=self.clock(), error=why)
+        )
         look = CheckResult(shop.name, error=why)
         self._log_result(look)
         return look
@@ -93,7 +93,7 @@ class SubscriptionMonitor:
             return self._look(shop, api)
 
     def _look(self, shop: RegisteredShop, api: ShopApi) -> CheckResult:
-        before = self.history.watched(shop)
+        before = self.stores.shop_monitors.get(shop)
         now = self.clock()
         look = CheckResult(shop.name)
         seen = replace(before, checked_at=now, error=None)
@@ -110,7 +110,7 @@ class SubscriptionMonitor:
         except ShopApiError as error:  # the next look begins where the last whole one ended
             look = replace(look, error=str(error))
             seen = replace(seen, error=str(error))
-        self.history.watch(shop, seen)
+        self.stores.shop_monitors.save(shop, seen)
         self._log_result(look)
         return look
 
@@ -135,7 +135,7 @@ class SubscriptionMonitor:
 
     def _unknown(self, shop: RegisteredShop, page: Sequence[PolledResource]) -> list[PolledResource]:
         orders = [(resource, order_id_of(shop, resource)) for resource in page]
-        known = self.history.known_orders(shop, sorted({order_id for _, order_id in orders if order_id}))
+        known = self.stores.known_orders.find(shop, sorted({order_id for _, order_id in orders if order_id}))
         return [
             resource
             for resource, order_id in orders

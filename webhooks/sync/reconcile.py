@@ -21,7 +21,7 @@ from plugin.platforms.base import Delivery
 from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.shop_api import PolledResource, ShopApi
 from plugin.store.shops.shops import RegisteredShop
-from plugin.store.sync.history import History, KnownOrder
+from plugin.store.sync.known_orders import KnownOrder
 from plugin.store.tables.inbox import State
 from webhooks.attempt.context import Origin, Stores
 from webhooks.orders.receipts import purchase_receipt_id
@@ -91,7 +91,6 @@ class Reconciler:
     """Compares a shop, the inbox and Engage."""
 
     stores: Stores
-    history: History
     ingestor: ResourceIngestor
     api_for: Callable[[RegisteredShop], ShopApi | None]
     client_for: Callable[[RegisteredShop], EngageClient]
@@ -119,14 +118,14 @@ class Reconciler:
             report.error = str(error)
         if report.differences:
             log.warning("shop=%s reconciliation differences=%d", shop.name, len(report.differences))
-        self.history.keep_reconciliation(shop, since, until, report.counts, self.clock())
+        self.stores.reconciliations.save(shop, since, until, report.counts, self.clock())
         return report
 
     def daily(self) -> list[Report]:
         """Compare the day before yesterday until yesterday of each shop that wants it and was not compared today."""
         reports = []
         for shop in self.stores.shops.all():
-            last = self.history.last_reconciliation(shop)
+            last = self.stores.reconciliations.last(shop)
             now = self.clock()
             if shop.settings.reconcile_daily and (last is None or now - last[0] >= DAY):
                 reports.append(self._compare_safely(shop, now - DAY - IMPORTED_AFTER, now - IMPORTED_AFTER))
@@ -141,7 +140,7 @@ class Reconciler:
         except Exception as error:  # noqa: BLE001 - one shop's odd answer must not end the comparison of all
             log.error("shop=%s the reconciliation met an %s", shop.name, describe_unexpected(error))
             report = Report(since, until, error=f"{describe_unexpected(error)}; this is a fault of the plugin")
-            self.history.keep_reconciliation(shop, since, until, report.counts, self.clock())
+            self.stores.reconciliations.save(shop, since, until, report.counts, self.clock())
             return report
 
     # --- shop and inbox ---
@@ -156,7 +155,7 @@ class Reconciler:
         repair: bool,
     ) -> None:
         orders = [(resource, order_id_of(shop, resource) or resource.resource_id) for resource in page]
-        known = self.history.known_orders(shop, sorted({order_id for _, order_id in orders}))
+        known = self.stores.known_orders.find(shop, sorted({order_id for _, order_id in orders}))
         for resource, order_id in orders:
             if resource.kind not in {EventKind.ORDER_PAID, EventKind.REFUND}:
                 continue  # a cancellation makes no receipt
@@ -179,7 +178,7 @@ class Reconciler:
             report.counts["customers"] += 1
             if self.stores.links.find(shop, resource.resource_id) is not None:
                 continue
-            if self.history.knows_customer(shop, resource.resource_id):
+            if self.stores.known_orders.has_unfinished_events(shop, resource.resource_id):
                 continue  # parked or under way
             if self._is_not_for_us(shop, resource):
                 continue
@@ -206,7 +205,7 @@ class Reconciler:
     def _collect_sent(self, shop: RegisteredShop, report: Report, sold: dict[str, list[_ExpectedReceipt]]) -> None:
         """Take what was sent as what the shop has, where the shop cannot be asked."""
         after = ""
-        while orders := self.history.sent_orders(shop, report.since, report.until, after):
+        while orders := self.stores.known_orders.with_receipt(shop, report.since, report.until, after):
             after = orders[-1].order_id
             for order in orders:
                 report.counts["orders"] += 1

@@ -13,7 +13,7 @@ from plugin.events import MappingResult, OrderRefunded
 from plugin.platforms.registry import normalise
 from plugin.store.privacy.data_requests import DataRequests, DataSubject
 from plugin.store.privacy.person_erasure import KEPT_DETAILS
-from plugin.store.sync.history import History, RejectedRow
+from plugin.store.sync.backfill_runs import RejectedRow
 from plugin.store.tables.inbox import InboxEvent
 from plugin.store.tables.shops import Shop
 from plugin.store.tables.sync import BackfillRefusal, Erasure
@@ -400,10 +400,10 @@ def test_an_erasure_reaches_what_stands_under_the_order_alone(rig: Any, database
     rig.send("order.paid", order=order())
     by_guest = rig.send("order.paid", order=order("9002", customer={"email": "ada@example.com"}))
     rig.work_for(30)
-    history = History(database)
+    runs = rig.stores.backfill_runs
     for what, ids in (("customers", ("1001", "7")), ("orders", ("9001", "9002", "8"))):
-        run = history.start(rig.standard, what, "api", None, None, {}, rig.clock())
-        history.advance(run, None, {}, [RejectedRow(one, "unreadable", "it is bad") for one in ids], rig.clock())
+        run = runs.start(rig.standard, what, "api", None, None, {}, rig.clock())
+        runs.advance(run, None, {}, [RejectedRow(one, "unreadable", "it is bad") for one in ids], rig.clock())
     gone = rig.send("customer.deleted", customer={"id": "1001"})
     rig.work()
     guest = [rig.event(by_guest).ordering_key]

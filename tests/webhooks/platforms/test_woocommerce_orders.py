@@ -19,7 +19,6 @@ from plugin.platforms.base import Delivery
 from plugin.platforms.shop_api import ShopApi
 from plugin.platforms.woocommerce import SUBSCRIBED, WOOCOMMERCE
 from plugin.store.shops.shops import NewShop, RegisteredShop
-from plugin.store.sync.history import History
 from webhooks.attempt.context import Origin
 from webhooks.receiving.new_event import new_event
 from webhooks.sync.ingest import ResourceIngestor
@@ -228,14 +227,13 @@ def test_reconciliation_and_webhooks_say_everything_once(woo: WooRig) -> None:
 
 @one_database
 def test_a_look_that_made_the_webhooks_reports_none_of_them(woo: WooRig) -> None:
-    shops, history = woo.rig.stores.shops, History(woo.rig.database)
+    shops = woo.rig.stores.shops
 
     def api_for(shop: RegisteredShop) -> ShopApi | None:
         return WOOCOMMERCE.api(shop, lambda credentials: shops.save_credentials(shop.name, credentials))
 
     monitor = SubscriptionMonitor(
         woo.rig.stores,
-        history,
         ResourceIngestor(woo.rig.stores, lambda _: None),
         api_for,
         lambda _: f"https://plugin.example{PATH}",
@@ -243,7 +241,7 @@ def test_a_look_that_made_the_webhooks_reports_none_of_them(woo: WooRig) -> None
     )
     look = monitor.check_shop(shops.get("butik"))
     assert len(look.repaired) == len(SUBSCRIBED)
-    assert (look.problems, history.watched(woo.shop).problems) == ((), ())
+    assert (look.problems, woo.rig.stores.shop_monitors.get(woo.shop).problems) == ((), ())
 
 
 @one_database
@@ -629,7 +627,6 @@ def test_a_cancellation_that_no_webhook_told_of_is_found(story: Story) -> None:
     shop = rig.stores.shops.get("butik")
     monitor = SubscriptionMonitor(
         rig.stores,
-        History(rig.database),
         ResourceIngestor(rig.stores, lambda _id: None),
         lambda shop: WOOCOMMERCE.api(shop, lambda _credentials: None),
         lambda _shop: "https://plugin.example/webhooks/woocommerce/butik",

@@ -13,7 +13,7 @@ from support.history_harness import HistoryRig
 from plugin.errors import ConfigurationError, ConflictError, ShopAwayError
 from plugin.event_kinds import EventKind
 from plugin.store.contacts.sync_state import SyncedValue
-from plugin.store.sync.history import Run, RunState
+from plugin.store.sync.backfill_runs import Run, RunState
 from webhooks.contacts.attributes import EDITED
 
 
@@ -23,12 +23,14 @@ def history(rig: Any) -> HistoryRig:
 
 
 def start(history: HistoryRig, what: str = "customers", form: str = "api", source: str = "api") -> Run:
-    return history.history.start(history.shop, what, source, None, None, {"form": form}, history.rig.clock())
+    return history.rig.stores.backfill_runs.start(
+        history.shop, what, source, None, None, {"form": form}, history.rig.clock()
+    )
 
 
 def work(history: HistoryRig, run: Run) -> RunState:
     """Work a run off as the command does, and look at it as stored."""
-    run = history.history.run(history.shop, run.id)
+    run = history.rig.stores.backfill_runs.get(history.shop, run.id)
     rows = history.backfill.rows(
         history.shop, run.what, str(run.options["form"]), run.source, run.since, run.until, run.cursor
     )
@@ -36,7 +38,7 @@ def work(history: HistoryRig, run: Run) -> RunState:
 
 
 def counts(history: HistoryRig, run: Run) -> Counter[str]:
-    return Counter(history.history.run(history.shop, run.id).counts)
+    return Counter(history.rig.stores.backfill_runs.get(history.shop, run.id).counts)
 
 
 def seed(history: HistoryRig, *numbers: int, **fields: Any) -> None:
@@ -140,7 +142,9 @@ def test_a_row_that_cannot_be_mapped_is_told_and_stops_nothing(history: HistoryR
     history.listed.found = [history.customer(1, id=None), history.customer(2)]
     run = start(history)
     work(history, run)
-    assert [(row.code, row.resource_id) for row in history.history.refusals(run)] == [("payload:customer.id", "C1")]
+    assert [(row.code, row.resource_id) for row in history.rig.stores.backfill_runs.rejected_rows(run)] == [
+        ("payload:customer.id", "C1")
+    ]
     assert "c2@example.com" in history.rig.contacts()
 
 
@@ -172,15 +176,15 @@ def test_a_crash_between_the_batch_and_the_cursor_repeats_one_page_harmlessly(
     seed(history, 1)
     history.listed.found = [history.customer(1), history.customer(2)]
     run = start(history)
-    advance = history.history.advance
+    advance = history.rig.stores.backfill_runs.advance
 
     def die(*_args: Any) -> None:
         raise SystemExit
 
-    monkeypatch.setattr(history.history, "advance", die)
+    monkeypatch.setattr(history.rig.stores.backfill_runs, "advance", die)
     with pytest.raises(SystemExit):
         work(history, run)
-    monkeypatch.setattr(history.history, "advance", advance)
+    monkeypatch.setattr(history.rig.stores.backfill_runs, "advance", advance)
     assert work(history, run) is RunState.FINISHED
     assert sorted(history.rig.contacts()) == ["c1@example.com", "c2@example.com"]
     assert history.backfill.confirmed(history.shop, run, counts(history, run)) == 2
@@ -197,7 +201,7 @@ def test_a_run_pauses_after_its_page_and_goes_on(history: HistoryRig, monkeypatc
     def tell(_counts: Counter[str]) -> None:
         if not asked_to_pause[0]:
             asked_to_pause[0] = True
-            history.history.set_state(run, RunState.PAUSED, history.rig.clock())
+            history.rig.stores.backfill_runs.set_state(run, RunState.PAUSED, history.rig.clock())
 
     assert history.backfill.work(history.shop, run, rows, tell) is RunState.PAUSED
     assert counts(history, run)["read"] < 3
@@ -295,7 +299,7 @@ def test_a_csv_of_customers(history: HistoryRig, tmp_path: Path) -> None:
     assert work(history, run) is RunState.FINISHED
     attributes = history.rig.contacts()["c1@example.com"]["attributes"]
     assert (attributes["firstName"], attributes["mobilePhone"]) == ("Åsa", "+46701234567")
-    assert [row.code for row in history.history.refusals(run)] == ["payload:customer.id"]
+    assert [row.code for row in history.rig.stores.backfill_runs.rejected_rows(run)] == ["payload:customer.id"]
 
 
 def test_a_csv_of_order_lines(history: HistoryRig, tmp_path: Path) -> None:
@@ -312,7 +316,9 @@ def test_a_csv_of_order_lines(history: HistoryRig, tmp_path: Path) -> None:
     assert work(history, run) is RunState.FINISHED
     receipt = history.rig.receipts()["web-se-O1"]
     assert (len(receipt["items"]), float(receipt["totalGrossPrice"])) == (2, 300.0)
-    assert [(row.resource_id, "offset" in row.reason) for row in history.history.refusals(run)] == [("O2", True)]
+    assert [
+        (row.resource_id, "offset" in row.reason) for row in history.rig.stores.backfill_runs.rejected_rows(run)
+    ] == [("O2", True)]
     assert [row.resource_id for row in history.backfill.not_delivered(history.shop, run)] == ["O3"]
 
 
@@ -324,7 +330,7 @@ def test_json_lines_of_either_kind(history: HistoryRig, tmp_path: Path) -> None:
     run = start(history, form="jsonl", source=str(path))
     assert work(history, run) is RunState.FINISHED
     assert sorted(history.rig.contacts()) == ["c1@example.com", "c2@example.com"]
-    assert [row.resource_id for row in history.history.refusals(run)] == ["line 4", "line 5"]
+    assert [row.resource_id for row in history.rig.stores.backfill_runs.rejected_rows(run)] == ["line 4", "line 5"]
 
 
 def test_a_file_that_is_none_and_a_shop_without_an_api_are_said(history: HistoryRig, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from support.history_harness import HistoryRig
 from support.outage import Files, files_of
 
 from plugin.errors import ConflictError
-from plugin.store.sync.history import Run, RunState
+from plugin.store.sync.backfill_runs import Run, RunState
 from plugin.store.tables.files import FileState
 from webhooks.attempt.context import Origin
 
@@ -32,15 +32,17 @@ def history(rig: Any, files: Files, tmp_path: Path) -> HistoryRig:
 
 def work(history: HistoryRig) -> Run:
     options = {"form": "api", "files": True}
-    run = history.history.start(history.shop, "orders", "api", None, None, options, history.rig.clock())
+    run = history.rig.stores.backfill_runs.start(
+        history.shop, "orders", "api", None, None, options, history.rig.clock()
+    )
     return go_on(history, run)
 
 
 def go_on(history: HistoryRig, run: Run) -> Run:
-    run = history.history.run(history.shop, run.id)
+    run = history.rig.stores.backfill_runs.get(history.shop, run.id)
     rows = history.backfill.rows(history.shop, "orders", "api", "api", None, None, run.cursor)
     assert history.backfill.work(history.shop, run, rows) is RunState.FINISHED
-    return history.history.run(history.shop, run.id)
+    return history.rig.stores.backfill_runs.get(history.shop, run.id)
 
 
 def test_receipts_of_known_contacts_go_in_a_file_and_the_rest_through_the_inbox(
@@ -71,7 +73,7 @@ def test_what_went_in_a_file_does_not_come_again(history: HistoryRig, files: Fil
 def test_a_crash_before_the_cursor_moved_writes_the_page_once_more_and_the_importer_takes_each_once(
     history: HistoryRig, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    advance = history.history.advance
+    advance = history.rig.stores.backfill_runs.advance
 
     def die(*_args: Any) -> None:
         raise SystemExit
@@ -80,8 +82,8 @@ def test_a_crash_before_the_cursor_moved_writes_the_page_once_more_and_the_impor
     with pytest.raises(SystemExit):
         work(history)
     monkeypatch.undo()
-    assert history.history.advance == advance
-    go_on(history, history.history.runs(history.shop)[0])
+    assert history.rig.stores.backfill_runs.advance == advance
+    go_on(history, history.rig.stores.backfill_runs.list_for(history.shop)[0])
     files.fallback.run()
     assert [file.state for file in files.files()] == [FileState.SENT, FileState.SENT]
     files.server.take(history.rig.sandbox.state, history.rig.clock(), "integration/transactionImport")

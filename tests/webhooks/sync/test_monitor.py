@@ -118,7 +118,7 @@ def test_by_setting_wrong_webhooks_are_only_told(watched: HistoryRig) -> None:
     watched.settings(repair_webhooks="no")
     watched.listed.wrong = {"order.paid": "it is disabled"}
     assert watched.monitor.check_shop(watched.shop).problems == ("order.paid: it is disabled",)
-    assert watched.history.watched(watched.shop).problems == ("order.paid: it is disabled",)
+    assert watched.rig.stores.shop_monitors.get(watched.shop).problems == ("order.paid: it is disabled",)
 
 
 def test_a_shop_that_cannot_be_read_is_told_and_looked_at_again_from_where_the_last_look_ended(
@@ -126,12 +126,12 @@ def test_a_shop_that_cannot_be_read_is_told_and_looked_at_again_from_where_the_l
 ) -> None:
     assert watched.listed is not None
     watched.monitor.check_shop(watched.shop)
-    first = watched.history.watched(watched.shop).polled_until
+    first = watched.rig.stores.shop_monitors.get(watched.shop).polled_until
     watched.listed.found = [watched.order(n) for n in range(3)]
     watched.listed.away_after = 1
     watched.rig.clock.forward(3600)
     assert watched.monitor.check_shop(watched.shop).error == "The shop answered 503."
-    assert watched.history.watched(watched.shop).polled_until == first
+    assert watched.rig.stores.shop_monitors.get(watched.shop).polled_until == first
     watched.listed.away_after = None
     watched.rig.clock.forward(3600)
     watched.monitor.check_shop(watched.shop)
@@ -179,7 +179,7 @@ def test_a_shop_with_an_odd_answer_holds_up_no_other(watched: HistoryRig, monkey
     assert looks["kiosk"].error == "The address is none."
     assert "KeyError" in (looks["web-se"].error or "")
     assert looks["web-zz"].error is None
-    assert watched.history.watched(watched.shop).error == looks["web-se"].error
+    assert watched.rig.stores.shop_monitors.get(watched.shop).error == looks["web-se"].error
 
     for name in looks:
         watched.rig.stores.shops.change(name, {"reconcile_daily": "yes"})

@@ -143,7 +143,7 @@ def test_once_a_day_by_setting(books: HistoryRig) -> None:
     books.settings(reconcile_daily="yes")
     assert [differences(report) for report in books.reconciler.daily()] == [[("NOT_HERE", "order", "O3")]]
     assert books.reconciler.daily() == []
-    last = books.history.last_reconciliation(books.shop)
+    last = books.rig.stores.reconciliations.last(books.shop)
     assert last is not None
     assert last[1][Difference.NOT_HERE.name.lower()] == 1
     books.rig.clock.forward(DAY.total_seconds())
