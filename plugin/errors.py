@@ -63,7 +63,7 @@ class ShopApiError(PluginError):
         super().__init__(message)
 
 
-class ShopAwayError(ShopApiError):
+class ShopUnavailableError(ShopApiError):
     """The shop was away, busy or slow: the same call may work later. retry_after: what it asked for, if anything."""
 
     def __init__(self, message: str, *, status: int | None = None, retry_after: timedelta | None = None) -> None:

@@ -124,7 +124,7 @@ class Authenticator:
         if platform is None or shop is None:
             raise AccessDeniedError(MessageKind.NO_SHOP, 404, None)
         try:
-            proxied = platform.shopper_of_proxy(query, shop, self.clock())
+            proxied = platform.verify_proxy_request(query, shop, self.clock())
             if proxied.customer_id is None:
                 raise AccessDeniedError(MessageKind.LOGIN, 200, shop)
             shopper = shopper_of(shop, proxied.customer_id, proxied.locale)

@@ -46,7 +46,7 @@ def read_token(shop: RegisteredShop, platform: Platform, token: str, used: UsedT
         raise VerificationError("The token is missing or too long.")
     if _is_meant_for_us(shop, token):
         return _read_ours(shop, token, used, now)
-    proof = platform.shopper_of_token(token, shop, now)
+    proof = platform.verify_shopper_token(token, shop, now)
     if proof.token_id is not None:
         _use_up(shop, proof.token_id, proof.expires_at or now, used)
     return shopper_of(shop, proof.customer_id, proof.locale)

@@ -25,14 +25,14 @@ log = logging.getLogger(__name__)
 
 CHANNELS = ("ECOM", "POS", "OTHER")
 CUSTOMER_HEADER = "Engage-Customer-Id"
-MOST_NAMED = 20
+MAX_NAMED = 20
 #: One shopper's checks before payment, and their looks at the offers, which the cache answers.
 VALIDATE_LIMIT = (10, 0.5)
 OFFERS_LIMIT = (60, 5.0)
 PREFLIGHT_S = "600"
 
 
-def blueprint(checkout: Checkout, gatekeeper: ApiAuthenticator, shops: Shops) -> Blueprint:
+def blueprint(checkout: Checkout, authenticator: ApiAuthenticator, shops: Shops) -> Blueprint:
     """Return the checkout's blueprint."""
     routes = Blueprint("checkout_api", __name__, url_prefix="/api/checkout")
     offers_limit, validate_limit = Limit(*OFFERS_LIMIT), Limit(*VALIDATE_LIMIT)
@@ -42,7 +42,7 @@ def blueprint(checkout: Checkout, gatekeeper: ApiAuthenticator, shops: Shops) ->
         started = monotonic()
         only(request.args, "currency", "channel", "shop")
         cart = Cart(currency(request.args), choice(request.args, "channel", CHANNELS, "ECOM"))
-        asker, customer_id = _asker(gatekeeper, {})
+        asker, customer_id = _asker(authenticator, {})
         _take(offers_limit, asker, customer_id)
         return _personal(jsonify(checkout.offers(asker.shop, customer_id, cart, started=started)), asker)
 
@@ -52,7 +52,7 @@ def blueprint(checkout: Checkout, gatekeeper: ApiAuthenticator, shops: Shops) ->
         only(body, "currency", "channel", "customer_id", "order_id", "promotions", "vouchers", "shop")
         cart = Cart(currency(body), choice(body, "channel", CHANNELS, "ECOM"), text(body, "order_id", 128))
         named = _named(body)
-        asker, customer_id = _asker(gatekeeper, body)
+        asker, customer_id = _asker(authenticator, body)
         _take(validate_limit, asker, customer_id)
         return _personal(jsonify(checkout.validate(asker.shop, customer_id, cart, named)), asker)
 
@@ -104,13 +104,13 @@ def _error(message: str, code: str, status: int) -> Response:
     return answer
 
 
-def _asker(gatekeeper: ApiAuthenticator, body: Mapping[str, Any]) -> tuple[Principal, str]:
+def _asker(authenticator: ApiAuthenticator, body: Mapping[str, Any]) -> tuple[Principal, str]:
     """Return who asks and the shopper that it is about. Raises VerificationError, RequestError."""
     named = text(body, "customer_id", 128) or text(
         {CUSTOMER_HEADER: request.headers.get(CUSTOMER_HEADER)}, CUSTOMER_HEADER, 128
     )
     shop = text(body, "shop", 63) or text(request.args, "shop", 63)
-    asker = gatekeeper.asker(request.headers.get("Authorization", ""), shop, named)
+    asker = authenticator.asker(request.headers.get("Authorization", ""), shop, named)
     if asker.customer_id is None:
         raise RequestError(
             f"Say which customer it is about: the header {CUSTOMER_HEADER}, or customer_id in a POST's body."
@@ -129,10 +129,10 @@ def _take(limit: Limit, asker: Principal, customer_id: str) -> None:
 
 def _named(body: Mapping[str, Any]) -> list[Named]:
     named = []
-    for entry in objects(body, "promotions", MOST_NAMED):
+    for entry in objects(body, "promotions", MAX_NAMED):
         only(entry, "assignment_id", "code")
         named.append(Named(PROMOTION, text(entry, "assignment_id", 450), text(entry, "code", 512)))
-    for entry in objects(body, "vouchers", MOST_NAMED):
+    for entry in objects(body, "vouchers", MAX_NAMED):
         only(entry, "id", "number")
         named.append(Named(VOUCHER, text(entry, "id", 128), text(entry, "number", 128)))
     if any(one.id is None and one.code is None for one in named):

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-MOST_KEYS = 100_000
+MAX_KEYS = 100_000
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class Limit:
         """Take one call; return 0, or the seconds after which there is one again."""
         now = self.clock()
         with self._lock:
-            if len(self._left) >= MOST_KEYS:  # an attacker's keys must not fill the memory; everybody starts anew
+            if len(self._left) >= MAX_KEYS:  # an attacker's keys must not fill the memory; everybody starts anew
                 self._left.clear()
             left, at = self._left.get(key, (self.burst, now))
             left = min(self.burst, left + (now - at) * self.per_s)

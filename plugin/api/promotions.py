@@ -17,35 +17,35 @@ from plugin.errors import (
     TransientError,
 )
 from plugin.promotions.bulk_assignment import BulkAssigner
-from plugin.promotions.recipients import KINDS, Recipient, person
+from plugin.promotions.recipients import KINDS, Recipient, recipient
 from plugin.promotions.serializers import listed, report, shown
-from plugin.promotions.service import ACTIVATE, CODE, MONEY, PERCENT, PromotionService, amount_of, day_of
+from plugin.promotions.service import ACTIVATE, CODE, MONEY, PERCENT, PromotionService, parse_amount, parse_day
 from plugin.store.shops.shops import RegisteredShop
 
 #: How many people one request may name: it is answered while it is worked off. Longer lists are for the command.
-MOST_PEOPLE = 200
+MAX_RECIPIENTS = 200
 
 
-def blueprint(desk: PromotionService, assigning: BulkAssigner, gatekeeper: ApiAuthenticator) -> Blueprint:
+def blueprint(service: PromotionService, assigner: BulkAssigner, authenticator: ApiAuthenticator) -> Blueprint:
     """Return the merchant's blueprint."""
     routes = Blueprint("promotions_api", __name__, url_prefix="/api/promotions")
 
     def shop() -> RegisteredShop:
-        return gatekeeper.merchant(request.headers.get("Authorization", ""))
+        return authenticator.merchant(request.headers.get("Authorization", ""))
 
     @routes.post("")
     def create() -> tuple[Response, int]:
         of = shop()
-        made = desk.create(of, write_of(json_object(request.get_data()), desk.clock().date()))
+        made = service.create(of, read_promotion(json_object(request.get_data()), service.clock().date()))
         return jsonify({**shown(made), "next": ACTIVATE}), 201
 
     @routes.get("")
     def list_promotions() -> Response:
-        return jsonify({"promotions": [listed(entry) for entry in desk.all_of(shop())]})
+        return jsonify({"promotions": [listed(entry) for entry in service.all_of(shop())]})
 
     @routes.get("/<path:name>")
     def show(name: str) -> Response:
-        return jsonify(shown(desk.find(shop(), name)))
+        return jsonify(shown(service.find(shop(), name)))
 
     @routes.post("/<path:name>/assignments")
     def assign(name: str) -> tuple[Response, int]:
@@ -56,8 +56,8 @@ def blueprint(desk: PromotionService, assigning: BulkAssigner, gatekeeper: ApiAu
         again = body.get("again", False)
         if not isinstance(again, bool):
             raise RequestError("again must be true or false.")
-        promotion: Promotion = desk.find(of, name)
-        made = assigning.run(of, promotion, people, again=again)
+        promotion: Promotion = service.find(of, name)
+        made = assigner.run(of, promotion, people, again=again)
         return jsonify({"promotion": shown(promotion), **report(made, people)}), 200
 
     @routes.after_request
@@ -69,7 +69,7 @@ def blueprint(desk: PromotionService, assigning: BulkAssigner, gatekeeper: ApiAu
     return routes
 
 
-def write_of(body: Mapping[str, Any], today: date) -> PromotionWrite:
+def read_promotion(body: Mapping[str, Any], today: date) -> PromotionWrite:
     """Read a promotion from JSON. Raises RequestError."""
     only(
         body, "name", "external_id", "code", "percent", "money", "money_in", "start_date", "end_date", "assigned_days",
@@ -106,7 +106,7 @@ def write_of(body: Mapping[str, Any], today: date) -> PromotionWrite:
 def _people(body: Mapping[str, Any]) -> list[Recipient]:
     named = [kind for kind in KINDS if body.get(kind) is not None]
     if "people" in body and not named:
-        entries = objects(body, "people", MOST_PEOPLE)
+        entries = objects(body, "people", MAX_RECIPIENTS)
         if not entries:
             raise RequestError("people is empty.")
     elif len(named) == 1 and "people" not in body:
@@ -121,7 +121,7 @@ def _people(body: Mapping[str, Any]) -> list[Recipient]:
         ((kind, value),) = entry.items()
         if not isinstance(value, str):
             raise RequestError(f"people[{position - 1}].{kind} must be a text.")
-        people.append(person(kind, value, position))
+        people.append(recipient(kind, value, position))
     return people
 
 
@@ -131,7 +131,7 @@ def _number(body: Mapping[str, Any], name: str) -> str:
 
 def _amount(body: Mapping[str, Any], name: str) -> Any:
     value = body.get(name)
-    amount = None if isinstance(value, bool) else amount_of(str(value))
+    amount = None if isinstance(value, bool) else parse_amount(str(value))
     if amount is None:
         raise RequestError(f"{name} must be a number above 0, such as 20 or 20.5.")
     return amount
@@ -139,7 +139,7 @@ def _amount(body: Mapping[str, Any], name: str) -> Any:
 
 def _day(body: Mapping[str, Any], name: str) -> date | None:
     value = body.get(name)
-    day = day_of(value) if isinstance(value, str) else None
+    day = parse_day(value) if isinstance(value, str) else None
     if value is not None and day is None:
         raise RequestError(f"{name} must be a day such as 2026-03-05: a promotion cannot start or end within a day.")
     return day

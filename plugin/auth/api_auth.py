@@ -61,7 +61,7 @@ class ApiAuthenticator:
             raise VerificationError("The token names no shop that is registered here; is its iss the shop's NAME?")
         if claimed_issuer(token) == shop.name:
             return Principal(shop, self._shopper(shop, token), from_server=False)
-        proof = self.platform_of(shop.platform).shopper_of_token(token, shop, self.clock())
+        proof = self.platform_of(shop.platform).verify_shopper_token(token, shop, self.clock())
         if not is_id(proof.customer_id):
             raise VerificationError("The token's customer is no id.")
         if proof.token_id is not None:

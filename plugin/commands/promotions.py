@@ -15,8 +15,8 @@ from plugin.engage.data.models import Money, PromotionWrite
 from plugin.errors import ConfigurationError, ConflictError, TransientError
 from plugin.promotions import serializers
 from plugin.promotions.bulk_assignment import Report
-from plugin.promotions.recipients import CONTACT, CUSTOMER, EMAIL, Recipient, people_of, person
-from plugin.promotions.service import ACTIVATE, CODE, MONEY, PERCENT, amount_of, day_of
+from plugin.promotions.recipients import CONTACT, CUSTOMER, EMAIL, Recipient, read_recipients, recipient
+from plugin.promotions.service import ACTIVATE, CODE, MONEY, PERCENT, parse_amount, parse_day
 from plugin.store.orders.redemptions import RedemptionState
 from plugin.store.shops.shops import RegisteredShop
 
@@ -177,7 +177,7 @@ def assign(
     one = _one_person(customer, email, contact)
     if (one is None) == (file is None):
         raise ConfigurationError(["Give one of --customer, --email, --contact and --file."])
-    people = [one] if one is not None else people_of(_text_of(file))
+    people = [one] if one is not None else read_recipients(_text_of(file))
     with open_services() as services:
         of = services.stores.shops.get(shop)
         made = _assign(services, of, promotion, people, again=again)
@@ -240,7 +240,7 @@ def _one_person(customer: str | None, email: str | None, contact: str | None) ->
     given = [(k, v) for k, v in ((CUSTOMER, customer), (EMAIL, email), (CONTACT, contact)) if v is not None]
     if len(given) > 1:
         raise ConfigurationError(["Give only one of --customer, --email and --contact."])
-    return person(*given[0]) if given else None
+    return recipient(*given[0]) if given else None
 
 
 def _text_of(file: Path | None) -> str:
@@ -259,7 +259,7 @@ def _write_refusals(path: Path, made: Report, lines: dict[int, int]) -> None:
 
 
 def _day(option: str, text: str | None) -> date | None:
-    day = day_of(text) if text else None
+    day = parse_day(text) if text else None
     if text and day is None:
         raise ConfigurationError([f"{option} must be a day such as 2026-03-05."])
     return day
@@ -267,7 +267,7 @@ def _day(option: str, text: str | None) -> date | None:
 
 def _money(pair: str) -> Money:
     currency, _, amount = pair.partition(":")
-    value = amount_of(amount)
+    value = parse_amount(amount)
     if value is None:
         raise ConfigurationError([f"--money-in {pair!r} must be CUR:AMOUNT, such as EUR:5.50."])
     return Money(value, currency.strip().upper())

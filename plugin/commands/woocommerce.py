@@ -51,7 +51,7 @@ def keys(name: str, path: Path | None, key: str | None, secret: str | None) -> N
         if faults:
             raise ConfigurationError(faults)
         credentials = prove(shop, key, secret)
-        services.installation_service.keep(name, credentials)
+        services.installation_service.save_credentials(name, credentials)
         click.echo(f"{name}: the keys work and are stored.")
         _show(_api(services, name).repair(_address(services, shop)))
 

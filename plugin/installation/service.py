@@ -11,7 +11,7 @@ from plugin.store.shops.shops import Shops
 
 
 @dataclass(frozen=True, slots=True)
-class InstallationService:
+class ShopInstallationService:
     """What `plugin.platforms.base.InstallDesk` asks for, over the store.
 
     app_credentials: the credentials of the environment that one app has for all of its shops, by their names.
@@ -49,7 +49,9 @@ class InstallationService:
         shop = self.store.by_id(found[0])
         return (shop, found[1]) if shop.platform == platform else None
 
-    def keep(self, shop: str, credentials: Mapping[str, Any], *, webhook_secret: str | None = None) -> ShopCredentials:
+    def save_credentials(
+        self, shop: str, credentials: Mapping[str, Any], *, webhook_secret: str | None = None
+    ) -> ShopCredentials:
         """Store what an installation brought, and let a stopped shop's deliveries go on. Raises NotFoundHereError."""
         kept = self.store.save_credentials(shop, credentials)
         if webhook_secret is not None and webhook_secret not in kept.webhook_secrets[:1]:

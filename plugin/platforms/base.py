@@ -131,7 +131,9 @@ class InstallationService(Protocol):
     def finish(self, platform: str, state: str) -> tuple[ShopCredentials, Mapping[str, str]] | None:
         """Use a state up and return its shop and data; None when it is unknown, used, expired or another platform's."""
 
-    def keep(self, shop: str, credentials: Mapping[str, Any], *, webhook_secret: str | None = None) -> ShopCredentials:
+    def save_credentials(
+        self, shop: str, credentials: Mapping[str, Any], *, webhook_secret: str | None = None
+    ) -> ShopCredentials:
         """Store what an installation brought, sealed, and let a stopped shop's deliveries go on."""
 
 
@@ -184,16 +186,16 @@ class Platform(Protocol):
     def fetch_refunds(self, shop: ShopCredentials, order_id: str, wanted: Collection[str]) -> Mapping[str, str]:
         """Read refunds of an order from the shop; what it returns is kept with the event and is in `Delivery.meta`.
 
-        Empty where nothing is installed to read with. Raises ShopApiError, ShopAwayError.
+        Empty where nothing is installed to read with. Raises ShopApiError, ShopUnavailableError.
         """
 
-    def shopper_of_token(self, token: str, shop: ShopCredentials, now: datetime) -> ShopperProof:
+    def verify_shopper_token(self, token: str, shop: ShopCredentials, now: datetime) -> ShopperProof:
         """Check the platform's own token of a logged-in shopper. Raises VerificationError, UnverifiableError."""
 
     def claimed_proxy_domain(self, query_string: str) -> str | None:
         """Return the shop_domain that a proxied request says it comes from, None where the platform has no proxy."""
 
-    def shopper_of_proxy(self, query_string: str, shop: ShopCredentials, now: datetime) -> ProxiedShopper:
+    def verify_proxy_request(self, query_string: str, shop: ShopCredentials, now: datetime) -> ProxiedShopper:
         """Check the signature of a request through the platform's proxy. Raises VerificationError."""
 
     def api(self, shop: ShopCredentials, keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
@@ -202,10 +204,10 @@ class Platform(Protocol):
         keep: stores changed credentials (a refreshed token).
         """
 
-    def install_routes(self, desk: InstallationService) -> Any:
+    def install_routes(self, service: InstallationService) -> Any:
         """Return the Flask blueprint of the platform's installation (below /install/<slug>), or None."""
 
-    def install_steps(self, desk: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
+    def install_steps(self, service: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
         """Return what the merchant's developer does next to install the plugin, a line each, with addresses to open."""
 
 
@@ -232,7 +234,7 @@ class BasePlatform:
         """Nothing is read at delivery."""
         return {}
 
-    def shopper_of_token(self, _token: str, _shop: ShopCredentials, _now: datetime) -> ShopperProof:
+    def verify_shopper_token(self, _token: str, _shop: ShopCredentials, _now: datetime) -> ShopperProof:
         """No token but the one that DESIGN describes for every platform."""
         raise VerificationError(
             f"{self.name} has no shopper token of its own; hand the shopper over with a signed JWT."
@@ -242,7 +244,7 @@ class BasePlatform:
         """No proxy."""
         return None
 
-    def shopper_of_proxy(self, _query_string: str, _shop: ShopCredentials, _now: datetime) -> ProxiedShopper:
+    def verify_proxy_request(self, _query_string: str, _shop: ShopCredentials, _now: datetime) -> ProxiedShopper:
         """No proxy."""
         raise VerificationError(f"{self.name} has no proxy for My Pages.")
 
@@ -250,10 +252,10 @@ class BasePlatform:
         """No calls to the shop."""
         return None
 
-    def install_routes(self, _desk: InstallationService) -> Any:
+    def install_routes(self, _service: InstallationService) -> Any:
         """No installation pages."""
         return None
 
-    def install_steps(self, _desk: InstallationService, _shop: ShopCredentials) -> tuple[str, ...]:
+    def install_steps(self, _service: InstallationService, _shop: ShopCredentials) -> tuple[str, ...]:
         """Nothing but the webhook address and secret."""
         return ()

@@ -12,7 +12,7 @@ from plugin.errors import PayloadError
 MAX_DIGITS = 18
 MAX_ID = 128
 #: How far a shop's clock may be ahead of ours.
-MOST_AHEAD = timedelta(minutes=5)
+MAX_CLOCK_LEAD = timedelta(minutes=5)
 
 
 class ShopSchema(Schema):
@@ -90,7 +90,7 @@ def clamp_to_received_at(at: datetime | None, received_at: datetime) -> datetime
     A time only a little ahead stands: put back to the receipt, facts that machines with different clocks received would
     change places.
     """
-    return received_at if at is None or at - received_at > MOST_AHEAD else at
+    return received_at if at is None or at - received_at > MAX_CLOCK_LEAD else at
 
 
 def parse_json(body: bytes) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 
-from plugin.errors import ShopApiError, ShopAwayError
+from plugin.errors import ShopApiError, ShopUnavailableError
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
@@ -36,7 +36,7 @@ class PrivateAddressError(ShopApiError):
 
 
 @dataclass(frozen=True, slots=True)
-class ShopAnswer:
+class ShopResponse:
     """What a shop answered. headers: with lower-case names."""
 
     status: int
@@ -76,10 +76,10 @@ class ShopHttp:
         body: Any = None,
         basic: tuple[str, str] | None = None,
         timeout_s: float = READ_TIMEOUT_S,
-    ) -> ShopAnswer:
+    ) -> ShopResponse:
         """Send a request (body: sent as JSON) and return the answer, whatever its status below 500 and not 429.
 
-        Raises ShopAwayError (no answer, busy, 5xx), PrivateAddressError, ShopApiError (too large, not https).
+        Raises ShopUnavailableError (no answer, busy, 5xx), PrivateAddressError, ShopApiError (too large, not https).
         """
         check_address(url, private=self._private)
         try:
@@ -94,7 +94,7 @@ class ShopHttp:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                answer = ShopAnswer(
+                answer = ShopResponse(
                     response.status_code,
                     _limited(response),
                     {name.lower(): value for name, value in response.headers.items()},
@@ -104,9 +104,9 @@ class ShopHttp:
                 raise PrivateAddressError(
                     f"{host_of(url)} leads to a private address, which is refused; ALLOW_PRIVATE_SHOPS=1 allows it."
                 ) from None
-            raise ShopAwayError(f"{host_of(url)} did not answer ({type(error).__name__}).") from None
+            raise ShopUnavailableError(f"{host_of(url)} did not answer ({type(error).__name__}).") from None
         if answer.status in AGAIN_LATER:
-            raise ShopAwayError(
+            raise ShopUnavailableError(
                 f"{host_of(url)} answered {answer.status}.", status=answer.status, retry_after=_retry_after(answer)
             )
         return answer
@@ -158,7 +158,7 @@ def _limited(response: requests.Response) -> bytes:
     return b"".join(pieces)
 
 
-def _retry_after(answer: ShopAnswer) -> timedelta | None:
+def _retry_after(answer: ShopResponse) -> timedelta | None:
     text = answer.headers.get("retry-after", "").strip()
     try:
         seconds = float(text)

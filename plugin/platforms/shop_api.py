@@ -39,7 +39,7 @@ class PolledResource:
 
 
 class ShopApi(Protocol):
-    """Calls to one shop. Every method raises ShopApiError; ShopAwayError when trying again later can help."""
+    """Calls to one shop. Every method raises ShopApiError; ShopUnavailableError when trying again later can help."""
 
     def check(self) -> str:
         """Prove the credentials with a call and return the shop's own name."""

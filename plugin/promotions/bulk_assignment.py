@@ -139,7 +139,7 @@ def check_assignable(promotion: Promotion) -> None:
 class _Run:
     """The rows of one list. Safe to use from several threads."""
 
-    desk: BulkAssigner
+    assigner: BulkAssigner
     shop: RegisteredShop
     promotion: Promotion
     run_id: int
@@ -154,7 +154,7 @@ class _Run:
 
     def row(self, one: Recipient) -> None:
         """Work one row off; what Engage refuses of it is its end. Raises ConflictError, EngageError to stop the list."""
-        client = self.desk.client_for(self.shop).with_options(priority=Priority.BACKFILL)
+        client = self.assigner.client_for(self.shop).with_options(priority=Priority.BACKFILL)
         for number in range(TRIES):
             if self.stopping.is_set():
                 return
@@ -165,17 +165,17 @@ class _Run:
                     raise
                 asked = error.retry_after.total_seconds() if error.retry_after else 0.0
                 wait_s = min(asked, 60.0) if isinstance(error, ThrottledError) else max(asked, FIRST_WAIT_S * 2**number)
-                self.desk.pause(wait_s)
+                self.assigner.pause(wait_s)
             else:
                 return
 
     def _try(self, client: EngageClient, one: Recipient) -> None:
         try:
-            contact_id = self.desk.contact_of(self.shop, client, one)
+            contact_id = self.assigner.contact_of(self.shop, client, one)
         except ConflictError as error:
             self._keep(StoredRow(one.position, RowState.REFUSED, reason=str(error)))
             return
-        digest = self.desk.digest(contact_id.lower())
+        digest = self.assigner.digest(contact_id.lower())
         with self._lock:
             first = self._contacts.setdefault(digest, one.position)
         if first != one.position:
@@ -230,7 +230,7 @@ class _Run:
         if assignment_id is None or assignment_id == self.promotion.id:  # what the answer holds is not documented
             assignment_id = self._new_one(client, contact_id, before)
         self._keep(replace(row, state=RowState.ASSIGNED, assignment_id=assignment_id))
-        self.desk.sync_states.bump_generation(self.shop, contact_id, self.desk.clock())  # it is shown at once
+        self.assigner.sync_states.bump_generation(self.shop, contact_id, self.assigner.clock())  # it is shown at once
 
     def _new_one(self, client: EngageClient, contact_id: str, before: Sequence[PromotionAssignment]) -> str | None:
         known = {assignment.id for assignment in before}
@@ -239,4 +239,4 @@ class _Run:
 
     def _keep(self, row: StoredRow) -> None:
         self.known[row.position] = row
-        self.desk.promotions.write_row(self.run_id, row)
+        self.assigner.promotions.write_row(self.run_id, row)

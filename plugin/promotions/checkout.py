@@ -41,7 +41,7 @@ OWN_WORK_S = 0.05
 VALIDATE_BUDGET_S = 2.0
 THREADS = 16
 #: Reads that may run or wait at once; beyond that what is kept is shown at once.
-MOST_READS = 64
+MAX_READS = 64
 PROMOTION, VOUCHER = "promotion", "voucher"
 
 Reader = Callable[[EngageClient], Page[Any]]
@@ -78,7 +78,7 @@ class Checkout:
     offers_budget_s: float = OFFERS_BUDGET_S
     validate_budget_s: float = VALIDATE_BUDGET_S
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="checkout"))
-    room: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(MOST_READS))
+    room: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(MAX_READS))
 
     def offers(self, shop: RegisteredShop, customer_id: str, cart: Cart, *, started: float) -> dict[str, Any]:
         """Return what applies to a cart. started: when the request came (monotonic)."""

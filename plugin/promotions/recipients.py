@@ -28,7 +28,7 @@ class Recipient:
     fault: str | None = None
 
 
-def person(kind: str, value: str, position: int = 1, line: int | None = None) -> Recipient:
+def recipient(kind: str, value: str, position: int = 1, line: int | None = None) -> Recipient:
     """Return a person, with a fault when the value cannot be one of its kind."""
     value = value.strip()
     fault = None
@@ -41,7 +41,7 @@ def person(kind: str, value: str, position: int = 1, line: int | None = None) ->
     return Recipient(position, line or position, kind, value.lower() if kind == EMAIL else value, fault)
 
 
-def people_of(text: str) -> list[Recipient]:
+def read_recipients(text: str) -> list[Recipient]:
     """Read a list: one value a line, or CSV (comma or semicolon) whose first line names a column after one of KINDS.
 
     Without a heading an e-mail is known by its @ and a contactId by its form; anything else is a customer id.
@@ -58,7 +58,7 @@ def people_of(text: str) -> list[Recipient]:
         raise ConflictError(f"The list has more than {MAX_ROWS} rows.")
     if columns:
         return [_from_columns(cells, columns, position, line) for position, (line, cells) in enumerate(rows, 1)]
-    return [person(_guess(cells[0]), cells[0], position, line) for position, (line, cells) in enumerate(rows, 1)]
+    return [recipient(_guess(cells[0]), cells[0], position, line) for position, (line, cells) in enumerate(rows, 1)]
 
 
 def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
@@ -76,7 +76,7 @@ def _from_columns(cells: list[str], columns: list[tuple[int, str]], position: in
     """Take the first column that is filled in."""
     for index, name in columns:
         if index < len(cells) and cells[index].strip():
-            return person(name, cells[index], position, line)
+            return recipient(name, cells[index], position, line)
     return Recipient(position, line, columns[0][1], "", "the row names nobody")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from plugin.engage.data.models import Money, Promotion, PromotionAssignment
 from plugin.promotions.bulk_assignment import Report
 from plugin.promotions.recipients import Recipient
-from plugin.promotions.service import Listed
+from plugin.promotions.service import ListedPromotion
 from plugin.store.orders.promotions import StoredRow
 
 
@@ -24,7 +24,7 @@ def shown(promotion: Promotion) -> dict[str, Any]:
     }
 
 
-def listed(entry: Listed) -> dict[str, Any]:
+def listed(entry: ListedPromotion) -> dict[str, Any]:
     """Return a promotion that was created here, with its present status."""
     known = entry.known
     return {
@@ -55,11 +55,11 @@ def report(made: Report, people: Sequence[Recipient]) -> dict[str, Any]:
     lines = {one.position: one.line for one in people}
     return {
         "counts": dict(made.counts),
-        "rows": [row_shown(row, lines.get(row.position, row.position)) for row in made.rows],
+        "rows": [row_json(row, lines.get(row.position, row.position)) for row in made.rows],
     }
 
 
-def row_shown(row: StoredRow, line: int) -> dict[str, Any]:
+def row_json(row: StoredRow, line: int) -> dict[str, Any]:
     """Return one row; the line is the file's."""
     return {
         "row": row.position,

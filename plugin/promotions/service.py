@@ -27,7 +27,7 @@ CODE, PERCENT, MONEY = "EXTERNALOFFER", "PERCENT", "MONEY"
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedPromotion:
     """A promotion that was created here. status: as Engage says now; unknown while it does not answer."""
 
     known: KnownPromotion
@@ -48,7 +48,7 @@ class PromotionService:
         Raises ConflictError when the externalId is taken or a value is faulty, EngageError. A lost answer is looked
         after: the draft is found by its externalId.
         """
-        faults = faults_of(write)
+        faults = find_faults(write)
         if faults:
             raise ConflictError(" ".join(faults))
         client = self.client_for(shop)
@@ -69,10 +69,12 @@ class PromotionService:
         self.promotions.remember(shop, known)
         return made
 
-    def all_of(self, shop: RegisteredShop) -> list[Listed]:
+    def all_of(self, shop: RegisteredShop) -> list[ListedPromotion]:
         """Return the promotions that were created here, each with its present status."""
         client = self.client_for(shop)
-        return [Listed(known, self._status(client, known.promotion_id)) for known in self.promotions.all_of(shop)]
+        return [
+            ListedPromotion(known, self._status(client, known.promotion_id)) for known in self.promotions.all_of(shop)
+        ]
 
     def find(self, shop: RegisteredShop, name: str) -> Promotion:
         """Return a promotion by its template id or its externalId.
@@ -117,7 +119,7 @@ class PromotionService:
             return f"unknown ({type(error).__name__.removesuffix('Error')})"
 
 
-def faults_of(write: PromotionWrite) -> list[str]:
+def find_faults(write: PromotionWrite) -> list[str]:
     """Return what is wrong with a promotion before Engage is asked, a sentence each."""
     faults = []
     for name, text in (("name", write.name), ("external_id", write.external_id)):
@@ -143,7 +145,7 @@ def _value_faults(write: PromotionWrite) -> list[str]:
         return [] if good else [f"code must have 1 to {MAX_VALUE} printable characters."]
     most = Decimal(100) if write.value_type == PERCENT else Decimal(10_000_000)
     name = write.value_type.lower()
-    amounts = [amount_of(write.value), *(value.amount for value in write.local_values)]
+    amounts = [parse_amount(write.value), *(value.amount for value in write.local_values)]
     faults = []
     if any(amount is None or not 0 < amount <= most for amount in amounts):
         faults.append(f"{name} must be a number above 0 and at most {most:f}.")
@@ -152,7 +154,7 @@ def _value_faults(write: PromotionWrite) -> list[str]:
     return faults
 
 
-def amount_of(text: str) -> Decimal | None:
+def parse_amount(text: str) -> Decimal | None:
     """Read a plain decimal number; None when it is none."""
     if not re.fullmatch(r"\d{1,12}(\.\d{1,4})?", text.strip()):
         return None
@@ -162,7 +164,7 @@ def amount_of(text: str) -> Decimal | None:
         return None
 
 
-def day_of(text: str) -> date | None:
+def parse_day(text: str) -> date | None:
     """Read a day such as 2026-03-05; None when it is none."""
     try:
         return date.fromisoformat(text) if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text) else None

@@ -30,7 +30,7 @@ if (
     from plugin.engage.http.call_guard import CallGuards
     from plugin.engage.http.transport import EngageAccount, Transport
     from plugin.installation.manifest import Manifest
-    from plugin.installation.service import InstallationService
+    from plugin.installation.service import ShopInstallationService
     from plugin.metrics import Metrics, ShopHealth
     from plugin.platforms.shop_api import ShopApi
     from plugin.platforms.shopify import Shopify
@@ -197,12 +197,12 @@ class CoreServices:
         return {"shopify": secret} if secret else {}
 
     @cached_property
-    def installation_service(self) -> InstallationService:
+    def installation_service(self) -> ShopInstallationService:
         """What the installation pages of platforms call."""
-        from plugin.installation.service import InstallationService
+        from plugin.installation.service import ShopInstallationService
         from plugin.store.shops.installations import PendingInstallations
 
-        return InstallationService(
+        return ShopInstallationService(
             public_url=self.settings.public_url,
             store=self.stores.shops,
             pending=PendingInstallations(self.database, self.vault),

@@ -11,7 +11,7 @@ from support.shop_api import ShopApi
 from plugin.engage.client import EngageClient
 from plugin.engage.http.transport import EngageAccount
 from plugin.errors import ConflictError, TransientError
-from plugin.promotions.recipients import people_of
+from plugin.promotions.recipients import read_recipients
 from plugin.store.orders.promotions import RowState
 
 DRAFT = {"name": "Spring", "code": "SPRING20", "start_date": "2026-01-01", "end_date": "2099-12-31"}
@@ -122,8 +122,8 @@ def test_an_assignments_id_given_for_a_promotion_is_explained(api: ShopApi, acti
 def test_a_list_is_reported_row_by_row(api: ShopApi, active: str) -> None:
     first, _ = api.contact(api.shop, "1"), api.contact(api.shop, "2", verified=False)
     text = f"email;customer_id;contact_id\n;1;\n{'nobody@example.com'};;\n;;{first}\n;2;\n;99;\n;;no-guid\n\nno-mail;;\n;;\n"
-    people = people_of(text)
-    report = api.assigning.run(api.shop, api.desk.find(api.shop, active), people)
+    people = read_recipients(text)
+    report = api.assigner.run(api.shop, api.promotion_service.find(api.shop, active), people)
     lines = {p.position: p.line for p in people}
     told = {lines[row.position]: (row.state, row.reason or "") for row in report.rows}
     assert told[2][0] is RowState.ASSIGNED or told[4][0] is RowState.ASSIGNED
@@ -139,15 +139,15 @@ def test_a_list_is_reported_row_by_row(api: ShopApi, active: str) -> None:
 
 def test_a_list_that_dies_anywhere_goes_on_and_assigns_each_once(api: ShopApi, active: str) -> None:
     contacts = [api.contact(api.shop, str(number)) for number in range(12)]
-    people = people_of("customer_id\n" + "\n".join(str(number) for number in range(12)))
-    promotion = api.desk.find(api.shop, active)
+    people = read_recipients("customer_id\n" + "\n".join(str(number) for number in range(12)))
+    promotion = api.promotion_service.find(api.shop, active)
     calls, lock = [0], threading.Lock()
     transport = InterruptibleTransport(api.call_guards)
 
     def client_for(shop: Any) -> EngageClient:
         return EngageClient(EngageAccount(shop.engage_url, shop.engage_key, shop.name, shop.platform), transport)
 
-    assigning = type(api.assigning)(
+    assigner = type(api.assigner)(
         api.promotions, api.links, api.sync_states, client_for, api.vault.digest_of, api.clock, api.pauses.append
     )
 
@@ -161,7 +161,7 @@ def test_a_list_that_dies_anywhere_goes_on_and_assigns_each_once(api: ShopApi, a
     crashes = 0
     while True:
         try:
-            report = assigning.run(api.shop, promotion, people)
+            report = assigner.run(api.shop, promotion, people)
         except Crash:
             crashes += 1
         else:
@@ -178,8 +178,10 @@ def test_a_list_that_dies_anywhere_goes_on_and_assigns_each_once(api: ShopApi, a
 def test_faults_on_the_way_delay_and_double_nothing(api: ShopApi, active: str, fault: str) -> None:
     contacts = [api.contact(api.shop, str(number)) for number in range(6)]
     api.fault(**{fault: 1.0}, operations=["assignPromotion"], next=3)
-    report = api.assigning.run(
-        api.shop, api.desk.find(api.shop, active), people_of("\n".join(str(number) for number in range(6)))
+    report = api.assigner.run(
+        api.shop,
+        api.promotion_service.find(api.shop, active),
+        read_recipients("\n".join(str(number) for number in range(6))),
     )
     assert report.counts == {"assigned": 6}
     assert [len(assignments(api, contact_id)) for contact_id in contacts] == [1] * 6
@@ -188,24 +190,26 @@ def test_faults_on_the_way_delay_and_double_nothing(api: ShopApi, active: str, f
 
 def test_an_engage_that_stays_away_stops_the_list_which_goes_on_later(api: ShopApi, active: str) -> None:
     contacts = [api.contact(api.shop, str(number)) for number in range(3)]
-    people, promotion = people_of("0\n1\n2"), api.desk.find(api.shop, active)
+    people, promotion = read_recipients("0\n1\n2"), api.promotion_service.find(api.shop, active)
     api.fault(outage=True)
     with pytest.raises(TransientError):
-        api.assigning.run(api.shop, promotion, people)
+        api.assigner.run(api.shop, promotion, people)
     api.no_faults()
     progress: list[int] = []
-    report = api.assigning.run(api.shop, promotion, people, progress=progress.append)
+    report = api.assigner.run(api.shop, promotion, people, progress=progress.append)
     assert report.counts == {"assigned": 3}
     assert progress[-1] == 3
     assert all(len(assignments(api, contact_id)) == 1 for contact_id in contacts)
     calls = len(api.calls())
-    assert api.assigning.run(api.shop, promotion, people).counts == {"assigned": 3}
+    assert api.assigner.run(api.shop, promotion, people).counts == {"assigned": 3}
     assert len(api.calls()) == calls
 
 
 def test_the_database_keeps_no_e_mail_of_a_list_and_no_token(api: ShopApi, active: str, tmp_path: Path) -> None:
     api.contact(api.shop, "1")
-    api.assigning.run(api.shop, api.desk.find(api.shop, active), people_of("1-web-se@example.com\nx@example.com"))
+    api.assigner.run(
+        api.shop, api.promotion_service.find(api.shop, active), read_recipients("1-web-se@example.com\nx@example.com")
+    )
     stored = b"".join(path.read_bytes() for path in tmp_path.glob("plugin.sqlite*"))
     assert b"1-web-se@example.com" not in stored
     assert api.api_token.encode() not in stored
@@ -214,7 +218,7 @@ def test_the_database_keeps_no_e_mail_of_a_list_and_no_token(api: ShopApi, activ
 def test_a_list_that_is_none_is_refused(api: ShopApi) -> None:
     for text in ("", "\n\n", "customer_id\n"):
         with pytest.raises(ConflictError, match="empty"):
-            people_of(text)
+            read_recipients(text)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 from support.saleor_shop import running_saleor
 
 from plugin.installation.manifest import load_manifest
-from plugin.installation.service import InstallationService
+from plugin.installation.service import ShopInstallationService
 from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.saleor import Saleor
 from plugin.platforms.saleor.manifest import webhooks
@@ -56,7 +56,7 @@ def test_staff_see_the_connection_in_the_dashboard(chromium: Browser, site: Site
         plugin = Flask("plugin")
         plugin.register_blueprint(
             Saleor().install_routes(
-                InstallationService(PUBLIC, store.shops, pending, {}, store.clock, load_manifest(PLATFORMS).content)
+                ShopInstallationService(PUBLIC, store.shops, pending, {}, store.clock, load_manifest(PLATFORMS).content)
             )
         )
         token = saleor.customer_token(datetime.now(UTC), type="thirdparty", is_staff=True, app=saleor.app["id"])

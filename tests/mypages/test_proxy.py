@@ -31,7 +31,7 @@ class Proxying(BasePlatform):
     def claimed_proxy_domain(self, query_string: str) -> str | None:
         return parse_qs(query_string).get("shop", [None])[0]
 
-    def shopper_of_proxy(self, query_string: str, shop: ShopCredentials, now: datetime) -> ProxiedShopper:
+    def verify_proxy_request(self, query_string: str, shop: ShopCredentials, now: datetime) -> ProxiedShopper:
         found = {name: values[0] for name, values in parse_qs(query_string, keep_blank_values=True).items()}
         given = found.pop("signature", "")
         if not hmac.compare_digest(given, _sign(shop.webhook_secrets[0], found)):
@@ -40,7 +40,7 @@ class Proxying(BasePlatform):
             raise VerificationError("The request is too old.")
         return ProxiedShopper(found["customer"] or None, found["prefix"], "de-DE")
 
-    def shopper_of_token(self, token: str, _shop: ShopCredentials, _now: datetime) -> ShopperProof:
+    def verify_shopper_token(self, token: str, _shop: ShopCredentials, _now: datetime) -> ShopperProof:
         if "away" in jwt.decode(token, options={"verify_signature": False})["iss"]:
             raise UnverifiableError("The keys cannot be fetched now.")
         raise VerificationError("Not one of ours.")

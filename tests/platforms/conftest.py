@@ -9,7 +9,7 @@ from support.helpers import Clock
 from support.shopify_shop import CLIENT_ID, CLIENT_SECRET, DOMAIN, ShopifyShop, running_shop
 
 from plugin.installation.manifest import load_manifest
-from plugin.installation.service import InstallationService
+from plugin.installation.service import ShopInstallationService
 from plugin.platforms.http import allow_private_shops
 from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.shopify import admin
@@ -54,8 +54,8 @@ def kiosk(shops: Shops, clock: Clock) -> RegisteredShop:
 
 
 @pytest.fixture
-def desk(database: Database, vault: Vault, shops: Shops, clock: Clock) -> InstallationService:
-    return InstallationService(
+def installation(database: Database, vault: Vault, shops: Shops, clock: Clock) -> ShopInstallationService:
+    return ShopInstallationService(
         "https://plugin.example",
         shops,
         PendingInstallations(database, vault),

@@ -205,10 +205,10 @@ def test_proofs_bear_anything(platform: Platform, data: st.DataObject) -> None:
         platform.verify(request, shop, NOW)
     text = data.draw(TEXT)
     with pytest.raises((VerificationError, UnverifiableError)):
-        platform.shopper_of_token(text, shop, NOW)
+        platform.verify_shopper_token(text, shop, NOW)
     platform.claimed_proxy_domain(text)
     with pytest.raises((VerificationError, UnverifiableError)):
-        platform.shopper_of_proxy(text, shop, NOW)
+        platform.verify_proxy_request(text, shop, NOW)
 
 
 HEADERS = [

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-from plugin.errors import ShopApiError, ShopAwayError
+from plugin.errors import ShopApiError, ShopUnavailableError
 from plugin.platforms import http
 from plugin.platforms.http import PrivateAddressError, ShopHttp
 
@@ -65,11 +65,11 @@ def test_a_redirect_is_not_followed(shop: str) -> None:
 
 
 def test_busy_and_broken_shops_are_away_and_ask_for_bounded_patience(shop: str) -> None:
-    with pytest.raises(ShopAwayError) as busy:
+    with pytest.raises(ShopUnavailableError) as busy:
         ShopHttp(private=True).send("GET", f"{shop}/busy")
     assert busy.value.retry_after is not None
     assert busy.value.retry_after.total_seconds() == http.MAX_RETRY_AFTER_S
-    with pytest.raises(ShopAwayError, match="503"):
+    with pytest.raises(ShopUnavailableError, match="503"):
         ShopHttp(private=True).send("GET", f"{shop}/broken")
 
 
@@ -87,7 +87,7 @@ def test_an_answer_without_end_is_cut(shop: str, monkeypatch: pytest.MonkeyPatch
 def test_a_shop_that_is_gone_is_away(shop: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        with pytest.raises(ShopAwayError):
+        with pytest.raises(ShopUnavailableError):
             ShopHttp(private=True).send("GET", f"http://127.0.0.1:{taken.getsockname()[1]}/ok")
 
 

@@ -9,7 +9,7 @@ import pytest
 from support.helpers import KnownShop
 from support.saleor_shop import AT, Shop, money, order, refunded_order, running_saleor, transaction, user
 
-from plugin.errors import ShopApiError, ShopAwayError
+from plugin.errors import ShopApiError, ShopUnavailableError
 from plugin.event_kinds import EventKind
 from plugin.events import CustomerUpdated, OrderCancelled, OrderPaid, OrderRefunded
 from plugin.platforms.base import Delivery
@@ -71,7 +71,7 @@ def test_the_check_says_what_is_wrong(saleor: Shop, calls: ShopApi) -> None:
     with pytest.raises(ShopApiError, match="install the app again"):
         calls.check()
     saleor.broken = 503
-    with pytest.raises(ShopAwayError):
+    with pytest.raises(ShopUnavailableError):
         calls.check()
     saleor.broken = 404
     with pytest.raises(ShopApiError, match="404"):
@@ -236,5 +236,5 @@ def test_amounts_stay_exact_on_their_way(saleor: Shop, calls: ShopApi) -> None:
 
 def test_without_permission_the_page_is_an_error_and_not_the_end(saleor: Shop, calls: ShopApi) -> None:
     saleor.broken = 500
-    with pytest.raises(ShopAwayError):
+    with pytest.raises(ShopUnavailableError):
         list(calls.orders(None, None))

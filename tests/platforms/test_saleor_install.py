@@ -16,7 +16,7 @@ from support.helpers import Clock
 from support.saleor_shop import Shop, faults_of, private_key, running_saleor, schema
 
 from plugin.installation.manifest import load_manifest
-from plugin.installation.service import InstallationService
+from plugin.installation.service import ShopInstallationService
 from plugin.platforms import http
 from plugin.platforms.base import WebhookRequest
 from plugin.platforms.registry import PLATFORMS
@@ -124,18 +124,18 @@ def saleor(running: Shop) -> Shop:
 
 
 @pytest.fixture
-def desk(database: Database, vault: Vault, shops: Shops, clock: Clock, saleor: Shop) -> InstallationService:
+def installation(database: Database, vault: Vault, shops: Shops, clock: Clock, saleor: Shop) -> ShopInstallationService:
     for name, domain in (("kiosk", saleor.domain), ("other", "other.example")):
         shops.add(NewShop(name, "saleor", "http://127.0.0.1:9", "k", "secret", {"store": "s"}, domain), clock())
-    return InstallationService(
+    return ShopInstallationService(
         PUBLIC, shops, PendingInstallations(database, vault), {}, clock, load_manifest(PLATFORMS).content
     )
 
 
 @pytest.fixture
-def web(desk: InstallationService) -> FlaskClient:
+def web(installation: ShopInstallationService) -> FlaskClient:
     app = Flask("install")
-    app.register_blueprint(Saleor().install_routes(desk))
+    app.register_blueprint(Saleor().install_routes(installation))
     return app.test_client()
 
 
@@ -258,11 +258,13 @@ def test_a_shop_that_does_not_answer_is_told_to_try_again_and_nothing_is_kept(
     assert shops.get("kiosk").credentials == {}
 
 
-def test_the_steps_name_the_manifest_and_what_comes_back(desk: InstallationService, shops: Shops, clock: Clock) -> None:
-    steps = Saleor().install_steps(desk, shops.get("kiosk"))
+def test_the_steps_name_the_manifest_and_what_comes_back(
+    installation: ShopInstallationService, shops: Shops, clock: Clock
+) -> None:
+    steps = Saleor().install_steps(installation, shops.get("kiosk"))
     assert f"{PUBLIC}/manifest.json" in steps[0]
     nameless = NewShop("nameless", "saleor", "http://127.0.0.1:9", "k", "s", {"store": "s"})
-    assert "--shop-domain" in Saleor().install_steps(desk, shops.add(nameless, clock()))[0]
+    assert "--shop-domain" in Saleor().install_steps(installation, shops.add(nameless, clock()))[0]
 
 
 # --- the page of the app ---

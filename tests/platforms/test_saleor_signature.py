@@ -232,7 +232,7 @@ def test_an_api_address_in_a_private_network_may_be_http() -> None:
 
 
 def test_a_customers_access_token_proves_who_it_is(saleor: Shop) -> None:
-    proof = Saleor().shopper_of_token(saleor.customer_token(NOW), known(saleor), NOW)
+    proof = Saleor().verify_shopper_token(saleor.customer_token(NOW), known(saleor), NOW)
     assert (proof.customer_id, proof.token_id) == ("VXNlcjoxMDAx", None)
 
 
@@ -257,7 +257,7 @@ def test_a_customers_access_token_proves_who_it_is(saleor: Shop) -> None:
 )
 def test_any_other_token_is_refused(saleor: Shop, claims: dict[str, Any]) -> None:
     with pytest.raises(VerificationError):
-        Saleor().shopper_of_token(saleor.customer_token(NOW, **claims), known(saleor), NOW)
+        Saleor().verify_shopper_token(saleor.customer_token(NOW, **claims), known(saleor), NOW)
 
 
 @pytest.mark.parametrize(
@@ -271,16 +271,16 @@ def test_any_other_token_is_refused(saleor: Shop, claims: dict[str, Any]) -> Non
 )  # fmt: skip
 def test_what_is_no_token_of_the_shop_is_refused(saleor: Shop, token: str) -> None:
     with pytest.raises(VerificationError):
-        Saleor().shopper_of_token(token, known(saleor), NOW)
+        Saleor().verify_shopper_token(token, known(saleor), NOW)
 
 
 def test_a_token_of_another_key_is_refused_and_one_that_cannot_be_checked_waits(saleor: Shop) -> None:
     platform, token = Saleor(), saleor.customer_token(NOW, key="key-2")
     with pytest.raises(VerificationError):
-        platform.shopper_of_token(token, known(saleor), NOW)
+        platform.verify_shopper_token(token, known(saleor), NOW)
     saleor.broken = 503
     with pytest.raises(UnverifiableError):
-        Saleor().shopper_of_token(token, known(saleor), NOW)
+        Saleor().verify_shopper_token(token, known(saleor), NOW)
 
 
 # --- the vendor's own ---
@@ -311,6 +311,6 @@ def test_the_vectors_of_a_real_shop_fit(vectors: dict[str, Any]) -> None:
     token = vectors["saleor_customer_access_jwt"]["token"]
     issued = datetime.fromtimestamp(vectors["saleor_customer_access_jwt"]["claims"]["iat"], UTC)
     stored["jwks_at"] = issued.isoformat()
-    assert Saleor().shopper_of_token(token, shop, issued).customer_id == "VXNlcjo0Ng=="
+    assert Saleor().verify_shopper_token(token, shop, issued).customer_id == "VXNlcjo0Ng=="
     with pytest.raises(VerificationError, match="expired"):
-        Saleor().shopper_of_token(token, shop, issued + timedelta(minutes=10))
+        Saleor().verify_shopper_token(token, shop, issued + timedelta(minutes=10))

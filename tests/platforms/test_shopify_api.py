@@ -11,7 +11,7 @@ from support.helpers import Clock, KnownShop
 from support.shopify_shop import CLIENT_ID, CLIENT_SECRET, DOMAIN, ShopifyShop
 
 from plugin.demo.bodies import paid_order
-from plugin.errors import PluginError, ShopApiError, ShopAwayError
+from plugin.errors import PluginError, ShopApiError, ShopUnavailableError
 from plugin.event_kinds import EventKind
 from plugin.events import CustomerUpdated, OrderCancelled, OrderPaid, OrderRefunded
 from plugin.platforms.base import Delivery
@@ -120,11 +120,11 @@ def test_a_refresh_that_is_refused_says_what_to_do(clock: Clock, shopify_server:
 
 def test_a_busy_shop_tells_how_long_to_wait(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     shopify_server.fail = [(429, {"Retry-After": "2.0"})]
-    with pytest.raises(ShopAwayError) as caught:
+    with pytest.raises(ShopUnavailableError) as caught:
         house.api.check()
     assert caught.value.retry_after == timedelta(seconds=2)
     shopify_server.fail = [(503, {})]
-    with pytest.raises(ShopAwayError):
+    with pytest.raises(ShopUnavailableError):
         house.api.check()
 
 
@@ -232,7 +232,7 @@ def test_a_reading_that_was_interrupted_can_go_on(house: ShopifyHarness, shopify
     reading = house.api.customers(None, None)
     first = list(islice(reading, 2))
     shopify_server.fail = [(429, {"Retry-After": "1"})]
-    with pytest.raises(ShopAwayError):
+    with pytest.raises(ShopUnavailableError):
         next(reading)
     rest = list(house.api.customers(None, None, first[-1].cursor))
     assert [one.resource_id for one in [*first, *rest]] == ["1", "2", "3", "4", "5", "6", "7"]

@@ -37,7 +37,7 @@ def proxied(*, secret: str = SECRET, **changes: Any) -> str:
 
 
 def who(query: str, now: datetime = NOW, shop: KnownShop = SHOP) -> ProxiedShopper:
-    return SHOPIFY.shopper_of_proxy(query, shop, now)
+    return SHOPIFY.verify_proxy_request(query, shop, now)
 
 
 def test_the_proxy_says_who_is_logged_in() -> None:
@@ -131,14 +131,14 @@ def token(*, secret: str = SECRET, algorithm: str = "HS256", **changes: Any) -> 
 
 
 def test_a_session_token_names_its_customer() -> None:
-    assert SHOPIFY.shopper_of_token(token(), SHOP, NOW).customer_id == "42"
-    assert SHOPIFY.shopper_of_token(token(dest="https://kiosk.myshopify.com"), SHOP, NOW).customer_id == "42"
-    assert SHOPIFY.shopper_of_token(token(secret=FORMER), SHOP, NOW).customer_id == "42"
+    assert SHOPIFY.verify_shopper_token(token(), SHOP, NOW).customer_id == "42"
+    assert SHOPIFY.verify_shopper_token(token(dest="https://kiosk.myshopify.com"), SHOP, NOW).customer_id == "42"
+    assert SHOPIFY.verify_shopper_token(token(secret=FORMER), SHOP, NOW).customer_id == "42"
 
 
 def test_clocks_may_be_ten_seconds_apart() -> None:
     for changes in ({"exp": PRESENT - 10}, {"nbf": PRESENT + 10}):
-        assert SHOPIFY.shopper_of_token(token(**changes), SHOP, NOW).customer_id == "42"
+        assert SHOPIFY.verify_shopper_token(token(**changes), SHOP, NOW).customer_id == "42"
 
 
 @pytest.mark.parametrize(
@@ -169,21 +169,21 @@ def test_clocks_may_be_ten_seconds_apart() -> None:
 )
 def test_a_forged_stale_or_foreign_token_is_refused(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(VerificationError, match=why):
-        SHOPIFY.shopper_of_token(token(**changes), SHOP, NOW)
+        SHOPIFY.verify_shopper_token(token(**changes), SHOP, NOW)
 
 
 @pytest.mark.parametrize("text", ["", "x", "a.b.c", "å" * 40, "." * 9000])
 def test_what_is_no_token_is_refused(text: str) -> None:
     with pytest.raises(VerificationError):
-        SHOPIFY.shopper_of_token(text, SHOP, NOW)
+        SHOPIFY.verify_shopper_token(text, SHOP, NOW)
 
 
 def test_an_unsigned_token_is_refused() -> None:
     unsigned = jwt.encode({"sub": "gid://shopify/Customer/42"}, None, algorithm="none")
     with pytest.raises(VerificationError):
-        SHOPIFY.shopper_of_token(unsigned, SHOP, NOW)
+        SHOPIFY.verify_shopper_token(unsigned, SHOP, NOW)
 
 
 def test_without_an_installation_no_token_is_taken() -> None:
     with pytest.raises(VerificationError, match="install/shopify"):
-        SHOPIFY.shopper_of_token(token(), KnownShop((SECRET,), shop_domain="kiosk.myshopify.com"), NOW)
+        SHOPIFY.verify_shopper_token(token(), KnownShop((SECRET,), shop_domain="kiosk.myshopify.com"), NOW)

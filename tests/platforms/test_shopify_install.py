@@ -17,16 +17,16 @@ from support.helpers import Clock
 from support.shopify_shop import CLIENT_ID, CLIENT_SECRET, CODE, DOMAIN, ShopifyShop
 
 from plugin.errors import VerificationError
-from plugin.installation.service import InstallationService
+from plugin.installation.service import ShopInstallationService
 from plugin.platforms.shopify import SHOPIFY, AppOptions
 from plugin.platforms.shopify.queries import check_redirect, shop_domain
 from plugin.store.shops.shops import RegisteredShop, Shops
 
 
 @pytest.fixture
-def web(desk: InstallationService, kiosk: RegisteredShop) -> FlaskClient:
+def web(installation: ShopInstallationService, kiosk: RegisteredShop) -> FlaskClient:
     app = Flask("install")
-    app.register_blueprint(SHOPIFY.install_routes(desk))
+    app.register_blueprint(SHOPIFY.install_routes(installation))
     return app.test_client()
 
 
@@ -60,9 +60,14 @@ def test_the_configuration_is_rendered_from_the_manifest(web: FlaskClient) -> No
     assert CLIENT_SECRET not in answer.text
 
 
-def test_an_event_that_the_manifest_does_not_list_is_not_subscribed(desk: InstallationService) -> None:
-    content = {**desk.manifest, "events": [{"event": "OrderPaid"}], "pages": [], "permissions": ["MANAGE_ORDERS"]}
-    found = tomllib.loads(SHOPIFY.app_configuration(replace(desk, manifest=content), "x"))
+def test_an_event_that_the_manifest_does_not_list_is_not_subscribed(installation: ShopInstallationService) -> None:
+    content = {
+        **installation.manifest,
+        "events": [{"event": "OrderPaid"}],
+        "pages": [],
+        "permissions": ["MANAGE_ORDERS"],
+    }
+    found = tomllib.loads(SHOPIFY.app_configuration(replace(installation, manifest=content), "x"))
     assert found["webhooks"]["subscriptions"][0]["topics"] == ["orders/paid"]
     assert found["access_scopes"]["scopes"] == "read_orders"
     assert "app_proxy" not in found
@@ -149,9 +154,13 @@ def test_a_state_of_another_browser_is_refused(web: FlaskClient, shopify_server:
 
 
 def test_a_state_of_another_shop_is_refused(
-    web: FlaskClient, desk: InstallationService, shopify_server: ShopifyShop, clock: Clock, shop: RegisteredShop
+    web: FlaskClient,
+    installation: ShopInstallationService,
+    shopify_server: ShopifyShop,
+    clock: Clock,
+    shop: RegisteredShop,
 ) -> None:
-    state = desk.begin(shop.name, {})  # of the standard platform
+    state = installation.begin(shop.name, {})  # of the standard platform
     assert web.get(f"/install/shopify/callback?{signed(clock, code=CODE, shop=DOMAIN, state=state)}").status_code == 401
 
 
@@ -192,14 +201,14 @@ def test_an_installed_app_says_so_and_a_dead_token_is_asked_for_anew(
 
 
 def test_without_the_apps_credentials_the_page_says_what_to_set(
-    desk: InstallationService, kiosk: RegisteredShop
+    installation: ShopInstallationService, kiosk: RegisteredShop
 ) -> None:
     app = Flask("install")
-    app.register_blueprint(SHOPIFY.install_routes(replace(desk, app_credentials={})))
+    app.register_blueprint(SHOPIFY.install_routes(replace(installation, app_credentials={})))
     answer = app.test_client().get(f"/install/shopify?shop={DOMAIN}")
     assert answer.status_code == 503
     assert "SHOPIFY_CLIENT_ID" in answer.text
-    steps = SHOPIFY.install_steps(replace(desk, app_credentials={}), kiosk)
+    steps = SHOPIFY.install_steps(replace(installation, app_credentials={}), kiosk)
     assert "SHOPIFY_CLIENT_SECRET" in steps[0]
     assert any(f"https://plugin.example/install/shopify?shop={DOMAIN}" in step for step in steps)
 

@@ -15,7 +15,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.serving import make_server
 
-from plugin.installation.service import InstallationService
+from plugin.installation.service import ShopInstallationService
 from plugin.platforms.standard import STANDARD
 from plugin.platforms.standard.install import EXAMPLES, example
 from plugin.store.database.engine import Database
@@ -57,13 +57,15 @@ class Receiving:
         app.register_blueprint(blueprint(door))
         self.server = make_server("127.0.0.1", 0, app)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.desk = InstallationService(self.url, self.shops, PendingInstallations(self.database, vault), {}, now)
-        app.register_blueprint(STANDARD.install_routes(self.desk))
+        self.installation = ShopInstallationService(
+            self.url, self.shops, PendingInstallations(self.database, vault), {}, now
+        )
+        app.register_blueprint(STANDARD.install_routes(self.installation))
         self.web: FlaskClient = app.test_client()
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def link(self) -> str:
-        steps = " ".join(STANDARD.install_steps(self.desk, self.shop))
+        steps = " ".join(STANDARD.install_steps(self.installation, self.shop))
         found = re.search(r"/install/standard/[\w-]+", steps)
         assert found is not None
         return found.group()

@@ -14,10 +14,10 @@ from flask.testing import FlaskClient
 from support.helpers import Clock, KnownShop
 from support.woocommerce_shop import KEY, SECRET, WooShop, running_shop
 
-from plugin.errors import ShopApiError, ShopAwayError
+from plugin.errors import ShopApiError, ShopUnavailableError
 from plugin.event_kinds import EventKind
 from plugin.events import OrderCancelled
-from plugin.installation.service import InstallationService
+from plugin.installation.service import ShopInstallationService
 from plugin.platforms.base import Delivery
 from plugin.platforms.shop_api import PolledResource
 from plugin.platforms.woocommerce import CANCELLED_TOPIC, REFUNDED, SUBSCRIBED, WOOCOMMERCE
@@ -102,7 +102,7 @@ def test_a_shop_that_moved_names_its_new_address(woo: WooShop, keeper: Keeper) -
 
 def test_a_shop_in_maintenance_is_away(woo: WooShop, keeper: Keeper) -> None:
     woo.away = 1
-    with pytest.raises(ShopAwayError):
+    with pytest.raises(ShopUnavailableError):
         keeper.api().check()
     assert keeper.api().check()
 
@@ -219,7 +219,7 @@ def test_what_was_made_before_a_failure_is_not_made_twice(woo: WooShop, keeper: 
 def test_a_repair_that_breaks_off_is_known_as_the_half_that_it_is(woo: WooShop, keeper: Keeper) -> None:
     by_hand = [woo.add_hook(topic, ADDRESS) for topic in SUBSCRIBED]
     woo.refuses = {"PUT /wc/v3/webhooks/3": 1}
-    with pytest.raises(ShopAwayError):
+    with pytest.raises(ShopUnavailableError):
         keeper.api().repair(ADDRESS)
     assert [woo.secrets[number] for number in by_hand] == ["aSecret1", "aSecret1", *["by hand"] * 3]
     problems = [s.problem for s in keeper.api().subscriptions(ADDRESS)]
@@ -233,7 +233,7 @@ def test_a_change_that_got_no_answer_may_have_been_made(woo: WooShop, keeper: Ke
     keeper.api().repair(ADDRESS)
     keeper.webhook_secret = "aNewSecret2"
     woo.refuses = {"PUT /wc/v3/webhooks/1": 1}
-    with pytest.raises(ShopAwayError):
+    with pytest.raises(ShopUnavailableError):
         keeper.api().repair(ADDRESS)
     keeper.webhook_secret = "aSecret1"  # taken back: the first webhook may have got the other one all the same
     problems = [s.problem for s in keeper.api().subscriptions(ADDRESS)]
@@ -477,20 +477,20 @@ def registered(shops: Shops, woo: WooShop, clock: Clock) -> RegisteredShop:
 
 
 @pytest.fixture
-def desk(shops: Shops, database: Database, vault: Vault, clock: Clock) -> InstallationService:
-    return InstallationService("https://plugin.example", shops, PendingInstallations(database, vault), {}, clock)
+def installation(shops: Shops, database: Database, vault: Vault, clock: Clock) -> ShopInstallationService:
+    return ShopInstallationService("https://plugin.example", shops, PendingInstallations(database, vault), {}, clock)
 
 
 @pytest.fixture
-def web(desk: InstallationService) -> FlaskClient:
+def web(installation: ShopInstallationService) -> FlaskClient:
     app = Flask("install")
-    app.register_blueprint(blueprint(desk))
+    app.register_blueprint(blueprint(installation))
     return app.test_client()
 
 
-def approval(desk: InstallationService, shop: RegisteredShop) -> dict[str, str]:
+def approval(installation: ShopInstallationService, shop: RegisteredShop) -> dict[str, str]:
     """Return what the address that the merchant opens asks WooCommerce for."""
-    address = steps(desk, shop)[0].split()[-1]
+    address = steps(installation, shop)[0].split()[-1]
     assert urlsplit(address).path == "/wc-auth/v1/authorize"
     return {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
 
@@ -502,9 +502,9 @@ def granted(asked: dict[str, str], **changes: Any) -> dict[str, Any]:
 
 
 def test_an_installation_from_approval_to_webhooks(
-    desk: InstallationService, registered: RegisteredShop, web: FlaskClient, woo: WooShop, shops: Shops
+    installation: ShopInstallationService, registered: RegisteredShop, web: FlaskClient, woo: WooShop, shops: Shops
 ) -> None:
-    asked = approval(desk, registered)
+    asked = approval(installation, registered)
     assert (asked["scope"], asked["callback_url"]) == (
         "read_write",
         "https://plugin.example/install/woocommerce/callback",
@@ -520,8 +520,10 @@ def test_an_installation_from_approval_to_webhooks(
     assert SECRET not in page.text
 
 
-def test_an_authorisation_works_once(desk: InstallationService, registered: RegisteredShop, web: FlaskClient) -> None:
-    asked = approval(desk, registered)
+def test_an_authorisation_works_once(
+    installation: ShopInstallationService, registered: RegisteredShop, web: FlaskClient
+) -> None:
+    asked = approval(installation, registered)
     assert web.post("/install/woocommerce/callback", json=granted(asked)).status_code == 200
     assert web.post("/install/woocommerce/callback", json=granted(asked)).status_code == 403
     back = urlsplit(asked["return_url"]).path + "?success=1"
@@ -530,9 +532,14 @@ def test_an_authorisation_works_once(desk: InstallationService, registered: Regi
 
 
 def test_nobody_installs_what_was_not_begun_here(
-    desk: InstallationService, registered: RegisteredShop, web: FlaskClient, shops: Shops, clock: Clock, woo: WooShop
+    installation: ShopInstallationService,
+    registered: RegisteredShop,
+    web: FlaskClient,
+    shops: Shops,
+    clock: Clock,
+    woo: WooShop,
 ) -> None:
-    asked = approval(desk, registered)
+    asked = approval(installation, registered)
     for forged in ("x", "", urlsplit(asked["return_url"]).path.rpartition("/")[2]):
         assert web.post("/install/woocommerce/callback", json=granted(asked, user_id=forged)).status_code in {400, 403}
     clock.forward(3601)
@@ -552,14 +559,14 @@ def test_nobody_installs_what_was_not_begun_here(
     ],
 )
 def test_keys_that_do_not_work_are_not_stored(
-    desk: InstallationService,
+    installation: ShopInstallationService,
     registered: RegisteredShop,
     web: FlaskClient,
     shops: Shops,
     change: dict[str, Any],
     status: int,
 ) -> None:
-    answer = web.post("/install/woocommerce/callback", json=granted(approval(desk, registered), **change))
+    answer = web.post("/install/woocommerce/callback", json=granted(approval(installation, registered), **change))
     assert answer.status_code == status
     assert shops.get("web-se").credentials == {}
 
@@ -570,17 +577,17 @@ def test_any_other_body_is_refused(web: FlaskClient, body: bytes) -> None:
 
 
 def test_a_shop_that_is_away_gets_no_200(
-    desk: InstallationService, registered: RegisteredShop, web: FlaskClient, woo: WooShop
+    installation: ShopInstallationService, registered: RegisteredShop, web: FlaskClient, woo: WooShop
 ) -> None:
-    asked = approval(desk, registered)
+    asked = approval(installation, registered)
     woo.away = 1
     assert web.post("/install/woocommerce/callback", json=granted(asked)).status_code == 503
 
 
 def test_a_merchant_who_refused_sees_that_nothing_happened(
-    desk: InstallationService, registered: RegisteredShop, web: FlaskClient, woo: WooShop
+    installation: ShopInstallationService, registered: RegisteredShop, web: FlaskClient, woo: WooShop
 ) -> None:
-    page = web.get(urlsplit(approval(desk, registered)["return_url"]).path + "?success=0")
+    page = web.get(urlsplit(approval(installation, registered)["return_url"]).path + "?success=0")
     assert "Not approved" in page.text
     assert woo.webhooks == {}
 
@@ -588,7 +595,7 @@ def test_a_merchant_who_refused_sees_that_nothing_happened(
 def test_without_https_the_steps_lead_to_keys_by_hand(
     shops: Shops, database: Database, vault: Vault, clock: Clock, registered: RegisteredShop
 ) -> None:
-    plain = InstallationService("http://127.0.0.1:8000", shops, PendingInstallations(database, vault), {}, clock)
+    plain = ShopInstallationService("http://127.0.0.1:8000", shops, PendingInstallations(database, vault), {}, clock)
     first, by_hand = steps(plain, registered)
     assert "PUBLIC_URL" in first
     assert "engage-plugin woocommerce keys web-se" in by_hand

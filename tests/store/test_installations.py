@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import select
 from support.helpers import Clock
 
-from plugin.installation.service import InstallationService
+from plugin.installation.service import ShopInstallationService
 from plugin.store.database.engine import Database
 from plugin.store.shops.installations import PendingInstallations
 from plugin.store.shops.shops import RegisteredShop, Shops
@@ -13,43 +13,45 @@ from plugin.store.tables.shops import PendingInstallation, Shop
 
 
 @pytest.fixture
-def desk(database: Database, vault: Vault, shops: Shops, clock: Clock) -> InstallationService:
-    return InstallationService(
+def installation(database: Database, vault: Vault, shops: Shops, clock: Clock) -> ShopInstallationService:
+    return ShopInstallationService(
         "https://plugin.example", shops, PendingInstallations(database, vault), {"SHOPIFY_CLIENT_ID": "x"}, clock
     )
 
 
-def test_a_state_works_once(desk: InstallationService, shop: RegisteredShop) -> None:
-    state = desk.begin(shop.name, {"return_to": "/"})
-    found = desk.finish("standard", state)
+def test_a_state_works_once(installation: ShopInstallationService, shop: RegisteredShop) -> None:
+    state = installation.begin(shop.name, {"return_to": "/"})
+    found = installation.finish("standard", state)
     assert found is not None
     assert (found[0].name, found[1]) == (shop.name, {"return_to": "/"})
-    assert desk.finish("standard", state) is None
-    assert desk.finish("standard", "somebody's guess") is None
+    assert installation.finish("standard", state) is None
+    assert installation.finish("standard", "somebody's guess") is None
 
 
-def test_a_state_of_another_platform_is_used_up_and_refused(desk: InstallationService, shop: RegisteredShop) -> None:
-    state = desk.begin(shop.name, {})
-    assert desk.finish("shopify", state) is None
-    assert desk.finish("standard", state) is None
+def test_a_state_of_another_platform_is_used_up_and_refused(
+    installation: ShopInstallationService, shop: RegisteredShop
+) -> None:
+    state = installation.begin(shop.name, {})
+    assert installation.finish("shopify", state) is None
+    assert installation.finish("standard", state) is None
 
 
 def test_a_state_ends_after_an_hour_and_is_forgotten(
-    desk: InstallationService, shop: RegisteredShop, clock: Clock, database: Database
+    installation: ShopInstallationService, shop: RegisteredShop, clock: Clock, database: Database
 ) -> None:
-    state = desk.begin(shop.name, {})
+    state = installation.begin(shop.name, {})
     clock.forward(3601)
-    assert desk.finish("standard", state) is None
-    desk.begin(shop.name, {})
+    assert installation.finish("standard", state) is None
+    installation.begin(shop.name, {})
     with database.reading() as session:
         assert len(session.scalars(select(PendingInstallation)).all()) == 1
 
 
 def test_neither_state_nor_data_nor_credentials_can_be_read_in_the_database(
-    desk: InstallationService, shop: RegisteredShop, database: Database
+    installation: ShopInstallationService, shop: RegisteredShop, database: Database
 ) -> None:
-    state = desk.begin(shop.name, {"verifier": "a secret word"})
-    desk.keep(shop.name, {"access_token": "shpat_secret"}, webhook_secret="whsec_" + "B" * 44)
+    state = installation.begin(shop.name, {"verifier": "a secret word"})
+    installation.save_credentials(shop.name, {"access_token": "shpat_secret"}, webhook_secret="whsec_" + "B" * 44)
     with database.reading() as session:
         row, stored = session.scalars(select(PendingInstallation)).one(), session.scalars(select(Shop)).one()
         kept = f"{row.state_hash} {row.data_encrypted!r} {stored.credentials_encrypted!r} {stored.settings}"
@@ -59,10 +61,10 @@ def test_neither_state_nor_data_nor_credentials_can_be_read_in_the_database(
 
 
 def test_what_an_installation_brought_is_there_and_deliveries_go_on(
-    desk: InstallationService, shop: RegisteredShop, shops: Shops
+    installation: ShopInstallationService, shop: RegisteredShop, shops: Shops
 ) -> None:
     shops.stop(shop.id, "The shop removed the plugin.")
-    desk.keep(shop.name, {"access_token": "shpat_one"}, webhook_secret="whsec_" + "B" * 44)
+    installation.save_credentials(shop.name, {"access_token": "shpat_one"}, webhook_secret="whsec_" + "B" * 44)
     now = shops.get(shop.name)
     assert now.credentials == {"access_token": "shpat_one"}
     assert now.stopped_reason is None
@@ -71,5 +73,5 @@ def test_what_an_installation_brought_is_there_and_deliveries_go_on(
 
 
 @pytest.mark.parametrize("state", ["\ud800", "\x00", ""])
-def test_a_state_that_cannot_be_one_is_none(desk: InstallationService, state: str) -> None:
-    assert desk.finish("woocommerce", state) is None
+def test_a_state_that_cannot_be_one_is_none(installation: ShopInstallationService, state: str) -> None:
+    assert installation.finish("woocommerce", state) is None

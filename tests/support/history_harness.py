@@ -8,7 +8,7 @@ from typing import Any
 
 import simplejson
 
-from plugin.errors import ShopApiError, ShopAwayError
+from plugin.errors import ShopApiError, ShopUnavailableError
 from plugin.event_kinds import EventKind
 from plugin.platforms.shop_api import PolledResource, ShopApi, Subscription
 from plugin.store.shops.shops import RegisteredShop
@@ -62,7 +62,7 @@ class ListedShop:
             if one.kind not in kinds or early or late or number <= int(cursor or 0):
                 continue
             if self.away_after is not None and given >= self.away_after:
-                raise ShopAwayError("The shop answered 503.", status=503)
+                raise ShopUnavailableError("The shop answered 503.", status=503)
             given += 1
             yield replace(one, cursor=str(number))
 

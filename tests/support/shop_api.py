@@ -30,8 +30,8 @@ class ShopApi(Pages):
         super().__init__(folder, sandbox)
         self.tokens, self.pauses = ApiTokens(self.database, self.vault), list[float]()
         self.redemptions, self.promotions = Redemptions(self.database), Promotions(self.database)
-        self.desk = PromotionService(self.promotions, self.client_for, self.clock)
-        self.assigning = BulkAssigner(
+        self.promotion_service = PromotionService(self.promotions, self.client_for, self.clock)
+        self.assigner = BulkAssigner(
             self.promotions,
             self.links,
             self.sync_states,
@@ -47,7 +47,7 @@ class ShopApi(Pages):
             self.links, self.sync_states, self.redemptions, self.cached, self.client_for, self.clock, *budgets
         )
         self.app.register_blueprint(checkout_api.blueprint(self.checkout, keeper, self.shops))
-        self.app.register_blueprint(promotions_api.blueprint(self.desk, self.assigning, keeper))
+        self.app.register_blueprint(promotions_api.blueprint(self.promotion_service, self.assigner, keeper))
         self.shop = self.add_shop("web-se")
         self.api_token = self.tokens.create(self.shop, self.clock())
         self.web: FlaskClient = self.app.test_client()

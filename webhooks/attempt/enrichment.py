@@ -6,7 +6,7 @@ here: a receipt that was sent cannot be sent again with more in it.
 
 from datetime import timedelta
 
-from plugin.errors import DependencyNotReady, ShopApiError, ShopAwayError
+from plugin.errors import DependencyNotReady, ShopApiError, ShopUnavailableError
 from plugin.platforms.base import Delivery, Platform
 from webhooks.attempt.context import Context
 
@@ -41,7 +41,7 @@ def _read(context: Context, platform: Platform, delivery: Delivery) -> dict[str,
         return None
     try:
         found = dict(platform.fetch_refunds(context.shop, claimed.order_ref, wanted))
-    except ShopAwayError as error:
+    except ShopUnavailableError as error:
         if context.now() - claimed.received_at < timedelta(seconds=context.shop.settings.order_wait_s / 2):
             raise DependencyNotReady(f"The lines of a refund are read from the shop, which is away: {error}") from error
         context.note(STEP, f"The shop is away for long, so a refund goes without its lines: {error}")

@@ -27,11 +27,11 @@ from plugin.platforms.saleor.keys import KeyRing
 from plugin.platforms.saleor.signature import HEADER, check_signature
 from plugin.platforms.shop_api import ShopApi
 
-Mapping_ = Callable[[dict[str, Any], datetime], MappingResult]
+EventMapper = Callable[[dict[str, Any], datetime], MappingResult]
 #: What the body of a topic holds.
 SUBJECTS = ("order", "user", "app")
 
-_TOPICS: Mapping[str, tuple[EventKind, Mapping_]] = {
+_TOPICS: Mapping[str, tuple[EventKind, EventMapper]] = {
     "customer_created": (EventKind.SIGNUP, customers.customer_created),
     "customer_updated": (EventKind.PROFILE_CHANGE, customers.customer_updated),
     "customer_metadata_updated": (EventKind.PROFILE_CHANGE, customers.customer_updated),
@@ -169,7 +169,7 @@ class Saleor(BasePlatform):
         if self.topics[delivery.topic] in {EventKind.ERASURE, EventKind.SHOP} and kind not in (None, expected):
             raise PayloadError(f"is not {expected}, which the header says", "__typename")
 
-    def shopper_of_token(self, token: str, shop: ShopCredentials, now: datetime) -> ShopperProof:
+    def verify_shopper_token(self, token: str, shop: ShopCredentials, now: datetime) -> ShopperProof:
         """Check a shopper's access token. Raises VerificationError, UnverifiableError."""
         return identity.shopper_of(token, shop, self._keys, now)
 
@@ -181,13 +181,13 @@ class Saleor(BasePlatform):
         """Return the calls to a shop; None before the installation brought a token. Tokens of apps do not expire."""
         return SaleorApi(shop) if shop.credentials.get("token") else None
 
-    def install_routes(self, desk: InstallationService) -> Any:
+    def install_routes(self, service: InstallationService) -> Any:
         """Return the blueprint below /install/saleor."""
         from plugin.platforms.saleor.install import blueprint
 
-        return blueprint(desk, self)
+        return blueprint(service, self)
 
-    def install_steps(self, desk: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
+    def install_steps(self, service: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
         """Say how staff installs the app."""
         if not shop.shop_domain:
             return (
@@ -197,7 +197,7 @@ class Saleor(BasePlatform):
         again = " It is installed; installing again gives a new token." if shop.credentials.get("token") else ""
         return (
             f"In the Saleor Dashboard of {shop.shop_domain} (staff with MANAGE_APPS) open Extensions, install from a manifest, "
-            f"and give the address {desk.public_url}/manifest.json{again}",
+            f"and give the address {service.public_url}/manifest.json{again}",
             "Grant MANAGE_USERS and MANAGE_ORDERS. Saleor then posts the app's token here, and it is proved by a call.",
             f"See that it works: engage-plugin doctor {shop.name}",
         )

@@ -28,7 +28,7 @@ def call(
 ) -> Any:
     """Send a query and return its data.
 
-    Raises ShopAwayError, ShopApiError: also for an answer with errors, because half an answer looks like a whole one.
+    Raises ShopUnavailableError, ShopApiError: also for an answer with errors, because half an answer looks like a whole one.
     """
     answer = http_to(shop, api_url).send(
         "POST",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 from flask import Blueprint, Response, jsonify, render_template, request
 
-from plugin.errors import ShopApiError, ShopAwayError, UnverifiableError, VerificationError
+from plugin.errors import ShopApiError, ShopUnavailableError, UnverifiableError, VerificationError
 from plugin.platforms.base import InstallationService, ShopCredentials
 from plugin.platforms.saleor import queries
 from plugin.platforms.saleor.addresses import checked_api_url, domain_of
@@ -32,7 +32,7 @@ POLICY = (
 )
 
 
-def blueprint(desk: InstallationService, platform: "Saleor") -> Blueprint:
+def blueprint(service: InstallationService, platform: "Saleor") -> Blueprint:
     """Return the blueprint below /install/saleor: the token's registration, and the app's page in the Dashboard."""
     routes = Blueprint(
         "install_saleor", __name__, url_prefix="/install/saleor", template_folder="templates", static_folder="static"
@@ -41,10 +41,10 @@ def blueprint(desk: InstallationService, platform: "Saleor") -> Blueprint:
     @routes.post("/token")
     def token() -> Response:
         try:
-            return jsonify({"installed": _register(desk).name})
+            return jsonify({"installed": _register(service).name})
         except VerificationError as error:
             return _refused(403, str(error))
-        except ShopAwayError as error:
+        except ShopUnavailableError as error:
             return _refused(503, f"{error} Install the app again when it answers.")
         except ShopApiError as error:
             return _refused(403, str(error))
@@ -59,18 +59,18 @@ def blueprint(desk: InstallationService, platform: "Saleor") -> Blueprint:
 
     @routes.get("/status")
     def status() -> Response:
-        answer = _status(desk, platform)
+        answer = _status(service, platform)
         answer.headers["Cache-Control"] = "no-store"
         return answer
 
     return routes
 
 
-def _register(desk: InstallationService) -> ShopCredentials:
-    """Prove a token and store it. Raises VerificationError, ShopApiError, ShopAwayError."""
+def _register(service: InstallationService) -> ShopCredentials:
+    """Prove a token and store it. Raises VerificationError, ShopApiError, ShopUnavailableError."""
     given = request.headers.get("Saleor-Api-Url") or request.headers.get("X-Saleor-Api-Url") or ""
     api_url = checked_api_url(given)
-    shop = _shop_of(desk, api_url)
+    shop = _shop_of(service, api_url)
     if shop is None:
         raise VerificationError(
             f"The shop {domain_of(api_url)} is not registered here: an operator must first run `engage-plugin shops add` with "
@@ -80,7 +80,7 @@ def _register(desk: InstallationService) -> ShopCredentials:
     app = call(shop, api_url, token, queries.PROOF).get("app")
     if not isinstance(app, dict) or not isinstance(app.get("id"), str) or not app["id"]:
         raise VerificationError("The shop does not know this token.")
-    if app.get("identifier") not in {None, "", desk.manifest["id"]}:
+    if app.get("identifier") not in {None, "", service.manifest["id"]}:
         raise VerificationError("The token belongs to another app.")
     credentials = {
         "api_url": api_url,
@@ -88,9 +88,9 @@ def _register(desk: InstallationService) -> ShopCredentials:
         "app_id": app["id"],
         "former_app_id": _former_app_id(shop, app["id"]),
         "jwks": fetch_jwks(shop, api_url),
-        "jwks_at": desk.now().isoformat(),
+        "jwks_at": service.now().isoformat(),
     }
-    kept = desk.keep(shop.name, credentials)
+    kept = service.save_credentials(shop.name, credentials)
     log.info("shop=%s step=installed platform=saleor", shop.name)
     return kept
 
@@ -101,9 +101,9 @@ def _former_app_id(shop: ShopCredentials, app_id: str) -> str | None:
     return known if known != app_id else shop.credentials.get("former_app_id")
 
 
-def _shop_of(desk: InstallationService, api_url: str) -> ShopCredentials | None:
+def _shop_of(service: InstallationService, api_url: str) -> ShopCredentials | None:
     domain = domain_of(api_url)
-    return next((shop for shop in desk.shops("saleor") if domain and shop.shop_domain == domain), None)
+    return next((shop for shop in service.shops("saleor") if domain and shop.shop_domain == domain), None)
 
 
 def _token_in_body() -> str:
@@ -119,31 +119,31 @@ def _token_in_body() -> str:
     return token
 
 
-def _status(desk: InstallationService, platform: "Saleor") -> Response:
+def _status(service: InstallationService, platform: "Saleor") -> Response:
     """Answer what is connected, to staff of the shop: the Dashboard's token says who asks."""
     try:
-        shop = _shop_of_staff(desk, platform)
+        shop = _shop_of_staff(service, platform)
     except VerificationError as error:
         return _refused(401, str(error))
     except UnverifiableError as error:
         return _refused(503, str(error))
-    return jsonify(_connection(desk, shop))
+    return jsonify(_connection(service, shop))
 
 
-def _shop_of_staff(desk: InstallationService, platform: "Saleor") -> ShopCredentials:
+def _shop_of_staff(service: InstallationService, platform: "Saleor") -> ShopCredentials:
     """Return the shop whose Dashboard asks. Raises VerificationError, UnverifiableError."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         raise VerificationError("Open this page in the Saleor Dashboard.")
-    shop = _shop_of(desk, _claimed_issuer(token))
+    shop = _shop_of(service, _claimed_issuer(token))
     if shop is None:
         raise VerificationError("The token comes from a shop that is not registered here.")
-    platform.check_app_page_token(token, shop, desk.now())
+    platform.check_app_page_token(token, shop, service.now())
     return shop
 
 
-def _connection(desk: InstallationService, shop: ShopCredentials) -> dict[str, Any]:
-    address = f"{desk.public_url}{ADDRESS}/{shop.name}"
+def _connection(service: InstallationService, shop: ShopCredentials) -> dict[str, Any]:
+    address = f"{service.public_url}{ADDRESS}/{shop.name}"
     said: dict[str, Any] = {"shop": shop.name, "webhooks": [], "problem": None}
     try:
         api = SaleorApi(shop)

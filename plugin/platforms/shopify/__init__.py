@@ -26,7 +26,7 @@ from plugin.platforms.shop_api import ShopApi
 from plugin.platforms.shopify import app_toml, customers, identity, orders, refunds
 from plugin.platforms.shopify.signature import HEADER, check_signature
 
-Mapping_ = Callable[[dict[str, Any], datetime], MappingResult]
+EventMapper = Callable[[dict[str, Any], datetime], MappingResult]
 
 
 def _uninstalled(_body: dict[str, Any], at: datetime) -> MappingResult:
@@ -37,7 +37,7 @@ def _shop_redact(_body: dict[str, Any], at: datetime) -> MappingResult:
     return MappingResult((ShopUninstalled(at, erase=True),))
 
 
-_TOPICS: Mapping[str, tuple[EventKind, Mapping_]] = {
+_TOPICS: Mapping[str, tuple[EventKind, EventMapper]] = {
     "customers/create": (EventKind.SIGNUP, customers.customer_created),
     "customers/update": (EventKind.PROFILE_CHANGE, customers.customer_updated),
     "customers/delete": (EventKind.ERASURE, customers.customer_deleted),
@@ -144,7 +144,7 @@ class Shopify(BasePlatform):
         at = clamp_to_received_at(read_instant(delivery.meta.get("triggered_at")), received_at)
         return _TOPICS[delivery.topic][1](parse_json(body), at)
 
-    def shopper_of_token(self, token: str, shop: ShopCredentials, now: datetime) -> ShopperProof:
+    def verify_shopper_token(self, token: str, shop: ShopCredentials, now: datetime) -> ShopperProof:
         """Check a session token of a customer account extension. Raises VerificationError."""
         return identity.shopper_of_session_token(token, shop, now)
 
@@ -152,7 +152,7 @@ class Shopify(BasePlatform):
         """Return the shop that a request through the app proxy names."""
         return identity.claimed_shop(query_string)
 
-    def shopper_of_proxy(self, query_string: str, shop: ShopCredentials, now: datetime) -> ProxiedShopper:
+    def verify_proxy_request(self, query_string: str, shop: ShopCredentials, now: datetime) -> ProxiedShopper:
         """Check a request through the app proxy. Raises VerificationError."""
         return identity.proxied_shopper(query_string, shop, now)
 
@@ -170,21 +170,21 @@ class Shopify(BasePlatform):
             by_shop=self.options.by_shop,
         )
 
-    def install_routes(self, desk: InstallationService) -> Any:
+    def install_routes(self, service: InstallationService) -> Any:
         """Return the pages below /install/shopify."""
         from plugin.platforms.shopify.install import blueprint
 
-        return blueprint(self, desk)
+        return blueprint(self, service)
 
-    def install_steps(self, desk: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
+    def install_steps(self, service: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
         """Say how the app is made and installed in a shop."""
-        public = desk.public_url
+        public = service.public_url
         if shop.shop_domain is None:
             return (
                 f"{shop.name} has no domain: engage-plugin shops set {shop.name} shop_domain=YOUR-SHOP.myshopify.com",
             )
         steps = []
-        if not (desk.app_credential("SHOPIFY_CLIENT_ID") and desk.app_credential("SHOPIFY_CLIENT_SECRET")):
+        if not (service.app_credential("SHOPIFY_CLIENT_ID") and service.app_credential("SHOPIFY_CLIENT_SECRET")):
             steps.append(
                 "In Shopify's Dev Dashboard create an app, put its client ID and secret into SHOPIFY_CLIENT_ID and "
                 "SHOPIFY_CLIENT_SECRET of the plugin's environment, and restart the plugin."
@@ -198,20 +198,20 @@ class Shopify(BasePlatform):
             f"Check: engage-plugin doctor {shop.name}",
         )
 
-    def app_configuration(self, desk: InstallationService, client_id: str) -> str:
+    def app_configuration(self, service: InstallationService, client_id: str) -> str:
         """Return shopify.app.toml as it must be for this plugin."""
         return app_toml.render(
-            desk.manifest,
+            service.manifest,
             self.topics,
-            public_url=desk.public_url,
+            public_url=service.public_url,
             client_id=client_id,
             api_version=self.options.api_version,
             shop_webhooks=self.options.by_shop,
         )
 
-    def address(self, desk: InstallationService, shop: ShopCredentials) -> str:
+    def address(self, service: InstallationService, shop: ShopCredentials) -> str:
         """Return the webhook address of a shop."""
-        return f"{desk.public_url}{app_toml.WEBHOOKS}/{shop.name}"
+        return f"{service.public_url}{app_toml.WEBHOOKS}/{shop.name}"
 
 
 def _peek_order(found: dict[str, Any]) -> EventHints:

@@ -11,7 +11,7 @@ from typing import Any
 from plugin.errors import ShopApiError
 from plugin.platforms.base import ShopCredentials
 from plugin.platforms.fields import read_instant
-from plugin.platforms.http import ShopAnswer, shop_http
+from plugin.platforms.http import ShopResponse, shop_http
 
 EXCHANGE = "/admin/oauth/access_token"
 TIMEOUT_S = 20.0
@@ -32,8 +32,8 @@ def send(
     token: str | None = None,
     query: Mapping[str, str] | None = None,
     body: Any = None,
-) -> ShopAnswer:
-    """Send a request to a shop. Raises ShopAwayError (also for 429, with what Retry-After asks for), ShopApiError."""
+) -> ShopResponse:
+    """Send a request to a shop. Raises ShopUnavailableError (also for 429, with what Retry-After asks for), ShopApiError."""
     headers = {"Accept": "application/json"}
     if token is not None:
         headers["X-Shopify-Access-Token"] = token

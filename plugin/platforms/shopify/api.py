@@ -15,7 +15,7 @@ from plugin.errors import ShopApiError
 from plugin.event_kinds import EventKind
 from plugin.platforms.base import ShopCredentials
 from plugin.platforms.fields import read_instant
-from plugin.platforms.http import ShopAnswer
+from plugin.platforms.http import ShopResponse
 from plugin.platforms.shop_api import PolledResource, Subscription
 from plugin.platforms.shopify import admin
 from plugin.platforms.shopify.app_toml import SCOPE_OF, missing_scopes
@@ -182,7 +182,9 @@ class ShopifyApi:
     def _get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         return _object(self._call("GET", path, query=query).json())
 
-    def _call(self, method: str, path: str, body: Any = None, *, query: Mapping[str, str] | None = None) -> ShopAnswer:
+    def _call(
+        self, method: str, path: str, body: Any = None, *, query: Mapping[str, str] | None = None
+    ) -> ShopResponse:
         """Send a call; a token that Shopify does not take is refreshed once. Raises ShopApiError."""
         answer = self._send(method, path, body, query)
         if answer.status == 401 and self._tokens.refreshable:
@@ -192,10 +194,10 @@ class ShopifyApi:
             return answer
         raise ShopApiError(f"{self._domain} answered {answer.status}: {self._todo(answer)}", status=answer.status)
 
-    def _send(self, method: str, path: str, body: Any, query: Mapping[str, str] | None) -> ShopAnswer:
+    def _send(self, method: str, path: str, body: Any, query: Mapping[str, str] | None) -> ShopResponse:
         return admin.send(self._domain, method, path, token=self._tokens.current(), query=query, body=body)
 
-    def _todo(self, answer: ShopAnswer) -> str:
+    def _todo(self, answer: ShopResponse) -> str:
         if answer.status == 401:
             return (
                 f"the token is no longer good. `engage-plugin shops install {self._name}` prints the address to open."

@@ -39,10 +39,10 @@ class App:
     client_secret: str
 
 
-def blueprint(platform: "Shopify", desk: InstallationService) -> Blueprint:
+def blueprint(platform: "Shopify", service: InstallationService) -> Blueprint:
     """Return the pages below /install/shopify."""
     routes = Blueprint("install_shopify", __name__, url_prefix=app_toml.START)
-    pages = Pages(platform, desk)
+    pages = Pages(platform, service)
     routes.add_url_rule("", "start", pages.start)
     routes.add_url_rule("/callback", "callback", pages.callback)
     routes.add_url_rule("/shopify.app.toml", "app_toml", pages.configuration)
@@ -52,14 +52,16 @@ def blueprint(platform: "Shopify", desk: InstallationService) -> Blueprint:
 class Pages:
     """The pages of one app."""
 
-    def __init__(self, platform: "Shopify", desk: InstallationService) -> None:
+    def __init__(self, platform: "Shopify", service: InstallationService) -> None:
         self._platform = platform
-        self._desk = desk
+        self._service = service
 
     def configuration(self) -> Response:
         """Serve shopify.app.toml."""
-        client_id = self._desk.app_credential("SHOPIFY_CLIENT_ID") or "SET SHOPIFY_CLIENT_ID AND FETCH THIS FILE ANEW"
-        text = self._platform.app_configuration(self._desk, client_id)
+        client_id = (
+            self._service.app_credential("SHOPIFY_CLIENT_ID") or "SET SHOPIFY_CLIENT_ID AND FETCH THIS FILE ANEW"
+        )
+        text = self._platform.app_configuration(self._service, client_id)
         return Response(text, mimetype="application/toml", headers={"Cache-Control": "no-store"})
 
     def start(self) -> Response:
@@ -71,7 +73,7 @@ class Pages:
         signed = "hmac" in request.args
         try:
             if signed:
-                check_redirect(query, [app.client_secret], self._desk.now())
+                check_redirect(query, [app.client_secret], self._service.now())
         except VerificationError as error:
             return _page(401, "This does not come from Shopify", [str(error)])
         shop = self._registered(shop_domain(request.args.get("shop")))
@@ -87,22 +89,22 @@ class Pages:
         if app is None:
             return _unset()
         try:
-            found = check_redirect(request.query_string.decode("latin-1"), [app.client_secret], self._desk.now())
+            found = check_redirect(request.query_string.decode("latin-1"), [app.client_secret], self._service.now())
         except VerificationError as error:
             return _page(401, "This does not come from Shopify", [str(error)])
         domain, code = shop_domain(found.get("shop")), found.get("code", "")
-        begun = self._desk.finish(self._platform.slug, found.get("state", ""))
+        begun = self._service.finish(self._platform.slug, found.get("state", ""))
         if begun is None or begun[0].shop_domain != domain or domain is None or not code:
             return _page(401, "This installation was not begun here", ["Begin again: it works once and for an hour."])
         shop, data = begun
         if not hmac.compare_digest(data.get("browser", ""), _hash(request.cookies.get(BROWSER_COOKIE, ""))):
             return _page(401, "Another browser began", ["Begin and finish the installation in the same browser."])
         try:
-            credentials = admin.exchange_code(domain, app.client_id, app.client_secret, code, self._desk.now())
+            credentials = admin.exchange_code(domain, app.client_id, app.client_secret, code, self._service.now())
         except ShopApiError as error:
             log.warning("shop=%s the installation got no token: %s", shop.name, error)
             return _page(502, "Shopify gave no token", [str(error)])
-        kept = self._desk.keep(shop.name, credentials, webhook_secret=app.client_secret)
+        kept = self._service.save_credentials(shop.name, credentials, webhook_secret=app.client_secret)
         log.info("shop=%s is installed in Shopify", shop.name)
         answer = _page(200, "The plugin is connected", self._what_comes_next(kept))
         answer.delete_cookie(BROWSER_COOKIE, path=app_toml.START)
@@ -110,11 +112,11 @@ class Pages:
 
     def _to_shopify(self, app: App, shop: ShopCredentials) -> Response:
         browser = secrets.token_urlsafe(32)
-        state = self._desk.begin(shop.name, {"browser": _hash(browser)})
+        state = self._service.begin(shop.name, {"browser": _hash(browser)})
         asked = {
             "client_id": app.client_id,
-            "scope": ",".join(app_toml.needed_scopes(self._desk.manifest)),
-            "redirect_uri": self._desk.public_url + app_toml.CALLBACK,
+            "scope": ",".join(app_toml.needed_scopes(self._service.manifest)),
+            "redirect_uri": self._service.public_url + app_toml.CALLBACK,
             "state": state,
         }
         address = f"{admin.origin(str(shop.shop_domain))}/admin/oauth/authorize?{urlencode(asked)}"
@@ -124,7 +126,7 @@ class Pages:
             browser,
             max_age=STATE_LIFE_S,
             path=app_toml.START,
-            secure=self._desk.public_url.startswith("https://"),
+            secure=self._service.public_url.startswith("https://"),
             httponly=True,
             samesite="Lax",
         )
@@ -134,7 +136,7 @@ class Pages:
         """Return what was done and what is still missing, and make the subscriptions where the plugin does that."""
         told = [f"{shop.shop_domain} is connected as {shop.name}."]
         granted = str(shop.credentials.get("scope") or "")
-        missing = app_toml.missing_scopes(app_toml.needed_scopes(self._desk.manifest), granted)
+        missing = app_toml.missing_scopes(app_toml.needed_scopes(self._service.manifest), granted)
         if missing:
             told.append(
                 f"Not granted: {', '.join(missing)}. Shopify sends nothing of these: deploy shopify.app.toml and open this "
@@ -145,7 +147,7 @@ class Pages:
             return told
         try:
             api = self._api(shop)
-            done = api.repair(self._platform.address(self._desk, shop)) if api is not None else ()
+            done = api.repair(self._platform.address(self._service, shop)) if api is not None else ()
         except ShopApiError as error:
             return [*told, f"The webhooks are not subscribed yet: {error}"]
         return [*told, *done, "The webhooks are subscribed."]
@@ -161,17 +163,17 @@ class Pages:
 
     def _api(self, shop: ShopCredentials) -> ShopApi | None:
         def keep(credentials: Mapping[str, Any]) -> None:
-            self._desk.keep(shop.name, credentials)
+            self._service.save_credentials(shop.name, credentials)
 
         return self._platform.api(shop, keep)
 
     def _app(self) -> App | None:
-        client_id = self._desk.app_credential("SHOPIFY_CLIENT_ID")
-        client_secret = self._desk.app_credential("SHOPIFY_CLIENT_SECRET")
+        client_id = self._service.app_credential("SHOPIFY_CLIENT_ID")
+        client_secret = self._service.app_credential("SHOPIFY_CLIENT_SECRET")
         return App(client_id, client_secret) if client_id and client_secret else None
 
     def _registered(self, domain: str | None) -> ShopCredentials | None:
-        shops = self._desk.shops(self._platform.slug) if domain is not None else ()
+        shops = self._service.shops(self._platform.slug) if domain is not None else ()
         return next((shop for shop in shops if shop.shop_domain == domain), None)
 
 

@@ -55,19 +55,19 @@ class Standard(BasePlatform):
         """Raise ConfigurationError unless the secret is whsec_ and base64 of 24 to 64 bytes."""
         signature.key_of(secret)
 
-    def install_routes(self, desk: InstallationService) -> Any:
+    def install_routes(self, service: InstallationService) -> Any:
         """Return the page with a shop's secrets and examples."""
         from plugin.platforms.standard.install import routes
 
-        return routes(desk)
+        return routes(service)
 
-    def install_steps(self, desk: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
+    def install_steps(self, service: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
         """Return where the shop's developer finds address, secrets and examples."""
-        state = desk.begin(shop.name, {})
+        state = service.begin(shop.name, {})
         return (
             "Give the shop's developer this link; it shows the secrets once, within an hour: "
-            f"{desk.public_url}/install/standard/{state}",
-            f"The developer sends the shop's events to {desk.public_url}/webhooks/standard/{shop.name}, signed with the secret.",
+            f"{service.public_url}/install/standard/{state}",
+            f"The developer sends the shop's events to {service.public_url}/webhooks/standard/{shop.name}, signed with the secret.",
             f"See the first one arrive: engage-plugin events list --shop {shop.name}",
         )
 

@@ -29,12 +29,12 @@ def example(language: str, webhook_url: str, webhook_secret: str) -> str:
     return text.replace("WEBHOOK_URL", webhook_url).replace("WEBHOOK_SECRET", webhook_secret)
 
 
-def webhook_url_of(desk: InstallationService, shop: ShopCredentials) -> str:
+def webhook_url(service: InstallationService, shop: ShopCredentials) -> str:
     """Return where a shop's webhooks go."""
-    return f"{desk.public_url}/webhooks/standard/{shop.name}"
+    return f"{service.public_url}/webhooks/standard/{shop.name}"
 
 
-def routes(desk: InstallationService) -> Blueprint:
+def routes(service: InstallationService) -> Blueprint:
     """Return the blueprint of the page."""
     pages = Blueprint("install-standard", __name__, url_prefix="/install/standard")
 
@@ -50,23 +50,23 @@ def routes(desk: InstallationService) -> Blueprint:
 
     @pages.post("/<state>")
     def show(state: str) -> Response:
-        found = desk.finish("standard", state) if len(state) <= MAX_STATE_LENGTH else None
+        found = service.finish("standard", state) if len(state) <= MAX_STATE_LENGTH else None
         if found is None or request.content_length not in {None, 0}:
             text = "This link was used or is over. Make a new one: engage-plugin shops install NAME"
             return _page("No such link", Markup("<p>{}</p>").format(text), 404)
-        return _page("Connect your shop", _content(desk, found[0]))
+        return _page("Connect your shop", _content(service, found[0]))
 
     return pages
 
 
-def _content(desk: InstallationService, shop: ShopCredentials) -> Markup:
-    url, secret = webhook_url_of(desk, shop), shop.webhook_secrets[0]
+def _content(service: InstallationService, shop: ShopCredentials) -> Markup:
+    url, secret = webhook_url(service, shop), shop.webhook_secrets[0]
     rows = [
         ("Webhook address", url),
         ("Webhook secret", secret),
-        ("My Pages", f"{desk.public_url}/mypages/{shop.name}/"),
+        ("My Pages", f"{service.public_url}/mypages/{shop.name}/"),
         ("Shopper secret, for tokens of logged-in shoppers", shop.shopper_secret),
-        ("Schema of the events", f"{desk.public_url}/schemas/standard.json"),
+        ("Schema of the events", f"{service.public_url}/schemas/standard.json"),
     ]
     parts = [Markup("<p>Keep the secrets where your shop keeps its others; this page is not shown again.</p><dl>")]
     parts += [Markup("<dt>{}</dt><dd><code>{}</code></dd>").format(name, value) for name, value in rows]

@@ -22,16 +22,16 @@ from plugin.platforms.shop_api import ShopApi
 from plugin.platforms.woocommerce import customers, orders, refunds, signature
 from plugin.platforms.woocommerce.schemas import read_gmt
 
-Mapping_ = Callable[[dict[str, Any], datetime, Mapping[str, str]], MappingResult]
+EventMapper = Callable[[dict[str, Any], datetime, Mapping[str, str]], MappingResult]
 FORM = "application/x-www-form-urlencoded"
 
 
-def _plain(mapping: Callable[[dict[str, Any], datetime], MappingResult]) -> Mapping_:
+def _plain(mapping: Callable[[dict[str, Any], datetime], MappingResult]) -> EventMapper:
     return lambda body, at, _meta: mapping(body, at)
 
 
 #: Topics that we subscribe.
-SUBSCRIBED: Mapping[str, tuple[EventKind, Mapping_]] = {
+SUBSCRIBED: Mapping[str, tuple[EventKind, EventMapper]] = {
     "customer.created": (EventKind.SIGNUP, _plain(customers.customer_created)),
     "customer.updated": (EventKind.PROFILE_CHANGE, _plain(customers.customer_updated)),
     "customer.deleted": (EventKind.ERASURE, _plain(customers.customer_deleted)),
@@ -138,17 +138,17 @@ class WooCommerce(BasePlatform):
 
         return api_for(shop, keep)
 
-    def install_routes(self, desk: InstallationService) -> Any:
+    def install_routes(self, service: InstallationService) -> Any:
         """Return the pages that a shop's authorisation comes back to."""
         from plugin.platforms.woocommerce.install import blueprint
 
-        return blueprint(desk)
+        return blueprint(service)
 
-    def install_steps(self, desk: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
+    def install_steps(self, service: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
         """Return the address at which the merchant approves, and what to do without it."""
         from plugin.platforms.woocommerce.install import steps
 
-        return steps(desk, shop)
+        return steps(service, shop)
 
 
 def _text(value: Any) -> str | None:

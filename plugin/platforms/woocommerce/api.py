@@ -108,7 +108,7 @@ class WooApi:
                 yield _resource(topic, kind, part_number, part, changed, place)
 
     def refunds(self, order_id: str) -> list[dict[str, Any]]:
-        """Return an order's refunds with their lines. Raises ShopApiError, ShopAwayError."""
+        """Return an order's refunds with their lines. Raises ShopApiError, ShopUnavailableError."""
         if not (order_id.isascii() and order_id.isdigit()):
             raise ShopApiError("An order's id must be a number.")
         return list(
@@ -221,7 +221,7 @@ def api_for(shop: ShopCredentials, keep: Keep = lambda _credentials: None) -> Wo
 def prove(shop: ShopCredentials, key: str, secret: str) -> dict[str, Any]:
     """Prove keys with a call to the shop and return the credentials to keep; ids of webhooks made before stay.
 
-    Raises ShopApiError, ShopAwayError.
+    Raises ShopApiError, ShopUnavailableError.
     """
     rest = discover_route(base_of(shop), key, secret)
     return {**shop.credentials, "key": key, "secret": secret, **way_kept(rest.way)}

@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 
 from flask import Blueprint, Response, render_template_string, request
 
-from plugin.errors import ShopApiError, ShopAwayError
+from plugin.errors import ShopApiError, ShopUnavailableError
 from plugin.platforms.base import InstallationService, ShopCredentials
 from plugin.platforms.woocommerce.api import api_for, prove
 from plugin.platforms.woocommerce.rest import base_of, check_keys
@@ -33,42 +33,42 @@ PAGE = """<!doctype html>
 """
 
 
-def blueprint(desk: InstallationService) -> Blueprint:
+def blueprint(service: InstallationService) -> Blueprint:
     """Return the two addresses that an authorisation comes back to: the shop's server, and the merchant's browser."""
     routes = Blueprint("install_woocommerce", __name__, url_prefix=PLACE)
 
     @routes.post("/callback")
     def callback() -> Response:
-        return _callback(desk)
+        return _callback(service)
 
     @routes.get("/return/<state>")
     def came_back(state: str) -> Response:
-        return _came_back(desk, state)
+        return _came_back(service, state)
 
     return routes
 
 
-def steps(desk: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
+def steps(service: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
     """Return what the merchant does next. Raises ShopApiError when the shop's address is none."""
     base = base_of(shop)
     by_hand = (
         f"By hand: make keys with read and write rights under WooCommerce > Settings > Advanced > REST API, then "
         f"`engage-plugin woocommerce keys {shop.name}` asks for them, proves them and makes the webhooks."
     )
-    if urlsplit(desk.public_url).scheme != "https":
+    if urlsplit(service.public_url).scheme != "https":
         return (
-            f"WooCommerce sends keys to https addresses alone, and PUBLIC_URL is {desk.public_url}: set PUBLIC_URL to "
+            f"WooCommerce sends keys to https addresses alone, and PUBLIC_URL is {service.public_url}: set PUBLIC_URL to "
             "the https address of this plugin and run this command again, or go on by hand.",
             by_hand,
         )
-    back = desk.begin(shop.name, {"step": "return"})
+    back = service.begin(shop.name, {"step": "return"})
     query = urlencode(
         {
             "app_name": APP_NAME,
             "scope": RIGHTS,
-            "user_id": desk.begin(shop.name, {"step": "callback"}),
-            "return_url": f"{desk.public_url}{PLACE}/return/{back}",
-            "callback_url": f"{desk.public_url}{PLACE}/callback",
+            "user_id": service.begin(shop.name, {"step": "callback"}),
+            "return_url": f"{service.public_url}{PLACE}/return/{back}",
+            "callback_url": f"{service.public_url}{PLACE}/callback",
         }
     )
     return (
@@ -79,7 +79,7 @@ def steps(desk: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
     )
 
 
-def _callback(desk: InstallationService) -> Response:
+def _callback(service: InstallationService) -> Response:
     """Take the keys. WooCommerce wants exactly 200; anything else makes it delete them and tell the merchant."""
     length = request.content_length
     if length is None or length > MAX_CALLBACK_BYTES:
@@ -99,7 +99,7 @@ def _callback(desk: InstallationService) -> Response:
         faults.append(f"The keys must have the rights {RIGHTS}.")
     if faults:
         return _say(400, " ".join(faults))
-    begun = desk.finish(SLUG, state)
+    begun = service.finish(SLUG, state)
     if begun is None or begun[1].get("step") != "callback":
         return _say(
             403,
@@ -108,25 +108,25 @@ def _callback(desk: InstallationService) -> Response:
     shop = begun[0]
     try:
         credentials = prove(shop, key, secret)
-    except ShopAwayError as error:
+    except ShopUnavailableError as error:
         return _say(503, f"The shop could not be asked whether these keys are its own: {error}")
     except ShopApiError as error:
         return _say(403, f"The shop does not take these keys: {error}")
-    desk.keep(shop.name, credentials)
+    service.save_credentials(shop.name, credentials)
     return _say(200, "The keys work and are stored.")
 
 
-def _came_back(desk: InstallationService, state: str) -> Response:
+def _came_back(service: InstallationService, state: str) -> Response:
     """Tell the merchant how it went, and make the webhooks: the shop is not waiting for us any more, as in the callback."""
-    begun = desk.finish(SLUG, state)
+    begun = service.finish(SLUG, state)
     if begun is None or begun[1].get("step") != "return":
         return _page(410, "This page was for one time", "`engage-plugin doctor` says how the shop stands.")
-    shop = next((one for one in desk.shops(SLUG) if one.name == begun[0].name), begun[0])
+    shop = next((one for one in service.shops(SLUG) if one.name == begun[0].name), begun[0])
     if request.args.get("success") != "1":
         return _page(200, "Not approved", "Nothing was stored. `engage-plugin shops install` gives a new address.")
 
     def keep(credentials: Mapping[str, Any]) -> None:
-        desk.keep(shop.name, credentials)
+        service.save_credentials(shop.name, credentials)
 
     try:
         api = api_for(shop, keep)
@@ -136,7 +136,7 @@ def _came_back(desk: InstallationService, state: str) -> Response:
                 "The shop sent no keys",
                 "Its server could not reach this plugin, or its keys did not work: see the shop's log.",
             )
-        done = api.repair(f"{desk.public_url}/webhooks/{SLUG}/{shop.name}")
+        done = api.repair(f"{service.public_url}/webhooks/{SLUG}/{shop.name}")
     except ShopApiError as error:
         return _page(
             502,

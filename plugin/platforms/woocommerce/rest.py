@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from plugin.errors import ShopApiError
 from plugin.platforms.base import ShopCredentials
-from plugin.platforms.http import ShopAnswer, ShopHttp, shop_http
+from plugin.platforms.http import ShopHttp, ShopResponse, shop_http
 
 PREFIX = "/wc/v3"
 KEY = re.compile(r"ck_[0-9a-zA-Z]{8,120}")
@@ -50,7 +50,7 @@ class Rest:
     http: ShopHttp
 
     def call(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> Any:
-        """Send a request and return the JSON of its answer. Raises ShopApiError that says what to do, ShopAwayError."""
+        """Send a request and return the JSON of its answer. Raises ShopApiError that says what to do, ShopUnavailableError."""
         answer = self.send(method, path, query, body)
         if answer.status in {200, 201}:
             return answer.json()
@@ -58,10 +58,10 @@ class Rest:
 
     def send(
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None, *, keys: bool = True
-    ) -> ShopAnswer:
+    ) -> ShopResponse:
         """Send a request and return its answer, whatever it is. keys: False for the site's index, which is public.
 
-        Raises ShopAwayError, ShopApiError.
+        Raises ShopUnavailableError, ShopApiError.
         """
         route = f"{PREFIX if keys else ''}{path}"
         asked = dict(query or {})
@@ -82,7 +82,7 @@ class Rest:
 def discover_route(base: str, key: str, secret: str) -> Rest:
     """Prove keys with a call that only the shop's managers may make, the ways one after the other.
 
-    Raises ShopApiError with the answer of the way that came furthest, ShopAwayError.
+    Raises ShopApiError with the answer of the way that came furthest, ShopUnavailableError.
     """
     best: tuple[int, ShopApiError] | None = None
     for way in WAYS:
@@ -102,7 +102,7 @@ def discover_route(base: str, key: str, secret: str) -> Rest:
 
 
 def name_of(rest: Rest) -> str:
-    """Return what the site calls itself; empty when its index does not tell. Raises ShopAwayError."""
+    """Return what the site calls itself; empty when its index does not tell. Raises ShopUnavailableError."""
     answer = rest.send("GET", "/", {"_fields": "name"}, keys=False)
     found = _object(answer)
     name = found.get("name") if answer.status == 200 else None
@@ -151,20 +151,20 @@ def _is_private(host: str) -> bool:
         return "." not in host or host.endswith(PRIVATE_NAMES)
 
 
-def _is_list(answer: ShopAnswer) -> bool:
+def _is_list(answer: ShopResponse) -> bool:
     try:
         return isinstance(answer.json(), list)
     except ShopApiError:
         return False
 
 
-def _code(answer: ShopAnswer) -> str:
+def _code(answer: ShopResponse) -> str:
     """Return the symbolic code of a REST error; empty when the answer is none."""
     code = _object(answer).get("code")
     return code[:80] if isinstance(code, str) and code.isprintable() else ""
 
 
-def _object(answer: ShopAnswer) -> dict[str, Any]:
+def _object(answer: ShopResponse) -> dict[str, Any]:
     """Return an answer's JSON object; empty when it is none: hosts and themes answer with pages of their own."""
     try:
         found = answer.json()
@@ -173,7 +173,7 @@ def _object(answer: ShopAnswer) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _explain(answer: ShopAnswer, what: str) -> str:
+def _explain(answer: ShopResponse, what: str) -> str:
     code = _code(answer)
     said = f"WooCommerce answered {answer.status}{f' ({code})' if code else ''} to {what}"
     if 300 <= answer.status < 400:

@@ -10,7 +10,7 @@ import pytest
 from support.bodies import customer
 from support.history_harness import HistoryRig
 
-from plugin.errors import ConfigurationError, ConflictError, ShopAwayError
+from plugin.errors import ConfigurationError, ConflictError, ShopUnavailableError
 from plugin.event_kinds import EventKind
 from plugin.store.contacts.sync_state import SyncedValue
 from plugin.store.sync.backfill_runs import Run, RunState
@@ -158,7 +158,7 @@ def test_a_run_that_died_goes_on_where_it_was_and_does_nothing_twice(
     history.listed.found = [history.customer(n, at=begin - timedelta(minutes=60 - n)) for n in range(1, 8)]
     run = start(history)
     history.listed.away_after = 3
-    with pytest.raises(ShopAwayError):
+    with pytest.raises(ShopUnavailableError):
         work(history, run)
     assert counts(history, run)["read"] == 2
     history.listed.away_after = None
