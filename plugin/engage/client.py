@@ -5,14 +5,13 @@ EngageNotFoundError, EngageConflictError or ContractError; the docstrings name t
 """
 
 from plugin.engage.calls.contacts import ContactCalls
-from plugin.engage.calls.orders import OrderCalls
 from plugin.engage.calls.promotions import PromotionCalls
 from plugin.engage.calls.tenant import TenantCalls
 from plugin.engage.calls.transactions import TransactionCalls
 from plugin.engage.calls.vouchers import VoucherCalls
 
 
-class EngageClient(ContactCalls, TransactionCalls, PromotionCalls, VoucherCalls, TenantCalls, OrderCalls):
+class EngageClient(ContactCalls, TransactionCalls, PromotionCalls, VoucherCalls, TenantCalls):
     """Calls Engage for one shop.
 
     Copies made by `with_options` share everything else. transactions_path: which of the two candidate operations a

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 
-from plugin.engage import verify_writes
 from plugin.engage.client import EngageClient
 from plugin.engage.data.models import Promotion, PromotionAssignment, PromotionWrite
 from plugin.errors import ConflictError, EngageError, EngageNotFoundError, NotFoundHereError, TransientError
@@ -52,7 +51,7 @@ class PromotionService:
         if faults:
             raise ConflictError(" ".join(faults))
         client = self.client_for(shop)
-        before = verify_writes.created_promotion(client, external_id=write.external_id)
+        before = _find_created(client, write.external_id)
         if before is not None:
             raise ConflictError(
                 f"The externalId {write.external_id!r} is that of the promotion {before.name!r} ({before.id}, "
@@ -61,7 +60,7 @@ class PromotionService:
         try:
             made = client.create_promotion(write)
         except TransientError:
-            found = verify_writes.created_promotion(client, external_id=write.external_id)
+            found = _find_created(client, write.external_id)
             if found is None:
                 raise
             made = found
@@ -117,6 +116,14 @@ class PromotionService:
             return "deleted in Engage"
         except EngageError as error:
             return f"unknown ({type(error).__name__.removesuffix('Error')})"
+
+
+def _find_created(client: EngageClient, external_id: str) -> Promotion | None:
+    """Return the promotion with an externalId, None where there is none."""
+    try:
+        return client.find_promotion(external_id)
+    except EngageNotFoundError:
+        return None
 
 
 def find_faults(write: PromotionWrite) -> list[str]:

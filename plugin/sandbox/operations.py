@@ -3,14 +3,13 @@
 from plugin.sandbox import setup_data
 from plugin.sandbox.contacts import bulk, operations
 from plugin.sandbox.loyalty import assignments, points, templates, vouchers
-from plugin.sandbox.purchases import orders, receipts
+from plugin.sandbox.purchases import receipts
 from plugin.sandbox.wire import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
     *operations.OPERATIONS,
     *bulk.OPERATIONS,
     *receipts.OPERATIONS,
-    *orders.OPERATIONS,
     *assignments.OPERATIONS,
     *templates.OPERATIONS,
     *vouchers.OPERATIONS,

@@ -87,9 +87,6 @@ class SandboxOptions:
     transactions_answer: ListShape = "paged"
     group_currency: str = "SEK"
 
-    order_write_status: Literal[201, 202] = 202
-    order_delay_s: float = 0.0
-
     assignments_answer: ListShape = "array"
     #: No page documents this operation (facts 6.3).
     reactivate_promotions: bool = False

@@ -110,16 +110,6 @@ class StoredPointAccount:
 
 
 @dataclass(slots=True)
-class StoredOrder:
-    """An order as stored by the last finished write. contact_id: None when the contact is unknown."""
-
-    order_id: str
-    wire: dict[str, Any]
-    version_tag: str
-    contact_id: str | None
-
-
-@dataclass(slots=True)
 class TenantData:
     """Everything that `reset` throws away."""
 
@@ -140,9 +130,6 @@ class TenantData:
     point_ids: "count[int]" = field(default_factory=lambda: count(1))
     point_shop_items: list[dict[str, Any]] = field(default_factory=list)
     consent_definitions: dict[str, dict[str, Any]] = field(default_factory=dict)
-    orders: dict[str, StoredOrder] = field(default_factory=dict)
-    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    order_actions: list[dict[str, Any]] = field(default_factory=list)
     redemptions: list[dict[str, Any]] = field(default_factory=list)
     integration_log: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=10_000))
 

@@ -111,18 +111,6 @@ def _promotion_write() -> PromotionWrite:
     return PromotionWrite("Spring", "RULE-1", date(2026, 3, 1), "EXTERNALOFFER", "SPRING20", date(2099, 1, 1))
 
 
-def _order(bench: Bench) -> dict[str, Any]:
-    return {
-        "orderId": "O-1", "contact": {"matchKey": bench.contact_id, "matchKeyType": "ContactId"}, "status": "InProgress",
-        "currencyCode": "SEK", "externalStoreId": "web-se", "totalPrice": Decimal("10.50"),
-    }  # fmt: skip
-
-
-def _stored_order(bench: Bench) -> str:
-    bench.client.create_order(_order(bench))
-    return "O-1"
-
-
 #: One call of each operation. A new operation without a line here fails the test below.
 CALLS: dict[str, Callable[[Bench], Any]] = {
     "find_contact_id": lambda b: b.client.find_contact_id(email=EMAIL, contact_type="Member"),
@@ -141,25 +129,11 @@ CALLS: dict[str, Callable[[Bench], Any]] = {
         [(b.contact_id, ContactWrite({"firstName": "Ada"}))], contact_type="Member"
     ),
     "get_bulk_status": lambda b: b.client.get_bulk_status(CALLS["bulk_patch_contacts"](b)),
-    "list_changed_contacts": lambda b: b.client.list_changed_contacts("Created", datetime(2026, 1, 1, tzinfo=UTC)),
     "list_transactions": lambda b: b.client.list_transactions(b.contact_id),
     "list_contact_transactions": lambda b: (
         b.post("/sandbox/options", {"transactions_by_query": False}), b.client.list_transactions(b.contact_id)
     ),
     "create_receipt": lambda b: b.client.create_receipt(b.receipt()),
-    "list_orders": lambda b: b.client.list_orders(b.contact_id),
-    "create_order": lambda b: b.client.create_order(_order(b)),
-    "get_order": lambda b: b.client.get_order(_stored_order(b)),
-    "replace_order": lambda b: b.client.replace_order(_stored_order(b), _order(b)),
-    "delete_order": lambda b: b.client.delete_order(_stored_order(b)),
-    "get_order_job": lambda b: b.client.get_order_job(b.client.create_order(_order(b)).job_id),
-    "trigger_order_action": lambda b: b.client.trigger_order_action(
-        _stored_order(b), "ConfirmOrder", b.client.get_order("O-1")["versionTag"], "sv-SE"
-    ),
-    "change_order_status": lambda b: b.client.change_order_status(_stored_order(b), {"status": "Completed"}),
-    "change_order_delivery": lambda b: b.client.change_order_delivery(
-        _stored_order(b), {"delivery": {"trackingNumber": "T1"}}
-    ),
     "list_promotion_assignments": lambda b: (_assigned(b), b.client.list_promotion_assignments(b.contact_id)),
     "assign_promotion": lambda b: b.client.assign_promotion(b.contact_id, b.promotion()),
     "redeem_promotion": lambda b: b.client.redeem_promotion(_assigned(b)),
@@ -170,10 +144,6 @@ CALLS: dict[str, Callable[[Bench], Any]] = {
     "create_promotion": lambda b: b.client.create_promotion(_promotion_write()),
     "find_promotion": lambda b: (b.client.create_promotion(_promotion_write()), b.client.find_promotion("RULE-1")),
     "get_promotion": lambda b: b.client.get_promotion(b.promotion()),
-    "update_promotion": lambda b: b.client.update_promotion(
-        b.client.create_promotion(_promotion_write()).id, _promotion_write()
-    ),
-    "delete_promotion": lambda b: b.client.delete_promotion(b.client.create_promotion(_promotion_write()).id),
     "list_reward_vouchers": lambda b: (_voucher(b), b.client.list_reward_vouchers(b.contact_id)),
     "list_available_reward_vouchers": lambda b: (_voucher(b), b.client.list_available_reward_vouchers(b.contact_id)),
     "redeem_reward_voucher": lambda b: b.client.redeem_reward_voucher(_voucher(b)),
@@ -334,11 +304,6 @@ def test_not_found_and_conflict_are_told_apart(bench: Bench) -> None:
     with pytest.raises(EngageConflictError) as caught:
         bench.client.create_contact(write, contact_type="Member", store_external_id=None, source=None)
     assert caught.value.contact_id == bench.contact_id
-
-
-def test_redirects_are_not_followed_and_a_job_that_is_done_is_understood(bench: Bench) -> None:
-    job = bench.client.create_order(_order(bench))
-    assert bench.client.get_order_job(job.job_id).done
 
 
 def test_a_call_that_is_somebody_elses_by_now_does_not_leave(bench: Bench) -> None:

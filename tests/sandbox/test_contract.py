@@ -40,7 +40,6 @@ KNOWN = {
     "id": PROMOTION_ID,
     "accountId": "1",
     "externalId": "web-se",
-    "orderId": "O-1",
 }
 
 
@@ -65,8 +64,6 @@ def fill(engage: Engage) -> None:
     """Put one entry of each kind into an empty tenant."""
     engage.running.state.reset()
     engage.seed(**ENTRIES)
-    contact = {"matchKey": CONTACT_ID, "matchKeyType": "ContactId"}
-    engage.post("orders", {"orderId": "O-1", "contact": contact, "status": "InProgress", "currencyCode": "SEK"})
 
 
 def with_known_ids(parameters: Any) -> Any:

@@ -104,7 +104,6 @@ def test_the_summary_counts_what_there_is(engage: Engage) -> None:
         "receipts": {"imported": 1, "failed": 1},
         "receiptsReceived": 3,
         "redemptions": {"Redeemed": 1},
-        "orders": 0,
         "stores": 1,
         "calls": 4,
     }
@@ -186,7 +185,7 @@ def test_options_change_while_the_sandbox_runs(engage: Engage) -> None:
         {"create_anser": "201-contact"},
         {"create_answer": "204"},
         {"extra_fields": "yes"},
-        {"order_write_status": True},
+        {"bulk_answer": True},
         {"import_delay_s": -1},
         {"rate_limit_per_s": "many"},
         {"accepted_keys": "a-key"},

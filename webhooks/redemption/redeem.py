@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from plugin.engage import verify_writes
 from plugin.engage.client import EngageClient
 from plugin.engage.data.models import PromotionAssignment, RewardVoucher, UsedPromotion
 from plugin.engage.operations import REDEEM_TIMEOUT_S, Priority
-from plugin.engage.promotion_lookup import is_redeemable
+from plugin.engage.promotion_lookup import find_assignment, find_voucher, is_redeemable
 from plugin.errors import EngageConflictError, EngageError, ParkedError, TransientError, UnauthorisedError
 from plugin.events import OrderPaid
 from plugin.store.orders.orders import StoredOrder
@@ -251,8 +250,8 @@ def fetch_current(
 ) -> PromotionAssignment | RewardVoucher | None:
     """Return an assignment or voucher as it stands now, or None when the contact does not have it."""
     if kind == PROMOTION:
-        return verify_writes.promotion_assignment(client, contact_id=contact_id, assignment_id=assignment_id)
-    return verify_writes.reward_voucher(client, contact_id=contact_id, reward_voucher_id=assignment_id)
+        return find_assignment(assignment_id, client.list_promotion_assignments(contact_id).items)
+    return find_voucher(assignment_id, None, client.list_reward_vouchers(contact_id).items)
 
 
 def record_result(context: Context, kind: str, assignment_id: str, contact_id: str, **values: Any) -> None:

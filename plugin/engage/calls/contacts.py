@@ -1,12 +1,11 @@
-"""Contacts, one by one and in bulk, and what changed of them."""
+"""Contacts, singly and in bulk."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from plugin.engage.calls.base import Calls
 from plugin.engage.data import models, request_bodies, schemas
-from plugin.engage.http.http_errors import contact_id_of, items_of
+from plugin.engage.http.http_errors import contact_id_of
 from plugin.errors import ContractError
 
 BULK_LIMIT = 4000
@@ -99,17 +98,6 @@ class ContactCalls(Calls):
     def get_bulk_status(self, batch_id: str) -> models.BatchStatus:
         """Return how a batch went. Raises EngageNotFoundError."""
         return _batch_status(self._call("get_bulk_status", query={"batchId": batch_id}).data)
-
-    def list_changed_contacts(self, change: str, since: datetime, until: datetime | None = None) -> tuple[str, ...]:
-        """Return contactIds that were Created, Updated or Deleted between two aware times."""
-        query = {
-            "changeType": change,
-            "fromDate": f"{since:%Y-%m-%d %H:%M:%S}.{since.microsecond // 1000:03d}",
-        }
-        if until is not None:
-            query["toDate"] = f"{until:%Y-%m-%d %H:%M:%S}.{until.microsecond // 1000:03d}"
-        items, _ = items_of(self._call("list_changed_contacts", query=query).data, "list_changed_contacts")
-        return tuple(str(item) for item in items)
 
     def _bulk(self, name: str, rows: list[dict[str, Any]], contact_type: str) -> str:
         if not 0 < len(rows) <= BULK_LIMIT:

@@ -63,14 +63,6 @@ class PromotionCalls(Calls):
         """Return a template by its id. Raises EngageNotFoundError."""
         return self._promotion("get_promotion", path={"id": promotion_id})
 
-    def update_promotion(self, promotion_id: str, promotion: models.PromotionWrite) -> None:
-        """Replace a template, possible while it is a draft. Raises EngageConflictError otherwise."""
-        self._call("update_promotion", path={"id": promotion_id}, body=request_bodies.promotion_body(promotion))
-
-    def delete_promotion(self, promotion_id: str) -> None:
-        """Delete a template that is assigned to nobody. Raises EngageConflictError otherwise."""
-        self._call("delete_promotion", path={"id": promotion_id})
-
     def _promotion(self, name: str, **options: Any) -> models.Promotion:
         data = self._call(name, **options).data
         loaded: models.Promotion = schemas.load(schemas.PromotionSchema, data, name)

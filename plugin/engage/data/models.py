@@ -320,13 +320,3 @@ class BatchStatus:
     finished: bool | None
     refused: tuple[tuple[str, str], ...] = ()
     text: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OrderJob:
-    """An asynchronous write of an order. order_id is known when it is done."""
-
-    job_id: str
-    done: bool = False
-    failed: bool = False
-    version_tag: str | None = None

@@ -99,12 +99,11 @@ class Transport:
         priority: Priority | None = None,
         read_timeout_s: float | None = None,
         observer: Callable[[CallRecord], None] | None = None,
-        accept: frozenset[int] = frozenset(),
         ensure_lease: Callable[[], None] = lambda: None,
     ) -> Answer:
         """Make one call and return its answer, or raise the error that it means.
 
-        accept: further statuses that are answers and no errors (302 of an order job). ensure_lease: asked when the call is
+        ensure_lease: called when the call is
         about to leave, after whatever wait for its slot; raises LeaseLostError where it is somebody else's by now.
         Raises ThrottledError, TransientError, PermanentError, EngageNotFoundError, EngageConflictError, UnauthorisedError.
         """
@@ -119,8 +118,7 @@ class Transport:
         try:
             answer = self._send(account, operation, path or {}, query or {}, body, read_timeout_s)
             status, engage_time = answer.status, http_date(answer.headers.get("Date"))
-            if status not in accept:
-                raise_for_status(answer, operation.name, datetime.now(UTC), [path, query, body])
+            raise_for_status(answer, operation.name, datetime.now(UTC), [path, query, body])
             guard.succeeded()
         except TransientError as error:
             outcome = str(error)

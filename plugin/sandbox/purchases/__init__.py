@@ -1,4 +1,4 @@
-"""The sandbox's receipts, orders and imported files.
+"""The sandbox's receipts and imported files.
 
 Points that come of receipts are in `loyalty`.
 """

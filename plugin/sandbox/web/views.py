@@ -50,8 +50,6 @@ def add_views(app: Flask, state: SandboxState, operation_ids: frozenset[str]) ->
     route("/sandbox/receipts", "GET", lambda: [receipt_view(receipt) for receipt in state.data.receipts.values()])
     route("/sandbox/redemptions", "GET", lambda: state.data.redemptions)
     route("/sandbox/stores", "GET", lambda: list(state.data.stores.values()))
-    route("/sandbox/orders", "GET", lambda: [order.wire for order in state.data.orders.values()])
-    route("/sandbox/order-actions", "GET", lambda: state.data.order_actions)
     route("/sandbox/integration-log", "GET", lambda: list(state.data.integration_log))
     route("/sandbox/calls", "GET", lambda: _calls(state))
     route("/sandbox/counts", "GET", lambda: _counts(state))
@@ -119,7 +117,6 @@ def _summary(state: SandboxState) -> dict[str, Any]:
         "receipts": Counter(receipt.state for receipt in receipts),
         "receiptsReceived": sum(receipt.times_received for receipt in receipts),
         "redemptions": Counter(redemption["outcome"] for redemption in data.redemptions),
-        "orders": len(data.orders),
         "stores": len(data.stores),
         "calls": state.last_sequence,
     }
