@@ -13,10 +13,11 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
 
-# linters, types and import rules
+# linters, spelling, types and import rules
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
