@@ -60,7 +60,11 @@ def write_command(shop_name: str | None) -> None:
         for shop in _shops(services, shop_name):
             outage = services.engage_status_for(shop)
             if outage.since is None:
-                why = "it answers" if outage.standing.value == "answers" else "Redis, which keeps that, does not answer"
+                why = (
+                    "it answers"
+                    if outage.availability.value == "answers"
+                    else "Redis, which keeps that, does not answer"
+                )
                 raise ConflictError(
                     f"Engage is not known to be away for shop {shop.name} ({why}): what waits goes by the API, and a file "
                     "would be taken back at once."
@@ -152,7 +156,7 @@ def _checked_server(services: Services, shop: RegisteredShop) -> Iterator[tuple[
 
 def _checked_folder(services: Services, shop: RegisteredShop) -> Iterator[tuple[str, str]]:
     with services.transfer_for(shop) as transfer:
-        transfer.look(shop.settings.fallback_receipts_folder, "", None)
+        transfer.find(shop.settings.fallback_receipts_folder, "", None)
     yield "folder", ""
 
 
@@ -178,7 +182,7 @@ def _standing(services: Services, shop: RegisteredShop) -> dict[str, Any]:
     return {
         "shop": shop.name,
         "fallback": "yes" if shop.settings.fallback else "no",
-        "engage": outage.standing.value,
+        "engage": outage.availability.value,
         "since": outage.since,
         "files": ", ".join(f"{state} {number}" for state, number in sorted(counts.items())),
     }

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from plugin.engage_files import disk
-from plugin.engage_files.transfer import Alive, RemoteListing
+from plugin.engage_files.transfer import Heartbeat, RemoteListing
 from plugin.errors import TransferError
 
 
@@ -25,21 +25,21 @@ class FolderTransfer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """See Transfer."""
 
-    def put(self, local: Path, folder: str, temporary: str, alive: Alive) -> None:
+    def put(self, local: Path, folder: str, temporary: str, heartbeat: Heartbeat) -> None:
         """See Transfer."""
         with self._explained("be written to"):
             target = disk.private_folder(self._base / folder) / temporary
             with local.open("rb") as source, disk.create(target) as file:
                 shutil.copyfileobj(source, file, 1024 * 1024)
                 disk.sync(file)
-        alive()
+        heartbeat()
 
     def publish(self, folder: str, temporary: str, name: str) -> None:
         """See Transfer."""
         with self._explained("rename files in"):
             disk.rename(self._base / folder / temporary, self._base / folder / name)
 
-    def look(self, folder: str, name: str, temporary: str | None) -> RemoteListing:
+    def find(self, folder: str, name: str, temporary: str | None) -> RemoteListing:
         """See Transfer."""
         with self._explained("be read"):
             there = self._base / folder

@@ -20,7 +20,7 @@ from typing import Self
 
 import paramiko
 
-from plugin.engage_files.transfer import Alive, RemoteListing
+from plugin.engage_files.transfer import Heartbeat, RemoteListing
 from plugin.errors import TransferError
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # it logs traces of what we report in our own words
@@ -90,7 +90,7 @@ class SftpTransfer:
         """See Transfer."""
         self._transport.close()
 
-    def put(self, local: Path, folder: str, temporary: str, alive: Alive) -> None:
+    def put(self, local: Path, folder: str, temporary: str, heartbeat: Heartbeat) -> None:
         """See Transfer."""
         path, size = self._path(folder, temporary), local.stat().st_size
         with self._explained(f"write {path}"):
@@ -98,7 +98,7 @@ class SftpTransfer:
                 target.set_pipelined(True)
                 while chunk := source.read(CHUNK):
                     target.write(chunk)
-                    alive()
+                    heartbeat()
             there = self._sftp.stat(path).st_size
         if there != size:
             # a server's refusal to write is not told at once: the chunks are sent without waiting for each answer
@@ -111,7 +111,7 @@ class SftpTransfer:
         with self._explained(f"rename {self._path(folder, temporary)} to {name}"):
             self._sftp.rename(self._path(folder, temporary), self._path(folder, name))
 
-    def look(self, folder: str, name: str, temporary: str | None) -> RemoteListing:
+    def find(self, folder: str, name: str, temporary: str | None) -> RemoteListing:
         """See Transfer."""
         with self._explained(f"look at {self._path(folder, name)}"):
             final = self._size(self._path(folder, name))

@@ -1,6 +1,6 @@
-"""What a way out of this machine must do: put a file under a temporary name, then give it its own, and tell what is there.
+"""What a file transfer must do: upload under a temporary name, rename, and say what is there.
 
-Two ways: `sftp` and `folder` (for merchants who move files themselves).
+Two implementations: `sftp`, and `folder` for merchants who move the files themselves.
 """
 
 from collections.abc import Callable
@@ -9,20 +9,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-#: Told now and then while a file travels, so that the lease on the work can be prolonged. It may raise.
-Alive = Callable[[], None]
+#: Called again and again during an upload, so that the lease on the work can be extended. May raise.
+Heartbeat = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteListing:
-    """What lies on the other side: sizes in bytes, None where there is no such file."""
+    """A file's sizes at the destination in bytes, under its final and its temporary name; None where it does not exist."""
 
     final: int | None
     temporary: int | None
 
 
 class Transfer(Protocol):
-    """One connection to the other side. Every method raises TransferError."""
+    """A connection to the destination. Every method raises TransferError."""
 
     def __enter__(self) -> Self:
         """Connect."""
@@ -30,14 +30,14 @@ class Transfer(Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Close the connection."""
 
-    def put(self, local: Path, folder: str, temporary: str, alive: Alive) -> None:
-        """Copy a file under a temporary name, and check its size there."""
+    def put(self, local: Path, folder: str, temporary: str, heartbeat: Heartbeat) -> None:
+        """Upload a file under a temporary name, and check its size at the destination."""
 
     def publish(self, folder: str, temporary: str, name: str) -> None:
-        """Give a file that was put its own name, which nothing may have yet."""
+        """Rename an uploaded file to its final name, which must not exist yet."""
 
-    def look(self, folder: str, name: str, temporary: str | None) -> RemoteListing:
-        """Tell what lies there of a file."""
+    def find(self, folder: str, name: str, temporary: str | None) -> RemoteListing:
+        """Return what is at the destination of a file."""
 
     def discard(self, folder: str, temporary: str) -> None:
-        """Delete what lies under a temporary name, if anything does."""
+        """Delete the file with a temporary name, if there is one."""

@@ -100,7 +100,7 @@ def test_files_without_events_are_listed_sent_and_their_states_explained(
     assert there.name == name
     there.unlink()
     assert "taken 1" in run("fallback", "send", "web-se")
-    assert "only what has not been sent" in run("fallback", "recall", str(name), ends_with=1)
+    assert "only a file that was not sent" in run("fallback", "recall", str(name), ends_with=1)
     assert "There is no file x.xml" in run("fallback", "recall", "x.xml", ends_with=1)
     assert "Engage is not known to be away for shop web-se (Redis, which keeps that, does not answer)" in run(
         "fallback", "write", "web-se", ends_with=1

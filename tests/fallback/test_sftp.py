@@ -61,7 +61,7 @@ def sent(access: SftpAccess, local: Path) -> RemoteListing:
         transfer.put(local, FOLDER, TEMPORARY, lambda: beats.append(None))
         transfer.publish(FOLDER, TEMPORARY, NAME)
         assert len(beats) > 10
-        return transfer.look(FOLDER, NAME, TEMPORARY)
+        return transfer.find(FOLDER, NAME, TEMPORARY)
 
 
 def test_a_file_arrives_whole_under_its_own_name(server: SftpServer, base: Path, local: Path) -> None:
@@ -72,10 +72,10 @@ def test_a_file_arrives_whole_under_its_own_name(server: SftpServer, base: Path,
 def test_what_lies_under_a_temporary_name_is_seen_and_discarded(server: SftpServer, base: Path, local: Path) -> None:
     with SftpTransfer(access_to(server, base)) as transfer:
         transfer.put(local, FOLDER, TEMPORARY, lambda: None)
-        assert transfer.look(FOLDER, NAME, TEMPORARY) == RemoteListing(None, local.stat().st_size)
+        assert transfer.find(FOLDER, NAME, TEMPORARY) == RemoteListing(None, local.stat().st_size)
         transfer.discard(FOLDER, TEMPORARY)
         transfer.discard(FOLDER, TEMPORARY)
-        assert transfer.look(FOLDER, NAME, TEMPORARY) == RemoteListing(None, None)
+        assert transfer.find(FOLDER, NAME, TEMPORARY) == RemoteListing(None, None)
 
 
 def test_another_host_key_than_the_pinned_one_is_refused_before_anything_is_sent(
@@ -141,7 +141,7 @@ def test_a_rename_that_is_refused_leaves_the_temporary_file(tmp_path: Path, base
         with pytest.raises(TransferError, match="does not allow this user to rename"):
             sent(access_to(server, base), local)
         with SftpTransfer(access_to(server, base)) as transfer:
-            assert transfer.look(FOLDER, NAME, TEMPORARY) == RemoteListing(None, local.stat().st_size)
+            assert transfer.find(FOLDER, NAME, TEMPORARY) == RemoteListing(None, local.stat().st_size)
 
 
 @pytest.mark.skipif(not has_openssh(), reason="sshd is not installed; asyncssh's server is tested beside it")

@@ -71,5 +71,5 @@ def plant(bomb: FileCrashPoint, patch: pytest.MonkeyPatch, database: Database, s
     patch.setattr(database, "transaction", stepped)
     for name in ("create", "sync", "rename", "remove"):
         patch.setattr(disk, name, bomb.around(getattr(disk, name)))
-    for name in ("put", "publish", "look", "discard"):
+    for name in ("put", "publish", "find", "discard"):
         patch.setattr(server, name, bomb.around(getattr(server, name)))

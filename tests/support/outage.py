@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from plugin.engage_files.folder import FolderTransfer
-from plugin.engage_files.transfer import Alive, RemoteListing
+from plugin.engage_files.transfer import Heartbeat, RemoteListing
 from plugin.errors import TransferError
 from plugin.sandbox.purchases.file_import import take_files
 from plugin.sandbox.state import SandboxState
@@ -39,9 +39,9 @@ class FileServer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         pass
 
-    def put(self, local: Path, folder: str, temporary: str, alive: Alive) -> None:
+    def put(self, local: Path, folder: str, temporary: str, heartbeat: Heartbeat) -> None:
         self._reach()
-        self._folder.put(local, folder, temporary, alive)
+        self._folder.put(local, folder, temporary, heartbeat)
 
     def publish(self, folder: str, temporary: str, name: str) -> None:
         self._reach()
@@ -53,9 +53,9 @@ class FileServer:
             self.away = True
             raise TransferError("cut")
 
-    def look(self, folder: str, name: str, temporary: str | None) -> RemoteListing:
+    def find(self, folder: str, name: str, temporary: str | None) -> RemoteListing:
         self._reach()
-        return self._folder.look(folder, name, temporary)
+        return self._folder.find(folder, name, temporary)
 
     def discard(self, folder: str, temporary: str) -> None:
         self._reach()

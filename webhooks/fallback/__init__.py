@@ -1,4 +1,4 @@
-"""Files for an Engage that stays away: which events go into them, how they are written, sent and taken back.
+"""Files for outages of Engage: which events go into them, and how they are written, sent and recalled.
 
-The formats and transfers themselves are in `plugin.engage_files`.
+The file formats and the transfers are in `plugin.engage_files`.
 """

@@ -1,7 +1,7 @@
-"""Sending files: temporary name, size check, then the file's own name; what is gone after that was taken.
+"""Sending files: upload under a temporary name, check the size, then rename. A file that is gone afterwards was picked up.
 
-Before its name is given the file is `renaming`: from there its end is unknown until somebody sees it. A file that got
-its name is never sent again.
+Before the rename the file's state becomes `renaming`: from then on it is unknown whether the file arrived, until the
+server's folder shows it. A file that has its name on the server is never sent again.
 """
 
 import logging
@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from plugin.engage_files.folder import FolderTransfer
 from plugin.engage_files.names import FileKind
@@ -21,33 +20,29 @@ from plugin.errors import TransferError
 from plugin.store.files.files import StoredFile, retry_at
 from plugin.store.files.rows import UNSENT
 from plugin.store.shops.shops import RegisteredShop
-from plugin.store.tables.files import FileState
-
-if TYPE_CHECKING:
-    from webhooks.fallback.runner import ShopFileSession
+from plugin.store.tables.files import FileOrigin, FileState
+from webhooks.fallback.session import ShopFileSession, withdrawn_name
 
 log = logging.getLogger(__name__)
 
-#: How often, in waits of the retry rules, a file that lies on the other side is looked for.
-LOOK_EVERY = 6
-TAKEN = "gone from the other side after it got its name: it was taken"
-NO_FOLDER = "kept here: no folder is set for this kind"
+#: How long until an uploaded file is looked for again, as a multiple of RETRY_BASE_S.
+CHECK_INTERVAL = 6
+PICKED_UP = "gone from the server after it got its name: it was picked up"
+NOT_PICKED_UP = "on the server; not picked up yet"
+NO_FOLDER = "stays here: no folder is set for this kind"
 
 
 @dataclass(slots=True)
-class Sender:
-    """Sends the files of one shop and follows what becomes of them. transfer_for: the way out."""
+class FileSender:
+    """Sends the files of one shop and checks what became of them. transfer_for: the connection to use."""
 
-    work: "ShopFileSession"
+    session: ShopFileSession
     transfer_for: Callable[[RegisteredShop], Transfer]
 
     def send(self, *, inbox: bool = True) -> int:
-        """Send what is due, each kind in its order; returns how many files got there.
-
-        inbox: whether files of the inbox go too, or only those that no events stand for.
-        """
+        """Send due files, each kind in its order; return how many arrived. inbox: whether to send files of inbox events."""
         files = self._due(FileState.WRITTEN, FileState.RENAMING)
-        due = [file for file in files if inbox or file.origin != "inbox"]
+        due = [file for file in files if inbox or file.origin != FileOrigin.INBOX]
         sent = 0
         with self._connected(due) as transfer:
             if transfer is None:
@@ -62,156 +57,161 @@ class Sender:
                     stopped.add(file.kind)
         return sent
 
-    def look(self) -> int:
-        """Look for files on the other side; returns how many were taken."""
+    def check_uploaded(self) -> int:
+        """Look for files on the server; return how many were picked up."""
+        session, picked_up = self.session, 0
         due = self._due(FileState.SENT)
-        taken = 0
         with self._connected(due) as transfer:
             if transfer is None:
                 return 0
             for file in due:
                 try:
-                    seen = transfer.look(self._folder(file), file.name, None)
+                    listing = transfer.find(self._folder(file), file.name, None)
                 except TransferError as error:
-                    self.work.files.explain(file.id, str(error), self._look_at())
-                    return taken
-                if seen.final is None:
-                    taken += self.work.files.taken(self.work.shop, file, TAKEN, self.work.clock())
+                    session.files.explain(file.id, str(error), self._next_check())
+                    return picked_up
+                if listing.final is None:
+                    picked_up += session.files.taken(session.shop, file, PICKED_UP, session.clock())
                 else:
-                    self.work.files.explain(file.id, "lies on the other side; not taken yet", self._look_at())
-                self.work.renew_lease()
-        return taken
+                    session.files.explain(file.id, NOT_PICKED_UP, self._next_check())
+                session.renew_lease()
+        return picked_up
 
-    def take_back_unknown(self, reason: str) -> int:
-        """Engage answers: find out how transfers ended that a crash or a cut left open; returns how many came back.
+    def resolve_unknown(self, reason: str) -> int:
+        """Find out whether files arrived whose transfer was cut off; return how many were recalled.
 
-        Where that cannot be found out, receipts go by the API too, which knows each by its unique id.
+        Called once Engage answers again. Where it cannot be found out, receipts go by the API as well, which ignores a
+        unique receipt id that it has already.
         """
-        files = [file for file in self.work.files.live(self.work.shop, FileState.RENAMING) if file.origin == "inbox"]
-        back = 0
+        session, recalled = self.session, 0
+        renaming = session.files.live(session.shop, FileState.RENAMING)
+        files = [file for file in renaming if file.origin == FileOrigin.INBOX]
         with self._connected(files, explain=False) as transfer:
             for file in files:
                 if transfer is None:
-                    back += self._end_unknown(file, reason, TransferError("the other side cannot be reached"))
+                    recalled += self._end_unknown(file, reason, TransferError("the server cannot be reached"))
                     continue
                 try:
-                    if not self._lies_there(transfer, file):
+                    if not self._has_arrived(transfer, file):
                         transfer.discard(self._folder(file), file.temporary or "")
-                        back += self._release(file, (FileState.RENAMING,), reason)
+                        recalled += self._release(file, (FileState.RENAMING,), reason)
                 except TransferError as error:
-                    back += self._end_unknown(file, reason, error)
-        return back
+                    recalled += self._end_unknown(file, reason, error)
+        return recalled
 
-    def take_back_placed(self, reason: str, *, only: int | None = None) -> int:
-        """Take back what the merchant has not moved out of the folder yet; returns how many."""
-        for file in self.work.files.live(self.work.shop, FileState.SENT):
+    def withdraw_from_folder(self, reason: str, *, only: int | None = None) -> int:
+        """Take files back that the merchant has not moved out of the folder yet; return how many. only: one file's id."""
+        for file in self.session.files.live(self.session.shop, FileState.SENT):
             if only in {None, file.id}:
-                self.work.files.begin_recalling(file.id)
-        return self.end_recalls(reason)
+                self.session.files.begin_recalling(file.id)
+        return self.finish_withdrawals(reason)
 
-    def end_recalls(self, reason: str = "it was taken back out of the folder") -> int:
-        """Move files out of the folder that are marked for it; one that is not there any more was taken."""
-        files = self.work.files.live(self.work.shop, FileState.RECALLING)
-        back = 0
+    def finish_withdrawals(self, reason: str = "it was taken back out of the folder") -> int:
+        """Move files out of the folder that are marked `recalling`; one that is gone was picked up. Return how many."""
+        session, withdrawn = self.session, 0
+        files = session.files.live(session.shop, FileState.RECALLING)
         with self._connected(files, explain=False) as transfer:
             if not isinstance(transfer, FolderTransfer):
                 return 0
             for file in files:
-                kept = self.work.folder / f"{file.name}.withdrawn"
-                if transfer.withdraw(self._folder(file), file.name, kept):
-                    back += self._release(file, (FileState.RECALLING,), reason)
+                if transfer.withdraw(self._folder(file), file.name, session.folder / withdrawn_name(file.name)):
+                    withdrawn += self._release(file, (FileState.RECALLING,), reason)
                 else:
-                    self.work.files.taken(self.work.shop, file, TAKEN, self.work.clock())
-        return back
+                    session.files.taken(session.shop, file, PICKED_UP, session.clock())
+        return withdrawn
 
     # --- one file ---
 
     def _send_or_resolve(self, transfer: Transfer, file: StoredFile) -> bool:
+        """Return whether the next file of the same kind may be sent."""
         try:
             if file.state is FileState.RENAMING:
-                return self._resolve(transfer, file)
+                return self._finish_rename(transfer, file)
             return self._send(transfer, file)
         except TransferError as error:
-            self._not_sent(file, error)
+            self._record_failure(file, error)
             return False
 
     def _send(self, transfer: Transfer, file: StoredFile) -> bool:
-        work, folder = self.work, self._folder(file)
-        local = work.folder / file.name
-        fault = _fault(local, file)
+        session, folder = self.session, self._folder(file)
+        local = session.folder / file.name
+        fault = _local_fault(local, file)
         if fault is not None:
             self._release(file, UNSENT, fault)
             return True
         if file.temporary:
             transfer.discard(folder, file.temporary)
         temporary = f"{file.name}.{secrets.token_hex(4)}{TEMPORARY}"
-        if not work.files.begin_sending(file.id, temporary):
-            return True  # taken back meanwhile, or a person in it was erased
-        transfer.put(local, folder, temporary, work.renew_lease)
-        if not work.files.begin_renaming(file.id, temporary):
+        if not session.files.begin_sending(file.id, temporary):
+            return True  # it was recalled meanwhile, or a person in it was erased
+        transfer.put(local, folder, temporary, session.renew_lease)
+        if not session.files.begin_renaming(file.id, temporary):
             transfer.discard(folder, temporary)
             return True
         transfer.publish(folder, temporary, file.name)
-        return self._arrived(transfer, file)
+        return self._record_arrival(transfer, file)
 
-    def _resolve(self, transfer: Transfer, file: StoredFile) -> bool:
-        """Go on with a file that was about to get its name when its sender ended."""
-        if self._lies_there(transfer, file):
+    def _finish_rename(self, transfer: Transfer, file: StoredFile) -> bool:
+        """Continue with a file whose sender stopped just before or after the rename."""
+        if self._has_arrived(transfer, file):
             return True
         if file.erased:
             transfer.discard(self._folder(file), file.temporary or "")
             self._release(file, (FileState.RENAMING,), "a person in it was erased")
             return True
         transfer.publish(self._folder(file), file.temporary or "", file.name)
-        return self._arrived(transfer, file)
+        return self._record_arrival(transfer, file)
 
-    def _lies_there(self, transfer: Transfer, file: StoredFile) -> bool:
-        """Tell whether a file got its name: it is there under it, or gone under both."""
-        seen = transfer.look(self._folder(file), file.name, file.temporary)
-        if seen.final is None and seen.temporary is not None:
+    def _has_arrived(self, transfer: Transfer, file: StoredFile) -> bool:
+        """Return whether a file got its name, and record that: it is there under that name, or gone under both."""
+        listing = transfer.find(self._folder(file), file.name, file.temporary)
+        if listing.final is None and listing.temporary is not None:
             return False
-        return self._arrived(transfer, file)
+        return self._record_arrival(transfer, file)
 
-    def _arrived(self, transfer: Transfer, file: StoredFile) -> bool:
-        work = self.work
-        work.files.sent(file.id, work.clock(), self._look_at())
-        log.info("shop=%s file=%s sent", work.shop.name, file.name)
-        if transfer.look(self._folder(file), file.name, None).final is None:
-            work.files.taken(work.shop, file, TAKEN, work.clock())
+    def _record_arrival(self, transfer: Transfer, file: StoredFile) -> bool:
+        session = self.session
+        session.files.sent(file.id, session.clock(), self._next_check())
+        log.info("shop=%s file=%s sent", session.shop.name, file.name)
+        if transfer.find(self._folder(file), file.name, None).final is None:
+            session.files.taken(session.shop, file, PICKED_UP, session.clock())
         return True
 
-    def _not_sent(self, file: StoredFile, error: TransferError) -> None:
-        """Say why, and when it is tried again. One whose end is unknown stays so until it is seen."""
-        now = self.work.clock()
-        at = retry_at(now, self.work.retry_base_s, file.attempts)
-        log.warning("shop=%s file=%s not sent: %s", self.work.shop.name, file.name, error)
+    def _record_failure(self, file: StoredFile, error: TransferError) -> None:
+        """Record why a file was not sent and when to try again. One that may have arrived stays in its state."""
+        session, now = self.session, self.session.clock()
+        at = retry_at(now, session.retry_base_s, file.attempts)
+        log.warning("shop=%s file=%s not sent: %s", session.shop.name, file.name, error)
         states = (FileState.WRITTEN, FileState.SENDING)
-        if not self.work.files.back_to_written(file.id, states, str(error), at):
-            self.work.files.explain(file.id, str(error), at)
+        if not session.files.back_to_written(file.id, states, str(error), at):
+            session.files.explain(file.id, str(error), at)
 
     def _end_unknown(self, file: StoredFile, reason: str, error: TransferError) -> int:
+        """Give up finding out whether a file arrived; return how many files were recalled."""
         if file.kind == FileKind.RECEIPTS:
-            text = f"{reason}; whether it got there is unknown ({error}), so its receipts go by the API as well"
+            text = f"{reason}; whether it arrived is unknown ({error}), so its receipts go by the API as well"
             return self._release(file, (FileState.RENAMING,), text)
-        self.work.files.sent(file.id, self.work.clock(), self._look_at())  # each row is made sure of by the API
+        self.session.files.sent(file.id, self.session.clock(), self._next_check())  # the API confirms each of its rows
         return 0
 
     def _release(self, file: StoredFile, states: tuple[FileState, ...], reason: str) -> int:
-        work = self.work
-        if file.origin != "inbox":
-            work.files.fail(file.id, reason, work.clock())
+        """Return a file's events to the inbox; a file without events fails."""
+        session = self.session
+        if file.origin != FileOrigin.INBOX:
+            session.files.fail(file.id, reason, session.clock())
             return 0
-        return int(work.stores.spooled_events.release(file.id, states, reason, work.clock()))
+        return int(session.stores.spooled_events.release(file.id, states, reason, session.clock()))
 
     # --- all files ---
 
     def _due(self, *states: FileState) -> list[StoredFile]:
-        """Return what is due, up to the first of each kind that is not: files of a kind keep their order."""
-        now, due, stopped = self.work.clock(), [], set()
-        for file in self.work.files.live(self.work.shop, *states):
+        """Return due files, of each kind up to the first that is not due: files of a kind stay in their order."""
+        session, due, stopped = self.session, [], set()
+        now = session.clock()
+        for file in session.files.live(session.shop, *states):
             if file.state is FileState.WRITTEN and not self._folder(file):
                 if file.reason != NO_FOLDER:
-                    self.work.files.explain(file.id, NO_FOLDER, None)
+                    session.files.explain(file.id, NO_FOLDER, None)
                 continue
             if file.next_attempt_at is not None and file.next_attempt_at > now:
                 stopped.add(file.kind)
@@ -221,17 +221,20 @@ class Sender:
 
     @contextmanager
     def _connected(self, files: Iterable[StoredFile], *, explain: bool = True) -> Iterator[Transfer | None]:
-        """Connect when there are files; None when there are none or it fails, which each file then says."""
+        """Connect and yield the connection; yield None without files, or when it fails.
+
+        explain: whether a failure is recorded with each file.
+        """
         files = list(files)
         if not files:
             yield None
             return
         try:
-            transfer = self.transfer_for(self.work.shop)
+            transfer = self.transfer_for(self.session.shop)
             transfer.__enter__()
         except TransferError as error:
             for file in files if explain else ():
-                self._not_sent(file, error)
+                self._record_failure(file, error)
             yield None
             return
         try:
@@ -240,14 +243,14 @@ class Sender:
             transfer.__exit__(None, None, None)
 
     def _folder(self, file: StoredFile) -> str:
-        return folders_of(self.work.shop)[file.kind]
+        return remote_folders(self.session.shop)[file.kind]
 
-    def _look_at(self) -> datetime:
-        return self.work.clock() + timedelta(seconds=self.work.retry_base_s * LOOK_EVERY)
+    def _next_check(self) -> datetime:
+        return self.session.clock() + timedelta(seconds=self.session.retry_base_s * CHECK_INTERVAL)
 
 
-def folders_of(shop: RegisteredShop) -> Mapping[str, str]:
-    """Return the folder of each kind of file on the other side; empty where none is set."""
+def remote_folders(shop: RegisteredShop) -> Mapping[str, str]:
+    """Return the server's folder for each kind of file; empty where none is set."""
     settings = shop.settings
     return {
         FileKind.RECEIPTS: settings.fallback_receipts_folder,
@@ -256,10 +259,10 @@ def folders_of(shop: RegisteredShop) -> Mapping[str, str]:
     }
 
 
-def _fault(local: Path, file: StoredFile) -> str | None:
-    """Tell what is wrong with the copy here, so that it must not go out."""
+def _local_fault(local: Path, file: StoredFile) -> str | None:
+    """Return why the local copy must not be sent, or None when it may."""
     if not local.exists():
-        return "its copy is not on this machine: it is written anew"
+        return "its copy is not on this machine: it is written again"
     if measure(local)[:2] != (file.sha256, file.size):
-        return "its copy here was altered: it is written anew"
+        return "its copy here was altered: it is written again"
     return None

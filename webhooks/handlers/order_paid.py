@@ -8,10 +8,10 @@ from webhooks.consents.ledger import send_consents
 from webhooks.contacts.attributes import attributes_of, sync_changed_attributes
 from webhooks.contacts.identify import ensure_contact, store_of
 from webhooks.fallback.guards import raise_if_receipt_in_file, raise_if_still_spooled
-from webhooks.orders.order_state import apply_reinstatement
+from webhooks.orders.order_state import STEP_REOPENED, apply_reinstatement
 from webhooks.orders.receipts import check_sum, purchase_receipt, purchase_receipt_id
 from webhooks.orders.records import FILL_IF_MISSING, order_record
-from webhooks.redemption.lookup import STEP_REOPENED, is_from_history
+from webhooks.redemption.lookup import is_from_history
 from webhooks.redemption.redeem import raise_problems, redeem_order
 
 

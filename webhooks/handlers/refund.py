@@ -10,11 +10,11 @@ from plugin.events import OrderCancelled, OrderRefunded
 from plugin.store.orders.orders import StoredOrder, write_details, write_refund
 from webhooks.attempt.context import FORCE_RESEND, Context
 from webhooks.fallback.guards import raise_if_receipt_in_file
-from webhooks.orders.order_state import CANCELLED, confirmed_after, is_newer_end
+from webhooks.orders.order_state import CANCELLED, confirmed_after, is_newer_end, is_wholly_returned
 from webhooks.orders.receipts import purchase_receipt_id, return_receipt
 from webhooks.orders.records import refund_record
 from webhooks.orders.refund_lines import cap_to_unrefunded
-from webhooks.redemption.reactivate import is_wholly_returned, reactivate
+from webhooks.redemption.reactivate import reactivate
 from webhooks.redemption.redeem import raise_problems
 
 

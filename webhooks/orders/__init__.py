@@ -1,4 +1,4 @@
-"""An order's receipts, refund lines and state, as they go to Engage.
+"""An order's receipts, refund lines, state and record.
 
-Promotions and vouchers that an order uses are in `redemption`.
+Promotions and vouchers that an order uses are in `webhooks.redemption`.
 """

@@ -1,64 +1,85 @@
-"""Whether an order stands, for shops that tell how an order is and not what happened to it, in any sequence.
+"""Whether an order is active or ended, for shops that report an order's state and not what happened to it, in any sequence.
 
-Such a shop's cancelled order can be paid again, and its older bodies come late (platform facts 2.4, 6 trap 13). The newest
-time at which it said that an order stands is kept with the order: no older cancellation undoes that, and what was called
-off before it is taken up again.
+In such a shop a cancelled order can be paid again, and its older bodies can arrive late (docs/platforms/woocommerce.md#orders).
+So the newest time at which the shop reported the order as active is stored with it: an older cancellation does not undo
+that, and a cancellation before that time is undone.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
-from plugin.events import OrderPaid
+from plugin.events import LineKind, OrderPaid
 from plugin.store.orders.orders import StoredOrder, write_details
 from webhooks.attempt.context import Context
-from webhooks.redemption.lookup import STEP_REOPENED
-from webhooks.redemption.reactivate import is_wholly_returned
+from webhooks.orders.records import ACTIVE_AS_OF, active_as_of
 
 CANCELLED = "cancelled"
+#: The step of an event that found its order cancelled and reports it as paid again.
+STEP_REOPENED = "reopened"
+_GOODS = {LineKind.GOODS.value, LineKind.GIFT_CARD.value}
 
 
 def apply_reinstatement(context: Context, event: OrderPaid, order: StoredOrder) -> StoredOrder:
-    """Keep that the shop says that an order stands; return the order as it is known with that.
+    """Store that the shop reports an order as active; return the order with that change.
 
-    A cancellation before it is undone: then the step REOPENED is remembered, and what the order used is redeemed anew.
+    An earlier cancellation is undone: STEP_REOPENED is completed, after which the order's promotions are redeemed again.
     """
-    known = _time(order.details, "stands_at")
-    if event.active_as_of is None or (known is not None and known >= event.active_as_of):
+    stored = active_as_of(order.details)
+    if event.active_as_of is None or (stored is not None and stored >= event.active_as_of):
         return order
-    changes: dict[str, str | None] = {"stands_at": event.active_as_of.isoformat()}
+    changes: dict[str, str | None] = {ACTIVE_AS_OF: event.active_as_of.isoformat()}
     reopened = _was_cancelled_before(order, event.active_as_of)
     if reopened:
         changes |= {"ended": None, "ended_at": None}
     context.on_commit(lambda session: write_details(session, context.shop, order.order_id, **changes))
     if reopened:
-        context.note(STEP_REOPENED, "The order was cancelled before, and the shop says now that it is paid.")
+        context.note(STEP_REOPENED, "The order was cancelled before, and the shop reports it as paid now.")
         context.complete_step(STEP_REOPENED)  # in one commit with the change of the order
     return replace(order, details={**order.details, **changes})
 
 
 def confirmed_after(order: StoredOrder, at: datetime) -> bool:
-    """Tell whether the shop said after a time that the order stands."""
-    known = _time(order.details, "stands_at")
-    return known is not None and known > at
+    """Return whether the shop reported an order as active after a time."""
+    stored = active_as_of(order.details)
+    return stored is not None and stored > at
 
 
 def is_newer_end(details: Mapping[str, Any], how: str, at: datetime) -> bool:
-    """Tell whether an order's end is not known yet: the first one counts, and the newest time of it."""
+    """Return whether an order's end is to be stored: the first way in which it ended counts, with its newest time."""
     if not details.get("ended"):
         return True
-    known = _time(details, "ended_at")
-    return details["ended"] == how and (known is None or known < at)
+    ended_at = _ended_at(details)
+    return details["ended"] == how and (ended_at is None or ended_at < at)
+
+
+def is_wholly_returned(order: StoredOrder, details: Mapping[str, Any]) -> bool:
+    """Return whether all goods of an order, or all of its money, came back. details: with all refunds so far."""
+    refunds = details.get("refunds", {}).values()
+    bought = {
+        line["id"]: Decimal(line["quantity"])
+        for line in details.get("lines", [])
+        if line.get("kind", "goods") in _GOODS
+    }
+    returned: Counter[str] = Counter()
+    for refund in refunds:
+        returned.update({line: Decimal(quantity) for line, quantity in refund["lines"].items()})
+    if bought and all(returned[line] >= quantity for line, quantity in bought.items()):
+        return True
+    in_currency = (refund for refund in refunds if refund.get("currency", order.currency) == order.currency)
+    return 0 < order.total <= sum((Decimal(refund["total"]) for refund in in_currency), Decimal(0))
 
 
 def _was_cancelled_before(order: StoredOrder, at: datetime) -> bool:
-    """Tell whether an order was called off before a time; one that was returned whole stays ended."""
-    ended_at = _time(order.details, "ended_at")
+    """Return whether an order was cancelled before a time; one that was wholly returned stays ended."""
+    ended_at = _ended_at(order.details)
     cancelled = order.details.get("ended") == CANCELLED and ended_at is not None and ended_at < at
     return cancelled and not is_wholly_returned(order, order.details)
 
 
-def _time(details: Mapping[str, Any], name: str) -> datetime | None:
-    known = details.get(name)
-    return None if known is None else datetime.fromisoformat(known)
+def _ended_at(details: Mapping[str, Any]) -> datetime | None:
+    text = details.get("ended_at")
+    return None if text is None else datetime.fromisoformat(text)

@@ -1,5 +1,7 @@
 """What the plugin stores of an order and of its refunds. Refunds, cancellations and My Pages read it later."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from plugin.events import OrderPaid, OrderRefunded
@@ -9,6 +11,10 @@ from webhooks.orders.receipts import exchange_rate, stored_lines
 
 #: Contact attributes that an order may fill, but never overwrite: a purchase may name somebody else as its receiver.
 FILL_IF_MISSING = frozenset({"firstName", "lastName", "email", "externalId"})
+#: The detail of an order that says when its shop last reported it as active, ISO 8601.
+ACTIVE_AS_OF = "active_as_of"
+#: The name of the same detail in records of earlier versions; only read.
+_ACTIVE_AS_OF_OLD = "stands_at"
 
 
 def order_record(shop: RegisteredShop, event: OrderPaid, contact_id: str | None, store: str) -> StoredOrder:
@@ -20,7 +26,7 @@ def order_record(shop: RegisteredShop, event: OrderPaid, contact_id: str | None,
     if event.promotions or event.vouchers:
         details["uses"] = True
     if event.active_as_of is not None:
-        details["stands_at"] = event.active_as_of.isoformat()
+        details[ACTIVE_AS_OF] = event.active_as_of.isoformat()
     return StoredOrder(
         order_id=event.order_id,
         order_number=event.order_number,
@@ -33,6 +39,12 @@ def order_record(shop: RegisteredShop, event: OrderPaid, contact_id: str | None,
         exchange_rate=exchange_rate(event, shop.settings),
         details=details,
     )
+
+
+def active_as_of(details: Mapping[str, Any]) -> datetime | None:
+    """Return when the shop last reported an order as active, from the details of its record."""
+    text = details.get(ACTIVE_AS_OF) or details.get(_ACTIVE_AS_OF_OLD)
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def refund_record(event: OrderRefunded) -> dict[str, object]:

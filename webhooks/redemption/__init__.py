@@ -1,4 +1,4 @@
-"""Promotions and vouchers that an order uses: found, redeemed once, reactivated where they should be.
+"""Promotions and vouchers that an order used: found, redeemed once, reactivated after a cancellation or complete return.
 
 Offers at the checkout are in `plugin.promotions`.
 """

@@ -1,7 +1,7 @@
-"""What an order used: its promotions and vouchers, found among those of its contact.
+"""Which of its contact's promotions and vouchers an order used.
 
-What the order names is looked for by assignment id, by the code of the offer and by the voucher's number; platforms
-that know only codes name vouchers by them too. A code that is none of them is the shop's own discount.
+They are found by assignment id, by the code of the offer and by the voucher's number; platforms that know only codes name
+vouchers by them too. A code that is none of these is the shop's own discount.
 """
 
 from collections.abc import Sequence
@@ -26,19 +26,17 @@ from webhooks.attempt.context import Context, Origin
 
 PROMOTION, VOUCHER = "promotion", "voucher"
 STEP_REDEEM = "redeem"
-#: The step of an event that found its order cancelled and says that it is paid again.
-STEP_REOPENED = "reopened"
-#: How far a shop's clock may be behind ours: an order paid so shortly before its shop was registered counts as paid since.
+#: How far a shop's clock may be behind ours: an order paid this shortly before its shop was registered counts as paid after.
 REGISTRATION_SKEW = timedelta(minutes=5)
-#: A shop that tells of an order so long after its payment tells of something else.
+#: An order that is reported this long after its payment is reported because of something else, such as an edit.
 LATE_REPORT = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class RedemptionTarget:
-    """One assignment or voucher to redeem. promotion_id: its template. label: what a receipt calls it.
+    """One assignment or voucher to redeem. promotion_id: its template. label: its name on a receipt.
 
-    used: it was redeemed already when this order came, and by no order of ours.
+    used: it was redeemed already when this order came, and not by an order of ours.
     """
 
     kind: str
@@ -49,111 +47,127 @@ class RedemptionTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class RedemptionProblem:
+    """What could not be redeemed or reactivated, for a person. code: stable word; text: one sentence."""
+
+    code: str
+    text: str
+
+    def as_step(self) -> list[str]:
+        """Return the form that is stored with the event's progress."""
+        return [self.code, self.text]
+
+
+@dataclass(frozen=True, slots=True)
 class ResolvedRedemptions:
-    """What is to be redeemed, and what the order names and its contact does not have: (code, text)."""
+    """What is to be redeemed, and a problem for each promotion or voucher of the order that its contact does not have."""
 
     targets: tuple[RedemptionTarget, ...] = ()
-    problems: tuple[tuple[str, str], ...] = ()
+    problems: tuple[RedemptionProblem, ...] = ()
 
 
 def is_historical(shop: RegisteredShop, order: OrderPaid) -> bool:
-    """Tell that an order was paid before its shop was registered here, and is told because it was edited or refunded since.
+    """Return whether an order was paid before its shop was registered, and is reported now because it was edited later.
 
-    What it used was used up then, by whatever stood in this plugin's place: one of its codes may be one of today's
-    assignments by chance.
+    What it used was redeemed then, by the predecessor of this plugin; one of its codes may equal a current assignment's
+    by chance.
     """
-    told_later = order.reported_at is not None and order.reported_at - order.occurred_at > LATE_REPORT
-    return told_later and order.occurred_at < shop.created_at - REGISTRATION_SKEW
+    reported_late = order.reported_at is not None and order.reported_at - order.occurred_at > LATE_REPORT
+    return reported_late and order.occurred_at < shop.created_at - REGISTRATION_SKEW
 
 
 def is_from_history(context: Context, order: OrderPaid) -> bool:
-    """Tell that the event at hand tells of the past: it was read as history, or its order is of the past."""
+    """Return whether the current event was read by a backfill, or its order is historical."""
     return context.origin is Origin.BACKFILL or is_historical(context.shop, order)
 
 
 def resolve_redemptions(
     context: Context, client: EngageClient, order: OrderPaid, contact_id: str
 ) -> ResolvedRedemptions:
-    """Find what the order used; found once, it is remembered, because Engage's lists change when we redeem.
+    """Find what the order used. The result is stored, because Engage's lists change once something is redeemed.
 
     Raises EngageError.
     """
-    kept = context.get_step(STEP_REDEEM)
-    if kept is not None:
+    stored = context.get_step(STEP_REDEEM)
+    if stored is not None:
         return ResolvedRedemptions(
-            tuple(RedemptionTarget(**target) for target in kept["targets"]),
-            tuple((code, text) for code, text in kept["problems"]),
+            tuple(RedemptionTarget(**target) for target in stored["targets"]),
+            tuple(RedemptionProblem(code, text) for code, text in stored["problems"]),
         )
-    search = _Resolver(context, client, order, contact_id)
-    search.promotions()
-    search.vouchers()
-    if search.targets or search.problems:
-        rows = [asdict(target) for target in search.targets.values()]
-        context.complete_step(STEP_REDEEM, {"targets": rows, "problems": search.problems})
-    return ResolvedRedemptions(tuple(search.targets.values()), tuple(search.problems))
+    resolver = _Resolver(context, client, order, contact_id)
+    resolver.resolve_promotions()
+    resolver.resolve_vouchers()
+    targets, problems = tuple(resolver.targets.values()), tuple(resolver.problems)
+    if targets or problems:
+        step = {
+            "targets": [asdict(target) for target in targets],
+            "problems": [problem.as_step() for problem in problems],
+        }
+        context.complete_step(STEP_REDEEM, step)
+    return ResolvedRedemptions(targets, problems)
 
 
 class _Resolver:
-    """One look through the contact's promotions and vouchers, each list asked for at most once and only when needed."""
+    """Searches the contact's promotions and vouchers; each list is fetched at most once, and only when needed."""
 
     def __init__(self, context: Context, client: EngageClient, order: OrderPaid, contact_id: str) -> None:
         self._context, self._client, self._order, self._contact_id = context, client, order, contact_id
-        before = context.stores.redemptions.of_order(context.shop, order.order_id)
-        # what it gave back when it was called off, too: an order that is paid again means the same
+        redemptions = context.stores.redemptions.of_order(context.shop, order.order_id)
+        # also what was reactivated when the order was cancelled: an order that is paid again means the same ones
         states = (*HELD_STATES, RedemptionState.GIVEN_BACK)
-        self._own = {(row.kind, row.assignment_id) for row in before if row.state in states}
+        self._own = {(row.kind, row.assignment_id) for row in redemptions if row.state in states}
         self._available: Sequence[RewardVoucher] | None = None
-        self._codes: list[str] = []
+        self._unmatched_codes: list[str] = []
         self.targets: dict[tuple[str, str], RedemptionTarget] = {}
-        self.problems: list[tuple[str, str]] = []
+        self.problems: list[RedemptionProblem] = []
 
-    def promotions(self) -> None:
-        """Ids go first, so that a code beside its id means that very assignment."""
+    def resolve_promotions(self) -> None:
+        """Find named promotions. Ids go first, so that a code beside its id means that very assignment."""
         if not self._order.promotions:
             return
         assignments = self._client.list_promotion_assignments(self._contact_id).items
         for named in sorted(self._order.promotions, key=lambda named: not named.assignment_id):
-            found: PromotionAssignment | None
+            assignment: PromotionAssignment | None
             if named.assignment_id:
-                found = find_assignment(named.assignment_id, assignments)
-                if found is None:
-                    self._problem(explain_unknown_assignment(named.assignment_id, assignments))
+                assignment = find_assignment(named.assignment_id, assignments)
+                if assignment is None:
+                    self._add_problem(explain_unknown_assignment(named.assignment_id, assignments))
             else:
                 chosen = {key for _, key in (*self.targets, *self._own)}
-                found = find_by_code(named.code or "", assignments, self._context.now(), chosen=chosen)
-                if found is None and named.code:
-                    self._codes.append(named.code)
-            if found is not None:
-                self._add(PROMOTION, found, found.promotion_id, found.id)
+                assignment = find_by_code(named.code or "", assignments, self._context.now(), chosen=chosen)
+                if assignment is None and named.code:
+                    self._unmatched_codes.append(named.code)
+            if assignment is not None:
+                self._add_target(PROMOTION, assignment, assignment.promotion_id, assignment.id)
 
-    def vouchers(self) -> None:
-        """Look for named vouchers, and for codes that no promotion has: a shop may use a voucher's number as a code."""
+    def resolve_vouchers(self) -> None:
+        """Find named vouchers, and codes that no promotion has: a shop may use a voucher's number as a code."""
         for named in self._order.vouchers:
-            found = find_voucher(named.voucher_id, named.voucher_number, self._vouchers())
-            if found is None:
-                self._problem(
+            voucher = find_voucher(named.voucher_id, named.voucher_number, self._vouchers())
+            if voucher is None:
+                self._add_problem(
                     LookupFailure(UNKNOWN_VOUCHER, "The order names a reward voucher that its contact does not have.")
                 )
             else:
-                self._add(VOUCHER, found, None, found.voucher_number or found.id)
-        for code in self._codes:
-            found = find_voucher(None, code, self._vouchers())
-            if found is not None:
-                self._add(VOUCHER, found, None, found.voucher_number or found.id)
+                self._add_target(VOUCHER, voucher, None, voucher.voucher_number or voucher.id)
+        for code in self._unmatched_codes:
+            voucher = find_voucher(None, code, self._vouchers())
+            if voucher is not None:
+                self._add_target(VOUCHER, voucher, None, voucher.voucher_number or voucher.id)
 
     def _vouchers(self) -> Sequence[RewardVoucher]:
         if self._available is None:
             self._available = self._client.list_reward_vouchers(self._contact_id).items
         return self._available
 
-    def _add(self, kind: str, item: Any, promotion_id: str | None, label: str) -> None:
+    def _add_target(self, kind: str, item: Any, promotion_id: str | None, label: str) -> None:
         key = (kind, item.id)
         used = item.redeemed and key not in self._own and not self._is_held(kind, item.id)
         self.targets.setdefault(key, RedemptionTarget(kind, item.id, promotion_id, label, used))
 
     def _is_held(self, kind: str, assignment_id: str) -> bool:
-        """Tell whether another order of the tenant's shops has it: then the intent tells which."""
+        """Return whether an order of the tenant's shops has an intent for it, which then decides whose it is."""
         return bool(self._context.stores.redemptions.held(self._context.shop, kind, [assignment_id]))
 
-    def _problem(self, mismatch: LookupFailure) -> None:
-        self.problems.append((mismatch.code, mismatch.text))
+    def _add_problem(self, failure: LookupFailure) -> None:
+        self.problems.append(RedemptionProblem(failure.code, failure.text))

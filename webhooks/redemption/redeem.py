@@ -1,6 +1,6 @@
-"""Redeeming what an order used: the intent is stored first, each is redeemed once, lost answers are proved.
+"""Redeeming what an order used: an intent is stored before each call, so that each is redeemed once.
 
-DESIGN, money and proof; Engage facts 1.2, 6.3 and 7.1.
+When the answer to a call was lost, the assignment itself is read before the call is repeated (docs/engage.md#redeeming).
 """
 
 from collections.abc import Sequence
@@ -17,66 +17,73 @@ from plugin.events import OrderPaid
 from plugin.store.orders.orders import StoredOrder
 from plugin.store.orders.redemptions import RedemptionState, StoredRedemption
 from webhooks.attempt.context import Context
+from webhooks.orders.order_state import STEP_REOPENED
 from webhooks.redemption.lookup import (
     PROMOTION,
     STEP_REDEEM,
-    STEP_REOPENED,
+    RedemptionProblem,
     RedemptionTarget,
+    ResolvedRedemptions,
     is_from_history,
     resolve_redemptions,
 )
 
-Problem = tuple[str, str]
-
-#: How far Engage's times may be from ours: its clock, and times whose zone it leaves out (facts 6.2 tell no format).
+#: How far Engage's times may be from ours: its clock may differ, and it may leave out the zone of a time, whose format is
+#: not documented (docs/engage.md#listing-assignments).
 ENGAGE_CLOCK_SKEW = timedelta(hours=3)
 
 
 @dataclass(frozen=True, slots=True)
 class RedemptionResult:
-    """What goes on the receipt, and what a person must be told after it. problems: (code, text).
+    """What the receipt names as redeemed, and the problems for a person.
 
-    waiting: a transient fault of a redemption that no longer holds the receipt.
+    waiting: a transient fault of a redemption that no longer holds the receipt back.
     """
 
     promotions: tuple[UsedPromotion, ...] = ()
     vouchers: tuple[str, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[RedemptionProblem, ...] = ()
     waiting: TransientError | None = None
 
 
 def redeem_order(context: Context, order: OrderPaid, contact_id: str, stored: StoredOrder | None) -> RedemptionResult:
-    """Redeem each promotion and voucher of an order once. stored: the order as it is known here.
+    """Redeem each promotion and voucher of an order once. stored: the plugin's record of the order.
 
-    Raises TransientError while a redemption may still succeed and holds the receipt (setting redeem_wait_s), and
-    UnauthorisedError. Any other fault is a problem for a person, told after the receipt.
+    Raises TransientError while a redemption may still succeed and holds the receipt back (setting redeem_wait_s), and
+    UnauthorisedError. Any other fault is a problem that parks the event after its receipt.
     """
     if not (order.promotions or order.vouchers):
         return RedemptionResult()
     if is_from_history(context, order):
-        context.note("redeem", "Nothing is redeemed: what an order of the past used was used up then.")
+        context.note("redeem", "Nothing is redeemed: what a historical order used was redeemed then.")
         return RedemptionResult()
     if stored is not None and stored.details.get("ended"):
         context.note("redeem", f"Nothing is redeemed: the order was {stored.details['ended']}.")
         return RedemptionResult()
-    # background reads must not go before a shopper's
+    # with the priority of redemptions, below that of shoppers
     client = context.client.with_options(priority=Priority.REDEMPTION)
     try:
-        used = resolve_redemptions(context, client, order, contact_id)
+        resolved = resolve_redemptions(context, client, order, contact_id)
     except TransientError as error:
         return RedemptionResult(waiting=_no_longer_held(context, error))
     except UnauthorisedError:
         raise
     except EngageError as error:
         return RedemptionResult(
-            problems=(("promotions_unreadable", f"The contact's promotions cannot be read: {error}"),)
+            problems=(RedemptionProblem("promotions_unreadable", f"The contact's promotions cannot be read: {error}"),)
         )
-    problems: list[Problem] = list(used.problems)
+    return _redeem_targets(context, client, order.order_id, contact_id, resolved)
+
+
+def _redeem_targets(
+    context: Context, client: EngageClient, order_id: str, contact_id: str, resolved: ResolvedRedemptions
+) -> RedemptionResult:
+    problems = list(resolved.problems)
     waiting: TransientError | None = None
     promotions, vouchers = [], []
-    for target in used.targets:
+    for target in resolved.targets:
         try:
-            problem = _Redemption(context, client, order.order_id, contact_id, target).run()
+            problem = _Redemption(context, client, order_id, contact_id, target).run()
         except TransientError as error:
             waiting = error
             continue
@@ -91,7 +98,7 @@ def redeem_order(context: Context, order: OrderPaid, contact_id: str, stored: St
 
 
 def _no_longer_held(context: Context, error: TransientError) -> TransientError:
-    """Return the fault when the receipt has waited long enough for redemptions; else raise it."""
+    """Return the error when the receipt has waited long enough for redemptions; otherwise raise it."""
     waited = (context.now() - context.claimed.received_at).total_seconds()
     if waited < context.shop.settings.redeem_wait_s:
         raise error
@@ -108,14 +115,14 @@ class _Redemption:
     contact_id: str
     target: RedemptionTarget
 
-    def run(self) -> Problem | None:
-        """Redeem; None when it is redeemed for this order, else the problem for a person. Raises TransientError."""
+    def run(self) -> RedemptionProblem | None:
+        """Redeem it; None when it is redeemed for this order, else the problem for a person. Raises TransientError."""
         context, target = self.context, self.target
         if context.get_step(f"redeemed:{target.kind}:{target.id}"):
             return None
-        known = context.get_step(f"problem:{target.kind}:{target.id}")
-        if known is not None:
-            return (known[0], known[1])
+        stored = context.get_step(f"problem:{target.kind}:{target.id}")
+        if stored is not None:
+            return RedemptionProblem(*stored)
         if target.used:
             return self._used_elsewhere("it was redeemed before this order came")
         row = context.stores.redemptions.intend(
@@ -134,15 +141,15 @@ class _Redemption:
             context.complete_step(f"redeemed:{target.kind}:{target.id}")
             return None
         if row.state is not RedemptionState.INTENDED:
-            return self._problem("given_back", f"The {self._name} was given back after this order was called off.")
+            return self._problem("given_back", f"The {self._name} was reactivated after this order was cancelled.")
         return self._first_attempt() if row.fresh else self._retry_after_unknown_result(row)
 
-    def _first_attempt(self) -> Problem | None:
-        """Call for the first time: a conflict is not ours."""
+    def _first_attempt(self) -> RedemptionProblem | None:
+        """Call for the first time: a conflict means that somebody else redeemed it."""
         try:
             self._call()
         except EngageConflictError as error:
-            # what is known now is stored before anything else can fail: the next try would take it for its own
+            # stored before anything else can fail: a second attempt would take the redemption for its own
             self._record(RedemptionState.FAILED, str(error))
             self.context.save()
             return self._explain_conflict(error)
@@ -152,11 +159,11 @@ class _Redemption:
             return self._refused(error)
         return self._done()
 
-    def _retry_after_unknown_result(self, row: StoredRedemption) -> Problem | None:
-        """Ask whether a call whose answer is not known did its work, before it is repeated (facts 1.2)."""
+    def _retry_after_unknown_result(self, row: StoredRedemption) -> RedemptionProblem | None:
+        """Check whether a call whose answer was lost did its work; if not, repeat it."""
         context, target = self.context, self.target
         item = self._fetch()
-        # a file is imported when Engage does it, long after it was written
+        # Engage may import a file long after it was written
         until = context.now() if context.get_step(f"filed:{target.kind}:{target.id}") else None
         if item is not None and item.redeemed:
             ours = _may_be_ours(row, item.redeemed_on, until)
@@ -167,7 +174,7 @@ class _Redemption:
         try:
             self._call()
         except EngageConflictError as error:
-            item = self._fetch()  # a call that we gave up may have run to its end meanwhile
+            item = self._fetch()  # a call that timed out here may have succeeded meanwhile
             if item is not None and item.redeemed and _may_be_ours(row, item.redeemed_on, until=context.now()):
                 return self._done()
             return self._explain_conflict(error, item)
@@ -186,9 +193,9 @@ class _Redemption:
     def _fetch(self) -> PromotionAssignment | RewardVoucher | None:
         return fetch_current(self.client, self.target.kind, self.contact_id, self.target.id)
 
-    def _done(self) -> Problem | None:
+    def _done(self) -> RedemptionProblem | None:
         if self.context.get_step("receipt"):
-            self.context.note("redeem", f"The {self._name} was redeemed after its receipt had gone out without it.")
+            self.context.note("redeem", f"The {self._name} was redeemed after its receipt was sent without it.")
         self._record(RedemptionState.REDEEMED, None)
         self.context.complete_step(f"redeemed:{self.target.kind}:{self.target.id}")
         return None
@@ -196,18 +203,19 @@ class _Redemption:
     def _record(self, state: RedemptionState, note: str | None) -> None:
         record_result(self.context, self.target.kind, self.target.id, self.contact_id, state=state, note=note)
 
-    def _problem(self, code: str, text: str) -> Problem:
-        self.context.complete_step(f"problem:{self.target.kind}:{self.target.id}", [code, text])
-        return code, text
+    def _problem(self, code: str, text: str) -> RedemptionProblem:
+        problem = RedemptionProblem(code, text)
+        self.context.complete_step(f"problem:{self.target.kind}:{self.target.id}", problem.as_step())
+        return problem
 
-    def _failed(self, code: str, text: str) -> Problem:
+    def _failed(self, code: str, text: str) -> RedemptionProblem:
         self._record(RedemptionState.FAILED, text)
         return self._problem(code, text)
 
-    def _refused(self, error: EngageError) -> Problem:
+    def _refused(self, error: EngageError) -> RedemptionProblem:
         return self._failed("redemption_refused", f"The {self._name} could not be redeemed for this order: {error}")
 
-    def _used_elsewhere(self, when: str) -> Problem:
+    def _used_elsewhere(self, when: str) -> RedemptionProblem:
         text = f"The {self._name} was used elsewhere, not by an order of this shop: {when}."
         if self.target.used:
             return self._problem("redeemed_elsewhere", text)
@@ -215,8 +223,8 @@ class _Redemption:
 
     def _explain_conflict(
         self, error: EngageConflictError, item: PromotionAssignment | RewardVoucher | None = None
-    ) -> Problem:
-        """Say what a conflict means. Engage's codes for promotions are not documented: the assignment itself tells."""
+    ) -> RedemptionProblem:
+        """Return the problem behind a conflict. Engage's codes for promotions are not documented: the assignment is read."""
         code = (error.code or "").lower()
         if item is None and not code.endswith(("redeemed", "expired")):
             try:
@@ -231,9 +239,9 @@ class _Redemption:
             return self._failed("expired", f"The {self._name} has expired; it was not redeemed for this order.")
         return self._refused(error)
 
-    def _by_another_order(self, row: StoredRedemption) -> Problem:
+    def _by_another_order(self, row: StoredRedemption) -> RedemptionProblem:
         if row.state is RedemptionState.GIVING_BACK:
-            raise TransientError(f"The {self._name} is being given back after order {row.order_id}.", sent=False)
+            raise TransientError(f"The {self._name} is being reactivated after order {row.order_id}.", sent=False)
         where = "" if row.shop_id == self.context.shop.id else f" of the shop {row.shop}"
         return self._problem(
             "redeemed_by_other_order",
@@ -248,14 +256,14 @@ class _Redemption:
 def fetch_current(
     client: EngageClient, kind: str, contact_id: str, assignment_id: str
 ) -> PromotionAssignment | RewardVoucher | None:
-    """Return an assignment or voucher as it stands now, or None when the contact does not have it."""
+    """Return the current state of an assignment or voucher, or None when the contact does not have it."""
     if kind == PROMOTION:
         return find_assignment(assignment_id, client.list_promotion_assignments(contact_id).items)
     return find_voucher(assignment_id, None, client.list_reward_vouchers(contact_id).items)
 
 
 def record_result(context: Context, kind: str, assignment_id: str, contact_id: str, **values: Any) -> None:
-    """Write a redemption with the next step that is stored, and let cached lists of the contact be forgotten with it."""
+    """Write a redemption with the next step that is stored, and invalidate cached lists of the contact with it."""
     stores, shop, now = context.stores, context.shop, context.now()
     context.on_commit(
         lambda session: stores.redemptions.write(session, shop, kind, assignment_id, finished_at=now, **values)
@@ -264,7 +272,7 @@ def record_result(context: Context, kind: str, assignment_id: str, contact_id: s
 
 
 def _may_be_ours(row: StoredRedemption, redeemed_on: datetime | None, until: datetime | None = None) -> bool:
-    """Tell whether a redemption can be the work of our calls, by its time; where Engage tells none it counts as ours."""
+    """Return whether a redemption can be ours by its time. One without a time counts as ours."""
     if redeemed_on is None:
         return True
     last = (until or row.called_at or row.intended_at) + timedelta(seconds=REDEEM_TIMEOUT_S) + ENGAGE_CLOCK_SKEW
@@ -279,14 +287,15 @@ def _on(redeemed_on: datetime | None) -> str:
     )
 
 
-def raise_problems(context: Context, problems: Sequence[Problem]) -> None:
-    """Park the event for what could not be redeemed, after its receipt is sent; a person's retry looks anew."""
+def raise_problems(context: Context, problems: Sequence[RedemptionProblem]) -> None:
+    """Park the event for what could not be redeemed, and drop what was found, so that a person's retry searches again.
+
+    Raises ParkedError.
+    """
     if not problems:
         return
-    for step in [
-        s
-        for s in context.claimed.progress
-        if s == context.step_prefix + STEP_REDEEM or s.startswith(context.step_prefix + "problem:")
-    ]:
-        del context.claimed.progress[step]
-    raise ParkedError(" ".join(text for _, text in problems), problems[0][0], holds=False)
+    lookup, prefix = context.step_prefix + STEP_REDEEM, context.step_prefix + "problem:"
+    for step in list(context.claimed.progress):
+        if step == lookup or step.startswith(prefix):
+            del context.claimed.progress[step]
+    raise ParkedError(" ".join(problem.text for problem in problems), problems[0].code, holds=False)

@@ -28,7 +28,7 @@ from plugin.store.files.rows import (
 )
 from plugin.store.inbox.claiming import release_next, unblock
 from plugin.store.shops.shops import RegisteredShop
-from plugin.store.tables.files import FallbackFile, FallbackRow, FileState
+from plugin.store.tables.files import FallbackFile, FallbackRow, FileOrigin, FileState
 from plugin.store.tables.inbox import InboxEvent, State, is_in, is_unfinished
 
 
@@ -153,7 +153,7 @@ class FallbackInbox:
         now: datetime,
     ) -> FallbackFile:
         rows = sum(entry.kind == kind for one in accepted for entry in one.entries)
-        return new_file(session, shop, kind, "inbox", rows, name_of, now)
+        return new_file(session, shop, kind, FileOrigin.INBOX, rows, name_of, now)
 
     def release(
         self, file_id: int, states: Sequence[FileState], reason: str, now: datetime, *, failed: bool = False

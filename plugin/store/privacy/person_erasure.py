@@ -18,9 +18,9 @@ from plugin.store.tables.inbox import DeliveryAttempt, InboxEvent
 from plugin.store.tables.orders import ShopOrder
 from plugin.store.tables.sync import BackfillRefusal, BackfillRun, Erasure
 
-#: Of an order's details these hold nothing of a person: ids of refunds and lines, amounts, how and when the order was
-#: called off, and when it stood.
-KEPT_DETAILS = ("refunds", "ended", "ended_at", "stands_at")
+#: Of an order's details these hold nothing of a person: ids of refunds and lines, amounts, how and when the order ended,
+#: and when it was active ("stands_at" in older records).
+KEPT_DETAILS = ("refunds", "ended", "ended_at", "active_as_of", "stands_at")
 _EMPTY_ORDER = (
     update(ShopOrder)
     .where(ShopOrder.id == bindparam("row_id"))

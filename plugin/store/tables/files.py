@@ -18,6 +18,13 @@ from plugin.store.database.types import BigId
 from plugin.store.tables.base import Base
 
 
+class FileOrigin(StrEnum):
+    """Where the rows of a file come from: events of the inbox, or a backfill of a shop's history."""
+
+    INBOX = "inbox"
+    BACKFILL = "backfill"
+
+
 class FileState(StrEnum):
     """Where a file of the fallback is.
 

@@ -395,7 +395,7 @@ def test_a_fault_of_ours_with_one_event_keeps_no_other_from_its_file(
 ) -> None:
     away(rig, files)
     events = [rig.send("order.paid", order=order("1")), rig.send("order.paid", order=order("2", customer=GRACE))]
-    monkeypatch.setattr("webhooks.fallback.planner.purchase_receipt", one_fault(purchase_receipt))
+    monkeypatch.setattr("webhooks.fallback.contents.purchase_receipt", one_fault(purchase_receipt))
     files.fallback.run()
     assert sorted(states(rig, *events)) == ["pending", "spooled"]
     rig.clock.forward(700)

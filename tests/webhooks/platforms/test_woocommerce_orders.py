@@ -437,7 +437,7 @@ def test_an_order_paid_before_its_shop_was_registered_redeems_nothing_of_today(
     assert ("butik-16-R18" in woo.receipt_ids()) is (told == "refunded")
     assert woo.rig.contacts()["bea@example.se"]["attributes"] == contact["attributes"]
     assert woo.rig.contacts()["bea@example.se"]["preferences"] == contact["preferences"]
-    assert "order of the past" in " ".join(entry.outcome for entry in woo.rig.desk.show(event)[1])
+    assert "a historical order" in " ".join(entry.outcome for entry in woo.rig.desk.show(event)[1])
 
 
 # --- failed, cancelled, paid again ---

@@ -150,7 +150,7 @@ def test_a_voucher_comes_back_three_times_and_not_a_fourth(returns: Returns) -> 
         assert returns.rig.work() == ["delivered"]
     assert returns.outcomes(returns.voucher).count("Reactivated") == 3
     assert returns.state(returns.voucher) == ("redeemed", 3)
-    assert "given back 3 times" in returns.said(event)
+    assert "reactivated 3 times" in returns.said(event)
 
 
 def test_what_engage_no_longer_allows_is_said_and_parks_nothing(returns: Returns) -> None:
