@@ -89,12 +89,12 @@ class DependencyNotReady(PluginError):  # noqa: N818
 class ParkedError(PluginError):
     """A person must look. code: a short stable word, the same for the same kind of fault.
 
-    holds: whether the customer's later contact changes wait for the person (where the shop's setting says so).
+    blocks_later_changes: whether the customer's later contact changes wait for the person (where the shop's setting says so).
     """
 
-    def __init__(self, message: str, code: str, *, holds: bool = True) -> None:
+    def __init__(self, message: str, code: str, *, blocks_later_changes: bool = True) -> None:
         self.code = code
-        self.holds = holds
+        self.blocks_later_changes = blocks_later_changes
         super().__init__(message)
 
 

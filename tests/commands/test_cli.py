@@ -376,7 +376,9 @@ def test_the_list_says_what_a_waiting_event_waits_for_and_a_discard_lets_it_go(r
     (claimed,) = inbox.claim_many(now, timedelta(minutes=1), 5)
     shown = " ".join(run("events", "show", str(later)).output.split())
     assert "Waits for the customer's earlier events." in shown
-    inbox.finish(claimed, State.PARKED, now, error="no e-mail", error_code="missing_key:email", holds=True)
+    inbox.finish(
+        claimed, State.PARKED, now, error="no e-mail", error_code="missing_key:email", blocks_later_changes=True
+    )
     assert inbox.claim_many(now, timedelta(minutes=1), 5) == []
     shown = " ".join(run("events", "show", str(later)).output.split())
     assert f"Waits for event {poison} of the same customer: `engage-plugin events show {poison}` says why." in shown

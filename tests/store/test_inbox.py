@@ -64,7 +64,7 @@ class InboxDriver:
     def park_next(self) -> int:
         claimed = self.claim()
         assert claimed is not None
-        self.inbox.finish(claimed, State.PARKED, self.clock(), error="bad", error_code="bad", holds=True)
+        self.inbox.finish(claimed, State.PARKED, self.clock(), error="bad", error_code="bad", blocks_later_changes=True)
         return claimed.id
 
 
@@ -164,7 +164,7 @@ def test_a_parked_event_that_does_not_hold_stops_nobody(box: InboxDriver) -> Non
     box.accept("bad")
     claimed = box.claim()
     assert claimed is not None
-    box.inbox.finish(claimed, State.PARKED, box.clock(), error="bad", error_code="bad", holds=False)
+    box.inbox.finish(claimed, State.PARKED, box.clock(), error="bad", error_code="bad", blocks_later_changes=False)
     change = box.accept("change")
     assert box.deliver_next() == change
 
@@ -253,7 +253,7 @@ def test_two_workers_of_one_event_in_one_commit_are_told_apart(
     fast = box.claim()
     assert slow is not None
     assert fast is not None
-    late = {"progress": {}, "tries": 1, "error": "late", "code": "late", "due": box.clock(), "behind": None}
+    late = {"progress": {}, "tries": 1, "error": "late", "code": "late", "due": box.clock(), "non_blocking": False}
     steps = [
         LeasedUpdate(RETRY, slow, late, (), ()),
         LeasedUpdate(KEEP, fast, {"progress": {"contact": "known"}, "until": box.clock() + LEASE}, (), ()),

@@ -46,7 +46,7 @@ _numbers = itertools.count()
 
 @dataclass(slots=True)
 class Known:
-    """What the model knows of an event. rests_until: a retry's time; passes: lets others of its customer pass.
+    """What the model knows of an event. rests_until: a retry's time; non_blocking: later events of its customer do not wait for it.
 
     tries, first_try: how many tries count, and when the first of them began.
     """
@@ -54,8 +54,8 @@ class Known:
     new: NewEvent
     state: State = State.PENDING
     rests_until: datetime | None = None
-    passes: bool = False
-    holds: bool = False
+    non_blocking: bool = False
+    blocks_later_changes: bool = False
     tries: int = 0
     first_try: datetime | None = None
     lease: Claimed | None = None
@@ -102,7 +102,10 @@ class InboxMachine(RuleBasedStateMachine):
     def is_held(self, event_id: int) -> bool:
         if self.known[event_id].new.kind not in CONTACT_KINDS:
             return False
-        return any(e.state is State.PARKED and e.holds and self.earlier(i, event_id) for i, e in self.mates(event_id))
+        return any(
+            e.state is State.PARKED and e.blocks_later_changes and self.earlier(i, event_id)
+            for i, e in self.mates(event_id)
+        )
 
     def goes(self, event: Known) -> bool:
         return not self.stopped or event.new.kind in COMPLIANCE_KINDS
@@ -114,7 +117,7 @@ class InboxMachine(RuleBasedStateMachine):
         if event.rests_until is not None and event.rests_until > self.clock():
             return False
         for i, mate in self.mates(event_id):
-            blocks = mate.state is State.PENDING and not mate.passes and not self.is_held(i) and self.goes(mate)
+            blocks = mate.state is State.PENDING and not mate.non_blocking and not self.is_held(i) and self.goes(mate)
             if mate.state is State.LEASED or (blocks and self.earlier(i, event_id)):
                 return False
         return True
@@ -161,7 +164,7 @@ class InboxMachine(RuleBasedStateMachine):
         assert len({one.ordering_key for one in claimed}) == len(claimed) <= most
         for one in claimed:
             event = self.known[one.id]
-            event.state, event.lease, event.passes = State.LEASED, one, False
+            event.state, event.lease, event.non_blocking = State.LEASED, one, False
             event.rests_until, event.lease_ends = None, self.clock() + LEASE
             event.first_try = event.first_try or self.clock()
             event.tries += 1
@@ -173,21 +176,28 @@ class InboxMachine(RuleBasedStateMachine):
         if self.ends(claimed, lambda c: self.inbox.finish(c, state, self.clock())):
             self.known[claimed.id].state = state
 
-    @rule(claimed=consumes(held), holds=st.booleans())
-    def park(self, claimed: Claimed, holds: bool) -> None:
-        if self.ends(claimed, lambda c: self.inbox.finish(c, State.PARKED, self.clock(), error_code="x", holds=holds)):
+    @rule(claimed=consumes(held), blocks_later_changes=st.booleans())
+    def park(self, claimed: Claimed, blocks_later_changes: bool) -> None:
+        if self.ends(
+            claimed,
+            lambda c: self.inbox.finish(
+                c, State.PARKED, self.clock(), error_code="x", blocks_later_changes=blocks_later_changes
+            ),
+        ):
             event = self.known[claimed.id]
-            event.state, event.holds = State.PARKED, holds
+            event.state, event.blocks_later_changes = State.PARKED, blocks_later_changes
 
-    @rule(claimed=consumes(held), seconds=SECONDS, passes=st.booleans(), counts=st.booleans())
-    def fail(self, claimed: Claimed, seconds: int, passes: bool, counts: bool) -> None:
+    @rule(claimed=consumes(held), seconds=SECONDS, non_blocking=st.booleans(), counts=st.booleans())
+    def fail(self, claimed: Claimed, seconds: int, non_blocking: bool, counts: bool) -> None:
         at = self.clock() + timedelta(seconds=seconds)
         if self.ends(
             claimed,
-            lambda c: self.inbox.retry_later(c, at, error="e", error_code="e", counts=counts, lets_others_pass=passes),
+            lambda c: self.inbox.retry_later(
+                c, at, error="e", error_code="e", counts=counts, non_blocking=non_blocking
+            ),
         ):
             event = self.known[claimed.id]
-            event.state, event.rests_until, event.passes = State.PENDING, at, passes
+            event.state, event.rests_until, event.non_blocking = State.PENDING, at, non_blocking
             if not counts:
                 event.take_back()
 

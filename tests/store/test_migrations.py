@@ -10,12 +10,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from conftest import postgresql_database
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 
 from plugin.errors import ConfigurationError
 from plugin.store.database.engine import Database
 from plugin.store.database.schema import REVISION, alembic_config
 from plugin.store.tables.base import Base
+from plugin.store.tables.inbox import InboxEvent
 from plugin.store.tables.partial_indexes import INDEXES
 
 NOW = "2026-01-02 03:04:05.000000+00:00"
@@ -108,3 +109,46 @@ def test_a_database_of_the_first_version_keeps_its_rows(first_version: Database)
         assert connection.execute(text("SELECT contact_id FROM contact_links")).scalar_one() == "c-1"
         row = connection.execute(text("SELECT called_at = intended_at, reactivations FROM redemptions")).one()
         assert (bool(row[0]), row[1]) == (True, 0)
+
+
+def test_events_that_block_or_wait_keep_their_meaning(first_version: Database) -> None:
+    no, yes = ("0", "1") if first_version.sqlite else ("false", "true")
+    # id: (state, held_by, holds) of the first version
+    rows = {
+        1: ("parked", "NULL", yes),  # makes later changes wait
+        2: ("pending", "1", no),  # waits for it
+        3: ("pending", "3", no),  # waits for something else and lets others pass
+        4: ("pending", "NULL", no),
+        5: ("delivered", "NULL", no),
+    }
+    with first_version.transaction() as session:
+        session.execute(
+            text(
+                f"""INSERT INTO shops (id, name, platform, engage_url, engage_key_encrypted, webhook_secrets_encrypted,
+                shopper_secret_encrypted, settings, created_at)
+                VALUES (1, 'web-se', 'standard', 'http://e', 'a', 'b', 'c', '{{}}', '{NOW}')"""
+            )
+        )
+        for event_id, (state, held_by, holds) in rows.items():
+            session.execute(
+                text(
+                    f"""INSERT INTO inbox_events (id, shop_id, platform, topic, kind, dedupe_key, ordering_key, meta,
+                    occurred_at, received_at, state, attempts, held_by, holds, lost_leases, progress)
+                    VALUES ({event_id}, 1, 'standard', 't', 'profile_change', 'd{event_id}', 'customer:1', '{{}}',
+                    '{NOW}', '{NOW}', '{state}', 0, {held_by}, {holds}, 0, '{{}}')"""
+                )
+            )
+    first_version.migrate()
+    with first_version.reading() as session:
+        found = session.execute(
+            select(
+                InboxEvent.id, InboxEvent.blocked_by_id, InboxEvent.non_blocking, InboxEvent.blocks_later_changes
+            ).order_by(InboxEvent.id)
+        ).all()
+    assert [tuple(row) for row in found] == [
+        (1, None, False, True),
+        (2, 1, False, False),
+        (3, None, True, False),
+        (4, None, False, False),
+        (5, None, False, False),
+    ]

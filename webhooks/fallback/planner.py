@@ -70,8 +70,8 @@ class Planner:
     def receipts(self, ordering_key: str, events: Sequence[PendingEvent]) -> Iterator[Planned]:
         """Yield a customer's orders and refunds that may go now, in their order."""
         for event in events:
-            if event.passes or event.state == "parked" or event.kind in NON_BLOCKING_KINDS:
-                if event.state == "pending" and event.passes and event.kind in RECEIPT_KINDS:
+            if event.non_blocking or event.state == "parked" or event.kind in NON_BLOCKING_KINDS:
+                if event.state == "pending" and event.non_blocking and event.kind in RECEIPT_KINDS:
                     yield from self._try_plan(ordering_key, event)
                 continue
             if event.kind not in RECEIPT_KINDS or event.state != "pending":
@@ -84,9 +84,9 @@ class Planner:
     def contacts(self, ordering_key: str, events: Sequence[PendingEvent]) -> Iterator[Planned]:
         """Yield a customer's profile changes that may go now, in their order."""
         for event in events:
-            if event.state == "parked" and event.holds:
+            if event.state == "parked" and event.blocks_later_changes:
                 return
-            if event.passes or event.kind in {*RECEIPT_KINDS, EventKind.CANCELLATION, EventKind.DATA_REQUEST}:
+            if event.non_blocking or event.kind in {*RECEIPT_KINDS, EventKind.CANCELLATION, EventKind.DATA_REQUEST}:
                 continue
             if event.kind != EventKind.PROFILE_CHANGE or event.state != "pending":
                 return

@@ -27,7 +27,7 @@ def handle_data_request(context: Context, event: DataRequested) -> None:  # noqa
         f"A shopper asks which data is stored of them. `engage-plugin data-request {number}` prints what is kept here: "
         f"answer through the shop, then `engage-plugin events discard {number} --why answered`.",
         "data_request",
-        holds=False,
+        blocks_later_changes=False,
     )
 
 
@@ -40,7 +40,7 @@ def handle_uninstalled(context: Context, event: ShopUninstalled) -> None:
             "The shop asks for its data to be erased, but was installed again since. If it must go: "
             f"`engage-plugin shops erase {context.shop.name}`; then discard this event.",
             "shop_erasure",
-            holds=False,
+            blocks_later_changes=False,
         )
     wish = " and its data was erased" if event.erase else ""
     context.stores.shops.uninstall(context.shop.id, f"The shop removed the plugin{wish}.")

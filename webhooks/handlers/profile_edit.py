@@ -28,4 +28,6 @@ def handle(context: Context, event: ProfileEdited) -> None:
     remember_edited(context, link.contact_id, sent, event.occurred_at)
     refused = sorted(attributes.keys() - sent.keys())
     if refused:
-        raise ParkedError(f"Engage refused what the shopper wrote in {', '.join(refused)}.", REFUSED, holds=False)
+        raise ParkedError(
+            f"Engage refused what the shopper wrote in {', '.join(refused)}.", REFUSED, blocks_later_changes=False
+        )

@@ -130,7 +130,9 @@ class EventProcessor:
         except PayloadError as error:
             return self._finish(context, State.PARKED, error, f"payload:{error.field or 'body'}")
         except ParkedError as error:
-            return self._finish(context, State.PARKED, error, error.code, holds=error.holds)
+            return self._finish(
+                context, State.PARKED, error, error.code, blocks_later_changes=error.blocks_later_changes
+            )
         except UnauthorisedError as error:
             self.stores.shops.stop(context.shop.id, str(error))
             log.error("shop=%s deliveries stopped: %s", context.shop.name, error)
@@ -193,13 +195,13 @@ class EventProcessor:
         )
         if isinstance(decision, GiveUp):
             return self._finish(context, State.PARKED, decision.reason, f"gave_up:{error_code(error)}")
-        return self._requeue(context, decision.at, error, counts=decision.counts, lets_others_pass=not_yet)
+        return self._requeue(context, decision.at, error, counts=decision.counts, non_blocking=not_yet)
 
     def _open_s(self, context: Context) -> float:
         return self.breaker_open_duration(context.shop).total_seconds()
 
     def _requeue(
-        self, context: Context, at: datetime, error: Exception, *, counts: bool, lets_others_pass: bool = False
+        self, context: Context, at: datetime, error: Exception, *, counts: bool, non_blocking: bool = False
     ) -> AttemptResult:
         if counts:
             context.note("retry", f"next try {at:%Y-%m-%d %H:%M:%S} UTC: {error}")
@@ -211,12 +213,18 @@ class EventProcessor:
             entries=context.entries,
             writes=context.writes,
             counts=counts,
-            lets_others_pass=lets_others_pass,
+            non_blocking=non_blocking,
         )
         return AttemptResult("retry" if counts else "held back", error_code(error))
 
     def _finish(
-        self, context: Context, state: State, error: Exception | str | None, code: str | None, *, holds: bool = True
+        self,
+        context: Context,
+        state: State,
+        error: Exception | str | None,
+        code: str | None,
+        *,
+        blocks_later_changes: bool = True,
     ) -> AttemptResult:
         claimed = context.claimed
         if error is not None:
@@ -229,6 +237,8 @@ class EventProcessor:
             writes=context.writes,
             error=None if error is None else str(error),
             error_code=code,
-            holds=holds and context.shop.settings.parked_hold_contacts and claimed.kind in BLOCKING_KINDS,
+            blocks_later_changes=blocks_later_changes
+            and context.shop.settings.parked_hold_contacts
+            and claimed.kind in BLOCKING_KINDS,
         )
         return AttemptResult(state.value, code)

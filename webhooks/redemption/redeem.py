@@ -298,4 +298,4 @@ def raise_problems(context: Context, problems: Sequence[RedemptionProblem]) -> N
     for step in list(context.claimed.progress):
         if step == lookup or step.startswith(prefix):
             del context.claimed.progress[step]
-    raise ParkedError(" ".join(problem.text for problem in problems), problems[0].code, holds=False)
+    raise ParkedError(" ".join(problem.text for problem in problems), problems[0].code, blocks_later_changes=False)

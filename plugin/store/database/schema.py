@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: The newest of the migrations. Said here too, because Alembic, which could tell, takes 8 MB of each process that asks it.
-REVISION = "0013"
+REVISION = "0018"
 
 
 def refuse_newer(found: str | None) -> None:

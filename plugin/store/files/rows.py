@@ -27,7 +27,7 @@ NameOf = Callable[[str, datetime, int], str]
 
 @dataclass(frozen=True, slots=True)
 class PendingEvent:
-    """An unfinished event of a customer. body: None for kinds that no file takes. passes: it lets others pass."""
+    """An unfinished event of a customer, in the words of InboxEvent. body: None for kinds that no file takes."""
 
     id: int
     kind: str
@@ -39,8 +39,8 @@ class PendingEvent:
     occurred_at: datetime
     received_at: datetime
     progress: dict[str, Any]
-    passes: bool
-    holds: bool
+    non_blocking: bool
+    blocks_later_changes: bool
 
 
 @dataclass(frozen=True, slots=True)

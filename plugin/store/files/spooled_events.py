@@ -26,7 +26,7 @@ from plugin.store.files.rows import (
     new_file,
     note,
 )
-from plugin.store.inbox.claiming import release_next, unblock
+from plugin.store.inbox.claiming import UNBLOCKED, release_next, unblock
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.files import FallbackFile, FallbackRow, FileOrigin, FileState
 from plugin.store.tables.inbox import InboxEvent, State, is_in, is_unfinished
@@ -65,7 +65,7 @@ class FallbackInbox:
                 select(
                     InboxEvent.id, InboxEvent.kind, InboxEvent.state, InboxEvent.platform, InboxEvent.topic,
                     InboxEvent.meta, InboxEvent.body, InboxEvent.occurred_at, InboxEvent.received_at,
-                    InboxEvent.progress, InboxEvent.held_by, InboxEvent.holds, InboxEvent.ordering_key,
+                    InboxEvent.progress, InboxEvent.non_blocking, InboxEvent.blocks_later_changes, InboxEvent.ordering_key,
                 )
                 .where(is_unfinished(), InboxEvent.shop_id == shop.id, InboxEvent.ordering_key.in_(keys))
                 .order_by(InboxEvent.occurred_at, InboxEvent.id)
@@ -75,7 +75,7 @@ class FallbackInbox:
             found[row.ordering_key].append(
                 PendingEvent(
                     row.id, row.kind, row.state, row.platform, row.topic, row.meta, row.body, row.occurred_at,
-                    row.received_at, dict(row.progress), row.held_by == row.id, row.holds,
+                    row.received_at, dict(row.progress), row.non_blocking, row.blocks_later_changes,
                 )
             )  # fmt: skip
         return (keys[-1] if len(keys) == most else ""), found
@@ -249,7 +249,8 @@ def _spool(session: Session, one: Spooled, name: str) -> None:
         "state": State.SPOOLED,
         "progress": {**progress, **one.steps},
         "next_attempt_at": None,
-        "held_by": None,
+        "blocked_by_id": None,
+        "non_blocking": False,
         "last_error": f"In the file {name}.",
         "error_code": "in_file",
         "finished_at": None,
@@ -264,8 +265,7 @@ _DUE_AGAIN = {
     "attempts": 0,
     "first_attempt_at": None,
     "lost_leases": 0,
-    "held_by": None,
-    "holds": False,
+    **UNBLOCKED,
     "last_error": None,
     "error_code": None,
     "finished_at": None,

@@ -227,6 +227,6 @@ def _row(event: InboxEvent, shop: str) -> EventRow:
         finished_at=event.finished_at,
         last_error=event.last_error,
         error_code=event.error_code,
-        held_by=event.held_by,
+        held_by=event.id if event.non_blocking else event.blocked_by_id,
         progress=event.progress,
     )

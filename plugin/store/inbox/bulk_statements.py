@@ -8,7 +8,7 @@ from sqlalchemy.orm import aliased
 
 from plugin.event_kinds import EventKind
 from plugin.store.inbox.claiming import LIVE
-from plugin.store.inbox.statements import is_earlier
+from plugin.store.inbox.statements import is_blocking, is_earlier
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.inbox import InboxEvent, State, is_in, is_unfinished
 
@@ -39,8 +39,8 @@ def somebody_goes_first() -> ColumnElement[bool]:
         mate.ordering_key == InboxEvent.ordering_key,
         or_(
             is_in(State.LEASED, mate),
-            and_(is_in(State.PENDING, mate), mate.held_by.is_(None), earlier),
-            and_(is_in(State.PARKED, mate), mate.holds, earlier),
+            and_(is_in(State.PENDING, mate), is_blocking(mate), earlier),
+            and_(is_in(State.PARKED, mate), mate.blocks_later_changes, earlier),
         ),
     )
 
@@ -64,7 +64,7 @@ def changes_under(token: str) -> Select[Any]:
     follows = and_(
         is_in(State.PENDING),
         InboxEvent.kind == EventKind.PROFILE_CHANGE,
-        InboxEvent.held_by.is_(None),
+        is_blocking(),
         InboxEvent.body.is_not(None),
         has_head,
         ~interrupted,

@@ -28,6 +28,8 @@ from plugin.store.tables.inbox import InboxEvent, State, is_in, is_unfinished
 
 #: How many due events are looked at beyond those wanted: some of them must wait for others of their customer.
 SPARE = 3
+#: The columns of an event that neither waits for another one nor makes others wait.
+UNBLOCKED: Mapping[str, Any] = {"blocked_by_id": None, "non_blocking": False, "blocks_later_changes": False}
 #: An event that came within this time is live; older ones are backlog.
 LIVE = timedelta(seconds=30)
 
@@ -116,14 +118,14 @@ def _defer(session: Session, row: Any, now: datetime) -> None:
         # that is locked is ending just now: ours stays due. Waiting for it could be a deadlock.
         front = session.execute(LOCK_UNFINISHED, {"id": in_front}).one_or_none()
         if front is not None:
-            run(session, WAIT, {"row_id": row.id, "behind": None})
+            run(session, WAIT, {"row_id": row.id, "blocked_by": None})
             if front.state == State.PENDING and front.next_attempt_at is None:
                 # it waited for ours, which went first and came back (a lost lease): now it is its turn
                 run(session, MAKE_DUE, {"row_id": in_front, "due": now})
         return
-    held_by = session.scalar(PARKED_IN_FRONT, place) if row.kind in CONTACT_KINDS else None
-    if held_by is not None:
-        run(session, WAIT, {"row_id": row.id, "behind": held_by})
+    parked = session.scalar(PARKED_IN_FRONT, place) if row.kind in CONTACT_KINDS else None
+    if parked is not None:
+        run(session, WAIT, {"row_id": row.id, "blocked_by": parked})
         release_next(session, row.shop_id, row.ordering_key, now)
 
 
@@ -138,7 +140,7 @@ def requeue(session: Session, event_id: int, now: datetime) -> bool:
     """Make a parked event pending again with its attempts at zero. Finished steps stay finished."""
     taken = update(InboxEvent).where(InboxEvent.id == event_id, is_in(State.PARKED))
     values = {"state": State.PENDING, "attempts": 0, "first_attempt_at": None, "next_attempt_at": now}
-    if run(session, taken.values(**values, held_by=None, holds=False, lost_leases=0)) != 1:
+    if run(session, taken.values(**values, **UNBLOCKED, lost_leases=0)) != 1:
         return False
     unblock(session, event_id)
     return True
@@ -155,7 +157,7 @@ def discard(session: Session, event_ids: Sequence[int], now: datetime, **told: s
 
     One that a worker has taken meanwhile is left to it. told: `last_error` and `error_code`, where they change.
     """
-    ended = {"state": State.DISCARDED, "finished_at": now, "next_attempt_at": None, "held_by": None, "holds": False}
+    ended = {"state": State.DISCARDED, "finished_at": now, "next_attempt_at": None, **UNBLOCKED}
     due = update(InboxEvent).where(InboxEvent.id.in_(event_ids), is_in(State.PENDING) | is_in(State.PARKED))
     discarded = list(session.scalars(due.values(**ended, **told).returning(InboxEvent.id)))
     if discarded:
@@ -165,7 +167,7 @@ def discard(session: Session, event_ids: Sequence[int], now: datetime, **told: s
 
 def unblock(session: Session, *event_ids: int) -> None:
     """Let events that waited for parked ones wait for their turn instead."""
-    run(session, update(InboxEvent).where(InboxEvent.held_by.in_(event_ids)).values(held_by=None))
+    run(session, update(InboxEvent).where(InboxEvent.blocked_by_id.in_(event_ids)).values(blocked_by_id=None))
 
 
 def _claimed(row: Any) -> Claimed:

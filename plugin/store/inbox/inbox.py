@@ -187,11 +187,11 @@ class Inbox:
         writes: Sequence[Write] = (),
         error: str | None = None,
         error_code: str | None = None,
-        holds: bool = False,
+        blocks_later_changes: bool = False,
     ) -> None:
         """End the try: delivered, ignored, parked or spooled. Lets the customer's next event go.
 
-        holds: whether a parked event makes the customer's later contact changes wait. Raises LeaseLostError.
+        blocks_later_changes: whether a parked event makes the customer's later contact changes wait. Raises LeaseLostError.
         """
         parked = state is State.PARKED
         values = {
@@ -199,7 +199,7 @@ class Inbox:
             "progress": claimed.progress,
             "error": _short(error),
             "code": error_code,
-            "holds": holds and parked,
+            "blocks_later_changes": blocks_later_changes and parked,
             "finished": None if parked else now,
         }
         self._steps.run(LeasedUpdate(FINISH, claimed, values, entries, writes, releases_at=now))
@@ -214,11 +214,11 @@ class Inbox:
         entries: Sequence[NewTimelineEntry] = (),
         writes: Sequence[Write] = (),
         counts: bool = True,
-        lets_others_pass: bool = False,
+        non_blocking: bool = False,
     ) -> None:
         """Put the event back until `at`. counts: False gives the attempt back.
 
-        lets_others_pass: the event waits for something that a later event of the same customer may bring, and so must
+        non_blocking: the event waits for something that a later event of the same customer may bring, and so must
         not stand in its way. Raises LeaseLostError.
         """
         values = {
@@ -227,9 +227,9 @@ class Inbox:
             "error": _short(error),
             "code": error_code,
             "due": at,
-            "behind": claimed.id if lets_others_pass else None,
+            "non_blocking": non_blocking,
         }
-        releases_at = claimed.received_at if lets_others_pass else None
+        releases_at = claimed.received_at if non_blocking else None
         self._steps.run(LeasedUpdate(RETRY, claimed, values, entries, writes, releases_at))
 
     def has_earlier_unfinished(
@@ -237,7 +237,7 @@ class Inbox:
     ) -> bool:
         """Tell whether events of other customers, of some kinds, that happened before this one are yet to be done.
 
-        Only earlier ones count, so that no two events wait for each other. A parked one counts where it holds later ones.
+        Only earlier ones count, so that no two events wait for each other. A parked one counts where it blocks later ones.
         """
         where = {
             "shop_id": claimed.shop_id,
@@ -299,7 +299,8 @@ def _row(new: NewEvent) -> dict[str, Any]:
         "progress": {},
         "last_error": _short(new.reason),
         "error_code": None,
-        "holds": False,
+        "non_blocking": False,
+        "blocks_later_changes": False,
         "finished_at": None if pending else new.received_at,
     }
 

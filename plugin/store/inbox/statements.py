@@ -35,6 +35,11 @@ def is_earlier(one: type[InboxEvent], other: type[InboxEvent]) -> ColumnElement[
     return or_(one.occurred_at < other.occurred_at, and_(one.occurred_at == other.occurred_at, one.id < other.id))
 
 
+def is_blocking(event: type[InboxEvent] = InboxEvent) -> ColumnElement[bool]:
+    """Return the condition that later events of its ordering key wait for an event, if it is pending."""
+    return and_(event.blocked_by_id.is_(None), event.non_blocking.is_(False))
+
+
 def goes_first(
     mate: type[InboxEvent], kind: SQLColumnExpression[str], earlier: ColumnElement[bool]
 ) -> ColumnElement[bool]:
@@ -43,7 +48,7 @@ def goes_first(
     What waits because its shop is stopped keeps no erasure or the like from going on. Needs `Shop` in the statement.
     """
     goes = or_(Shop.stopped_reason.is_(None), mate.kind.in_(COMPLIANCE_KINDS), kind.not_in(COMPLIANCE_KINDS))
-    return or_(is_in(State.LEASED, mate), and_(is_in(State.PENDING, mate), mate.held_by.is_(None), earlier, goes))
+    return or_(is_in(State.LEASED, mate), and_(is_in(State.PENDING, mate), is_blocking(mate), earlier, goes))
 
 
 def _is_due(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
@@ -75,7 +80,7 @@ IN_FRONT = (
 )
 PARKED_IN_FRONT = (
     select(InboxEvent.id)
-    .where(_SAME_KEY, _EARLIER, is_in(State.PARKED), InboxEvent.holds)
+    .where(_SAME_KEY, _EARLIER, is_in(State.PARKED), InboxEvent.blocks_later_changes)
     .order_by(InboxEvent.occurred_at, InboxEvent.id)
     .limit(1)
 )
@@ -89,7 +94,7 @@ YET_TO_BE_DONE = (
         InboxEvent.ordering_key.in_(bindparam("keys", expanding=True)),
         InboxEvent.kind.in_(bindparam("kinds", expanding=True)),
         _EARLIER,
-        or_(is_in(State.PENDING), is_in(State.LEASED), InboxEvent.holds),
+        or_(is_in(State.PENDING), is_in(State.LEASED), InboxEvent.blocks_later_changes),
     )
     .limit(1)
 )
@@ -115,7 +120,12 @@ BLOCKED = (
             _mate.id != InboxEvent.id,
             or_(
                 goes_first(_mate, InboxEvent.kind, _MATE_EARLIER),
-                and_(is_in(State.PARKED, _mate), _mate.holds, _MATE_EARLIER, InboxEvent.kind.in_(CONTACT_KINDS)),
+                and_(
+                    is_in(State.PARKED, _mate),
+                    _mate.blocks_later_changes,
+                    _MATE_EARLIER,
+                    InboxEvent.kind.in_(CONTACT_KINDS),
+                ),
             ),
         )
         .limit(1)
@@ -125,7 +135,7 @@ BLOCKED = (
     )
 )
 _THIS = update(InboxEvent).where(InboxEvent.id == bindparam("row_id"))
-WAIT = _THIS.values(next_attempt_at=None, held_by=bindparam("behind"))
+WAIT = _THIS.values(next_attempt_at=None, blocked_by_id=bindparam("blocked_by"), non_blocking=False)
 _CLAIMED = (
     InboxEvent.id, InboxEvent.shop_id, InboxEvent.platform, InboxEvent.topic, InboxEvent.kind, InboxEvent.ordering_key,
     InboxEvent.order_ref, InboxEvent.meta, InboxEvent.body, InboxEvent.occurred_at, InboxEvent.received_at,
@@ -139,7 +149,8 @@ LEASE = (
     .where(InboxEvent.id.in_(bindparam("row_ids", expanding=True)))
     .values(
         state=State.LEASED,
-        held_by=None,
+        blocked_by_id=None,
+        non_blocking=False,
         attempts=InboxEvent.attempts + 1,
         first_attempt_at=case((InboxEvent.attempts == 0, NOW), else_=func.coalesce(InboxEvent.first_attempt_at, NOW)),
         lease_token=bindparam("token"),
@@ -160,7 +171,7 @@ FINISH = _THIS.values(
     progress=bindparam("progress"),
     last_error=bindparam("error"),
     error_code=bindparam("code"),
-    holds=bindparam("holds"),
+    blocks_later_changes=bindparam("blocks_later_changes"),
     finished_at=bindparam("finished", type_=UtcDateTime()),
     lease_token=None,
     lease_expires_at=None,
@@ -173,11 +184,11 @@ RETRY = _THIS.values(
     last_error=bindparam("error"),
     error_code=bindparam("code"),
     next_attempt_at=bindparam("due", type_=UtcDateTime()),
-    held_by=bindparam("behind"),
+    non_blocking=bindparam("non_blocking"),
     lease_token=None,
     lease_expires_at=None,
 )
-_IS_WAITING = and_(is_in(State.PENDING), InboxEvent.next_attempt_at.is_(None), InboxEvent.held_by.is_(None))
+_IS_WAITING = and_(is_in(State.PENDING), InboxEvent.next_attempt_at.is_(None), is_blocking())
 FIRST_WAITING = (
     select(InboxEvent.id)
     .where(

@@ -13,7 +13,7 @@ from plugin.event_kinds import BLOCKING_KINDS
 from plugin.store.database.engine import Database
 from plugin.store.database.statements import run
 from plugin.store.inbox.inbox import OVERDUE_AFTER
-from plugin.store.inbox.statements import due_events, goes_first, is_earlier
+from plugin.store.inbox.statements import due_events, goes_first, is_blocking, is_earlier
 from plugin.store.shops.settings import parse_settings
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.inbox import DeliveryAttempt, InboxEvent, State, is_in, is_unfinished
@@ -119,7 +119,7 @@ class Sweep:
             parked = {
                 "state": State.PARKED,
                 "next_attempt_at": None,
-                "holds": kind in BLOCKING_KINDS and _parked_hold(stored),
+                "blocks_later_changes": kind in BLOCKING_KINDS and _parked_hold(stored),
                 "last_error": why,
                 "error_code": "lost_lease",
             }
@@ -137,7 +137,7 @@ class Sweep:
             .where(
                 is_in(State.PENDING),
                 InboxEvent.next_attempt_at.is_(None),
-                InboxEvent.held_by.is_(None),
+                is_blocking(),
                 ~exists()
                 .where(is_unfinished(mate), same_key, goes_first(mate, InboxEvent.kind, earlier))
                 .correlate(InboxEvent, Shop),
@@ -149,16 +149,15 @@ class Sweep:
         if heads:
             run(session, update(InboxEvent).where(InboxEvent.id.in_(heads)).values(next_attempt_at=now))
         gone = aliased(InboxEvent)
-        parked_is_gone = ~exists().where(gone.id == InboxEvent.held_by, is_in(State.PARKED, gone))
+        parked_is_gone = ~exists().where(gone.id == InboxEvent.blocked_by_id, is_in(State.PARKED, gone))
         freed = _change(
             session,
             and_(
                 is_in(State.PENDING),
-                InboxEvent.held_by.is_not(None),
-                InboxEvent.held_by != InboxEvent.id,
+                InboxEvent.blocked_by_id.is_not(None),
                 parked_is_gone,
             ),
-            held_by=None,
+            blocked_by_id=None,
             next_attempt_at=now,
         )
         return len(heads) + freed

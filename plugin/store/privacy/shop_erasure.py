@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from plugin.store.database.engine import Database
 from plugin.store.database.statements import changed_rows, run
+from plugin.store.inbox.claiming import UNBLOCKED
 from plugin.store.tables.base import Base
 from plugin.store.tables.inbox import DeliveryAttempt, InboxEvent, State, is_in
 from plugin.store.tables.promotions import OwnPromotion
@@ -110,8 +111,7 @@ def _discard(session: Session, shop_id: int, now: datetime, but: int | None) -> 
             error_code="erased",
             finished_at=now,
             next_attempt_at=None,
-            held_by=None,
-            holds=False,
+            **UNBLOCKED,
         ),
     )
 

@@ -42,9 +42,10 @@ class InboxEvent(Base):
     """One webhook as it was received.
 
     kind: what the topic becomes (signup, order_paid ...). order_ref: the shop's order id, where the body names one.
-    next_attempt_at: None on a pending event that waits behind another of its ordering key. held_by: the parked event
-    that it waits for, or its own id when it waits for something and lets others pass. holds: whether this parked event
-    makes others wait. lost_leases: how often a worker died or slept over it.
+    next_attempt_at: None on a pending event that waits behind another of its ordering key. blocked_by_id: the parked event
+    that it waits for. non_blocking: it waits for something that a later event of its ordering key may bring, and so does
+    not make that one wait. blocks_later_changes: whether this parked event makes the customer's later contact changes
+    wait. lost_leases: how often a worker died or overslept while it held the event.
     lease_token: fences off a worker that lost its lease. progress: finished steps. error_code: a
     short stable word, the same for the same kind of fault.
     """
@@ -67,8 +68,9 @@ class InboxEvent(Base):
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     first_attempt_at: Mapped[datetime | None] = mapped_column()
     next_attempt_at: Mapped[datetime | None] = mapped_column()
-    held_by: Mapped[int | None] = mapped_column(BigId)
-    holds: Mapped[bool] = mapped_column(Boolean, default=False)
+    blocked_by_id: Mapped[int | None] = mapped_column(BigId)
+    non_blocking: Mapped[bool] = mapped_column(Boolean, default=False)
+    blocks_later_changes: Mapped[bool] = mapped_column(Boolean, default=False)
     lost_leases: Mapped[int] = mapped_column(Integer, default=0)
     lease_token: Mapped[str | None] = mapped_column(String(32))
     lease_expires_at: Mapped[datetime | None] = mapped_column()
