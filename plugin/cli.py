@@ -17,17 +17,17 @@ host_option = click.option("--host", default="127.0.0.1", show_default=True, hel
 #: Commands with a module of their own: name -> module and object. Each is imported only when it is needed: commands start faster.
 LAZY_COMMANDS = {
     "api-tokens": "plugin.commands.api_tokens:api_tokens",
-    "backfill": "plugin.commands.history:backfill",
+    "backfill": "plugin.commands.backfill:backfill",
     "data-request": "plugin.commands.data_request:data_request",
-    "doctor": "plugin.commands.doctor:doctor",
+    "doctor": "plugin.commands.doctor.command:doctor",
     "events": "plugin.commands.events:events",
     "fallback": "plugin.commands.fallback:fallback",
     "preview": "plugin.commands.preview:preview",
     "promotions": "plugin.commands.promotions:promotions",
-    "reconcile": "plugin.commands.history:reconcile",
+    "reconcile": "plugin.commands.monitoring:reconcile",
     "shops": "plugin.commands.shops:shops",
     "status": "plugin.commands.events:status",
-    "watch": "plugin.commands.history:watch",
+    "watch": "plugin.commands.monitoring:watch",
     "woocommerce": "plugin.commands.woocommerce:woocommerce",
 }
 

@@ -147,7 +147,7 @@ def test_the_doctor_counts_redemptions_that_engage_does_not_confirm(run: Run, tm
 
     def line() -> dict[str, str]:
         checks = json.loads(CliRunner().invoke(main, ["doctor", "web-se", "--json"]).stdout)
-        return {check["what"]: check for check in checks}["web-se: redemptions that wait"]
+        return {check["what"]: check for check in checks}["web-se: unconfirmed redemptions"]
 
     assert line()["result"] == "ok"
     (key,) = tmp_path.glob("*key*")

@@ -1,8 +1,7 @@
-"""engage-plugin backfill, reconcile and watch: the shop's history, and whether anything is missing."""
+"""`engage-plugin backfill`: import the shop's history into Engage."""
 
 import csv
 import signal
-import sys
 import time
 from collections import Counter
 from dataclasses import asdict
@@ -22,18 +21,20 @@ from plugin.store.shops.shops import RegisteredShop
 from plugin.store.sync.backfill_runs import RejectedRow, Run, RunState
 
 SAMPLE = 5
-SHOWN_EVERY_S = 1.0
+UPDATE_INTERVAL_S = 1.0
 
 
 @click.group()
 def backfill() -> None:
-    """Take the shop's history to Engage: customers first, then orders.
+    """Import the shop's history into Engage: customers first, then orders.
 
-    Ctrl-C pauses a run; `backfill resume` goes on where it was, also after a crash.
+    Ctrl-C pauses a run; `backfill resume` continues it where it was, also after a crash.
     """
 
 
-def _begin(what: str) -> click.Command:
+def _add_command(what: str) -> click.Command:
+    """Add the command that starts a run: of customers, or of orders."""
+
     @backfill.command(what)
     @click.option("--shop", "name", required=True, help="The shop.")
     @click.option("--from", "since", help="Changed at or after this time (ISO 8601).")
@@ -60,7 +61,7 @@ def _begin(what: str) -> click.Command:
         if len(given) != 1:
             raise ConfigurationError(["Give exactly one of --api, --csv FILE and --jsonl FILE."])
         if files and what != "orders":
-            raise ConfigurationError(["--files is for orders; customers go through the bulk API."])
+            raise ConfigurationError(["--files is for orders; customers are sent through the bulk API."])
         form = "api" if from_api else "csv" if csv_path else "jsonl"
         source = "api" if from_api else str(Path(str(given[0])).resolve())
         with open_services() as services:
@@ -73,17 +74,17 @@ def _begin(what: str) -> click.Command:
                 services.backfill.in_files.check(shop)
             options = {"form": form, "files": files}
             run = services.stores.backfill_runs.start(shop, what, source, *between, options, services.clock())
-            _work(services, shop, run, as_json=as_json)
+            _run(services, shop, run, as_json=as_json)
 
     command.help = (
-        f"Take the shop's {what} to Engage.\n\nExample: engage-plugin backfill {what} --shop web-se --api --from 2024-01-01 "
+        f"Import the shop's {what} into Engage.\n\nExample: engage-plugin backfill {what} --shop web-se --api --from 2024-01-01 "
         f"--dry-run\n\nExample: engage-plugin backfill {what} --shop web-se --csv {what}.csv"
     )
     return command
 
 
 for _what in ("customers", "orders"):
-    _begin(_what)
+    _add_command(_what)
 
 
 @backfill.command("list")
@@ -114,13 +115,13 @@ def list_runs(name: str, as_json: bool) -> None:
 @json_option
 @report_errors
 def resume(run_id: int, name: str, as_json: bool) -> None:
-    """Go on with a paused run, or one whose process died. Example: engage-plugin backfill resume 3 --shop web-se"""
+    """Continue a paused run, or one whose process died. Example: engage-plugin backfill resume 3 --shop web-se"""
     with open_services() as services:
         shop = services.stores.shops.get(name)
         run = services.stores.backfill_runs.get(shop, run_id)
         if run.state is RunState.FINISHED:
             raise ConflictError(f"Run {run_id} is finished: start a new one.")
-        _work(services, shop, run, as_json=as_json)
+        _run(services, shop, run, as_json=as_json)
 
 
 @backfill.command()
@@ -128,14 +129,14 @@ def resume(run_id: int, name: str, as_json: bool) -> None:
 @click.option("--shop", "name", required=True, help="The shop.")
 @report_errors
 def pause(run_id: int, name: str) -> None:
-    """Pause a run after its present page, from another terminal. Example: engage-plugin backfill pause 3 --shop web-se"""
+    """Pause a run after its current page, from another terminal. Example: engage-plugin backfill pause 3 --shop web-se"""
     with open_services() as services:
         shop = services.stores.shops.get(name)
         run = services.stores.backfill_runs.get(shop, run_id)
         if run.state is not RunState.RUNNING:
             raise ConflictError(f"Run {run_id} is {run.state}; only a running one can be paused.")
         services.stores.backfill_runs.set_state(run, RunState.PAUSED, services.clock())
-        click.echo(f"run {run_id} pauses after its present page")
+        click.echo(f"run {run_id} pauses after its current page")
 
 
 @backfill.command()
@@ -144,7 +145,7 @@ def pause(run_id: int, name: str) -> None:
 @click.option("--csv", "path", type=click.Path(path_type=Path), help="Write the rows into this file.")
 @report_errors
 def report(run_id: int, name: str, path: Path | None) -> None:
-    """List the rows that a run did not bring to Engage, with reasons.
+    """List the rows that a run did not send to Engage, with the reasons.
 
     Example: engage-plugin backfill report 3 --shop web-se --csv refused.csv
     """
@@ -159,81 +160,17 @@ def report(run_id: int, name: str, path: Path | None) -> None:
         click.echo(f"{len(rows)} rows are in {path}")
 
 
-@click.command()
-@click.option("--shop", "name", required=True, help="The shop.")
-@click.option("--from", "since", required=True, help="Compare from this time on (ISO 8601).")
-@click.option("--to", "until", help="Compare until this time; else until now.")
-@click.option("--repair", is_flag=True, help="Put what is missing through the inbox.")
-@json_option
-@report_errors
-def reconcile(name: str, since: str, until: str | None, repair: bool, as_json: bool) -> None:
-    """Compare what the shop has, what came in and what Engage has. Exit 1 when something differs and was not repaired.
-
-    Example: engage-plugin reconcile --shop web-se --from 2026-03-01 --repair
-    """
-    with open_services() as services:
-        shop = services.stores.shops.get(name)
-        start = read_time(since)
-        assert start is not None
-        found = services.reconciler.compare(shop, start, read_time(until) or services.clock(), repair=repair)
-    if as_json:
-        show(
-            {
-                "counts": dict(found.counts),
-                "differences": [asdict(one) for one in found.differences],
-                "error": found.error,
-            }
-        )
-    else:
-        table("Compared", ["what", "number"], [[name, number] for name, number in sorted(found.counts.items())])
-        rows = [
-            [one.difference, one.what, one.resource_id, "put through" if one.repaired else ""]
-            for one in found.differences
-        ]
-        table("Differences", ["difference", "what", "id", "repair"], rows)
-        if found.error:
-            click.echo(f"The comparison is not whole: {found.error}", err=True)
-    if found.error or any(not one.repaired for one in found.differences):
-        sys.exit(1)
-
-
-@click.command()
-@click.argument("name", required=False)
-@json_option
-@report_errors
-def watch(name: str | None, as_json: bool) -> None:
-    """Look at the shop's webhook subscriptions now, mend them, and fetch what they missed.
-
-    The sweep does the same every WATCH_INTERVAL_S. Example: engage-plugin watch web-se
-    """
-    with open_services() as services:
-        shops = [services.stores.shops.get(name)] if name else list(services.stores.shops.all())
-        looks = [services.monitor.check_shop(shop) for shop in shops]
-    if as_json:
-        show([asdict(look) for look in looks])
-    for look in [] if as_json else looks:
-        click.echo(
-            f"{look.shop}: {look.skipped or look.error or f'{look.seen} changes seen, {look.missed} were missing'}"
-        )
-        for line in look.repaired:
-            click.echo(f"  mended: {line}")
-        for line in look.problems:
-            click.echo(f"  still wrong: {line}")
-    if any(look.error or look.problems for look in looks):
-        sys.exit(1)
-
-
-def _work(services: Services, shop: RegisteredShop, run: Run, *, as_json: bool) -> None:
-    """Work a run off in this process, and say what Engage confirmed of it."""
+def _run(services: Services, shop: RegisteredShop, run: Run, *, as_json: bool) -> None:
+    """Do the work of a run in this process, and print what Engage confirmed."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: services.stopping.set())
     rows = services.backfill.rows(
         shop, run.what, str(run.options["form"]), run.source, run.since, run.until, run.cursor
     )
     progress = _Progress(services, shop, run)
-    with progress.shown(quiet=as_json):
+    with progress.display(quiet=as_json):
         try:
-            state = services.backfill.work(shop, run, rows, progress.tell)
+            state = services.backfill.work(shop, run, rows, progress.update)
         except ShopApiError:
             services.stores.backfill_runs.set_state(run, RunState.PAUSED, services.clock())
             raise
@@ -241,7 +178,7 @@ def _work(services: Services, shop: RegisteredShop, run: Run, *, as_json: bool) 
     if as_json:
         show(card)
     else:
-        click.echo(_line(card))
+        click.echo(_summary(card))
         if state is RunState.PAUSED:
             click.echo(f"Paused: engage-plugin backfill resume {run.id} --shop {shop.name}")
         if card["refused"] or card["parked"] or card["ignored"]:
@@ -249,33 +186,33 @@ def _work(services: Services, shop: RegisteredShop, run: Run, *, as_json: bool) 
 
 
 class _Progress:
-    """A line that says what was read and what Engage confirmed, never more than that."""
+    """A line on the terminal that counts what was read and what Engage confirmed."""
 
     def __init__(self, services: Services, shop: RegisteredShop, run: Run) -> None:
         self._services, self._shop, self._run = services, shop, run
         self._started = time.monotonic()
-        self._before = services.backfill.confirmed(shop, run, Counter(run.counts))
-        self._shown_at = 0.0
-        self._lines = services.backfill.size(str(run.options["form"]), run.source)
+        self._confirmed_before = services.backfill.confirmed(shop, run, Counter(run.counts))
+        self._updated_at = 0.0
+        self._total = services.backfill.size(str(run.options["form"]), run.source)
         self._live: Live | None = None
 
-    def shown(self, *, quiet: bool) -> Live:
-        """Return what shows the line while a run goes on."""
+    def display(self, *, quiet: bool) -> Live:
+        """Return the context in which the line is shown."""
         live = Live(Text(""), console=Console(stderr=True, quiet=quiet), refresh_per_second=4, transient=True)
         self._live = live
         return live
 
-    def tell(self, counts: Counter[str]) -> None:
-        """Show how far the run is, at most once a second."""
-        if self._live is None or time.monotonic() - self._shown_at < SHOWN_EVERY_S:
+    def update(self, counts: Counter[str]) -> None:
+        """Show the progress of the run, at most once a second."""
+        if self._live is None or time.monotonic() - self._updated_at < UPDATE_INTERVAL_S:
             return
-        self._shown_at = time.monotonic()
+        self._updated_at = time.monotonic()
         confirmed = self._services.backfill.confirmed(self._shop, self._run, counts)
-        took = max(self._shown_at - self._started, 0.001)
-        rate = (confirmed - self._before) / took
-        left = "time left: the source does not tell how much is left"
-        if self._lines is not None and rate > 0:
-            left = f"about {max(self._lines - counts['read'], 0) / rate / 60:.0f} min left"
+        elapsed_s = max(self._updated_at - self._started, 0.001)
+        rate = (confirmed - self._confirmed_before) / elapsed_s
+        left = "time left: unknown, because the source does not say how much is left"
+        if self._total is not None and rate > 0:
+            left = f"about {max(self._total - counts['read'], 0) / rate / 60:.0f} min left"
         under_way = self._services.backfill.under_way(self._shop, self._run)
         self._live.update(
             Text(
@@ -298,13 +235,13 @@ def _dry_run(
     rows = services.backfill.rows(shop, what, form, source, *between, None)
     counts, refusals = services.backfill.estimate(shop, what, rows)
     if as_json:
-        show({"counts": dict(counts), "refused": [asdict(one) for one in refusals]})
+        show({"counts": dict(counts), "refused": [asdict(row) for row in refusals]})
         return
     table("It would", ["what", "number"], [[name, number] for name, number in sorted(counts.items())])
     table(
         f"The first {SAMPLE} that would be refused",
         ["id", "code", "reason"],
-        [[one.resource_id, one.code, one.reason] for one in refusals[:SAMPLE]],
+        [[row.resource_id, row.code, row.reason] for row in refusals[:SAMPLE]],
     )
     click.echo("Nothing was sent or stored. `engage-plugin preview FILE --shop NAME` shows the calls of one body.")
 
@@ -328,7 +265,7 @@ def _card(services: Services, shop: RegisteredShop, run: Run) -> dict[str, Any]:
     }
 
 
-def _line(card: dict[str, Any]) -> str:
+def _summary(card: dict[str, Any]) -> str:
     return (
         f"run {card['run']} ({card['what']}) is {card['state']}: {card['read']} read, {card['confirmed']} confirmed by Engage, "
         f"{card['in_files']} in files, {card['under_way']} under way, {card['parked']} parked, {card['ignored']} ignored, "
