@@ -4,13 +4,13 @@ import contextlib
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.bodies import customer, order, refund
+from support.captured import CAPTURED
 from support.currencies import DECIMALS, unit_of
 
 from plugin.demo.bodies import paid_order, signup
@@ -38,7 +38,7 @@ STANDARD_BODIES = [
     )
 ]
 WOO = {
-    name: json.loads((Path(__file__).parent.parent / "fixtures/woocommerce" / f"{name}.json").read_bytes())
+    name: json.loads((CAPTURED / "woocommerce" / f"{name}.json").read_bytes())
     for name in ("order-updated-2-refunded", "customer-created-1", "customer-deleted-1")
 }
 OF_LINE = [{"key": "_refunded_item_id", "value": "10"}]

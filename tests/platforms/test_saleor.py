@@ -1,13 +1,12 @@
 """What Saleor's topics become, field by field; captured bodies, and orders of every kind."""
 
 import json
-import os
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
+from support.captured import CAPTURED, more_payloads
 from support.saleor_shop import (
     AT,
     Shop,
@@ -47,7 +46,6 @@ from plugin.platforms.saleor.customers import language_tag
 
 NOW = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
 SEEN = datetime(2026, 11, 24, tzinfo=UTC)
-FIXTURES = Path(__file__).parent.parent / "fixtures" / "saleor"
 SHOP = Shop(url="https://kiosk.example")
 
 
@@ -93,7 +91,7 @@ def test_our_queries_are_valid(query: str) -> None:
 
 
 def captured(name: str) -> MappingResult:
-    return mapped(name.rpartition("-")[0], (FIXTURES / f"{name}.json").read_bytes(), at=SEEN)
+    return mapped(name.rpartition("-")[0], (CAPTURED / "saleor" / f"{name}.json").read_bytes(), at=SEEN)
 
 
 def test_a_captured_signup_is_a_customer_that_is_not_confirmed_yet() -> None:
@@ -148,7 +146,7 @@ def test_a_captured_cancellation_of_a_paid_order() -> None:
 
 
 def test_each_captured_body_is_read_at_the_door_and_those_that_are_not_for_us_are_known() -> None:
-    for path in sorted(FIXTURES.glob("*-[12].json")):
+    for path in sorted((CAPTURED / "saleor").glob("*.json")):
         topic = path.name.rpartition("-")[0]
         peek = SALEOR.peek(topic, path.read_bytes())
         assert peek.occurred_at is not None
@@ -592,12 +590,8 @@ def test_a_profile_change_that_is_sent_on_as_a_deletion_deletes_nobody() -> None
 
 
 def test_every_sample_body_is_mapped_or_known_to_be_not_for_us() -> None:
-    folder = os.environ.get("PAYLOADS_DIR")
-    if not folder:
-        pytest.skip("PAYLOADS_DIR is not set")
-    names = [path for path in sorted(Path(folder, "saleor").glob("*.json")) if "manifest" not in path.name]
-    assert names
-    for path in names:
+    paths = [*sorted((CAPTURED / "saleor").glob("*.json")), *more_payloads("saleor")]
+    for path in [path for path in paths if "manifest" not in path.name]:
         topic = "notify_user" if path.name.startswith("notify-") else path.name.rpartition("-")[0]
         if topic in SALEOR.ignored_topics:
             continue

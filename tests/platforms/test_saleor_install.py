@@ -1,10 +1,8 @@
 """Installation in Saleor: the manifest as Saleor checks it, the token's registration, and the app's page."""
 
 import json
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +10,7 @@ import jwt
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from support.captured import more_payloads
 from support.helpers import Clock
 from support.saleor_shop import Shop, faults_of, private_key, running_saleor, schema
 
@@ -29,6 +28,19 @@ from plugin.store.shops.vault import Vault
 PUBLIC = "https://plugin.example"
 PERMISSIONS = {"MANAGE_USERS", "MANAGE_ORDERS", "MANAGE_PRODUCTS", "HANDLE_PAYMENTS", "MANAGE_APPS"}
 ADDRESSES = ("appUrl", "configurationUrl", "tokenTargetUrl", "dataPrivacyUrl", "homepageUrl", "supportUrl")
+#: What apps of others look like: no webhooks, empty texts, and extensions at relative addresses.
+ANOTHER_APP = {
+    "id": "stock.example", "name": "Stock", "version": "2.1.0", "about": "", "dataPrivacy": "", "dataPrivacyUrl": "",
+    "homepageUrl": "https://stock.example/", "supportUrl": "https://stock.example/help", "permissions": ["MANAGE_PRODUCTS"],
+    "appUrl": "https://stock.example/app", "configurationUrl": "https://stock.example/settings/",
+    "tokenTargetUrl": "https://stock.example/register",
+    "extensions": [
+        {"label": "Count", "mount": "PRODUCT_OVERVIEW_CREATE", "target": "POPUP", "permissions": ["MANAGE_PRODUCTS"],
+         "url": "https://stock.example/count"},
+        {"label": "Shelves", "mount": "PRODUCT_OVERVIEW_MORE_ACTIONS", "target": "APP_PAGE", "permissions": [],
+         "url": "/extension/shelves"},
+    ],
+}  # fmt: skip
 HEADER = re.compile(r"^(X-|Authorization)", re.IGNORECASE)
 
 
@@ -87,7 +99,7 @@ def test_our_manifest_is_one_that_saleor_takes(public: str) -> None:
     assert sorted(told) == sorted(PLATFORMS["saleor"].topics)
 
 
-def test_the_check_itself_finds_faults_and_takes_the_vendors_own_sample() -> None:
+def test_the_check_itself_finds_faults_and_takes_manifests_of_other_apps() -> None:
     good = load_manifest(PLATFORMS).absolute(PUBLIC)
     webhook = good["webhooks"][0]
     for harm, fault in [
@@ -102,9 +114,10 @@ def test_the_check_itself_finds_faults_and_takes_the_vendors_own_sample() -> Non
         ({"webhooks": [{**webhook, "customHeaders": {"Cookie": "x"}}]}, "header Cookie"),
     ]:
         assert any(fault in found for found in faults_in({**good, **harm})), fault
-    folder = os.environ.get("PAYLOADS_DIR")
-    if folder:
-        assert faults_in(json.loads(Path(folder, "saleor/app-manifest-sample-1.json").read_bytes())) == []
+    assert faults_in(ANOTHER_APP) == []
+    for path in more_payloads("saleor"):
+        if "manifest" in path.name:
+            assert faults_in(json.loads(path.read_bytes())) == []
 
 
 # --- the token ---

@@ -1,16 +1,14 @@
 """Saleor's proofs: webhooks signed with the shop's key or a secretKey, shoppers' tokens, and how keys are found."""
 
 import base64
-import json
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
 from platforms.test_signatures import NOW, SignatureContract
+from support.captured import FIXTURES, vector
 from support.helpers import KnownShop
 from support.saleor_shop import Shop, jwk, private_key, running_saleor, signed
 
@@ -18,8 +16,6 @@ from plugin.errors import UnverifiableError, VerificationError
 from plugin.platforms.base import WebhookRequest
 from plugin.platforms.saleor import Saleor, keys
 from plugin.platforms.saleor.addresses import checked_api_url, domain_of
-
-FIXTURES = Path(__file__).parent.parent / "fixtures" / "saleor"
 
 
 @pytest.fixture(scope="module")
@@ -286,30 +282,23 @@ def test_a_token_of_another_key_is_refused_and_one_that_cannot_be_checked_waits(
 # --- the vendor's own ---
 
 
-@pytest.fixture
-def vectors() -> dict[str, Any]:
-    folder = os.environ.get("PAYLOADS_DIR")
-    if not folder:
-        pytest.skip("PAYLOADS_DIR is not set")
-    found: dict[str, Any] = json.loads(Path(folder, "signature-vectors.json").read_bytes())
-    return found
-
-
-def test_the_vectors_of_a_real_shop_fit(vectors: dict[str, Any]) -> None:
-    body = (FIXTURES / "customer_created-1.json").read_bytes()
-    vector = vectors["saleor_webhook_jws"]
+def test_the_vectors_of_a_real_shop_fit() -> None:
+    jws, legacy_hmac, access = (
+        vector(f"saleor_{name}") for name in ("webhook_jws", "webhook_legacy_hmac", "customer_access_jwt")
+    )
+    body = (FIXTURES / jws["body_file"]).read_bytes()
     at = datetime(2026, 11, 23, 5, 36, tzinfo=UTC)
-    stored = {"jwks": vector["jwks"], "jwks_at": at.isoformat(), "api_url": "http://127.0.0.1:8500/graphql/"}
-    shop = KnownShop((vectors["saleor_webhook_legacy_hmac"]["secretKey"],), stored, shop_domain="127.0.0.1:8500")
-    headers = {name.lower(): value for name, value in vector["headers"].items()}
+    stored = {"jwks": jws["jwks"], "jwks_at": at.isoformat(), "api_url": "http://127.0.0.1:8500/graphql/"}
+    shop = KnownShop((legacy_hmac["secretKey"],), stored, shop_domain="127.0.0.1:8500")
+    headers = {name.lower(): value for name, value in jws["headers"].items()}
     delivery = Saleor().verify(WebhookRequest(headers, body), shop, at)
     assert (delivery.topic, delivery.shop_domain) == ("customer_created", "127.0.0.1:8500")
     with pytest.raises(VerificationError):
         Saleor().verify(WebhookRequest(headers, body.replace(b"Anna", b"Bert")), shop, at)
-    legacy = {**headers, "saleor-signature": vectors["saleor_webhook_legacy_hmac"]["saleor_signature_hex"]}
+    legacy = {**headers, "saleor-signature": legacy_hmac["saleor_signature_hex"]}
     assert Saleor().verify(WebhookRequest(legacy, body), shop, at).topic == "customer_created"
-    token = vectors["saleor_customer_access_jwt"]["token"]
-    issued = datetime.fromtimestamp(vectors["saleor_customer_access_jwt"]["claims"]["iat"], UTC)
+    token = access["token"]
+    issued = datetime.fromtimestamp(access["claims"]["iat"], UTC)
     stored["jwks_at"] = issued.isoformat()
     assert Saleor().verify_shopper_token(token, shop, issued).customer_id == "VXNlcjo0Ng=="
     with pytest.raises(VerificationError, match="expired"):

@@ -1,13 +1,14 @@
 """What Shopify's topics become, field by field."""
 
 import json
-import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
+from support.captured import more_payloads
+from support.samples import samples
 
 from plugin.demo.bodies import paid_order
 from plugin.errors import PayloadError
@@ -403,8 +404,22 @@ def test_every_declared_topic_has_its_place() -> None:
     assert not SHOPIFY.topics.keys() & SHOPIFY.ignored_topics
 
 
-#: What the real samples become; a reason in brackets is why nothing is sent.
-SAMPLES = {
+#: What each body of tests/fixtures becomes; a reason in brackets is why nothing is sent.
+OWN = {
+    "app-uninstalled-1": "ShopUninstalled", "customers-create-1": "CustomerCreated", "customers-create-2": "CustomerCreated",
+    "customers-create-3": "CustomerCreated", "customers-update-1": "CustomerUpdated", "customers-delete-1": "CustomerDeleted",
+    "customers-merge-1": "CustomerMerged", "customers_email_marketing_consent-update-1": "ConsentChanged",
+    "customers_marketing_consent-update-1": "ConsentChanged",
+    "customers_email_marketing_consent-update-2": "[the state 'pending' is no answer of the shopper]",
+    "customers_email_marketing_consent-update-3": "[the state 'not_subscribed' is no answer of the shopper]",
+    "customers_marketing_consent-update-2": "[the state 'not_subscribed' is no answer of the shopper]",
+    "customers-redact-1": "CustomerErased", "customers-data_request-1": "DataRequested", "shop-redact-1": "ShopUninstalled",
+    "orders-paid-1": "OrderPaid 489.00 SEK", "orders-paid-2": "OrderPaid 3465 JPY", "orders-cancelled-1": "OrderCancelled",
+    "refunds-create-1": "OrderRefunded 129.00 SEK", "refunds-create-2": "OrderRefunded 25.00 SEK",
+    "refunds-create-3": "OrderRefunded 1500 JPY", "refunds-create-4": "[a refund of a test order]",
+}  # fmt: skip
+#: The same for bodies that were found elsewhere, where PAYLOADS_DIR is set.
+FOUND = {
     "customers-create-1": "[a test delivery]", "customers-create-2": "CustomerCreated", "customers-create-3": "CustomerCreated",
     "customers-update-1": "[a test delivery]", "customers-delete-1": "[a test delivery]", "customers-merge-1": "[a test delivery]",
     "customers_email_marketing_consent-update-1": "[a test delivery]",
@@ -419,16 +434,28 @@ SAMPLES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SAMPLES)
-def test_the_samples_of_real_shops_become_what_this_table_says(name: str) -> None:
-    folder = os.environ.get("PAYLOADS_DIR")
-    if not folder:
-        pytest.skip("PAYLOADS_DIR is not set")
-    content = json.loads(Path(folder, "shopify", f"{name}.json").read_bytes())
-    wrapped = set(content) == {"headers", "body", "topic"}
-    resource, _, verb = name.partition("-")
-    topic = content["topic"] if wrapped else f"{resource}/{verb.split('-')[0]}"
-    meta = {"test": content["headers"].get("x-shopify-test", "")} if wrapped else {}
-    found = mapped(topic, content["body"] if wrapped else content, **meta)
-    became = type(found.events[0]).__name__ if found.events else f"[{found.ignored}]"
-    assert became == SAMPLES[name]
+def found_bodies() -> Iterator[Any]:
+    for path in more_payloads("shopify"):
+        if path.stem not in FOUND:
+            continue
+        content = json.loads(path.read_bytes())
+        wrapped = set(content) == {"headers", "body", "topic"}
+        resource, _, verb = path.stem.partition("-")
+        topic = content["topic"] if wrapped else f"{resource}/{verb.split('-')[0]}"
+        meta = {"test": content["headers"].get("x-shopify-test", "")} if wrapped else {}
+        body = content["body"] if wrapped else content
+        yield pytest.param(topic, body, meta, FOUND[path.stem], id=f"found-{path.stem}")
+
+
+OWN_BODIES = [pytest.param(topic, body, {}, OWN[name], id=name) for name, topic, body in samples(SHOPIFY)]
+
+
+@pytest.mark.parametrize(("topic", "body", "meta", "outcome"), [*OWN_BODIES, *found_bodies()])
+def test_a_sample_becomes_what_the_table_says(topic: str, body: Any, meta: dict[str, str], outcome: str) -> None:
+    found = mapped(topic, body, **meta)
+    became = f"[{found.ignored}]"
+    for event in found.events:
+        became = type(event).__name__
+        if isinstance(event, OrderPaid | OrderRefunded) and " " in outcome:
+            became += f" {event.total} {event.currency}"
+    assert became == outcome

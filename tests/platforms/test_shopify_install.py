@@ -2,17 +2,15 @@
 
 import hashlib
 import hmac
-import json
-import os
 import tomllib
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from support.captured import vector
 from support.helpers import Clock
 from support.shopify_shop import CLIENT_ID, CLIENT_SECRET, CODE, DOMAIN, ShopifyShop
 
@@ -226,13 +224,6 @@ def test_where_the_plugin_subscribes_the_callback_does_it(
 
 
 # --- the query itself ---
-
-
-def vector(name: str) -> dict[str, str]:
-    folder = os.environ.get("PAYLOADS_DIR")
-    if not folder:
-        pytest.skip("PAYLOADS_DIR is not set")
-    return dict(json.loads(Path(folder, "signature-vectors.json").read_bytes())[name])
 
 
 def test_the_vector_of_the_vendor_fits() -> None:

@@ -4,15 +4,14 @@ import base64
 import hashlib
 import hmac
 import json
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 from standardwebhooks.webhooks import Webhook
+from support.captured import FIXTURES, vector
 from support.helpers import KnownShop
 
 from plugin.errors import ConfigurationError, VerificationError
@@ -118,13 +117,10 @@ class TestShopify(SignatureContract):
         )
 
     def test_the_vector_of_the_vendor_fits(self) -> None:
-        folder = os.environ.get("PAYLOADS_DIR")
-        if not folder:
-            pytest.skip("PAYLOADS_DIR is not set")
-        vector = json.loads(Path(folder, "signature-vectors.json").read_bytes())["shopify_webhook"]
-        body = Path(folder, vector["body_file"]).read_bytes()
-        headers = {**self.sign(body, "x"), self.header: vector["x_shopify_hmac_sha256"]}
-        assert self.verify(headers, body, vector["client_secret"])
+        example = vector("shopify_webhook")
+        body = (FIXTURES / example["body_file"]).read_bytes()
+        headers = {**self.sign(body, "x"), self.header: example["x_shopify_hmac_sha256"]}
+        assert self.verify(headers, body, example["client_secret"])
 
 
 class TestSaleorSecretKey(SignatureContract):
@@ -204,13 +200,10 @@ class TestWooCommerce(SignatureContract):
         self.refused(self.sign(body, self.secret), json.dumps(json.loads(body)).encode())
 
     def test_the_vector_of_a_real_shop_fits(self) -> None:
-        folder = os.environ.get("PAYLOADS_DIR")
-        if not folder:
-            pytest.skip("PAYLOADS_DIR is not set")
-        vector = json.loads(Path(folder, "signature-vectors.json").read_bytes())["woocommerce"]
-        body = Path(folder, vector["body_file"]).read_bytes()
-        headers = {**self.sign(body, "x"), self.header: vector["x_wc_webhook_signature"]}
-        assert self.verify(headers, body, vector["secret"])
+        example = vector("woocommerce")
+        body = (FIXTURES / example["body_file"]).read_bytes()
+        headers = {**self.sign(body, "x"), self.header: example["x_wc_webhook_signature"]}
+        assert self.verify(headers, body, example["secret"])
 
     @pytest.mark.parametrize("secret", ["", " a", "a&b", "a<b", "a>b", 'a"b', "a'b", "a\nb"])
     def test_a_secret_that_wordpress_would_change_is_a_fault_of_the_set_up(self, secret: str) -> None:

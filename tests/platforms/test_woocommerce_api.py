@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from support.captured import CAPTURED
 from support.helpers import Clock, KnownShop
 from support.woocommerce_shop import KEY, SECRET, WooShop, running_shop
 
@@ -29,7 +30,7 @@ from plugin.store.shops.installations import PendingInstallations
 from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
 from plugin.store.shops.vault import Vault
 
-FIXTURES = Path(__file__).parent.parent / "fixtures/woocommerce"
+FIXTURES = CAPTURED / "woocommerce"
 ADDRESS = "https://plugin.example/webhooks/woocommerce/web-se"
 T0 = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from support.captured import CAPTURED
 from support.helpers import Clock
 
 from mypages.auth.sessions import Shopper, read_token
@@ -29,7 +30,7 @@ from plugin.store.shops.vault import Vault
 
 ROOT = Path(__file__).parent.parent.parent
 COMPANION = ROOT / "plugin/platforms/woocommerce/companion/engage-crm"
-FIXTURES = ROOT / "tests/fixtures/woocommerce"
+FIXTURES = CAPTURED / "woocommerce"
 WORDPRESS = ROOT / "tests/support/php/wordpress.php"
 SETTINGS = {
     "mypages_url": "https://plugin.example/mypages/butik/",

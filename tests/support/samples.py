@@ -1,4 +1,4 @@
-"""Sample bodies of every platform's topics: files of tests/fixtures/<slug>/, named as their topic, and what schemas show."""
+"""Sample bodies of every platform's topics: captured and invented ones, named as their topic, and what schemas show."""
 
 import json
 import re
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from plugin import events
@@ -14,8 +13,7 @@ from plugin.event_kinds import EventKind
 from plugin.events import Event, OrderPaid, OrderRefunded
 from plugin.platforms.base import Platform
 from plugin.platforms.standard.schema import schema
-
-FIXTURES = Path(__file__).parent.parent / "fixtures"
+from support.captured import CAPTURED, FIXTURES, bare_webhooks
 
 #: What each kind of topic may become.
 BECOMES: dict[EventKind, tuple[type[Any], ...]] = {
@@ -41,13 +39,8 @@ def samples(platform: Platform) -> list[tuple[str, str, bytes]]:
             for branch in schema()["oneOf"]
             for number, example in enumerate(branch["examples"])
         ]
-    by_name = {re.sub(r"[/.]", "-", topic): topic for topic in platform.topics}
-    found = []
-    for path in sorted((FIXTURES / platform.slug).glob("*.json")):
-        topic = by_name.get(re.sub(r"-\d.*$", "", path.stem))
-        if topic is not None:
-            found.append((path.stem, topic, path.read_bytes()))
-    return found
+    bodies = [body for root in (FIXTURES, CAPTURED) for body in bare_webhooks(platform, root / platform.slug)]
+    return sorted((body.name, body.topic, body.body) for body in bodies if body.topic in platform.topics)
 
 
 def check_event(event: Event) -> None:

@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
 from support.bodies import PROMOTION, promotion
+from support.captured import CAPTURED
 from support.crash_points import Crash, CrashPoint
 from support.woocommerce_shop import KEY, SECRET, WooShop, running_shop
 
@@ -24,7 +24,7 @@ from webhooks.receiving.new_event import new_event
 from webhooks.sync.ingest import ResourceIngestor
 from webhooks.sync.monitor import SubscriptionMonitor
 
-FIXTURES = Path(__file__).parents[2] / "fixtures/woocommerce"
+FIXTURES = CAPTURED / "woocommerce"
 WEBHOOK_SECRET = "lettersAndDigits1"
 PATH = "/webhooks/woocommerce/butik"
 #: The rest of the way is the same on both databases, and told on both by a few of these tests.
