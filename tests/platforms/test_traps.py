@@ -8,13 +8,17 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 SIGNATURES, SHOPIFY, SALEOR = "platforms/test_signatures.py", "platforms/test_shopify.py", "platforms/test_saleor.py"
-WOO, WOO_STORY = "platforms/test_woocommerce.py", "webhooks/test_woocommerce.py"
+WOO, WOO_STORY = "platforms/test_woocommerce.py", "webhooks/platforms/test_woocommerce_orders.py"
 SHOPIFY_STORY, SALEOR_STORY, RECEIVE = (
-    "webhooks/test_shopify_stories.py",
-    "webhooks/test_saleor.py",
-    "webhooks/test_receive.py",
+    "webhooks/platforms/test_shopify_orders.py",
+    "webhooks/platforms/test_saleor_orders.py",
+    "webhooks/receiving/test_endpoint.py",
 )
-WOO_API, WATCH, SHOP_END = "platforms/test_woocommerce_api.py", "webhooks/test_watch.py", "webhooks/test_shop_end.py"
+WOO_API, WATCH, SHOP_END = (
+    "platforms/test_woocommerce_api.py",
+    "webhooks/sync/test_monitor.py",
+    "webhooks/handlers/test_shop_erasure.py",
+)
 PROXY, SALEOR_INSTALL = "platforms/test_shopify_identity.py", "platforms/test_saleor_install.py"
 
 #: Number in the facts, what the trap is, and the tests: file and name.
@@ -80,7 +84,7 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
         (
             (SHOPIFY, "test_the_currency_is_the_one_the_shopper_paid_in"),
             (SHOPIFY, "test_a_refund_is_in_the_shoppers_currency"),
-            ("webhooks/test_receipts.py", "test_the_exchange_rate_is_the_orders_own_or_left_out"),
+            ("webhooks/orders/test_receipts.py", "test_the_exchange_rate_is_the_orders_own_or_left_out"),
         ),
     ),
     10: (
@@ -105,14 +109,20 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
             (SHOPIFY_STORY, "test_an_order_that_is_paid_twice_before_its_customer_is_known_is_one_receipt"),
             (WOO, "test_every_state_of_a_paid_order_says_that_it_was_paid"),
             (SALEOR_STORY, "test_signup_order_and_refunds_reach_engage_once_each"),
-            ("webhooks/test_receipts.py", "test_an_order_is_sent_once_however_often_the_shop_says_that_it_was_paid"),
+            (
+                "webhooks/orders/test_receipts.py",
+                "test_an_order_is_sent_once_however_often_the_shop_says_that_it_was_paid",
+            ),
         ),
     ),
     13: (
         "paid before created, consent before customer, an old retry after a newer change",
         (
-            ("webhooks/test_receipts.py", "test_an_order_before_its_signup_creates_the_contact_that_the_signup_finds"),
-            ("webhooks/test_contacts.py", "test_a_consent_that_comes_before_its_signup_waits_for_it"),
+            (
+                "webhooks/orders/test_receipts.py",
+                "test_an_order_before_its_signup_creates_the_contact_that_the_signup_finds",
+            ),
+            ("webhooks/handlers/test_contacts.py", "test_a_consent_that_comes_before_its_signup_waits_for_it"),
             (SHOPIFY_STORY, "test_an_old_retry_does_not_undo_a_newer_change"),
             (SALEOR_STORY, "test_events_in_the_wrong_order_end_the_same_way"),
         ),

@@ -100,4 +100,4 @@ class WC_Customer extends Meta_Holder
     }
 }
 
-require dirname(__DIR__, 2) . '/plugin/platforms/woocommerce/companion/engage-crm/engage-crm.php';
+require dirname(__DIR__, 3) . '/plugin/platforms/woocommerce/companion/engage-crm/engage-crm.php';
