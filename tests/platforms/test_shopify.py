@@ -1,13 +1,12 @@
 """What Shopify's topics become, field by field."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from support.captured import more_payloads
+from support.captured import found_shopify_webhooks
 from support.samples import samples
 
 from plugin.demo.bodies import paid_order
@@ -434,25 +433,21 @@ FOUND = {
 }  # fmt: skip
 
 
-def found_bodies() -> Iterator[Any]:
-    for path in more_payloads("shopify"):
-        if path.stem not in FOUND:
-            continue
-        content = json.loads(path.read_bytes())
-        wrapped = set(content) == {"headers", "body", "topic"}
-        resource, _, verb = path.stem.partition("-")
-        topic = content["topic"] if wrapped else f"{resource}/{verb.split('-')[0]}"
-        meta = {"test": content["headers"].get("x-shopify-test", "")} if wrapped else {}
-        body = content["body"] if wrapped else content
-        yield pytest.param(topic, body, meta, FOUND[path.stem], id=f"found-{path.stem}")
-
-
-OWN_BODIES = [pytest.param(topic, body, {}, OWN[name], id=name) for name, topic, body in samples(SHOPIFY)]
-
-
-@pytest.mark.parametrize(("topic", "body", "meta", "outcome"), [*OWN_BODIES, *found_bodies()])
-def test_a_sample_becomes_what_the_table_says(topic: str, body: Any, meta: dict[str, str], outcome: str) -> None:
-    found = mapped(topic, body, **meta)
+@pytest.mark.parametrize(
+    ("topic", "body", "test", "outcome"),
+    [
+        *(pytest.param(topic, body, "", OWN[name], id=name) for name, topic, body in samples(SHOPIFY)),
+        *(
+            pytest.param(
+                one.topic, one.body, one.headers.get("x-shopify-test", ""), FOUND[one.name], id=f"found-{one.name}"
+            )
+            for one in found_shopify_webhooks()
+            if one.name in FOUND
+        ),
+    ],
+)
+def test_a_sample_becomes_what_the_table_says(topic: str, body: bytes, test: str, outcome: str) -> None:
+    found = mapped(topic, body, test=test)
     became = f"[{found.ignored}]"
     for event in found.events:
         became = type(event).__name__

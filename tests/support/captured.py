@@ -60,3 +60,16 @@ def more_payloads(folder: str) -> list[Path]:
     """Return the further bodies that PAYLOADS_DIR holds of a platform; none where it is not set."""
     root = os.environ.get("PAYLOADS_DIR")
     return sorted(Path(root, folder).glob("*.json")) if root else []
+
+
+def found_shopify_webhooks() -> list[CapturedWebhook]:
+    """Return the webhooks of Shopify that PAYLOADS_DIR holds: bare bodies, and bodies wrapped with headers and topic."""
+    found = []
+    for path in more_payloads("shopify"):
+        content = json.loads(path.read_bytes())
+        resource, _, verb = path.stem.partition("-")
+        if set(content) != {"headers", "body", "topic"}:
+            content = {"headers": {}, "body": content, "topic": f"{resource}/{verb.split('-')[0]}"}
+        body = json.dumps(content["body"]).encode()
+        found.append(CapturedWebhook(path.stem, content["topic"], body, content["headers"]))
+    return found
