@@ -226,7 +226,7 @@ class CoreServices:
     @cached_property
     def cached(self) -> CachedEngage:
         """The cached reads of My Pages: in the Redis that machines share if REDIS_URL is set, else in a file."""
-        from plugin.engage.cache.cached import CachedEngage, CachedTransport
+        from plugin.engage.cache.cached import CachedEngage
         from plugin.engage.cache.response_cache import ResponseCache
         from plugin.engage.cache.single_flight import SingleFlight
         from plugin.engage.http.http_errors import Answer
@@ -237,13 +237,11 @@ class CoreServices:
         else:
             cache = ResponseCache.in_file(self.settings.state_dir / "my-pages-cache.sqlite", key)
         flights: SingleFlight[Answer] = SingleFlight(self.redis)
-        return CachedEngage(
-            CachedTransport(self.call_guards, cache, flights, self.metrics.called, self.metrics.read_through_cache)
-        )
+        return CachedEngage(self.call_guards, cache, flights, self.metrics.called, self.metrics.read_through_cache)
 
     def purge_cache(self, shop: RegisteredShop, contact_id: str) -> bool:
         """Delete the cached answers about a contact; return False when the cache cannot be reached."""
-        return self.cached.transport.forget_contact(shop.name, shop.tenant, contact_id)
+        return self.cached.forget_contact(shop.name, shop.tenant, contact_id)
 
 
 def is_available(check: Callable[[], object]) -> bool:

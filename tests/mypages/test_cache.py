@@ -22,7 +22,6 @@ from plugin.engage.cache.single_flight import SingleFlight
 from plugin.engage.client import EngageClient
 from plugin.engage.http.http_errors import Answer
 from plugin.engage.http.transport import EngageAccount
-from plugin.engage.operations import OPERATIONS
 from plugin.errors import ContractError
 from plugin.platforms.standard import STANDARD
 from plugin.sandbox.testing import RunningSandbox
@@ -91,7 +90,7 @@ def test_data_older_than_a_day_is_not_shown_at_all(pages: Any) -> None:
     pages.no_faults()
 
 
-def test_what_is_no_json_is_not_kept(pages: Any, tmp_path: Path) -> None:
+def test_an_answer_that_is_not_json_is_not_cached(pages: Any, tmp_path: Path) -> None:
     """A proxy on the way may answer 200 with a page of its own: it must not take the place of data."""
 
     class Proxy(BaseHTTPRequestHandler):
@@ -118,7 +117,7 @@ def test_what_is_no_json_is_not_kept(pages: Any, tmp_path: Path) -> None:
         assert entry.content == b'{"id": "1"}'
         server.shutdown()
     with pytest.raises(ValueError, match="cache"):
-        pages.transport.call(account, OPERATIONS["get_contact"], path={"contact_id": "1"})
+        pages.cached.read(client, owner, lambda c: c.delete_contact("1"))
 
 
 def test_a_change_of_the_contact_makes_the_page_fresh_at_once(pages: Any) -> None:
@@ -272,7 +271,7 @@ def test_the_cache_in_redis_is_encrypted_ends_by_itself_and_forgets(tmp_path: Pa
         stored = redis.get(key)
         assert 0 < redis.ttl(key) <= 24 * 3600
         assert not any(word in key + stored for word in (b"Person", b"example.com", *(i.encode() for i in ids)))
-    assert pages.transport.forget_contact("web", shop.tenant, ids[0])
+    assert pages.cached.forget_contact("web", shop.tenant, ids[0])
     assert len(redis.keys(f"{NAMESPACE}:*")) == 5
     pages.close()
 
@@ -282,7 +281,7 @@ def test_a_cache_that_cannot_be_reached_harms_nobody(tmp_path: Path, sandbox: Ru
     shop = pages.add_shop("web")
     contact_id = pages.contact(shop, firstName="Ada")
     assert "Ada" in pages.logged_in(shop).get("/mypages/web/profile").text
-    assert not pages.transport.forget_contact("web", shop.tenant, contact_id)
+    assert not pages.cached.forget_contact("web", shop.tenant, contact_id)
     pages.close()
 
 

@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 
 from mypages.data.page_cache import PageCache
 from mypages.http.routes import blueprint
-from plugin.engage.cache.cached import CachedEngage, CachedTransport
+from plugin.engage.cache.cached import CachedEngage
 from plugin.engage.cache.response_cache import ResponseCache
 from plugin.engage.cache.single_flight import SingleFlight
 from plugin.engage.client import EngageClient
@@ -85,8 +85,8 @@ class Pages:
         self.call_guards = self.services.call_guards
         self.cache_file = folder / "my-pages-cache.sqlite"
         self.kept = kept or ResponseCache.in_file(self.cache_file, self.vault.derive("my pages cache"))
-        self.transport = CachedTransport(self.call_guards, self.kept, SingleFlight())
-        self.cached, self.memory, self.woken = CachedEngage(self.transport), PageCache(), list[int]()
+        self.cached = CachedEngage(self.call_guards, self.kept, SingleFlight())
+        self.memory, self.woken = PageCache(), list[int]()
         self.services.__dict__["cached"] = self.cached
         pages = replace(self.services.my_pages, wake=self.woken.append, memory=self.memory)
         app = Flask("pages")
@@ -236,7 +236,7 @@ class Pages:
         return [row["operationId"] for row in requests.get(f"{self.sandbox.url}/sandbox/calls", timeout=5).json()]
 
     def close(self) -> None:
-        self.transport.close()
+        self.cached.close()
         self.services.transport.close()
         self.database.close()
 

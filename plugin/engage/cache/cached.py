@@ -1,24 +1,24 @@
-"""Reads for My Pages: kept per shop, tenant and contact, one call in flight per key, stale only when it is right.
+"""Reads for My Pages: cached per shop, tenant and contact, with one call in flight per key.
 
-The key is made of shop, tenant, contact, generation, operation and parameters, and nothing else decides. Fresh data
-comes after one increment of the generation (`SyncStates.bump_generation_write`, in the commit of whatever changed the
-contact): what was kept before is then never read again, on any machine. `forget_contact` deletes it as well.
+A key is made of shop, tenant, contact, generation, operation and parameters, and nothing else decides who sees an
+answer. Incrementing the generation (`SyncStates.bump_generation_write`, in the transaction that changed the contact)
+makes every process read fresh data: older answers are never found again. `forget_contact` deletes them as well.
+
+An answer is fresh for TTL_S. Afterwards it is shown only while Engage does not answer, for at most STORED_FOR.
 """
 
 import hashlib
 import json
-import threading
 import time
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-import requests
 from requests_cache.models.response import CachedResponse
 
-from plugin.engage.cache.response_cache import KEEP, ResponseCache, created
+from plugin.engage.cache.recent_failures import RecentFailures
+from plugin.engage.cache.response_cache import STORED_FOR, ResponseCache, created
 from plugin.engage.cache.single_flight import SingleFlight
 from plugin.engage.client import EngageClient
 from plugin.engage.http.call_guard import CallGuards
@@ -28,7 +28,7 @@ from plugin.engage.operations import Operation, Priority
 from plugin.errors import EngageNotFoundError, ThrottledError, TransientError, UnauthorisedError
 
 T = TypeVar("T")
-#: Seconds that an answer is fresh.
+#: How long an answer is fresh, in seconds.
 TTL_S: Mapping[str, int] = {
     "get_contact": 300,
     "list_transactions": 300,
@@ -41,23 +41,23 @@ TTL_S: Mapping[str, int] = {
 }
 DEFAULT_TTL_S = 60
 READ_TIMEOUT_S = 2.5
-#: How long a shopper whose older data could be shown waits for newer, in seconds.
+#: How long, in seconds, a shopper waits for newer data when older data could be shown.
 READ_TIMEOUT_WITH_STALE_S = 1.5
-#: After a failed call the same one is not tried again for so long, in seconds: older data is shown at once.
+#: How long, in seconds, a failed call is not tried again while older data can be shown at once.
 PAUSE_S = 10.0
-#: The same where there is no older data: the shopper is told at once, and soon tried for again.
+#: The same if there is no older data: the shopper sees an error at once, and the call is soon tried again.
 PAUSE_WITHOUT_STALE_S = 2.0
 PRUNE_EVERY_S = 600.0
-MAX_KEPT_BYTES = 4 * 1024 * 1024
-#: Operations whose 404 says that the contact is gone, and so everything of it here.
-OF_CONTACT_ITSELF = frozenset({"get_contact"})
+MAX_CACHED_BYTES = 4 * 1024 * 1024
+#: Operations whose 404 means that the contact is gone, so that everything cached of it is deleted.
+CONTACT_OPERATIONS = frozenset({"get_contact"})
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose data is read: entries of one owner are never shown to another.
+    """Whose data is read. Answers of one owner are never shown to another.
 
-    fresh_after: what was fetched before counts as stale; aware UTC, None for never.
+    fresh_after: what was fetched earlier counts as stale; aware UTC, None if everything may be fresh.
     """
 
     shop: str
@@ -68,13 +68,16 @@ class Owner:
 
     @property
     def prefix(self) -> str:
-        """What the keys of the contact begin with, whatever the generation."""
+        """The beginning of the contact's keys in every generation."""
         return contact_prefix(self.shop, self.tenant, self.contact_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Cached(Generic[T]):
-    """A value, when it was fetched, until when it is fresh (aware UTC), and whether it is shown as Engage is away."""
+    """A value with its age: when it was fetched, until when it is fresh (aware UTC).
+
+    stale: older than that, shown because Engage does not answer.
+    """
 
     value: T
     fetched_at: datetime
@@ -83,149 +86,128 @@ class Cached(Generic[T]):
 
 
 class CacheMissError(Exception):
-    """Nothing fresh is kept, and the caller did not want to wait for Engage."""
+    """Nothing suitable is stored, and the caller did not want to wait for Engage."""
 
 
-@dataclass(slots=True)
-class _Scope:
-    """Whose data the calls in progress are for, and what is known of the answers so far."""
+class CachedEngage:
+    """Reads one contact's data through the cache. One per process; safe to use from several threads.
 
-    owner: Owner
-    cache_only: bool
-    allow_stale: bool = False
-    fetched_at: datetime | None = None
-    fresh_until: datetime | None = None
-    stale: bool = False
-
-    def note(self, fetched_at: datetime, fresh_until: datetime) -> None:
-        self.fetched_at = min(self.fetched_at or fetched_at, fetched_at)
-        self.fresh_until = min(self.fresh_until or fresh_until, fresh_until)
-
-
-_scope: ContextVar[_Scope | None] = ContextVar("whose data is read", default=None)
-_key: ContextVar[str] = ContextVar("cache key of the call in progress")
-
-
-class _KeepingSession(requests.Session):
-    """Keeps each good answer under the key of the call in progress."""
-
-    def __init__(self, kept: ResponseCache) -> None:
-        super().__init__()
-        self._kept = kept
-
-    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        """Send a request and keep the answer if it is 200 and JSON: a page of a proxy on the way is neither."""
-        response = super().send(request, **options)
-        if response.status_code == 200:
-            content = bytearray()
-            for chunk in response.iter_content(64 * 1024):
-                content += chunk
-                if len(content) > MAX_KEPT_BYTES:
-                    raise requests.exceptions.ContentDecodingError("too large")
-            response._content = bytes(content)
-            if parse_body(response._content) is not None:
-                self._kept.put(_key.get(), response._content)
-        return response
-
-
-@dataclass(slots=True)
-class _Failures:
-    """Which calls failed just now: (when, monotonic; when, aware UTC). Bounded."""
-
-    most: int = 10_000
-    _failed: dict[str, tuple[float, datetime]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def note(self, key: str) -> None:
-        with self._lock:
-            if len(self._failed) >= self.most:
-                self._failed.clear()
-            self._failed[key] = (time.monotonic(), datetime.now(UTC))
-
-    def rests(self, key: str, pause_s: float, fresh_after: datetime | None) -> bool:
-        at = self._failed.get(key)
-        if at is None or time.monotonic() - at[0] >= pause_s:
-            return False
-        return fresh_after is None or at[1] > fresh_after
-
-    def clear(self, key: str) -> None:
-        if key in self._failed:
-            with self._lock:
-                self._failed.pop(key, None)
-
-
-class CachedTransport(Transport):
-    """A transport whose answers are kept. Only calls inside a scope are; everything else is refused."""
+    observer: called after each call to Engage. count: called with operation and hit, miss or stale for each answer.
+    """
 
     def __init__(
         self,
         call_guards: CallGuards,
-        kept: ResponseCache,
+        responses: ResponseCache,
         flights: SingleFlight[Answer],
         observer: Callable[[CallRecord], None] | None = None,
         count: Callable[[str, str], None] = lambda _operation, _outcome: None,
     ) -> None:
-        super().__init__(call_guards, observer, _KeepingSession(kept))
-        self.kept = kept
-        self._flights = flights
-        self._failures = _Failures()
-        self._count = count
+        self.responses = responses
+        self.flights = flights
+        self.count = count
+        self.failures = RecentFailures()
+        self.transport = Transport(call_guards, observer, max_answer_bytes=MAX_CACHED_BYTES)
         self._prune_at = time.monotonic() + PRUNE_EVERY_S
 
-    def call(self, account: EngageAccount, operation: Operation, **options: Any) -> Answer:
-        """Answer from the cache while it is fresh; else ask Engage, one call in flight per key.
+    def read(
+        self,
+        client: EngageClient,
+        owner: Owner,
+        query: Callable[[EngageClient], T],
+        *,
+        cache_only: bool = False,
+        allow_stale: bool = False,
+        timeout_s: float = READ_TIMEOUT_S,
+    ) -> Cached[T]:
+        """Run a query whose calls are answered from the cache where possible.
 
-        Raises what Transport.call raises; a TransientError only when nothing of the last 24 hours is kept; CacheMissError.
+        cache_only: do not wait for Engage; allow_stale: then older data will do as well.
+        Raises TransientError when Engage does not answer and nothing is stored, EngageNotFoundError, UnauthorisedError,
+        other EngageErrors, and CacheMissError when cache_only and nothing suitable is stored.
         """
-        scope = _scope.get()
-        if scope is None or operation.method != "GET":
-            raise ValueError(f"{operation.name} is not read through the cache.")
-        key = _cache_key(scope.owner, operation, options)
-        kept = self.kept.get(key)
-        answer = self._fresh(kept, operation, scope) or self._resting(key, kept, operation, scope)
-        if answer is not None:
-            return answer
-        if scope.cache_only and scope.allow_stale and kept is not None and _age(kept) <= KEEP:
-            return self._stale(kept, operation, scope)
-        if scope.cache_only:
-            raise CacheMissError
-        return self._ask(account, operation, options, key, kept, scope)
+        reads = _CachedReads(self, owner, cache_only=cache_only, allow_stale=allow_stale)
+        value = query(client.over(reads, priority=Priority.SHOPPER, read_timeout_s=timeout_s))
+        now = datetime.now(UTC)
+        return Cached(value, reads.fetched_at or now, reads.fresh_until or now, reads.stale)
 
     def forget_contact(self, shop: str, tenant: str, contact_id: str) -> bool:
-        """Delete everything that is kept of a contact; False when the cache cannot be reached now."""
-        return self.kept.forget(contact_prefix(shop, tenant, contact_id))
+        """Delete everything that is cached of a contact; False when the cache cannot be reached now."""
+        return self.responses.forget(contact_prefix(shop, tenant, contact_id))
+
+    def prune(self) -> None:
+        """Delete answers that are too old even to be shown stale, every PRUNE_EVERY_S at most."""
+        if time.monotonic() >= self._prune_at:
+            self._prune_at = time.monotonic() + PRUNE_EVERY_S
+            self.responses.prune()
 
     def close(self) -> None:
         """Close connections and the cache."""
-        self.kept.close()
-        super().close()
+        self.responses.close()
+        self.transport.close()
 
-    def _fresh(self, kept: CachedResponse | None, operation: Operation, scope: _Scope) -> Answer | None:
-        if kept is None:
-            return None
-        at = created(kept)
-        until = at + timedelta(seconds=TTL_S.get(operation.name, DEFAULT_TTL_S))
-        asked = scope.owner.fresh_after
-        if datetime.now(UTC) >= until or (asked is not None and at < asked):
-            return None
-        self._count(operation.name, "hit")
-        scope.note(at, until)
-        return _answer(kept)
 
-    def _resting(self, key: str, kept: CachedResponse | None, operation: Operation, scope: _Scope) -> Answer | None:
-        """Answer with older data, or raise, while a call that failed just now is not worth another try."""
-        older = kept is not None and _age(kept) <= KEEP
-        if not self._failures.rests(key, PAUSE_S if older else PAUSE_WITHOUT_STALE_S, scope.owner.fresh_after):
+class _CachedReads(Transport):
+    """The calls of one read: for one owner, with what is known about the age of the answers so far.
+
+    Overrides `call` alone; what must be fetched goes through the transport that all reads share.
+    """
+
+    def __init__(self, engage: CachedEngage, owner: Owner, *, cache_only: bool, allow_stale: bool) -> None:
+        self._engage = engage
+        self._owner = owner
+        self._cache_only = cache_only
+        self._allow_stale = allow_stale
+        self.fetched_at: datetime | None = None
+        self.fresh_until: datetime | None = None
+        self.stale = False
+
+    def call(self, account: EngageAccount, operation: Operation, **options: Any) -> Answer:
+        """Answer from the cache while it is fresh; otherwise ask Engage, with one call in flight per key.
+
+        Raises what Transport.call raises; a TransientError only if no answer of the last STORED_FOR is stored;
+        CacheMissError.
+        """
+        if operation.method != "GET":
+            raise ValueError(f"{operation.name} is not read through the cache.")
+        key = _cache_key(self._owner, operation, options)
+        stored = self._engage.responses.get(key)
+        answer = self._fresh(stored, operation) or self._after_failure(key, stored, operation)
+        if answer is not None:
+            return answer
+        if self._cache_only:
+            if self._allow_stale and stored is not None and _is_usable(stored):
+                return self._stale(stored, operation)
+            raise CacheMissError
+        return self._ask(account, operation, options, key, stored)
+
+    def _fresh(self, stored: CachedResponse | None, operation: Operation) -> Answer | None:
+        if stored is None:
             return None
-        if kept is None or not older:
+        at = created(stored)
+        until = at + _ttl(operation)
+        fresh_after = self._owner.fresh_after
+        if datetime.now(UTC) >= until or (fresh_after is not None and at < fresh_after):
+            return None
+        self._engage.count(operation.name, "hit")
+        self._note_age(at, until)
+        return _answer(stored)
+
+    def _after_failure(self, key: str, stored: CachedResponse | None, operation: Operation) -> Answer | None:
+        """Answer with older data, or raise, while the same call has failed too recently to be tried again."""
+        older = stored if stored is not None and _is_usable(stored) else None
+        pause_s = PAUSE_WITHOUT_STALE_S if older is None else PAUSE_S
+        if not self._engage.failures.is_recent(key, pause_s, self._owner.fresh_after):
+            return None
+        if older is None:
             raise ThrottledError("Engage was asked just now and did not answer.", operation=operation.name, sent=False)
-        return self._stale(kept, operation, scope)
+        return self._stale(older, operation)
 
-    def _stale(self, kept: CachedResponse, operation: Operation, scope: _Scope) -> Answer:
-        self._count(operation.name, "stale")
-        scope.stale = True
-        scope.note(created(kept), datetime.now(UTC) + timedelta(seconds=PAUSE_S))
-        return _answer(kept)
+    def _stale(self, stored: CachedResponse, operation: Operation) -> Answer:
+        self._engage.count(operation.name, "stale")
+        self.stale = True
+        self._note_age(created(stored), datetime.now(UTC) + timedelta(seconds=PAUSE_S))
+        return _answer(stored)
 
     def _ask(
         self,
@@ -233,109 +215,78 @@ class CachedTransport(Transport):
         operation: Operation,
         options: dict[str, Any],
         key: str,
-        kept: CachedResponse | None,
-        scope: _Scope,
+        stored: CachedResponse | None,
     ) -> Answer:
-        older = kept is not None and _age(kept) <= KEEP
-        patience_s = float(options.get("read_timeout_s") or READ_TIMEOUT_S)
-        if older:
-            patience_s = min(patience_s, READ_TIMEOUT_WITH_STALE_S)
-        options = {**options, "read_timeout_s": patience_s}
-
-        def look() -> Answer | None:
-            return self._fresh(self.kept.get(key), operation, scope)
-
+        older = stored if stored is not None and _is_usable(stored) else None
+        timeout_s = float(options.get("read_timeout_s") or READ_TIMEOUT_S)
+        if older is not None:
+            timeout_s = min(timeout_s, READ_TIMEOUT_WITH_STALE_S)
+        options = {**options, "read_timeout_s": timeout_s}
+        engage = self._engage
         try:
-            answer = self._flights.fetch(
-                key, lambda: self._fetch(account, operation, options, key, scope), look, patience_s
+            answer = engage.flights.fetch(
+                key,
+                lambda: self._fetch(account, operation, options, key),
+                lambda: self._fresh(engage.responses.get(key), operation),
+                timeout_s,
             )
         except (TransientError, TimeoutError) as error:
-            self._failures.note(key)
-            if kept is not None and older:
-                return self._stale(kept, operation, scope)
+            engage.failures.note(key)
+            if older is not None:
+                return self._stale(older, operation)
             if isinstance(error, TimeoutError):
                 raise TransientError("Engage takes too long.", operation=operation.name) from None
             raise
-        self._failures.clear(key)
+        engage.failures.clear(key)
         now = datetime.now(UTC)
-        scope.note(now, now + timedelta(seconds=TTL_S.get(operation.name, DEFAULT_TTL_S)))
+        self._note_age(now, now + _ttl(operation))
         return answer
 
-    def _fetch(
-        self, account: EngageAccount, operation: Operation, options: dict[str, Any], key: str, scope: _Scope
-    ) -> Answer:
-        token = _key.set(key)
+    def _fetch(self, account: EngageAccount, operation: Operation, options: dict[str, Any], key: str) -> Answer:
+        engage = self._engage
         try:
-            answer = super().call(account, operation, **options)
+            answer = engage.transport.call(account, operation, **options)
         except UnauthorisedError:
-            self.kept.delete(key)
+            engage.responses.delete(key)
             raise
         except EngageNotFoundError:
-            self.kept.delete(key)
-            if operation.name in OF_CONTACT_ITSELF:
-                self.kept.forget(scope.owner.prefix)
+            engage.responses.delete(key)
+            if operation.name in CONTACT_OPERATIONS:
+                engage.responses.forget(self._owner.prefix)
             raise
-        finally:
-            _key.reset(token)
-        self._count(operation.name, "miss")
-        if time.monotonic() >= self._prune_at:
-            self._prune_at = time.monotonic() + PRUNE_EVERY_S
-            self.kept.prune()
+        if answer.status == 200 and answer.data is not None:  # the page of a proxy on the way is not JSON
+            engage.responses.put(key, answer.body)
+        engage.count(operation.name, "miss")
+        engage.prune()
         return answer
 
-
-class CachedEngage:
-    """Reads one contact's data through the cache."""
-
-    def __init__(self, transport: CachedTransport) -> None:
-        self.transport = transport
-
-    def read(
-        self,
-        client: EngageClient,
-        owner: Owner,
-        ask: Callable[[EngageClient], T],
-        *,
-        cache_only: bool = False,
-        allow_stale: bool = False,
-        timeout_s: float = READ_TIMEOUT_S,
-    ) -> Cached[T]:
-        """Ask Engage through the cache. cache_only: do not wait for Engage; allow_stale: then older data will do too.
-
-        Raises TransientError when Engage is away and nothing is kept, EngageNotFoundError, UnauthorisedError, other
-        EngageErrors, and CacheMissError when cache_only and nothing fresh is.
-        """
-        scope = _Scope(owner, cache_only, allow_stale)
-        token = _scope.set(scope)
-        try:
-            value = ask(client.over(self.transport, priority=Priority.SHOPPER, read_timeout_s=timeout_s))
-        finally:
-            _scope.reset(token)
-        now = datetime.now(UTC)
-        return Cached(value, scope.fetched_at or now, scope.fresh_until or now, scope.stale)
-
-    def close(self) -> None:
-        """Close connections and the cache."""
-        self.transport.close()
+    def _note_age(self, fetched_at: datetime, fresh_until: datetime) -> None:
+        self.fetched_at = min(self.fetched_at or fetched_at, fetched_at)
+        self.fresh_until = min(self.fresh_until or fresh_until, fresh_until)
 
 
 def contact_prefix(shop: str, tenant: str, contact_id: str) -> str:
-    """Return what the keys of one contact's entries begin with."""
+    """Return the beginning of all keys of a contact."""
     return hashlib.sha256(json.dumps([shop, tenant, contact_id]).encode()).hexdigest()[:32]
 
 
 def _cache_key(owner: Owner, operation: Operation, options: Mapping[str, Any]) -> str:
     path, query = dict(options.get("path") or {}), dict(options.get("query") or {})
-    words = [
+    parts = [
         owner.shop, owner.tenant, owner.contact_id, owner.generation,
         operation.name, sorted(path.items()), sorted(query.items()),
     ]  # fmt: skip
-    return f"{owner.prefix}:{hashlib.sha256(json.dumps(words, default=str).encode()).hexdigest()}"
+    return f"{owner.prefix}:{hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()}"
 
 
-def _answer(kept: CachedResponse) -> Answer:
-    return Answer(kept.status_code, parse_body(kept.content), {})
+def _answer(stored: CachedResponse) -> Answer:
+    return Answer(stored.status_code, parse_body(stored.content), {})
 
 
-def _age(kept: CachedResponse) -> timedelta:
-    return datetime.now(UTC) - created(kept)
+def _ttl(operation: Operation) -> timedelta:
+    return timedelta(seconds=TTL_S.get(operation.name, DEFAULT_TTL_S))
+
+
+def _is_usable(stored: CachedResponse) -> bool:
+    """Return whether an answer may still be shown while Engage does not answer."""
+    return datetime.now(UTC) - created(stored) <= STORED_FOR

@@ -1,8 +1,8 @@
-"""Kept answers of Engage: requests-cache's storage in SQLite or Redis, encrypted JSON, everything of one person deletable.
+"""Stored answers of Engage: encrypted JSON in requests-cache's storage, in SQLite or Redis.
 
-Of requests-cache the storage alone is used, not its session: what decides there whether and to whom an answer is shown
-hands one user's data to another by default, and hides 401 and 404 (library trap 3.2). A cache that fails is no cache:
-its faults are logged once and never reach a shopper.
+Only the storage and serializers of requests-cache are used, not its session: its rules of whether and to whom an answer
+is shown would give one user's data to another, and hide 401 and 404 (docs/libraries.md#requests-cache). A failing
+cache counts as an empty one: its faults are logged once and never reach a shopper.
 """
 
 import base64
@@ -28,45 +28,48 @@ from requests_cache.serializers import SerializerPipeline, Stage, json_serialize
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: How long an answer is kept at all, also for being shown while Engage is away.
-KEEP = timedelta(hours=24)
+#: How long an answer is stored, so that it can be shown while Engage does not answer.
+STORED_FOR = timedelta(hours=24)
 NAMESPACE = "engage-plugin:my-pages"
-LOOK_AGAIN_S = 1.0
+RETRY_S = 1.0
 _BUSY_MS = 2000
 
 
-class _RedisAnswers(RedisDict):
-    """requests-cache's storage, which asks for a lifetime in a way that the Redis client no longer wants."""
+class _RedisResponses(RedisDict):
+    """requests-cache's storage, without its way of setting an expiry, which the Redis client has deprecated."""
 
     def __setitem__(self, key: str, item: CachedResponse) -> None:
-        self.connection.set(self._bkey(key), self.serialize(item), ex=KEEP)
+        self.connection.set(self._bkey(key), self.serialize(item), ex=STORED_FOR)
 
 
 class ResponseCache:
-    """Bodies of answers by key. A key begins with the prefix of the person whose data it is, and a colon."""
+    """Bodies of answers by key. A key begins with the prefix of the person whose data it is, followed by a colon.
+
+    lock: held while the storage is used.
+    """
 
     def __init__(
         self,
         cache: BaseCache,
         forget: Callable[[str], None],
         prune: Callable[[], None],
-        turn: AbstractContextManager[Any],
+        lock: AbstractContextManager[Any],
     ) -> None:
         self.cache = cache
         self._forget = forget
         self._prune = prune
-        self._turn = turn
+        self._lock = lock
         self._failing = False
-        self._look_again_at = 0.0
+        self._retry_at = 0.0
 
     @classmethod
     def in_file(cls, path: Path, encryption_key: bytes) -> "ResponseCache":
-        """Keep answers in a SQLite file of this machine."""
+        """Return a cache in a SQLite file of this machine."""
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         cache = SQLiteCache(path, serializer=_encrypted_json(encryption_key), wal=True, busy_timeout=_BUSY_MS)
         responses: Any = cache.responses
         with responses.connection() as connection:
-            connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
+            connection.execute("PRAGMA secure_delete=ON")  # deleted data is overwritten
 
         def run(statement: str, *values: object) -> None:
             with responses.connection(commit=True) as connection:
@@ -75,40 +78,39 @@ class ResponseCache:
         def forget(prefix: str) -> None:
             run("DELETE FROM responses WHERE key >= ? AND key < ?", f"{prefix}:", f"{prefix};")
             with responses.connection() as connection, suppress(sqlite3.OperationalError):
-                connection.execute(
-                    "PRAGMA wal_checkpoint(TRUNCATE)"
-                )  # the log held it too, unless another process reads
+                # the write-ahead log may hold deleted data too; this fails while another process reads
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-        # requests-cache's threads share one connection, which reads while it writes: one at a time is safe and quick enough
+        # threads share requests-cache's one connection, so one thread at a time uses it
         prune = partial(run, "DELETE FROM responses WHERE expires <= ?")
         return cls(cache, forget, lambda: prune(_now().timestamp()), threading.RLock())
 
     @classmethod
     def in_redis(cls, redis: Redis, encryption_key: bytes) -> "ResponseCache":
-        """Keep answers in Redis, for several machines. Redis itself deletes them when they are too old."""
+        """Return a cache in Redis, for several machines. Redis deletes answers when they expire."""
         serializer = _encrypted_json(encryption_key)
         cache = RedisCache(NAMESPACE, connection=redis, serializer=serializer)
-        cache.responses = _RedisAnswers(NAMESPACE, connection=redis, serializer=serializer)
+        cache.responses = _RedisResponses(NAMESPACE, connection=redis, serializer=serializer)
 
         def forget(prefix: str) -> None:
-            found = list(redis.scan_iter(match=f"{NAMESPACE}:{prefix}:*", count=1000))
-            if found:
-                redis.delete(*found)
+            keys = list(redis.scan_iter(match=f"{NAMESPACE}:{prefix}:*", count=1000))
+            if keys:
+                redis.delete(*keys)
 
         return cls(cache, forget, lambda: None, nullcontext())
 
     def get(self, key: str) -> CachedResponse | None:
-        """Return what is kept under a key; None for nothing, or what was written under another SECRET_KEY."""
+        """Return the answer stored under a key; None if there is none, or if it was written with another SECRET_KEY."""
         try:
-            found = self._safely(lambda: self.cache.responses.get(key))
-        except (InvalidToken, ValueError, TypeError):  # another key, or another version's form
+            stored = self._safely(lambda: self.cache.responses.get(key))
+        except (InvalidToken, ValueError, TypeError):  # another SECRET_KEY, or the format of another version
             return None
-        return found if isinstance(found, CachedResponse) and found.content else None
+        return stored if isinstance(stored, CachedResponse) and stored.content else None
 
     def put(self, key: str, content: bytes) -> None:
-        """Keep the body of an answer that came just now. Address and headers, which name the contact, are not kept."""
+        """Store the body of an answer that came just now, without its address and headers, which name the contact."""
         now = _now()
-        entry = CachedResponse(content=content, status_code=200, created_at=now, expires=now + KEEP)
+        entry = CachedResponse(content=content, status_code=200, created_at=now, expires=now + STORED_FOR)
         self._safely(lambda: self.cache.responses.__setitem__(key, entry))
 
     def delete(self, key: str) -> None:
@@ -116,8 +118,8 @@ class ResponseCache:
         self._safely(lambda: self.cache.responses.pop(key, None))
 
     def forget(self, prefix: str) -> bool:
-        """Delete everything of one person; False when the cache cannot be reached."""
-        self._look_again_at = 0.0
+        """Delete everything of one person. Return False when the cache cannot be reached."""
+        self._retry_at = 0.0
         return self._safely(lambda: (self._forget(prefix), True)[1]) or False
 
     def prune(self) -> None:
@@ -129,25 +131,25 @@ class ResponseCache:
         self.cache.close()  # type: ignore[no-untyped-call]
 
     def _safely(self, work: Callable[[], T]) -> T | None:
-        """Return what the work returns; None when the cache fails, and for a second after that, so that nobody waits."""
-        if self._failing and time.monotonic() < self._look_again_at:
+        """Return what the work returns; None if the cache fails, and without trying for a second after that."""
+        if self._failing and time.monotonic() < self._retry_at:
             return None
         try:
-            with self._turn:
+            with self._lock:
                 done = work()
         except (sqlite3.Error, RedisError, OSError) as error:
-            self._look_again_at = time.monotonic() + LOOK_AGAIN_S
+            self._retry_at = time.monotonic() + RETRY_S
             if not self._failing:
-                log.warning("The cache of My Pages cannot be used (%s); pages go on without it", type(error).__name__)
+                log.warning("cache=unavailable error=%s My Pages are shown without the cache", type(error).__name__)
             self._failing = True
             return None
         self._failing = False
         return done
 
 
-def created(kept: CachedResponse) -> datetime:
+def created(stored: CachedResponse) -> datetime:
     """Return when an answer was fetched, aware UTC."""
-    at: datetime = kept.created_at
+    at: datetime = stored.created_at
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 

@@ -7,7 +7,7 @@ JSON string, an object, HTML, nothing. Texts of Engage may echo what was sent, s
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -39,11 +39,12 @@ MAX_RETRY_AFTER = timedelta(hours=6)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer of Engage. data: parsed JSON with Decimal numbers; None for an empty body or one that is no JSON."""
+    """An answer of Engage. data: the body as JSON with Decimal numbers; None if it is empty or not JSON."""
 
     status: int
     data: Any
     headers: Mapping[str, str]
+    body: bytes = field(default=b"", repr=False)
 
 
 def parse_body(body: bytes) -> Any:

@@ -76,11 +76,13 @@ class Transport:
         self,
         call_guards: CallGuards,
         observer: Callable[[CallRecord], None] | None = None,
-        session: requests.Session | None = None,
+        *,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self._call_guards = call_guards
         self._observer = observer
-        self._session = session or requests.Session()
+        self._max_answer_bytes = max_answer_bytes
+        self._session = requests.Session()
         self._session.trust_env = False
         # nothing that one tenant's answer sets goes to another
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -165,8 +167,8 @@ class Transport:
         timeout = (min(CONNECT_TIMEOUT_S, read_s), read_s)
         try:
             with self._session.send(request, timeout=timeout, allow_redirects=False, stream=True) as response:
-                content = _bounded(response, operation.name)
-                return Answer(response.status_code, parse_body(content), response.headers)
+                content = _bounded(response, operation.name, self._max_answer_bytes)
+                return Answer(response.status_code, parse_body(content), response.headers, content)
         except requests.ConnectTimeout as error:
             raise TransientError(
                 f"Engage could not be reached for {operation.name} within {timeout[0]:g} s.",
@@ -212,13 +214,13 @@ def _prepared(
     return request
 
 
-def _bounded(response: requests.Response, operation: str) -> bytes:
+def _bounded(response: requests.Response, operation: str, max_bytes: int) -> bytes:
     content = bytearray()
     for chunk in response.iter_content(64 * 1024):
         content += chunk
-        if len(content) > MAX_ANSWER_BYTES:
+        if len(content) > max_bytes:
             raise TransientError(
-                f"Engage's answer to {operation} is larger than {MAX_ANSWER_BYTES} bytes.",
+                f"Engage's answer to {operation} is larger than {max_bytes} bytes.",
                 operation=operation,
             )
     return bytes(content)
