@@ -89,11 +89,12 @@ class TwoDays:
             },
         }  # fmt: skip
         (folder / "config.json").write_text(json.dumps(config))
-        worker = Path(__file__).parent.parent / "support/outage_worker.py"
+        tests = str(Path(__file__).parents[1])
+        paths = os.pathsep.join([tests, str(Path(tests).parent), os.environ.get("PYTHONPATH", "")])
         with (folder / "worker.log").open("wb") as log:
             self.host = subprocess.Popen(
-                [sys.executable, str(worker), str(folder / "config.json")],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                [sys.executable, "-m", "support.outage_worker", str(folder / "config.json")],
+                env={**os.environ, "PYTHONPATH": paths}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip
         self.log = folder / "worker.log"
 
