@@ -21,7 +21,8 @@ from plugin.engage_files.names import FileKind
 from plugin.engage_files.writer import check
 from plugin.store.database.engine import Database
 from plugin.store.files.files import FallbackFiles
-from plugin.store.shops.shops import NewShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import NewShop
 from plugin.store.shops.vault import Vault
 from plugin.store.tables.base import Base
 from plugin.store.tables.files import FileState

@@ -22,7 +22,8 @@ from plugin.event_kinds import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.database.types import UtcDateTime
 from plugin.store.inbox.inbox import Inbox, NewEvent
-from plugin.store.shops.shops import NewShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import NewShop
 from plugin.store.shops.vault import Vault
 from plugin.store.tables.inbox import State
 

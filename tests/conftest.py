@@ -12,7 +12,8 @@ from sqlalchemy.engine import make_url
 from support.helpers import Clock, service_url
 
 from plugin.store.database.engine import Database
-from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import NewShop, RegisteredShop
 from plugin.store.shops.vault import Vault
 from plugin.store.tables.base import Base
 

@@ -14,7 +14,8 @@ from mypages.views.models import MessageKind, Mode
 from plugin.errors import UnverifiableError, VerificationError
 from plugin.platforms.registry import PLATFORMS
 from plugin.store.shops.handover_tokens import UsedTokens
-from plugin.store.shops.shops import RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import RegisteredShop
 
 BEARER = "Bearer "
 MAX_PREFIX_LENGTH = 200

@@ -28,7 +28,8 @@ from plugin.store.contacts.sync_state import SyncStates
 from plugin.store.inbox.edits import Edits
 from plugin.store.inbox.keys import customer_key
 from plugin.store.orders.orders import Orders
-from plugin.store.shops.shops import RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import RegisteredShop
 
 #: The name of each part's content in its template and in JSON.
 NAMES = {

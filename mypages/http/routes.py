@@ -29,7 +29,8 @@ from plugin.store.contacts.sync_state import SyncStates
 from plugin.store.inbox.edits import Edits
 from plugin.store.orders.orders import Orders
 from plugin.store.shops.handover_tokens import UsedTokens
-from plugin.store.shops.shops import RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import RegisteredShop
 from plugin.store.shops.vault import Vault
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from plugin.auth.api_auth import ApiAuthenticator, Principal
 from plugin.errors import UnverifiableError, VerificationError
 from plugin.promotions.checkout import PROMOTION, VOUCHER, Checkout, Named
 from plugin.promotions.offers import Cart
-from plugin.store.shops.shops import Shops
+from plugin.store.shops.registry import Shops
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from plugin.errors import VerificationError
 from plugin.platforms.base import Platform
 from plugin.store.shops.api_tokens import PREFIX, ApiTokens
 from plugin.store.shops.handover_tokens import UsedTokens
-from plugin.store.shops.shops import RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import RegisteredShop
 
 #: Tokens for the checkout alone: a page's script holds one, so it opens no My Pages, and it lasts for a checkout.
 CHECKOUT_AUDIENCE = "engage-plugin-checkout"

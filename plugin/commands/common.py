@@ -22,7 +22,7 @@ from plugin.runtime.embedded_redis import EmbeddedRedis
 from plugin.runtime.logs import set_up
 from plugin.settings import DEFAULT_PORT, load_settings
 from plugin.store.database.errors import describe_database_error
-from plugin.store.shops.shops import holds_shops
+from plugin.store.shops.registry import holds_shops
 
 METRICS_FOLDER = "metrics"
 #: A column with sentences is at least so wide, in characters.

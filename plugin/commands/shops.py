@@ -15,7 +15,8 @@ from plugin.platforms.registry import PLATFORMS
 from plugin.services.core import APP_SECRETS
 from plugin.settings import is_loopback_host
 from plugin.store.shops.settings import SETTINGS, defaults
-from plugin.store.shops.shops import NewShop, RegisteredShop, changed_settings, faults_of
+from plugin.store.shops.shops import NewShop, RegisteredShop
+from plugin.store.shops.validation import changed_settings, registration_faults
 
 DOMAIN_KEY = "shop_domain"
 SECRET_KEYS = ("engage_key", "engage_url", "webhook_secret")
@@ -62,7 +63,7 @@ def add(
         settings={"store": store, "source": source},
         shop_domain=shop_domain,
     )
-    faults = [*faults_of(new), *engage_url_faults(engage_url)]
+    faults = [*registration_faults(new.name, new.engage_key, new.settings), *engage_url_faults(engage_url)]
     faults += _faults_in(lambda: adapter.check_secret(new.webhook_secret))
     if faults:
         raise ConfigurationError(faults)
@@ -160,7 +161,7 @@ def set_shop(name: str, changes: tuple[str, ...]) -> None:
         if access.get("webhook_secret"):
             faults += _faults_in(lambda: PLATFORMS[shop.platform].check_secret(access["webhook_secret"]))
         file_access, file_faults = _read_file_access(file_access)
-        faults += [*file_faults, *_faults_in(lambda: changed_settings(shop, wanted))]
+        faults += [*file_faults, *_faults_in(lambda: changed_settings(shop.stored_settings, wanted))]
         if faults:
             raise ConfigurationError(faults)
         if domain:

@@ -7,7 +7,7 @@ from typing import Any
 
 from plugin.platforms.base import ShopCredentials
 from plugin.store.shops.installations import PendingInstallations
-from plugin.store.shops.shops import Shops
+from plugin.store.shops.registry import Shops
 
 
 @dataclass(frozen=True, slots=True)

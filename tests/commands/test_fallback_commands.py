@@ -12,7 +12,8 @@ from support.sftp_servers import PASSWORD, SftpServer, make_key, scripted
 from plugin.cli import main
 from plugin.store.database.engine import Database
 from plugin.store.files.files import FallbackFiles
-from plugin.store.shops.shops import NewShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import NewShop
 from plugin.store.shops.vault import Vault
 from webhooks.fallback.receipt_stream import ReceiptStream
 

@@ -142,7 +142,7 @@ def test_the_doctor_counts_redemptions_that_engage_does_not_confirm(run: Run, tm
 
     from plugin.store.database.engine import Database
     from plugin.store.orders.redemptions import Redemptions
-    from plugin.store.shops.shops import Shops
+    from plugin.store.shops.registry import Shops
     from plugin.store.shops.vault import Vault
 
     def line() -> dict[str, str]:

@@ -15,7 +15,8 @@ from plugin.runtime.loops import run_sweep
 from plugin.services import Services
 from plugin.settings import load_settings
 from plugin.store.database.engine import Database
-from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import NewShop, RegisteredShop
 from plugin.store.shops.vault import Vault
 from plugin.store.tables.shops import Shop
 

@@ -15,7 +15,8 @@ from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.shopify import admin
 from plugin.store.database.engine import Database
 from plugin.store.shops.installations import PendingInstallations
-from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import NewShop, RegisteredShop
 from plugin.store.shops.vault import Vault
 
 

@@ -29,7 +29,8 @@ from plugin.platforms.registry import PLATFORMS
 from plugin.store.database.engine import Database
 from plugin.store.inbox.admin import EventAdmin
 from plugin.store.inbox.inbox import Inbox
-from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import NewShop, RegisteredShop
 from plugin.store.shops.vault import Vault
 from plugin.store.tables.inbox import InboxEvent
 from webhooks.receiving.endpoint import WebhookReceiver, blueprint

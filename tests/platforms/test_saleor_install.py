@@ -22,7 +22,8 @@ from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.saleor import Saleor
 from plugin.store.database.engine import Database
 from plugin.store.shops.installations import PendingInstallations
-from plugin.store.shops.shops import NewShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import NewShop
 from plugin.store.shops.vault import Vault
 
 PUBLIC = "https://plugin.example"

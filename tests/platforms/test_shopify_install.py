@@ -18,7 +18,8 @@ from plugin.errors import VerificationError
 from plugin.installation.service import ShopInstallationService
 from plugin.platforms.shopify import SHOPIFY, AppOptions
 from plugin.platforms.shopify.queries import check_redirect, shop_domain
-from plugin.store.shops.shops import RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import RegisteredShop
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from plugin.store.database.engine import Database
 from plugin.store.inbox.admin import EventAdmin, EventFilter
 from plugin.store.inbox.inbox import Inbox
 from plugin.store.shops.installations import PendingInstallations
-from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import NewShop, RegisteredShop
 from plugin.store.shops.vault import Vault
 from webhooks.receiving.endpoint import WebhookReceiver, blueprint
 

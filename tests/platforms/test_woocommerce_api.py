@@ -27,7 +27,8 @@ from plugin.platforms.woocommerce.install import blueprint, steps
 from plugin.platforms.woocommerce.rest import base_of
 from plugin.store.database.engine import Database
 from plugin.store.shops.installations import PendingInstallations
-from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import NewShop, RegisteredShop
 from plugin.store.shops.vault import Vault
 
 FIXTURES = CAPTURED / "woocommerce"

@@ -25,7 +25,8 @@ from plugin.platforms.base import Delivery
 from plugin.platforms.woocommerce import WOOCOMMERCE
 from plugin.store.database.engine import Database
 from plugin.store.shops.handover_tokens import UsedTokens
-from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import NewShop, RegisteredShop
 from plugin.store.shops.vault import Vault
 
 ROOT = Path(__file__).parent.parent.parent

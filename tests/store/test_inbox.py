@@ -17,7 +17,8 @@ from plugin.store.inbox.inbox import Inbox, NewEvent
 from plugin.store.inbox.progress_writes import LeasedUpdate, NewTimelineEntry, apply_updates
 from plugin.store.inbox.statements import KEEP, RETRY
 from plugin.store.inbox.sweep import MOST_LOST_LEASES, Sweep
-from plugin.store.shops.shops import RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.inbox import InboxEvent, State
 
 LEASE = timedelta(seconds=60)

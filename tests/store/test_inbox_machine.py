@@ -34,7 +34,8 @@ from plugin.store.inbox.admin import EventAdmin
 from plugin.store.inbox.claiming import Claimed
 from plugin.store.inbox.inbox import Inbox, NewEvent
 from plugin.store.inbox.sweep import Sweep
-from plugin.store.shops.shops import RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.inbox import AcceptedCount, DeliveryAttempt, InboxEvent, State
 
 LEASE = timedelta(seconds=60)

@@ -7,7 +7,8 @@ from support.helpers import Clock
 from plugin.installation.service import ShopInstallationService
 from plugin.store.database.engine import Database
 from plugin.store.shops.installations import PendingInstallations
-from plugin.store.shops.shops import RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import RegisteredShop
 from plugin.store.shops.vault import Vault
 from plugin.store.tables.shops import PendingInstallation, Shop
 

@@ -7,7 +7,8 @@ import pytest
 
 from plugin.errors import ConfigurationError, ConflictError
 from plugin.platforms.woocommerce.rest import base_of
-from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import NewShop, RegisteredShop
 
 
 @pytest.mark.parametrize("name", ["", "\x00", "web\x00", "WEB", "@kiosk.example", "x" * 300, "\udcff"])

@@ -23,7 +23,8 @@ from plugin.store.orders.orders import Orders
 from plugin.store.orders.redemptions import Redemptions
 from plugin.store.privacy.person_erasure import Erasures
 from plugin.store.privacy.shop_erasure import ShopErasures
-from plugin.store.shops.shops import RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import RegisteredShop
 from plugin.store.shops.vault import Vault
 from plugin.store.sync.backfill_runs import BackfillRuns
 from plugin.store.sync.known_orders import KnownOrders

@@ -19,7 +19,8 @@ from plugin.platforms.base import Delivery, Platform, WebhookRequest
 from plugin.platforms.registry import PLATFORMS
 from plugin.store.database.group_commit import GroupCommit
 from plugin.store.inbox.inbox import Accepted, Inbox, NewEvent
-from plugin.store.shops.shops import RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import RegisteredShop
 from plugin.store.shops.vault import Vault
 from plugin.store.tables.inbox import State
 from webhooks.receiving.new_event import new_event

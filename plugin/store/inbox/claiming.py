@@ -24,7 +24,7 @@ from plugin.store.inbox.statements import (
     PARKED_IN_FRONT,
     WAIT,
 )
-from plugin.store.tables.inbox import InboxEvent, State, is_in, is_unfinished
+from plugin.store.tables.inbox import InboxEvent, State, is_in
 
 #: How many due events are looked at beyond those wanted: some of them must wait for others of their customer.
 SPARE = 3
@@ -144,12 +144,6 @@ def requeue(session: Session, event_id: int, now: datetime) -> bool:
         return False
     unblock(session, event_id)
     return True
-
-
-def reset_attempts(session: Session, shop_id: int) -> None:
-    """Count no tries of what waits in a shop: the time that its deliveries stood still counts against no event."""
-    tried = (InboxEvent.shop_id == shop_id, is_unfinished(), is_in(State.PENDING), InboxEvent.attempts > 0)
-    run(session, update(InboxEvent).where(*tried).values(attempts=0, first_attempt_at=None))
 
 
 def discard(session: Session, event_ids: Sequence[int], now: datetime, **told: str) -> list[int]:

@@ -19,7 +19,7 @@ from plugin.demo.bodies import paid_order, signup
 from plugin.store.database.engine import Database
 from plugin.store.inbox.inbox import Inbox
 from plugin.store.privacy.shop_erasure import KEPT_TABLES, SHARED_TABLES, of_shop
-from plugin.store.shops.shops import Shops
+from plugin.store.shops.registry import Shops
 from plugin.store.shops.vault import Vault
 from plugin.store.tables.base import Base
 from plugin.store.tables.inbox import DeliveryAttempt, InboxEvent

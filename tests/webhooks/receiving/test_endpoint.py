@@ -21,7 +21,8 @@ from support.helpers import Clock
 from plugin.store.database.engine import Database
 from plugin.store.inbox.admin import EventAdmin, EventFilter
 from plugin.store.inbox.inbox import Accepted, Inbox, NewEvent
-from plugin.store.shops.shops import NewShop, RegisteredShop, Shops
+from plugin.store.shops.registry import Shops
+from plugin.store.shops.shops import NewShop, RegisteredShop
 from plugin.store.shops.vault import Vault
 from webhooks.receiving.endpoint import WebhookReceiver, blueprint
 from webhooks.receiving.rejections import RejectionLog
