@@ -1,1 +1,4 @@
-"""Files for the time when Engage stays away: XML written in constant memory, and the ways they leave this machine."""
+"""Import files for Engage: XML written in constant memory, and the transfers that take the files to Engage.
+
+Which events go into files, and when files are sent, is decided in `webhooks.fallback`.
+"""

@@ -1,4 +1,4 @@
-"""The few things that are done to files on this machine, each durable when it returns."""
+"""Operations on local files, each durable when it returns."""
 
 import os
 from pathlib import Path
@@ -8,25 +8,25 @@ FOLDER_MODE, FILE_MODE = 0o700, 0o600
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder that this user alone may read, and return it."""
+    """Create a folder that only this user may read, and return it."""
     path.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
     return path
 
 
 def create(path: Path) -> BinaryIO:
-    """Open a new file for writing; one of that name that a crash left behind is replaced."""
+    """Open a new file for writing, replacing one of that name that a crash left behind."""
     remove(path)
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE), "w+b")
 
 
 def sync(file: BinaryIO) -> None:
-    """Put a file's contents on the disk."""
+    """Flush a file's contents to the disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def rename(path: Path, target: Path) -> None:
-    """Give a file its name, on the disk too."""
+    """Rename a file, and flush the change to the disk."""
     path.rename(target)
     _sync_folder(target.parent)
     if path.parent != target.parent:
@@ -34,7 +34,7 @@ def rename(path: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, if it is there."""
+    """Delete a file if it exists."""
     path.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""Files that stay on this machine in a folder, from where the merchant moves them. One that is gone was taken."""
+"""Transfer into a local folder, from which the merchant moves the files. A file that is gone was picked up."""
 
 import shutil
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ class FolderTransfer:
 
     def put(self, local: Path, folder: str, temporary: str, heartbeat: Heartbeat) -> None:
         """See Transfer."""
-        with self._explained("be written to"):
+        with self._translated_errors("be written to"):
             target = disk.private_folder(self._base / folder) / temporary
             with local.open("rb") as source, disk.create(target) as file:
                 shutil.copyfileobj(source, file, 1024 * 1024)
@@ -36,23 +36,23 @@ class FolderTransfer:
 
     def publish(self, folder: str, temporary: str, name: str) -> None:
         """See Transfer."""
-        with self._explained("rename files in"):
+        with self._translated_errors("rename files in"):
             disk.rename(self._base / folder / temporary, self._base / folder / name)
 
     def find(self, folder: str, name: str, temporary: str | None) -> RemoteListing:
         """See Transfer."""
-        with self._explained("be read"):
-            there = self._base / folder
-            return RemoteListing(_size(there / name), None if temporary is None else _size(there / temporary))
+        with self._translated_errors("be read"):
+            path = self._base / folder
+            return RemoteListing(_size(path / name), None if temporary is None else _size(path / temporary))
 
     def discard(self, folder: str, temporary: str) -> None:
         """See Transfer."""
-        with self._explained("delete files in"):
+        with self._translated_errors("delete files in"):
             disk.remove(self._base / folder / temporary)
 
     def withdraw(self, folder: str, name: str, to: Path) -> bool:
-        """Take a file back that the merchant has not moved yet; False when it is gone."""
-        with self._explained("move files out of"):
+        """Move a file back that the merchant has not moved yet; return False when it is gone."""
+        with self._translated_errors("move files out of"):
             source = self._base / folder / name
             if not source.exists():
                 return to.exists()
@@ -60,12 +60,12 @@ class FolderTransfer:
             return True
 
     @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
+    def _translated_errors(self, what: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise TransferError(
-                f"The folder {self._base} cannot {what} ({error.strerror}): make room, or mend its permissions."
+                f"The folder {self._base} cannot {what} ({error.strerror}): make room, or correct its permissions."
             ) from error
 
 

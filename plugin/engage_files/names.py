@@ -1,8 +1,8 @@
-"""The names in our files, all in one place: correct them here when the tenant's own schema says something else.
+"""All names in the files, in one place: correct them here when the tenant's schema differs.
 
-Receipts: namespace, root, folder and file name are documented, most element names follow the API's (Engage facts 9.3,
-partly inferred). Contacts: root, namespace and the group `new` are known, the element of one contact is a guess (facts
-9.2). Redemptions: no page shows a format, so this one is ours (facts 9.4). A shop's own XSLT reshapes any of the three.
+Receipts: namespace, root, folder and file name are documented; most element names are inferred from the API's. Contacts:
+root, namespace and the group `new` are known, the element of a contact is a guess. Redemptions: no format is documented,
+so this one is our own (docs/engage.md#files-over-sftp). A shop's own XSLT can convert any of the three.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
-#: A file must stay below this number of lines, receipts' own rows as well as lines of text (facts 9.1, 9.3).
+#: A file must stay below this number of lines, which counts the item rows of receipts as well as lines of text.
 LINES_BELOW = 20_000
 SCHEMAS = Path(__file__).parent / "schemas"
 
@@ -27,7 +27,7 @@ class FileKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names of one kind. groups: elements around the rows, the root first. keys: texts that must not be altered."""
+    """The names in files of one kind. groups: elements around the rows, the root first. keys: texts that must stay exact."""
 
     suffix: str
     namespace: str
@@ -66,7 +66,7 @@ NAMES: Mapping[FileKind, Names] = MappingProxyType(
     }
 )
 
-#: A list's element and the element of one entry in it.
+#: The element of a list, and the element of each entry in it.
 ENTRIES: Mapping[str, str] = MappingProxyType(
     {
         "paymentMethods": "paymentMethod",
@@ -79,7 +79,7 @@ ENTRIES: Mapping[str, str] = MappingProxyType(
         "consents": "consent",
     }
 )
-#: Pairs of name and value: <extraData><item name="...">value</item></extraData> (facts 9.3).
+#: Pairs of name and value: <extraData><item name="...">value</item></extraData>.
 PAIRS, PAIR, PAIR_NAME = "extraData", "item", "name"
 
 #: The order of elements, as in Voyado's example; an importer's schema may be a sequence.
@@ -93,9 +93,9 @@ _ORDER = (
     "promotionId", "couponId", "voucherNumber", "checkNumber",
     PAIRS,
 )  # fmt: skip
-ORDER: Mapping[str, int] = MappingProxyType({name: place for place, name in enumerate(_ORDER)})
+ORDER: Mapping[str, int] = MappingProxyType({name: position for position, name in enumerate(_ORDER)})
 
 
 def file_name(kind: str, at: datetime, sequence: int) -> str:
-    """Return a file's name, YYYYMMDDHHmmss_<sequence>_<kind>.xml; zeros in front let names sort in their sequence."""
+    """Return a file's name, YYYYMMDDHHmmss_<sequence>_<kind>.xml; leading zeros make names sort by their sequence."""
     return f"{at:%Y%m%d%H%M%S}_{sequence:06d}_{NAMES[FileKind(kind)].suffix}.xml"

@@ -1,7 +1,7 @@
-"""From a body as the API takes it to the element of one row. Pure: no I/O.
+"""Converting a request body of the API to the element of one row. Pure: no I/O.
 
-Control characters, lone surrogates and line breaks do not belong into XML, and one of them would stop a whole file
-(library trap 3.5): they become spaces, and each text that held some is counted. A key that held some is refused.
+XML allows no control characters and no lone surrogates, and one of them would stop the whole file (docs/libraries.md#lxml):
+they and line breaks become spaces, and each text that held some is counted. A key that held some is rejected.
 """
 
 import re
@@ -23,7 +23,7 @@ _LAST = len(ORDER)
 
 @dataclass(slots=True)
 class Row:
-    """One row, ready to be written. lines: how many of the importer's lines it counts for. cleaned: texts altered."""
+    """One row, ready to be written. lines: how many lines it counts for in the importer. cleaned: altered texts."""
 
     element: etree._Element
     lines: int
@@ -31,23 +31,23 @@ class Row:
 
 
 def row_of(kind: FileKind, body: Mapping[str, Any]) -> Row:
-    """Return the row of a body. Raises PayloadError for a key that XML cannot say, or a name that is none."""
+    """Return the row of a body. Raises PayloadError for a key or name that XML cannot express."""
     names = NAMES[kind]
-    # without a namespace of its own it takes over the file's, and no declaration is repeated on each row
-    made = _Row(etree.Element(names.row), names.keys)
-    made.fill(made.element, body)
-    rows = body.get("items")
-    return Row(made.element, max(1, len(rows)) if isinstance(rows, Sequence) else 1, made.cleaned)
+    # without a namespace of its own it inherits the file's, and no declaration is repeated on each row
+    builder = _RowBuilder(etree.Element(names.row), names.keys)
+    builder.fill(builder.element, body)
+    items = body.get("items")
+    return Row(builder.element, max(1, len(items)) if isinstance(items, Sequence) else 1, builder.cleaned)
 
 
-class _Row:
+class _RowBuilder:
     def __init__(self, element: etree._Element, keys: frozenset[str]) -> None:
         self.element = element
         self.cleaned = 0
         self._keys = keys
 
     def fill(self, parent: etree._Element, values: Mapping[str, Any]) -> None:
-        """Add each value as a child, in the order that the names have; an unknown name comes last."""
+        """Add each value as a child, in the order of ORDER; unknown names come last."""
         for name in sorted(values, key=lambda name: ORDER.get(name, _LAST)):
             value = values[name]
             if value is not None and value not in ([], {}):
@@ -76,7 +76,7 @@ class _Row:
             cleaned = _NOT_XML.sub(" ", value)
             if cleaned != value:
                 if name in self._keys:
-                    raise PayloadError("it holds control characters, which no file can carry", name)
+                    raise PayloadError("it holds control characters, which a file cannot hold", name)
                 self.cleaned += 1
             return cleaned
         if isinstance(value, bool):

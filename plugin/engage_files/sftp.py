@@ -1,7 +1,7 @@
-"""SFTP with a pinned host key (Engage facts 9.1, library trap 3.8). The only module that knows paramiko.
+"""Transfer by SFTP with a pinned host key. The only module that uses paramiko (docs/libraries.md#paramiko).
 
-The server takes files away as soon as it has read them, so a file that is gone after it got its name was taken, and
-nothing is asked about it with `confirm`.
+The server removes files as soon as it has read them: a file that is gone after its rename was picked up, so paramiko's
+`confirm`, which would look for it, is not used.
 """
 
 import base64
@@ -23,20 +23,22 @@ import paramiko
 from plugin.engage_files.transfer import Heartbeat, RemoteListing
 from plugin.errors import TransferError
 
-logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # it logs traces of what we report in our own words
+logging.getLogger("paramiko").setLevel(
+    logging.CRITICAL
+)  # it logs tracebacks of errors that are reported here as TransferError
 
 CHUNK = 32 * 1024
 CONNECT_TIMEOUT_S = 10.0
-#: Seconds without any progress after which a transfer counts as cut.
+#: Seconds without any progress after which a transfer counts as cut off.
 SILENCE_S = 30.0
-#: The signatures that an RSA key may be used with; SHA-1 is none of them (RFC 8332).
+#: The signature algorithms allowed with an RSA key, without SHA-1 (RFC 8332).
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
 _KEY_CLASSES: tuple[type[paramiko.PKey], ...] = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
 
 
 @dataclass(frozen=True, slots=True)
 class SftpAccess:
-    """Where to, and who we are. host_key: TYPE BASE64 as in known_hosts; key: a private key as text (PEM or OpenSSH)."""
+    """The server and our login. host_key: TYPE BASE64 as in known_hosts; key: a private key as text (PEM or OpenSSH)."""
 
     host: str
     port: int
@@ -51,7 +53,7 @@ class SftpAccess:
 
 @dataclass(frozen=True, slots=True)
 class HostKey:
-    """A server's public key. line: what to pin; fingerprint: SHA256, as ssh-keygen shows it."""
+    """A server's public key. line: the text to pin; fingerprint: SHA256, as ssh-keygen shows it."""
 
     line: str
     fingerprint: str
@@ -65,18 +67,18 @@ class SftpTransfer:
         self._where = f"{access.host}:{access.port}"
 
     def __enter__(self) -> Self:
-        """See Transfer. Names what to mend when the host key, the user, or the secret is wrong."""
+        """See Transfer. The error says what to correct when the host key, the user or the secret is wrong."""
         access = self._access
         if not access.host_key:
             raise TransferError(
                 f"No host key of {self._where} is pinned: `engage-plugin fallback check NAME` shows it; compare it with "
-                "what Voyado says, then set fallback_host_key."
+                "the one that Voyado gave you, then set fallback_host_key."
             )
         try:
             kind, wanted = parse_host_key(access.host_key)
         except ValueError as error:
             raise TransferError(f"The setting fallback_host_key {error}.") from error
-        self._transport = _connected(access, kind)
+        self._transport = _connect(access, kind)
         try:
             self._check_host_key(wanted)
             self._log_in()
@@ -93,39 +95,39 @@ class SftpTransfer:
     def put(self, local: Path, folder: str, temporary: str, heartbeat: Heartbeat) -> None:
         """See Transfer."""
         path, size = self._path(folder, temporary), local.stat().st_size
-        with self._explained(f"write {path}"):
+        with self._translated_errors(f"write {path}"):
             with local.open("rb") as source, self._sftp.open(path, "wb") as target:
                 target.set_pipelined(True)
                 while chunk := source.read(CHUNK):
                     target.write(chunk)
                     heartbeat()
-            there = self._sftp.stat(path).st_size
-        if there != size:
-            # a server's refusal to write is not told at once: the chunks are sent without waiting for each answer
+            written = self._sftp.stat(path).st_size
+        if written != size:
+            # chunks are sent without waiting for each answer, so a failed write shows only in the size
             raise TransferError(
-                f"{self._where} holds {there} of {size} bytes of {path}: is there room, or was the transfer cut short?"
+                f"{self._where} holds {written} of {size} bytes of {path}: is there room, or was the transfer cut short?"
             )
 
     def publish(self, folder: str, temporary: str, name: str) -> None:
         """See Transfer."""
-        with self._explained(f"rename {self._path(folder, temporary)} to {name}"):
+        with self._translated_errors(f"rename {self._path(folder, temporary)} to {name}"):
             self._sftp.rename(self._path(folder, temporary), self._path(folder, name))
 
     def find(self, folder: str, name: str, temporary: str | None) -> RemoteListing:
         """See Transfer."""
-        with self._explained(f"look at {self._path(folder, name)}"):
+        with self._translated_errors(f"look at {self._path(folder, name)}"):
             final = self._size(self._path(folder, name))
             return RemoteListing(final, None if temporary is None else self._size(self._path(folder, temporary)))
 
     def discard(self, folder: str, temporary: str) -> None:
         """See Transfer."""
-        with self._explained(f"delete {self._path(folder, temporary)}"), suppress(FileNotFoundError):
+        with self._translated_errors(f"delete {self._path(folder, temporary)}"), suppress(FileNotFoundError):
             self._sftp.remove(self._path(folder, temporary))
 
     def check_folder(self, folder: str) -> None:
-        """Raise TransferError unless the folder is there."""
+        """Raise TransferError unless the folder exists."""
         path = self._path(folder, "")
-        with self._explained(f"find the folder {path}"):
+        with self._translated_errors(f"find the folder {path}"):
             self._sftp.stat(path)
 
     def _path(self, folder: str, name: str) -> str:
@@ -138,10 +140,10 @@ class SftpTransfer:
             return None
 
     def _check_host_key(self, wanted: bytes) -> None:
-        found = self._transport.get_remote_server_key()
-        if found.asbytes() != wanted:
+        key = self._transport.get_remote_server_key()
+        if key.asbytes() != wanted:
             raise TransferError(
-                f"{self._where} shows another host key ({_fingerprint(found.asbytes())}) than the pinned one "
+                f"{self._where} shows another host key ({_fingerprint(key.asbytes())}) than the pinned one "
                 f"({_fingerprint(wanted)}). Nothing was sent. Ask Voyado whether the key was changed; only then pin the new "
                 "one with `engage-plugin fallback check NAME`."
             )
@@ -158,7 +160,7 @@ class SftpTransfer:
             what = "refuses" if refused else f"ended the login of ({type(error).__name__})"
             raise TransferError(
                 f"{self._where} {what} the user {access.user!r} with this {'key' if access.key else 'password'}: "
-                "set fallback_user and fallback_password or fallback_key anew."
+                "check the settings fallback_user and fallback_password or fallback_key."
             ) from error
 
     def _open(self) -> paramiko.SFTPClient:
@@ -173,11 +175,11 @@ class SftpTransfer:
         return sftp
 
     @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
+    def _translated_errors(self, what: str) -> Iterator[None]:
         try:
             yield
         except TimeoutError as error:
-            raise TransferError(f"{self._where} was silent for too long; it was to {what}.") from error
+            raise TransferError(f"{self._where} did not answer in time; it was to {what}.") from error
         except FileNotFoundError as error:
             raise TransferError(f"{self._where} has no such file or folder; it was to {what}.") from error
         except PermissionError as error:
@@ -187,29 +189,29 @@ class SftpTransfer:
                 f"{self._where} could not {what} ({error.strerror or error}): is there room, may this user do it?"
             ) from error
         except (paramiko.SSHException, EOFError) as error:
-            raise TransferError(f"The connection to {self._where} was cut; it was to {what}.") from error
+            raise TransferError(f"The connection to {self._where} was cut off; it was to {what}.") from error
 
 
 def parse_host_key(text: str) -> tuple[str, bytes]:
     """Return type and bytes of a pinned key. Raises ValueError."""
-    words = text.split()
-    if words and not words[0].startswith(("ssh-", "ecdsa-")) and len(words) > 2:
-        words = words[1:]  # a line of known_hosts begins with the host
-    if len(words) < 2:
+    parts = text.split()
+    if parts and not parts[0].startswith(("ssh-", "ecdsa-")) and len(parts) > 2:
+        parts = parts[1:]  # a line of known_hosts begins with the host
+    if len(parts) < 2:
         raise ValueError("must be TYPE BASE64, such as: ssh-ed25519 AAAAC3Nz...")
     try:
-        blob = base64.b64decode(words[1], validate=True)
+        blob = base64.b64decode(parts[1], validate=True)
     except binascii.Error:
-        raise ValueError("is no base64; copy the key whole") from None
+        raise ValueError("is not valid base64; copy the whole key") from None
     length = int.from_bytes(blob[:4])
-    if blob[4 : 4 + length] != words[0].encode():
-        raise ValueError("holds another type of key than it says; copy the line whole")
-    return words[0], blob
+    if blob[4 : 4 + length] != parts[0].encode():
+        raise ValueError("holds another type of key than it says; copy the whole line")
+    return parts[0], blob
 
 
 def shown_host_key(host: str, port: int) -> HostKey:
-    """Ask a server for its key, for a person to compare and pin. Raises TransferError."""
-    transport = _connected(SftpAccess(host, port, "", ""), None)
+    """Return a server's host key, for a person to compare and pin. Raises TransferError."""
+    transport = _connect(SftpAccess(host, port, "", ""), None)
     try:
         key = transport.get_remote_server_key()
     finally:
@@ -218,12 +220,12 @@ def shown_host_key(host: str, port: int) -> HostKey:
 
 
 def check_private_key(text: str) -> None:
-    """Raise TransferError for a text that is no private key without a passphrase."""
+    """Raise TransferError for a text that is not a private key without a passphrase."""
     _private_key(text)
 
 
-def _connected(access: SftpAccess, key_type: str | None) -> paramiko.Transport:
-    """Connect and agree on keys. key_type: the kind of host key to ask for, so that the pinned one is shown."""
+def _connect(access: SftpAccess, key_type: str | None) -> paramiko.Transport:
+    """Connect and exchange keys. key_type: the type of host key to ask for, that of the pinned one."""
     where = f"{access.host}:{access.port}"
     try:
         connection = socket.create_connection((access.host, access.port), timeout=access.connect_timeout_s)
@@ -246,9 +248,9 @@ def _connected(access: SftpAccess, key_type: str | None) -> paramiko.Transport:
 
 
 def _private_key(text: str) -> paramiko.PKey:
-    for made in _KEY_CLASSES:
+    for key_class in _KEY_CLASSES:
         with suppress(paramiko.SSHException, ValueError, IndexError):
-            return made.from_private_key(io.StringIO(text))
+            return key_class.from_private_key(io.StringIO(text))
     raise TransferError(
         "The private key cannot be read: it must be an Ed25519, ECDSA or RSA key without a passphrase, the file's whole text."
     )

@@ -1,6 +1,6 @@
-"""Writing one file: rows are streamed under a temporary name, held to the schema, put on the disk, then named.
+"""Writing one file: rows are streamed under a temporary name, validated, flushed to the disk, then renamed.
 
-Memory does not grow with the file: lxml writes each row at once and checks the schema while it reads (library trap 3.5).
+Memory does not grow with the file: lxml writes each row at once, and validates while it reads.
 
     with FileWriter(FileKind.RECEIPTS, folder, name) as file:
         for body in bodies:
@@ -26,7 +26,6 @@ from plugin.engage_files.rows import Row
 from plugin.errors import FileFaultError
 
 TEMPORARY = ".part"
-#: Lines of text beside the rows: the declaration, and a start and an end of each group.
 _DECLARATION = b'<?xml version="1.0" encoding="utf-8"?>\n'
 _CHUNK = 1024 * 1024
 _ACCESS = ("read_file", "write_file", "create_dir", "read_network", "write_network")
@@ -35,9 +34,9 @@ _NO_ACCESS = etree.XSLTAccessControl(**dict.fromkeys(_ACCESS, False))
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """A file under its final name. lines: the larger of its lines of text and the rows that the importer counts.
+    """A file under its final name. lines: its lines of text or the rows that the importer counts, whichever is more.
 
-    size in bytes, sha256 in hex; cleaned: texts whose control characters became spaces.
+    size in bytes, sha256 in hex; cleaned: texts whose control characters were replaced by spaces.
     """
 
     path: Path
@@ -51,7 +50,7 @@ class WrittenFile:
 class FileWriter:
     """One file that is being written. Leaving the block without `finish` leaves nothing behind.
 
-    reshape: the path of an XSLT style sheet that turns our form into the tenant's.
+    reshape: the path of an XSLT style sheet that converts our format to the tenant's.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class FileWriter:
         self._kind, self._below, self._reshape = kind, below, reshape
         self._final, self._temporary = folder / name, folder / (name + TEMPORARY)
         self._stack = ExitStack()
-        self._text_lines = 1 + 2 * len(NAMES[kind].groups)
+        self._text_lines = 1 + 2 * len(NAMES[kind].groups)  # the declaration, and start and end of each group
         self._importer_lines = self.rows = self.cleaned = 0
 
     def __enter__(self) -> Self:
@@ -76,17 +75,17 @@ class FileWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Close the file; what has no final name by now is deleted."""
+        """Close the file, and delete it unless it was finished."""
         try:
             if error is None:
                 self._stack.close()
         finally:
             self._file.close()
-            if error is None or isinstance(error, Exception):  # a process that is ended leaves it to the next one
+            if error is None or isinstance(error, Exception):  # a process that is killed leaves it to the next one
                 disk.remove(self._temporary)
 
     def fits(self, row: Row) -> bool:
-        """Tell whether the file stays below its number of lines with one more row."""
+        """Return whether the file stays below its number of lines with one more row."""
         return self._importer_lines + row.lines < self._below and self._text_lines + 1 < self._below
 
     def add(self, row: Row) -> None:
@@ -101,7 +100,10 @@ class FileWriter:
         self.cleaned += row.cleaned
 
     def finish(self) -> WrittenFile:
-        """Close, check, reshape, sync and name the file. Raises FileFaultError when a schema or style sheet refuses it."""
+        """Complete, validate, reshape, flush and rename the file.
+
+        Raises FileFaultError when it does not fit its schema, or its style sheet fails.
+        """
         self._stack.close()
         self._file.write(b"\n")
         self._file.flush()
@@ -113,8 +115,8 @@ class FileWriter:
         lines = max(self._importer_lines, text_lines)
         if lines >= self._below:
             raise FileFaultError(
-                f"The style sheet {self._reshape} makes {lines} lines of it, which must stay below {self._below}: "
-                "lower the setting fallback_lines, or let the style sheet indent less."
+                f"The style sheet {self._reshape} produces {lines} lines, which must stay below {self._below}: "
+                "lower the setting fallback_lines, or indent less in the style sheet."
             )
         disk.rename(self._temporary, self._final)
         return WrittenFile(self._final, sha256, size, lines, self.rows, self.cleaned)
@@ -127,19 +129,19 @@ class FileWriter:
 
 
 def check(kind: FileKind, path: Path) -> None:
-    """Hold a file to its schema while it is read. Raises FileFaultError that names the row at fault."""
+    """Validate a file against its schema while it is read. Raises FileFaultError with the number of the invalid row."""
     try:
         for _ in _each_row(kind, path, schema=_schema(kind)):
             pass
     except etree.XMLSyntaxError:
-        # neither line nor row is told here, and the schema's own words quote values, which may be personal data
-        row = _row_at_fault(kind, path)
+        # the error names neither line nor row, and its message quotes values, which may be personal data
+        row = _invalid_row(kind, path)
         where = "" if row is None else f", in row {row + 1}"
         raise FileFaultError(f"The {kind} file does not fit its schema {NAMES[kind].schema}{where}.", row) from None
 
 
 def _each_row(kind: FileKind, path: Path, **options: Any) -> Iterator[etree._Element]:
-    """Yield each row while the file is read, and forget it afterwards."""
+    """Yield each row while the file is read, and free its memory afterwards."""
     names = NAMES[kind]
     tag = f"{{{names.namespace}}}{names.row}"
     with path.open("rb") as file:
@@ -152,8 +154,8 @@ def _each_row(kind: FileKind, path: Path, **options: Any) -> Iterator[etree._Ele
                 del group[0]
 
 
-def _row_at_fault(kind: FileKind, path: Path) -> int | None:
-    """Return the first row that does not fit the schema by itself."""
+def _invalid_row(kind: FileKind, path: Path) -> int | None:
+    """Return the index of the first row that does not fit the schema on its own."""
     names = NAMES[kind]
     for number, row in enumerate(_each_row(kind, path)):
         parent = root = etree.Element(f"{{{names.namespace}}}{names.groups[0]}")
@@ -166,14 +168,14 @@ def _row_at_fault(kind: FileKind, path: Path) -> int | None:
 
 
 def reshaped(path: Path, style_sheet: Path) -> bytes:
-    """Turn a file with an XSLT style sheet, which may read and write nothing else. Raises FileFaultError."""
+    """Return a file converted by an XSLT style sheet, which has no access to anything else. Raises FileFaultError."""
     parser = etree.XMLParser(resolve_entities=False, no_network=True)
     try:
         sheet = etree.XSLT(etree.parse(style_sheet, parser), access_control=_NO_ACCESS)
         return bytes(sheet(etree.parse(path, parser)))
     except (OSError, etree.XMLSyntaxError, etree.XSLTError) as error:
         raise FileFaultError(
-            f"The style sheet {style_sheet} cannot be used ({type(error).__name__}): mend it, or unset its setting."
+            f"The style sheet {style_sheet} cannot be used ({type(error).__name__}): correct it, or unset its setting."
         ) from error
 
 

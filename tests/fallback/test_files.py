@@ -199,7 +199,7 @@ def test_a_style_sheet_that_makes_too_many_lines_or_reads_other_files_or_is_none
     with pytest.raises(FileFaultError, match="cannot be used"):
         write(tmp_path, receipt(), reshape=reading)
     (tmp_path / "sheet.xslt").write_text("no style sheet")
-    with pytest.raises(FileFaultError, match="mend it, or unset its setting"):
+    with pytest.raises(FileFaultError, match="correct it, or unset its setting"):
         write(tmp_path, receipt(), reshape=tmp_path / "sheet.xslt")
     with pytest.raises(FileFaultError, match="cannot be used"):
         write(tmp_path, receipt(), reshape=tmp_path / "missing.xslt")

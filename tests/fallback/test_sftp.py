@@ -101,9 +101,9 @@ def test_the_shown_host_key_is_the_one_to_pin(server: SftpServer, base: Path, lo
 
 def test_a_wrong_key_or_password_is_refused_in_plain_words(server: SftpServer, base: Path, tmp_path: Path) -> None:
     private, _ = make_key(tmp_path / "stranger")
-    with pytest.raises(TransferError, match=r"refuses the user .* with this key: set fallback_user"):
+    with pytest.raises(TransferError, match=r"refuses the user .* with this key: check the settings fallback_user"):
         SftpTransfer(access_to(server, base, key=private)).__enter__()
-    with pytest.raises(TransferError, match="with this password: set fallback_user"):
+    with pytest.raises(TransferError, match="with this password: check the settings fallback_user"):
         SftpTransfer(access_to(server, base, key="", password="wrong")).__enter__()
     with pytest.raises(TransferError, match="private key cannot be read"):
         SftpTransfer(access_to(server, base, key="no key at all")).__enter__()
@@ -171,7 +171,7 @@ def test_a_server_as_slow_as_tar_is_waited_for_and_one_that_is_silent_is_not(
         # the whole takes longer than the silence that is allowed, each answer does not
         assert sent(access_to(server, base, silence_s=0.9), local).final == local.stat().st_size
     silent = type("Silent", (ScriptedFiles,), {"pause_s": 30.0})
-    with scripted(tmp_path / "silent", silent) as server, pytest.raises(TransferError, match="was silent for too long"):
+    with scripted(tmp_path / "silent", silent) as server, pytest.raises(TransferError, match="did not answer in time"):
         sent(access_to(server, base, silence_s=0.9), local)
 
 

@@ -1,6 +1,6 @@
 """The processes of the outage test: a host that forks a worker, kills it when told, and forks the next at once.
 
-    python -m support.outage_worker CONFIG.json      # commands on standard input: kill, stop
+    python outage_worker.py CONFIG.json      # commands on standard input: kill, stop
 
 The worker does what sweep and workers do, on a clock that the test moves; both share a small file in memory.
 """

@@ -1,4 +1,4 @@
-"""What is read from the shop later: missed changes, history, and the comparison of shop, inbox and Engage.
+"""What is read from a shop beside its webhooks: missed changes, its history, and the data for a reconciliation.
 
-Everything found here goes through the same inbox as webhooks.
+Everything read goes through the same inbox as webhooks; receiving those is in `webhooks.receiving`.
 """

@@ -1,8 +1,8 @@
-"""Orders of the history as files, as the vendor asks for large amounts (Engage facts 5.1, 9.3).
+"""Historical orders as files, as Voyado asks for large amounts (docs/engage.md#import-delay-and-duplicates).
 
-An order whose contact is linked goes into a file, its refunds after it; every other order goes through the inbox, which
-finds or makes the contact. A page's receipts are in finished files before the cursor moves behind it: a crash writes them
-once more, and the importer ignores a receipt that it knows.
+An order whose contact is linked goes into a file, its refunds after it; every other order goes through the inbox, where
+the contact is found or created. A page's receipts are in finished files before the cursor moves past it: after a crash
+they are written once more, and the importer ignores a receipt that it has already.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ from webhooks.sync.backfill_customers import Page
 
 @dataclass(frozen=True, slots=True)
 class OrdersInFiles:
-    """Writes pages of orders into files. folder_for: where a shop's files lie on this machine."""
+    """Writes pages of orders into files. folder_for: where a shop's files are on this machine."""
 
     stores: Stores
     files: FallbackFiles
@@ -36,7 +36,7 @@ class OrdersInFiles:
     clock: Callable[[], datetime]
 
     def check(self, shop: RegisteredShop) -> None:
-        """Raise ConflictError where the files would have no way out."""
+        """Raise ConflictError when no file transfer is set up."""
         settings = shop.settings
         if settings.fallback_transfer == "sftp" and not settings.fallback_user:
             raise ConflictError(
@@ -44,13 +44,13 @@ class OrdersInFiles:
             )
 
     def write(self, shop: RegisteredShop, page: Page, resources: Sequence[PolledResource]) -> None:
-        """Write what can be written of a page; the rest goes singly. Raises FileFaultError."""
+        """Write the orders of a page that may go into files; add the rest to `page.singly`. Raises FileFaultError."""
         orders: dict[str, StoredOrder] = {}
         refunds: list[OrderRefunded] = []
-        with ReceiptStream(self.files, shop, self.folder_for(shop), self.clock) as history:
+        with ReceiptStream(self.files, shop, self.folder_for(shop), self.clock) as stream:
             for resource in resources:
                 try:
-                    written = self._write_one(shop, history, resource, orders, refunds)
+                    written = self._write_resource(shop, stream, resource, orders, refunds)
                 except PayloadError as error:
                     page.refuse(resource.resource_id, f"payload:{error.field or 'body'}", str(error))
                     continue
@@ -58,21 +58,24 @@ class OrdersInFiles:
                     page.counts["in_files"] += 1
                 else:
                     page.singly.append(resource)
-            history.finish()
-        self._keep(shop, orders, refunds)
+            stream.finish()
+        self._record(shop, orders, refunds)
 
-    def _write_one(
+    def _write_resource(
         self,
         shop: RegisteredShop,
-        history: ReceiptStream,
+        stream: ReceiptStream,
         resource: PolledResource,
         orders: dict[str, StoredOrder],
         refunds: list[OrderRefunded],
     ) -> bool:
-        """Write the receipts of one resource; False when it must go through the inbox. Raises PayloadError."""
+        """Write the receipts of one resource; return False when it must go through the inbox. Raises PayloadError.
+
+        orders and refunds: those of the page that were written so far, to which its own are added.
+        """
         platform = PLATFORMS[resource.platform or shop.platform]
         mapped = platform.normalise(Delivery(resource.topic, meta=resource.meta), resource.body, self.clock())
-        receipts, paid, given_back = [], dict(orders), []
+        receipts, paid, refunded = [], dict(orders), []
         for event in mapped.events:
             if isinstance(event, OrderPaid):
                 order = self._order(shop, event)
@@ -82,17 +85,17 @@ class OrdersInFiles:
                 contact_id = str(order.contact_id)
                 receipts.append(purchase_receipt(shop, event, contact_id, order.store_external_id, (), ()))
             elif isinstance(event, OrderRefunded):
-                bought = paid.get(event.order_id)
-                if bought is None or not event.lines or not event.total or event.total_refunded is not None:
+                order = paid.get(event.order_id)
+                if order is None or not event.lines or not event.total or event.total_refunded is not None:
                     return False
-                receipts.append(return_receipt(shop, event, bought))
-                given_back.append(event)
+                receipts.append(return_receipt(shop, event, order))
+                refunded.append(event)
             else:
                 return False
         for receipt in receipts:
-            history.add(receipt)
+            stream.add(receipt)
         orders.update(paid)
-        refunds += given_back
+        refunds += refunded
         return bool(receipts)
 
     def _order(self, shop: RegisteredShop, event: OrderPaid) -> StoredOrder | None:
@@ -103,8 +106,8 @@ class OrdersInFiles:
         store = store_for(shop.settings, event.channel, event.country_code, customer.address.country_code)
         return order_record(shop, event, link.contact_id, store)
 
-    def _keep(self, shop: RegisteredShop, orders: dict[str, StoredOrder], refunds: Sequence[OrderRefunded]) -> None:
-        """Store that the receipts of a page are on their way, in one commit."""
+    def _record(self, shop: RegisteredShop, orders: dict[str, StoredOrder], refunds: Sequence[OrderRefunded]) -> None:
+        """Store the orders and refunds of a page as sent, in one commit."""
         now, store = self.clock(), self.stores.orders
         if not orders:
             return

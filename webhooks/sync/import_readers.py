@@ -1,8 +1,8 @@
-"""The shop's history in files: JSON Lines of webhook bodies, or CSV of customers or order lines.
+"""Readers of a shop's history in files: JSON Lines of webhook bodies, or CSV of customers or order lines.
 
 A line of JSON Lines is an event of the Standard platform ("type", "timestamp", "data"), or an object of "topic" and
-"body" in the words of the shop's own platform. A CSV has the columns of CUSTOMER_COLUMNS or ORDER_COLUMNS, any order,
-comma or semicolon; an order's lines stand one after the other. The cursor is the number of the line that comes next.
+"body" as the shop's own platform sends them. A CSV has the columns of CUSTOMER_COLUMNS or ORDER_COLUMNS in any order,
+separated by comma or semicolon; the lines of an order follow each other. The cursor is the number of the next line.
 """
 
 import csv
@@ -35,33 +35,36 @@ ORDER_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A line of a file that cannot be read as a customer or order, and why. cursor: as in FoundResource."""
+    """A line of a file that cannot be read as a customer or order, and why. cursor: as of PolledResource."""
 
     resource_id: str
     reason: str
     cursor: str
 
 
+_LINE_FIELDS = (
+    "kind", "sku", "article_number", "name", "group", "quantity", "gross_paid", "tax_amount", "tax_percent",
+)  # fmt: skip
 _ADDRESS = ("street", "care_of", "zip_code", "city", "country_code")
-NO_TIME = "is no ISO 8601 time with its offset, such as 2024-03-05T09:30:00+01:00"
+NO_TIME = "is not an ISO 8601 time with its offset, such as 2024-03-05T09:30:00+01:00"
 _TRUE = frozenset({"1", "true", "yes"})
 
 
 def count_lines(path: Path) -> int:
-    """Return how many lines a file has, for a progress that can tell what is left. Raises ConfigurationError."""
-    with _opened(path) as file:
+    """Return how many lines a file has, so that progress can be shown. Raises ConfigurationError."""
+    with _open(path) as file:
         return sum(1 for _ in file)
 
 
 def read_json_lines(
     path: Path, platform: str, cursor: str | None, now: datetime
 ) -> Iterator[PolledResource | Unreadable]:
-    """Yield the resources of a JSON Lines file, and what is none of its lines.
+    """Yield the resources of a JSON Lines file, and an Unreadable for each line that is not one.
 
     Raises ConfigurationError when the file cannot be read.
     """
     first = int(cursor or 0)
-    with _opened(path) as file:
+    with _open(path) as file:
         for number, line in enumerate(file):
             if number >= first and line.strip():
                 yield _resource(line.strip().encode(), platform, number, now)
@@ -73,7 +76,7 @@ def read_csv(path: Path, what: str, cursor: str | None, now: datetime) -> Iterat
     Raises ConfigurationError when the file cannot be read or a needed column is missing.
     """
     first = int(cursor or 0)
-    with _opened(path, newline="") as file:
+    with _open(path, newline="") as file:
         head = file.readline()
         delimiter = ";" if head.count(";") > head.count(",") else ","
         columns = [name.strip().lower().lstrip("\ufeff") for name in next(csv.reader([head], delimiter=delimiter), [])]
@@ -94,7 +97,7 @@ def read_csv(path: Path, what: str, cursor: str | None, now: datetime) -> Iterat
                 yield _order([row for _, row in numbered], numbered[-1][0])
 
 
-def _opened(path: Path, newline: str | None = None) -> Any:
+def _open(path: Path, newline: str | None = None) -> Any:
     try:
         return path.open(encoding="utf-8", newline=newline, errors="replace")
     except OSError as error:
@@ -104,18 +107,18 @@ def _opened(path: Path, newline: str | None = None) -> Any:
 def _resource(line: bytes, platform: str, number: int, now: datetime) -> PolledResource | Unreadable:
     cursor, here = str(number + 1), f"line {number + 1}"
     try:
-        found = parse_json(line)
+        event = parse_json(line)
     except PayloadError as error:
         return Unreadable(here, str(error), cursor)
-    if isinstance(found.get("topic"), str) and isinstance(found.get("body"), dict):
-        topic, of = found["topic"], platform
-        body = simplejson.dumps(found["body"], use_decimal=True).encode()
+    if isinstance(event.get("topic"), str) and isinstance(event.get("body"), dict):
+        topic = event["topic"]
+        body = simplejson.dumps(event["body"], use_decimal=True).encode()
     else:
-        topic, of, body = str(found.get("type")), STANDARD, line
-    adapter = PLATFORMS[of]
+        topic, platform, body = str(event.get("type")), STANDARD, line
+    adapter = PLATFORMS[platform]
     if topic not in adapter.topics:
         return Unreadable(
-            here, f"{topic!r} is no topic of {adapter.name}; give topic and body, or type and data.", cursor
+            here, f"{topic!r} is not a topic of {adapter.name}; give topic and body, or type and data.", cursor
         )
     peek = adapter.peek(topic, body)
     return PolledResource(
@@ -125,62 +128,39 @@ def _resource(line: bytes, platform: str, number: int, now: datetime) -> PolledR
         body=body,
         changed_at=peek.occurred_at or now,
         cursor=cursor,
-        platform=of,
+        platform=platform,
     )
 
 
 def _customer(row: dict[str, str | None], number: int, now: datetime) -> PolledResource | Unreadable:
-    given = _given(row)
-    address = {name: given.pop(name) for name in _ADDRESS if name in given}
+    values = _non_empty(row)
+    address = {name: values.pop(name) for name in _ADDRESS if name in values}
     for name in ("email_verified", "phone_verified"):
-        if name in given:
-            given[name] = given[name].lower() in _TRUE
-    changed_at = read_instant(given.get("updated_at", now.isoformat()))
+        if name in values:
+            values[name] = values[name].lower() in _TRUE
+    changed_at = read_instant(values.get("updated_at", now.isoformat()))
     if changed_at is None:
         return Unreadable(f"line {number + 1}", f"updated_at {NO_TIME}", str(number))
-    customer = {name: given[name] for name in CUSTOMER_COLUMNS if name in given and name not in _ADDRESS}
+    customer = {name: values[name] for name in CUSTOMER_COLUMNS if name in values and name not in _ADDRESS}
     if address:
         customer["address"] = address
     return _standard(
-        "customer.updated", {"customer": customer}, given.get("id") or f"line {number + 1}", changed_at, number
+        "customer.updated", {"customer": customer}, values.get("id") or f"line {number + 1}", changed_at, number
     )
 
 
 def _order(rows: list[dict[str, str | None]], number: int) -> PolledResource | Unreadable:
-    first = _given(rows[0])
+    first = _non_empty(rows[0])
     paid_at = read_instant(first.get("paid_at"))
-    if paid_at is None:  # an order of unknown age must not become one of today
+    if paid_at is None:  # an order of unknown age must not count as a current one
         return Unreadable(first.get("order_id") or f"line {number + 1}", f"paid_at {NO_TIME}", str(number))
-    customer: dict[str, Any] = {
-        name: first[column]
-        for name, column in (("id", "customer_id"), ("email", "email"), ("phone", "phone"))
-        if column in first
-    }
-    if "email_verified" in first:
-        customer["email_verified"] = first["email_verified"].lower() in _TRUE
-    lines = []
-    for position, row in enumerate(rows, 1):
-        given = _given(row)
-        wanted = (
-            "kind",
-            "sku",
-            "article_number",
-            "name",
-            "group",
-            "quantity",
-            "gross_paid",
-            "tax_amount",
-            "tax_percent",
-        )
-        line = {name: given[name] for name in wanted if name in given}
-        line["quantity"] = _number(line.get("quantity", "1"))
-        lines.append({"id": given.get("line_id") or str(position), **line})
+    lines = _order_lines(rows)
     order: dict[str, Any] = {
         "id": first.get("order_id", ""),
         "number": first.get("order_number") or first.get("order_id", ""),
         "currency": first.get("currency", ""),
         "lines": lines,
-        "customer": customer,
+        "customer": _order_customer(first),
     }
     order |= {name: first[name] for name in ("paid_at", "channel", "country_code") if name in first}
     total = _total(lines)
@@ -188,6 +168,24 @@ def _order(rows: list[dict[str, str | None]], number: int) -> PolledResource | U
         order["total"] = total
         order["payments"] = [{"type": first.get("payment_type") or "other", "amount": total}]
     return _standard("order.paid", {"order": order}, str(order["id"]) or f"line {number}", paid_at, number)
+
+
+def _order_customer(row: dict[str, Any]) -> dict[str, Any]:
+    columns = {"id": "customer_id", "email": "email", "phone": "phone"}
+    customer: dict[str, Any] = {name: row[column] for name, column in columns.items() if column in row}
+    if "email_verified" in row:
+        customer["email_verified"] = row["email_verified"].lower() in _TRUE
+    return customer
+
+
+def _order_lines(rows: list[dict[str, str | None]]) -> list[dict[str, Any]]:
+    lines = []
+    for position, row in enumerate(rows, 1):
+        values = _non_empty(row)
+        line = {name: values[name] for name in _LINE_FIELDS if name in values}
+        line["quantity"] = _number(line.get("quantity", "1"))
+        lines.append({"id": values.get("line_id") or str(position), **line})
+    return lines
 
 
 def _total(lines: list[dict[str, Any]]) -> str | None:
@@ -216,5 +214,5 @@ def _standard(topic: str, data: dict[str, Any], resource_id: str, at: datetime, 
     )
 
 
-def _given(row: dict[str, str | None]) -> dict[str, Any]:
+def _non_empty(row: dict[str, str | None]) -> dict[str, Any]:
     return {name: value.strip() for name, value in row.items() if isinstance(value, str) and value.strip()}

@@ -1,7 +1,7 @@
-"""Reconciliation: what the shop has, what the inbox has, what Engage has.
+"""Reconciliation: compares what a shop has with the inbox and with Engage.
 
-Orders and refunds of a time are read from the shop (or, where a platform has no API, from what this plugin stored of
-them), compared with the inbox, and for some contacts with their purchase history in Engage.
+Orders and refunds of a period are read from the shop (or, where a platform has no API, from the plugin's own records),
+compared with the inbox, and for a sample of contacts with their purchase history in Engage.
 """
 
 import logging
@@ -25,21 +25,21 @@ from plugin.store.sync.known_orders import KnownOrder
 from plugin.store.tables.inbox import State
 from webhooks.attempt.context import Origin, Stores
 from webhooks.orders.receipts import purchase_receipt_id
-from webhooks.sync.ingest import UNDER_WAY, IngestOutcome, ResourceIngestor, order_id_of
-from webhooks.sync.monitor import pages
+from webhooks.sync.ingest import UNDER_WAY, IngestOutcome, ResourceIngestor, order_id_of, pages
 
 log = logging.getLogger(__name__)
 
 PAGE = 200
-#: Receipts appear in a contact's history only after Engage's import job, 15 minutes by default (Engage facts 5.1).
+#: Receipts appear in a contact's history only after Engage's import job, about 15 minutes by default
+#: (docs/engage.md#import-delay-and-duplicates).
 IMPORTED_AFTER = timedelta(hours=1)
-#: How many purchases of one contact are looked through.
-HISTORY = 500
+#: How many purchases of one contact are read at most.
+MAX_TRANSACTIONS = 500
 DAY = timedelta(days=1)
 
 
 class Difference(StrEnum):
-    """What may differ."""
+    """The kinds of differences."""
 
     NOT_HERE = "not in the inbox"
     PARKED = "parked here"
@@ -63,7 +63,7 @@ class Discrepancy:
 
 @dataclass(slots=True)
 class Report:
-    """The result of a comparison. counts: compared things and differences by name; error: why it is not whole."""
+    """The result of a comparison. counts: compared resources and differences by name; error: why it is incomplete."""
 
     since: datetime
     until: datetime
@@ -88,7 +88,7 @@ class _ExpectedReceipt:
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """Compares a shop, the inbox and Engage."""
+    """Compares shops with the inbox and Engage."""
 
     stores: Stores
     ingestor: ResourceIngestor
@@ -97,16 +97,16 @@ class Reconciler:
     clock: Callable[[], datetime]
 
     def compare(self, shop: RegisteredShop, since: datetime, until: datetime, *, repair: bool = False) -> Report:
-        """Compare what happened in [since, until), and with `repair` put what is missing through the inbox.
+        """Compare what happened in [since, until), and with `repair` put what is missing into the inbox.
 
-        The result is stored, as counts. What failed on the way is said in the report's error.
+        The result is stored, as counts. A failure of the shop's or Engage's API ends up in the report's error.
         """
         report = Report(since, until)
         sold: dict[str, list[_ExpectedReceipt]] = {}
         try:
             api = self.api_for(shop)
             if api is None:
-                report.counts["without_api"] += 1  # only what came in is compared with Engage
+                report.counts["without_api"] += 1  # only what was received is compared with Engage
                 self._collect_sent(shop, report, sold)
             else:
                 for page in pages(api.orders(since, until), PAGE):
@@ -122,7 +122,10 @@ class Reconciler:
         return report
 
     def daily(self) -> list[Report]:
-        """Compare the day before yesterday until yesterday of each shop that wants it and was not compared today."""
+        """Compare the last day of each shop with the setting reconcile_daily, unless that was done within a day.
+
+        The day ends IMPORTED_AFTER ago, so that Engage has imported its receipts.
+        """
         reports = []
         for shop in self.stores.shops.all():
             last = self.stores.reconciliations.last(shop)
@@ -132,13 +135,13 @@ class Reconciler:
         return reports
 
     def _compare_safely(self, shop: RegisteredShop, since: datetime, until: datetime) -> Report:
-        """Compare a shop; an answer that nobody thought of is told, and holds up no other shop until tomorrow."""
+        """Compare a shop; an unexpected error is recorded, so that it does not hold up other shops."""
         try:
             return self.compare(shop, since, until)
         except SQLAlchemyError:
             raise
         except Exception as error:  # noqa: BLE001 - one shop's odd answer must not end the comparison of all
-            log.error("shop=%s the reconciliation met an %s", shop.name, describe_unexpected(error))
+            log.error("shop=%s its reconciliation met an %s", shop.name, describe_unexpected(error))
             report = Report(since, until, error=f"{describe_unexpected(error)}; this is a fault of the plugin")
             self.stores.reconciliations.save(shop, since, until, report.counts, self.clock())
             return report
@@ -159,15 +162,15 @@ class Reconciler:
         for resource, order_id in orders:
             if resource.kind not in {EventKind.ORDER_PAID, EventKind.REFUND}:
                 continue  # a cancellation makes no receipt
-            what = "refund" if resource.kind is EventKind.REFUND else "order"
+            what = _name(resource)
             report.counts[f"{what}s"] += 1
-            one = known.get(order_id)
-            if one is not None and _is_sent(resource, one):
-                if one.contact_id is not None and resource.resource_id not in _without_receipt(resource, one):
-                    sold.setdefault(one.contact_id, []).append(_ExpectedReceipt(resource, order_id, one.contact_id))
-            elif one is not None and State.PARKED in _states(resource, one):
+            order = known.get(order_id)
+            if order is not None and _is_sent(resource, order):
+                if order.contact_id is not None and resource.resource_id not in _without_receipt(resource, order):
+                    sold.setdefault(order.contact_id, []).append(_ExpectedReceipt(resource, order_id, order.contact_id))
+            elif order is not None and State.PARKED in _states(resource, order):
                 report.add(Difference.PARKED, what, resource.resource_id)
-            elif (one is None or not _is_settled(resource, one)) and not self._is_not_for_us(shop, resource):
+            elif (order is None or not _is_settled(resource, order)) and not self._is_not_for_us(shop, resource):
                 repaired = repair and self._ingest(shop, resource)
                 report.add(Difference.NOT_HERE, what, resource.resource_id, repaired=repaired)
 
@@ -186,24 +189,23 @@ class Reconciler:
             report.add(Difference.NOT_HERE, "customer", resource.resource_id, repaired=repaired)
 
     def _is_not_for_us(self, shop: RegisteredShop, resource: PolledResource) -> bool:
-        """Tell that the platform's own mapping makes nothing of it: staff, a test order, a refund of no money."""
+        """Return whether the platform's mapping ignores it, such as staff, a test order or a refund without money."""
         platform = PLATFORMS[resource.platform or shop.platform]
         delivery = Delivery(resource.topic, meta=resource.meta)
         try:
             return not platform.normalise(delivery, resource.body, self.clock()).events
         except PayloadError:
-            return False  # it is to be parked, where a person sees it
+            return False  # it should be parked, for a person to see
 
     def _ingest(self, shop: RegisteredShop, resource: PolledResource, *, again: bool = False) -> bool:
-        fates = self.ingestor.take(
-            shop, [resource], Origin.RECONCILE, self.clock(), run=self.clock().strftime("%Y%m%d%H%M"), again=again
-        )
-        return fates == [IngestOutcome.STORED]
+        run = self.clock().strftime("%Y%m%d%H%M")
+        outcomes = self.ingestor.ingest(shop, [resource], Origin.RECONCILE, self.clock(), run=run, again=again)
+        return outcomes == [IngestOutcome.STORED]
 
     # --- inbox and Engage ---
 
     def _collect_sent(self, shop: RegisteredShop, report: Report, sold: dict[str, list[_ExpectedReceipt]]) -> None:
-        """Take what was sent as what the shop has, where the shop cannot be asked."""
+        """Collect what was sent, for a shop whose orders cannot be read."""
         after = ""
         while orders := self.stores.known_orders.with_receipt(shop, report.since, report.until, after):
             after = orders[-1].order_id
@@ -226,7 +228,7 @@ class Reconciler:
     def _compare_engage(
         self, shop: RegisteredShop, report: Report, sold: dict[str, list[_ExpectedReceipt]], *, repair: bool
     ) -> None:
-        """Ask Engage for the purchases of some contacts, evenly taken from those who bought."""
+        """Compare the purchases of a sample of contacts with Engage, evenly spread over those who bought."""
         client = self.client_for(shop).with_options(priority=Priority.BACKFILL)
         settled = self.clock() - IMPORTED_AFTER
         for contact_id in _sample(sorted(sold), shop.settings.reconcile_sample):
@@ -237,27 +239,31 @@ class Reconciler:
             except EngageNotFoundError:
                 report.add(Difference.NO_CONTACT, "order", sold[contact_id][0].order_id)
                 continue
-            for one in sold[contact_id]:
+            for expected in sold[contact_id]:
                 report.counts["receipts_compared"] += 1
-                if one.resource.changed_at > settled or _receipt_id(shop, one) in in_engage:
+                resource = expected.resource
+                if resource.changed_at > settled or _receipt_id(shop, expected) in in_engage:
                     continue
-                what = "refund" if one.resource.kind is EventKind.REFUND else "order"
-                repaired = repair and bool(one.resource.body) and self._ingest(shop, one.resource, again=True)
-                report.add(Difference.NOT_IN_ENGAGE, what, one.resource.resource_id, repaired=repaired)
+                repaired = repair and bool(resource.body) and self._ingest(shop, resource, again=True)
+                report.add(Difference.NOT_IN_ENGAGE, _name(resource), resource.resource_id, repaired=repaired)
 
     def _receipt_ids(self, client: EngageClient, contact_id: str) -> Iterator[str]:
         offset = 0
-        while offset < HISTORY:
+        while offset < MAX_TRANSACTIONS:
             page = client.list_transactions(contact_id, offset=offset, count=100)
-            yield from (one.external_id for one in page.items if one.external_id)
+            yield from (item.external_id for item in page.items if item.external_id)
             offset += len(page.items)
             if not page.items or (page.total_count is not None and offset >= page.total_count):
                 return
 
 
-def _receipt_id(shop: RegisteredShop, one: _ExpectedReceipt) -> str:
-    purchase = purchase_receipt_id(shop, one.order_id)
-    return f"{purchase}-R{one.resource.resource_id}" if one.resource.kind is EventKind.REFUND else purchase
+def _name(resource: PolledResource) -> str:
+    return "refund" if resource.kind is EventKind.REFUND else "order"
+
+
+def _receipt_id(shop: RegisteredShop, expected: _ExpectedReceipt) -> str:
+    purchase = purchase_receipt_id(shop, expected.order_id)
+    return f"{purchase}-R{expected.resource.resource_id}" if expected.resource.kind is EventKind.REFUND else purchase
 
 
 def _states(resource: PolledResource, known: KnownOrder) -> tuple[str, ...]:
@@ -271,20 +277,23 @@ def _is_sent(resource: PolledResource, known: KnownOrder) -> bool:
 
 
 def _without_receipt(resource: PolledResource, known: KnownOrder) -> frozenset[str]:
-    """Return the ids of what was dealt with and made no receipt, so that Engage cannot have one."""
+    """Return the ids of refunds that were processed without a receipt, so that Engage cannot have one."""
     return known.refunds_empty if resource.kind is EventKind.REFUND else frozenset()
 
 
 def _is_settled(resource: PolledResource, known: KnownOrder) -> bool:
-    """Tell that a resource without a receipt is under way, or has none for a reason that is kept with its event."""
+    """Return whether a resource without a receipt is under way, or its event says why it has none."""
     states = _states(resource, known)
     if resource.kind is EventKind.REFUND and known.refunds_sent:
-        return bool(UNDER_WAY.intersection(states))  # another refund of the order is none of this one
+        return bool(
+            UNDER_WAY.intersection(states)
+        )  # the states of another refund of the order say nothing about this one
     return known.without_contact or bool(states)
 
 
-def _sample(contact_ids: Sequence[str], most: int) -> list[str]:
-    if most <= 0:
+def _sample(contact_ids: Sequence[str], size: int) -> list[str]:
+    """Return at most `size` contacts, evenly spread."""
+    if size <= 0:
         return []
-    step = max(1, -(-len(contact_ids) // most))
+    step = max(1, -(-len(contact_ids) // size))
     return list(contact_ids[::step])

@@ -327,7 +327,7 @@ def found(shop: SaleorRig, now_minutes: float, *, again: bool = False) -> list[s
     assert calls is not None
     resources = [*calls.customers(None, None), *calls.orders(None, None)]
     ingestor = ResourceIngestor(rig.stores, lambda _id: None)
-    fates = ingestor.take(registered, resources, Origin.RECONCILE, rig.clock(), run=str(now_minutes), again=again)
+    fates = ingestor.ingest(registered, resources, Origin.RECONCILE, rig.clock(), run=str(now_minutes), again=again)
     rig.work()
     return [fate.value for fate in fates]
 

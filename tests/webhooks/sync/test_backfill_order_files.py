@@ -65,7 +65,7 @@ def test_what_went_in_a_file_does_not_come_again(history: HistoryRig, files: Fil
     again = work(history)
     assert (again.counts["known"], again.counts.get("in_files", 0)) == (3, 0)
     assert history.listed is not None
-    history.ingestor.take(history.shop, history.listed.found[:1], Origin.WEBHOOK, history.rig.clock())
+    history.ingestor.ingest(history.shop, history.listed.found[:1], Origin.WEBHOOK, history.rig.clock())
     assert history.rig.work() == ["delivered"]
     assert "web-se-O1" not in history.rig.receipts(), "its receipt is on its way in the file"
 
@@ -78,7 +78,7 @@ def test_a_crash_before_the_cursor_moved_writes_the_page_once_more_and_the_impor
     def die(*_args: Any) -> None:
         raise SystemExit
 
-    monkeypatch.setattr(history.backfill.in_files.__class__, "_keep", die)
+    monkeypatch.setattr(history.backfill.in_files.__class__, "_record", die)
     with pytest.raises(SystemExit):
         work(history)
     monkeypatch.undo()

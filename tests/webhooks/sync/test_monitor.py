@@ -154,7 +154,7 @@ def test_only_shops_that_are_due_are_looked_at_and_one_process_does_it(watched: 
     assert {look.shop for look in watched.monitor.check_due_shops(HOUR)} == {"kiosk"}
     token = watched.rig.stores.locks.acquire(f"watch:{watched.shop.id}", watched.rig.clock(), HOUR)
     assert token is not None
-    assert watched.monitor.check_shop(watched.shop).skipped == "another process looks at it"
+    assert watched.monitor.check_shop(watched.shop).skipped == "another process checks it"
 
 
 def test_a_shop_without_an_api_is_left_alone(watched: HistoryRig) -> None:

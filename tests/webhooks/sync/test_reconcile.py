@@ -23,7 +23,7 @@ def books(rig: Any) -> HistoryRig:
     history = HistoryRig(rig)
     assert history.listed is not None
     history.listed.found = [history.order(1), history.order(2), history.refund(2), history.order(3)]
-    history.ingestor.take(history.shop, history.listed.found[:3], Origin.WEBHOOK, rig.clock())
+    history.ingestor.ingest(history.shop, history.listed.found[:3], Origin.WEBHOOK, rig.clock())
     rig.work_for(60)
     rig.clock.forward(7200)
     return history
@@ -78,7 +78,7 @@ def test_a_refund_that_made_no_receipt_is_not_missed_in_engage(books: HistoryRig
 def test_a_parked_event_is_told(books: HistoryRig) -> None:
     assert books.listed is not None
     broken = books.order(4, lines=[{"id": "1", "quantity": 1, "gross_paid": "90.00"}])
-    books.ingestor.take(books.shop, [broken], Origin.WEBHOOK, books.rig.clock())
+    books.ingestor.ingest(books.shop, [broken], Origin.WEBHOOK, books.rig.clock())
     books.rig.work()
     books.listed.found = [broken]
     books.rig.clock.forward(60)
