@@ -1,6 +1,6 @@
-"""One error tree. The class carries the decision; the text says what happened, to what, and what to do.
+"""The error tree. The class carries the decision; the text says what happened, to what, and what to do.
 
-Configuration errors stand beside the tree of events on purpose: nothing that handles a failing event may
+`ConfigurationError` is outside the errors of events on purpose: code that handles a failing event must not
 swallow a faulty set-up.
 """
 
@@ -10,7 +10,7 @@ from datetime import timedelta
 
 
 def describe_unexpected(error: Exception) -> str:
-    """Name an error that nobody planned, by its class and place; its own text may hold personal data."""
+    """Describe an unplanned error by its class and place; its own text may contain personal data."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
     return f"unexpected {type(error).__name__}{place}"
@@ -33,18 +33,18 @@ class NotFoundHereError(PluginError):
 
 
 class ConflictError(PluginError):
-    """What was asked for does not fit the present state (a name that is taken, an event that is finished)."""
+    """The request does not fit the present state (a name that is taken, an event that is finished)."""
 
 
 # --- receiving -------------------------------------------------------------------------------------------------
 
 
 class VerificationError(PluginError):
-    """A webhook's or shopper's proof is missing, malformed, stale or wrong. Answered with 401."""
+    """A webhook's or shopper's signature is missing, malformed, stale or wrong. Answered with 401."""
 
 
 class UnverifiableError(PluginError):
-    """The proof cannot be checked now (a key cannot be fetched). Answered with 503, so that the shop tries again."""
+    """The signature cannot be checked now (a key cannot be fetched). Answered with 503, so that the shop tries again."""
 
 
 class PayloadError(PluginError):
@@ -64,7 +64,7 @@ class ShopApiError(PluginError):
 
 
 class ShopUnavailableError(ShopApiError):
-    """The shop was away, busy or slow: the same call may work later. retry_after: what it asked for, if anything."""
+    """The shop was unavailable, busy or slow: the same call may work later. retry_after: as the shop asked for, if it did."""
 
     def __init__(self, message: str, *, status: int | None = None, retry_after: timedelta | None = None) -> None:
         self.retry_after = retry_after
@@ -87,7 +87,7 @@ class DependencyNotReady(PluginError):  # noqa: N818
 
 
 class ParkedError(PluginError):
-    """A person must look. code: a short stable word, the same for the same kind of fault.
+    """A person must decide. code: a short stable word, the same for the same kind of fault.
 
     blocks_later_changes: whether the customer's later contact changes wait for the person (where the shop's setting says so).
     """
@@ -99,7 +99,7 @@ class ParkedError(PluginError):
 
 
 class LeaseLostError(PluginError):
-    """Another worker took the event over while this one was away. This one stops without a trace."""
+    """Another worker took the event over while this one was away. This worker stops and writes nothing."""
 
 
 # --- Engage ----------------------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ class EngageError(PluginError):
     """A call to Engage did not do what was asked.
 
     operation: our name of the operation; status: HTTP status, None without an answer; code: Engage's symbolic
-    code where it gave one; field: the field that the answer names. The text never holds personal data.
+    code where it gave one; field: the field that the answer names. The text never contains personal data.
     """
 
     def __init__(
@@ -178,11 +178,11 @@ class EngageConflictError(EngageError):
 
 
 class UnauthorisedError(EngageError):
-    """Engage does not accept the key (401, 403). Deliveries of the shop stop until somebody mends it."""
+    """Engage does not accept the key (401, 403). Deliveries of the shop stop until an operator fixes it."""
 
 
 class ContractError(EngageError):
-    """Engage answered in a shape that the contract does not know; the text names the missing field."""
+    """Engage answered in an unknown shape; the text names the missing field."""
 
 
 # --- files: when Engage stays away -----------------------------------------------------------------------------
@@ -191,7 +191,7 @@ class ContractError(EngageError):
 class FileFaultError(PluginError):
     """A file cannot be written as its schema, its limits or the shop's style sheet want it.
 
-    row: which of its rows is at fault, counted from 0; None where it is none of them.
+    row: which of its rows is at fault, counted from 0; None where it is not a row.
     """
 
     def __init__(self, message: str, row: int | None = None) -> None:
@@ -200,7 +200,7 @@ class FileFaultError(PluginError):
 
 
 class TransferError(PluginError):
-    """A file did not get to the other side: no connection, a refusal, a cut. Tried again by the retry rules."""
+    """A file did not reach the SFTP server: no connection, a refusal, an interruption. Tried again by the retry rules."""
 
 
 class WaitsForFileError(DependencyNotReady):

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class EventKind(StrEnum):
-    """What a topic becomes: the handler it goes to."""
+    """The kind that a topic is mapped to; each has its handler."""
 
     SIGNUP = "signup"
     PROFILE_CHANGE = "profile_change"
@@ -25,9 +25,9 @@ CONTACT_KINDS = frozenset(
     {EventKind.SIGNUP, EventKind.PROFILE_CHANGE, EventKind.PROFILE_EDIT, EventKind.CONSENT, EventKind.MERGE}
 )
 
-#: Kinds that say something of the contact, so that later changes must not overtake them while they are parked.
-#: A shopper's own edit is none of them: what the shop tells later does not build on it.
+#: Kinds that describe the contact, so that later changes must not overtake them while they are parked.
+#: A shopper's own edit is not among them: later changes of the shop do not build on it.
 BLOCKING_KINDS = (CONTACT_KINDS - {EventKind.PROFILE_EDIT}) | {EventKind.ORDER_PAID}
 
-#: Kinds that are worked on even when a shop's deliveries are stopped: the law does not wait for a key.
+#: Kinds that are processed even when a shop's deliveries are stopped: the law does not wait for a valid API key.
 COMPLIANCE_KINDS = frozenset({EventKind.ERASURE, EventKind.DATA_REQUEST, EventKind.SHOP})

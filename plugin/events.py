@@ -22,10 +22,10 @@ class Channel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConsentChange:
-    """A shopper's own yes or no, as the shop collected it.
+    """A shopper's own opt-in (True) or opt-out (False), as the shop collected it.
 
-    at: when the shopper said it; None when the shop does not know, then the event's time counts.
-    source: where it was said, in the shop's words (checkout, account, admin).
+    at: when the shopper gave it; None when the shop does not know, then the event's time counts.
+    source: where it was given, in the shop's words (checkout, account, admin).
     """
 
     channel: Channel
@@ -50,10 +50,10 @@ class Address:
 class Customer:
     """A customer as the shop knows them; a guest has no customer_id.
 
-    email: lower-cased and trimmed. mobile_phone: E.164; None when the shop's value was no valid number, then
-    `dropped` names the field. email_verified, phone_verified: whether the shop vouches for it (DESIGN, who is
-    who). cleared: names of fields that the shop says are empty now. extra: further shop fields by name, for the
-    field mapping of the shop (`attributes.*`). locale: a BCP 47 tag such as sv-SE.
+    email: lower-cased and trimmed. mobile_phone: E.164; None when the shop's value was not a valid number, then
+    `dropped` names the field. email_verified, phone_verified: whether the shop verifies it
+    (docs/decisions/0011-verified-links.md). extra: further shop fields by name, for the field mapping of the shop
+    (`attributes.*`). locale: a BCP 47 tag such as sv-SE.
     """
 
     customer_id: str | None = None
@@ -97,7 +97,7 @@ class Line:
 
     gross_paid: the row's total paid, including tax, after all discounts; never negative.
     tax_amount: the tax within gross_paid. tax_percent: 25 for 25 %. quantity: positive.
-    sku: None where the shop has none; the receipt then falls back on article_number.
+    sku: None where the shop has none; the receipt then uses article_number.
     """
 
     line_id: str
@@ -115,7 +115,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """How money was paid (positive) or given back (positive too; the receipt turns the sign)."""
+    """How money was paid (positive) or refunded (positive too; the receipt turns the sign)."""
 
     type: str
     amount: Decimal
@@ -149,7 +149,7 @@ class CustomerCreated:
 
 @dataclass(frozen=True, slots=True)
 class CustomerUpdated:
-    """Profile change. The customer holds all that the shop sent, changed or not."""
+    """Profile change. The customer has all that the shop sent, changed or not."""
 
     occurred_at: datetime
     customer: Customer
@@ -168,7 +168,7 @@ class ProfileEdited:
 
 @dataclass(frozen=True, slots=True)
 class ConsentChanged:
-    """The shopper said yes or no outside of a profile change. customer may hold an id or an e-mail only."""
+    """The shopper opted in or out outside of a profile change. customer may hold an id or an e-mail only."""
 
     occurred_at: datetime
     customer: Customer
@@ -180,11 +180,11 @@ class OrderPaid:
     """An order was paid.
 
     total: what the shopper paid, in `currency` (the currency paid in); the lines' gross_paid add up to it.
-    shop_currency and shop_total: the same order in the shop's own currency, where the platform says it; they
-    give the exchange rate. channel: the shop's market or sales channel, for the choice of the store. active_as_of: when
-    the shop wrote that the order stands, paid and not called off, so that an earlier cancellation counts no more; None
-    where the order is called off by now, or where a cancelled order is never paid again. reported_at: when the order changed
-    last, on platforms that tell of each change; None where the payment itself is what is told.
+    shop_currency and shop_total: the same order in the shop's own currency, where the platform gives it; they
+    imply the exchange rate. channel: the shop's market or sales channel, for the choice of the store. active_as_of: when
+    the shop wrote that the order is valid, paid and not cancelled, so that an earlier cancellation no longer counts; None
+    where the order is cancelled by now, or where a cancelled order is never paid again. reported_at: when the order changed
+    last, on platforms that report each change; None where the event reports the payment itself.
     """
 
     occurred_at: datetime
@@ -209,13 +209,13 @@ class OrderPaid:
 
 @dataclass(frozen=True, slots=True)
 class OrderRefunded:
-    """Money was given back. lines: what came back, by the order's line ids; amount only: one AMOUNT line.
+    """Money was refunded. lines: what was returned, by the order's line ids; for an amount alone, one AMOUNT line.
 
-    total_refunded: what was given back of the order up to now, where the shop tells it: never more than that is
+    total_refunded: what was refunded of the order up to now, where the shop gives it: never more than that is
     returned, so that a refund which the shop names twice, or by its sum only, counts once. only_if_known: its purchase may
-    never be told; where it stays unknown here, the refund is ignored and not parked.
+    never be reported; where it stays unknown here, the refund is ignored and not parked.
     subtotals: the lines as the shop names them, where it does not say whether their gross_paid holds their tax or the tax comes
-    on top; `lines` are then the best guess, and what the order's lines cost tells (`webhooks/orders/refund_lines.py`).
+    on top; `lines` are then the best guess, and what the order's lines cost decides (`webhooks/orders/refund_lines.py`).
     """
 
     occurred_at: datetime
@@ -232,9 +232,9 @@ class OrderRefunded:
 
 @dataclass(frozen=True, slots=True)
 class OrderCancelled:
-    """An order was called off. Gives promotions back by setting; makes no receipt.
+    """An order was cancelled. Reactivates its promotions by setting; makes no receipt.
 
-    only_if_known: as of `OrderRefunded`.
+    only_if_known: as in `OrderRefunded`.
     """
 
     occurred_at: datetime
@@ -245,7 +245,7 @@ class OrderCancelled:
 
 @dataclass(frozen=True, slots=True)
 class CustomerDeleted:
-    """The shop deleted the customer: what this plugin keeps of them is erased."""
+    """The shop deleted the customer: what this plugin stores about them is erased."""
 
     occurred_at: datetime
     customer_id: str
@@ -273,7 +273,7 @@ class CustomerMerged:
 
 @dataclass(frozen=True, slots=True)
 class DataRequested:
-    """The shopper asks what is stored of them: a person must answer, so the event is parked."""
+    """The shopper asks what is stored about them: a person must answer, so the event is parked."""
 
     occurred_at: datetime
     customer_id: str | None
@@ -309,7 +309,7 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class MappingResult:
-    """What a platform made of one webhook: events in the order they happened, or the reason why there are none.
+    """The result of mapping a webhook: events in the order they happened, or the reason for ignoring it.
 
     notes: remarks for the operator about fields left out, without personal data.
     """

@@ -1,4 +1,4 @@
-"""How often one asker may make this plugin call Engage: a bucket that fills again, per process."""
+"""How often a caller may cause calls to Engage: a token bucket per key, in each process."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ MAX_KEYS = 100_000
 
 @dataclass(slots=True)
 class Limit:
-    """burst: calls that may come at once; per_s: how many come back each second. Times are monotonic seconds."""
+    """A token bucket. burst: calls that may come at once; per_s: how many are added each second. Times are monotonic seconds."""
 
     burst: float
     per_s: float
@@ -19,10 +19,10 @@ class Limit:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def wait_s(self, key: str) -> float:
-        """Take one call; return 0, or the seconds after which there is one again."""
+        """Take a call; return 0, or the seconds until the next call is allowed."""
         now = self.clock()
         with self._lock:
-            if len(self._left) >= MAX_KEYS:  # an attacker's keys must not fill the memory; everybody starts anew
+            if len(self._left) >= MAX_KEYS:  # an attacker's keys must not fill the memory; all buckets start full again
                 self._left.clear()
             left, at = self._left.get(key, (self.burst, now))
             left = min(self.burst, left + (now - at) * self.per_s)

@@ -1,4 +1,4 @@
-"""/api/promotions for a shop's own servers: create a draft, list, show, assign. Proved by an API token of the shop."""
+"""/api/promotions for a shop's own servers: create a draft, list, show, assign. Authenticated by an API token of the shop."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -18,11 +18,11 @@ from plugin.errors import (
 )
 from plugin.promotions.bulk_assignment import BulkAssigner
 from plugin.promotions.recipients import KINDS, Recipient, recipient
-from plugin.promotions.serializers import listed, report, shown
+from plugin.promotions.serializers import listed_promotion_json, promotion_json, report_json
 from plugin.promotions.service import ACTIVATE, CODE, MONEY, PERCENT, PromotionService, parse_amount, parse_day
 from plugin.store.shops.shops import RegisteredShop
 
-#: How many people one request may name: it is answered while it is worked off. Longer lists are for the command.
+#: Recipients that a request may name: it is processed before it is answered. Longer lists are for the command.
 MAX_RECIPIENTS = 200
 
 
@@ -37,28 +37,28 @@ def blueprint(service: PromotionService, assigner: BulkAssigner, authenticator: 
     def create() -> tuple[Response, int]:
         of = shop()
         made = service.create(of, read_promotion(json_object(request.get_data()), service.clock().date()))
-        return jsonify({**shown(made), "next": ACTIVATE}), 201
+        return jsonify({**promotion_json(made), "next": ACTIVATE}), 201
 
     @routes.get("")
     def list_promotions() -> Response:
-        return jsonify({"promotions": [listed(entry) for entry in service.all_of(shop())]})
+        return jsonify({"promotions": [listed_promotion_json(entry) for entry in service.list_all(shop())]})
 
     @routes.get("/<path:name>")
     def show(name: str) -> Response:
-        return jsonify(shown(service.find(shop(), name)))
+        return jsonify(promotion_json(service.find(shop(), name)))
 
     @routes.post("/<path:name>/assignments")
     def assign(name: str) -> tuple[Response, int]:
         of = shop()
         body = json_object(request.get_data())
         only(body, *KINDS, "people", "again")
-        people = _people(body)
+        recipients = _recipients(body)
         again = body.get("again", False)
         if not isinstance(again, bool):
             raise RequestError("again must be true or false.")
         promotion: Promotion = service.find(of, name)
-        made = assigner.run(of, promotion, people, again=again)
-        return jsonify({"promotion": shown(promotion), **report(made, people)}), 200
+        result = assigner.run(of, promotion, recipients, again=again)
+        return jsonify({"promotion": promotion_json(promotion), **report_json(result, recipients)}), 200
 
     @routes.after_request
     def private(answer: Response) -> Response:
@@ -103,7 +103,7 @@ def read_promotion(body: Mapping[str, Any], today: date) -> PromotionWrite:
     )
 
 
-def _people(body: Mapping[str, Any]) -> list[Recipient]:
+def _recipients(body: Mapping[str, Any]) -> list[Recipient]:
     named = [kind for kind in KINDS if body.get(kind) is not None]
     if "people" in body and not named:
         entries = objects(body, "people", MAX_RECIPIENTS)
@@ -113,7 +113,7 @@ def _people(body: Mapping[str, Any]) -> list[Recipient]:
         entries = [{named[0]: body[named[0]]}]
     else:
         raise RequestError(f"Give one of {', '.join(KINDS)}, or a list of such objects as people.")
-    people = []
+    recipients = []
     for position, entry in enumerate(entries, 1):
         only(entry, *KINDS)
         if len(entry) != 1:
@@ -121,8 +121,8 @@ def _people(body: Mapping[str, Any]) -> list[Recipient]:
         ((kind, value),) = entry.items()
         if not isinstance(value, str):
             raise RequestError(f"people[{position - 1}].{kind} must be a text.")
-        people.append(recipient(kind, value, position))
-    return people
+        recipients.append(recipient(kind, value, position))
+    return recipients
 
 
 def _number(body: Mapping[str, Any], name: str) -> str:
@@ -160,9 +160,9 @@ def _add_error_answers(routes: Blueprint) -> None:
         return answer(str(error), "not_found", 404)
 
     @routes.errorhandler(TransientError)
-    def away(error: TransientError) -> tuple[Response, int]:
+    def unavailable(error: TransientError) -> tuple[Response, int]:
         made, status = answer(
-            f"{error} Send the same request again later: what is done is not done twice.", "engage_down", 503
+            f"{error} Send the same request again later: finished rows are not repeated.", "engage_down", 503
         )
         made.headers["Retry-After"] = "10"
         return made, status

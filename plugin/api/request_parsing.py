@@ -1,4 +1,4 @@
-"""Reading a request: JSON objects of known fields, each of its kind. What is wrong is answered 400, with its name."""
+"""Reading a request: JSON objects of known fields, each of its kind. A fault is answered 400 and named."""
 
 import json
 import re
@@ -31,26 +31,26 @@ def json_object(raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw.decode("utf-8"), parse_float=Decimal, parse_constant=refuse)
     except (ValueError, RecursionError):
-        raise RequestError("The body is no JSON in UTF-8.") from None
+        raise RequestError("The body is not JSON in UTF-8.") from None
     if not isinstance(value, dict):
-        raise RequestError("The body is no JSON object.")
+        raise RequestError("The body is not a JSON object.")
     return value
 
 
 def only(fields: Mapping[str, Any], *known: str) -> None:
-    """Raise RequestError for a field that is not known: a misspelt one must not be passed over in silence."""
+    """Raise RequestError for a field that is not known: a misspelt field must not be ignored silently."""
     unknown = sorted(str(name)[:40] for name in fields if name not in known)
     if unknown:
         raise RequestError(f"Unknown: {', '.join(unknown[:5])}. Known are {', '.join(known)}.", "unknown_field")
 
 
-def text(fields: Mapping[str, Any], name: str, most: int, *, needed: bool = False) -> str | None:
-    """Return a text of at most so many printable characters, without surrounding space. Raises RequestError."""
+def text(fields: Mapping[str, Any], name: str, max_length: int, *, needed: bool = False) -> str | None:
+    """Return a text of at most max_length printable characters, without surrounding space. Raises RequestError."""
     value = fields.get(name)
     if value is None and not needed:
         return None
-    if not isinstance(value, str) or not 0 < len(value.strip()) <= most or not _is_clean(value):
-        raise RequestError(f"{name} must be a text of 1 to {most} printable characters.")
+    if not isinstance(value, str) or not 0 < len(value.strip()) <= max_length or not _is_clean(value):
+        raise RequestError(f"{name} must be a text of 1 to {max_length} printable characters.")
     return value.strip()
 
 
@@ -63,18 +63,18 @@ def currency(fields: Mapping[str, Any], name: str = "currency") -> str:
 
 
 def choice(fields: Mapping[str, Any], name: str, allowed: tuple[str, ...], default: str) -> str:
-    """Return one of some words. Raises RequestError."""
+    """Return a value out of those allowed. Raises RequestError."""
     value = fields.get(name, default)
     if value not in allowed:
         raise RequestError(f"{name} must be one of {', '.join(allowed)}.")
     return str(value)
 
 
-def objects(fields: Mapping[str, Any], name: str, most: int) -> list[dict[str, Any]]:
+def objects(fields: Mapping[str, Any], name: str, max_count: int) -> list[dict[str, Any]]:
     """Return a list of objects, empty when it is not there. Raises RequestError."""
     value = fields.get(name, [])
-    if not isinstance(value, list) or len(value) > most or not all(isinstance(entry, dict) for entry in value):
-        raise RequestError(f"{name} must be a list of at most {most} objects.")
+    if not isinstance(value, list) or len(value) > max_count or not all(isinstance(entry, dict) for entry in value):
+        raise RequestError(f"{name} must be a list of at most {max_count} objects.")
     return value
 
 

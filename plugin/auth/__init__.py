@@ -1,4 +1,4 @@
-"""Who asks: shoppers by short-lived tokens, the shop's own servers by API tokens.
+"""Authentication of shoppers by short-lived tokens, and of the shop's own servers by API tokens.
 
 Shoppers' sessions on My Pages are in `mypages.auth`.
 """

@@ -1,4 +1,4 @@
-"""Who asks: a shop's own server by its API token, or a shopper's browser by a short-lived token that the shop signed."""
+"""Authentication of the API: a shop's server by its API token, a shopper's browser by a short-lived token of the shop."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,16 +13,18 @@ from plugin.store.shops.handover_tokens import UsedTokens
 from plugin.store.shops.registry import Shops
 from plugin.store.shops.shops import RegisteredShop
 
-#: Tokens for the checkout alone: a page's script holds one, so it opens no My Pages, and it lasts for a checkout.
+#: Tokens for the checkout alone: a page's script holds it, so it does not open My Pages, and lasts as long as a checkout.
 CHECKOUT_AUDIENCE = "engage-plugin-checkout"
 CHECKOUT_LIFE_S = 15 * 60
 LIVES = {AUDIENCE: MAX_LIFE_S, CHECKOUT_AUDIENCE: CHECKOUT_LIFE_S}
-HOW_TO_ASK = "Send the header Authorization: Bearer TOKEN, with an API token of the shop or a shopper's signed token."
+HOW_TO_AUTHENTICATE = (
+    "Send the header Authorization: Bearer TOKEN, with an API token of the shop or a shopper's signed token."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A proved asker. customer_id: the shopper; None where a shop's server did not say who. from_server: by an API token."""
+    """An authenticated caller. customer_id: the shopper; None where a shop's server named none. from_server: by an API token."""
 
     shop: RegisteredShop
     customer_id: str | None
@@ -31,10 +33,10 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class ApiAuthenticator:
-    """Finds out who asks."""
+    """Authenticates the callers of the API."""
 
     shops: Shops
-    platform_of: Callable[[str], Platform]
+    platform_for: Callable[[str], Platform]
     tokens: ApiTokens
     used: UsedTokens
     clock: Callable[[], datetime]
@@ -48,11 +50,11 @@ class ApiAuthenticator:
             raise VerificationError("The API token is not valid; `engage-plugin api-tokens create SHOP` makes one.")
         return shop
 
-    def asker(self, authorization: str, shop_name: str | None, customer_id: str | None) -> Principal:
-        """Return who asks for the checkout.
+    def shopper(self, authorization: str, shop_name: str | None, customer_id: str | None) -> Principal:
+        """Authenticate a request of the checkout.
 
-        shop_name: where the request says it, needed with a platform's own token only. customer_id: whom a shop's
-        server asks for; a shopper's token says it itself. Raises VerificationError, UnverifiableError.
+        shop_name: where the request names it, needed with a platform's own token only. customer_id: the shopper
+        whom a shop's server asks for; a shopper's token names its own. Raises VerificationError, UnverifiableError.
         """
         token = _bearer(authorization)
         if token.startswith(f"{PREFIX}."):
@@ -62,9 +64,9 @@ class ApiAuthenticator:
             raise VerificationError("The token names no shop that is registered here; is its iss the shop's NAME?")
         if claimed_issuer(token) == shop.name:
             return Principal(shop, self._shopper(shop, token), from_server=False)
-        proof = self.platform_of(shop.platform).verify_shopper_token(token, shop, self.clock())
+        proof = self.platform_for(shop.platform).verify_shopper_token(token, shop, self.clock())
         if not is_id(proof.customer_id):
-            raise VerificationError("The token's customer is no id.")
+            raise VerificationError("The token's customer is not an id.")
         if proof.token_id is not None:
             self._bind(shop, proof.token_id, proof.expires_at or self.clock())
         return Principal(shop, proof.customer_id, from_server=False)
@@ -76,7 +78,7 @@ class ApiAuthenticator:
         return found.customer_id
 
     def _bind(self, shop: RegisteredShop, token_id: str, until: datetime) -> None:
-        """Let a hand-over token be used here again, but for nothing else: one that a script has seen opens no My Pages."""
+        """Let a hand-over token be used here again, but for nothing else: a token that a script has seen must not open My Pages."""
         if not self.used.bind(shop.id, _hash(token_id), _hash(f"checkout {token_id}"), until):
             raise VerificationError("The token was used for My Pages before; the checkout needs one of its own.")
 
@@ -88,7 +90,7 @@ def _bearer(authorization: str) -> str:
     scheme, _, token = authorization.strip().partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not 0 < len(token) <= MAX_TOKEN_LENGTH or not token.isascii():
-        raise VerificationError(HOW_TO_ASK)
+        raise VerificationError(HOW_TO_AUTHENTICATE)
     return token
 
 

@@ -1,7 +1,7 @@
-"""The token by which a shop says who its shopper is: a JWT, HS256 with the shop's shopper_secret (DESIGN, HTTP).
+"""The token by which a shop names its shopper: a JWT, HS256 with the shop's shopper_secret.
 
-The algorithm is pinned and each time is checked (platform facts 5). Whether a token may be used again is the caller's
-to say: for My Pages each works once, for the checkout several times within its short life.
+See docs/platforms/common.md#hand-over-token. The algorithm is pinned and each time is checked. Whether a token may be used
+again is the caller's decision: for My Pages each works once, for the checkout repeatedly within its short life.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ MAX_ID_LENGTH = 128
 
 @dataclass(frozen=True, slots=True)
 class ShopperToken:
-    """A token that holds. token_id: its jti. until: when nobody accepts it any more, aware UTC."""
+    """A verified token. token_id: its jti. until: when it is not accepted any more, aware UTC."""
 
     customer_id: str
     token_id: str
@@ -55,7 +55,7 @@ def check_token(shop: RegisteredShop, token: str, now: datetime, lives: Mapping[
     audience, max_life_s = min(((name, life) for name, life in lives.items() if name in named), key=itemgetter(1))
     issued, expires = claims["iat"], claims["exp"]
     if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in (issued, expires)):
-        raise VerificationError("The token's times are no numbers.")
+        raise VerificationError("The token's times are not numbers.")
     present = now.timestamp()
     if not (0 < expires - issued <= max_life_s):
         raise VerificationError(f"The token lives longer than {max_life_s} s.")
@@ -63,7 +63,7 @@ def check_token(shop: RegisteredShop, token: str, now: datetime, lives: Mapping[
         raise VerificationError("The token has expired, or its clock is wrong.")
     for name in ("sub", "jti"):
         if not is_id(claims[name]):
-            raise VerificationError(f"The token's {name} is no id.")
+            raise VerificationError(f"The token's {name} is not an id.")
     locale = claims.get("locale")
     return ShopperToken(
         customer_id=claims["sub"],
@@ -75,7 +75,7 @@ def check_token(shop: RegisteredShop, token: str, now: datetime, lives: Mapping[
 
 
 def claimed_issuer(token: str) -> str | None:
-    """Return which shop a token says it comes from; believed only once `check_token` holds."""
+    """Return which shop a token claims to come from; trusted only after `check_token`."""
     try:
         issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
     except (jwt.PyJWTError, ValueError, RecursionError):
@@ -84,5 +84,5 @@ def claimed_issuer(token: str) -> str | None:
 
 
 def is_id(value: Any) -> bool:
-    """Tell whether a value can be a customer's or a token's id."""
+    """Return whether a value can be a customer's or a token's id."""
     return isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and value.isprintable()

@@ -85,7 +85,7 @@ def create(  # noqa: PLR0913, PLR0917 - one option a field of the promotion
         )
         made = services.promotion_service.create(services.stores.shops.get(shop), write)
         if as_json:
-            show({**serializers.shown(made), "next": ACTIVATE})
+            show({**serializers.promotion_json(made), "next": ACTIVATE})
             return
         click.echo(f"created: promotion id {made.id}, externalId {made.external_id or write.external_id}")
         click.echo(ACTIVATE)
@@ -99,7 +99,8 @@ def list_promotions(shop: str, as_json: bool) -> None:
     """List the promotions that were created here, with their present status. Example: engage-plugin promotions list web-se"""
     with open_services() as services:
         rows = [
-            serializers.listed(entry) for entry in services.promotion_service.all_of(services.stores.shops.get(shop))
+            serializers.listed_promotion_json(entry)
+            for entry in services.promotion_service.list_all(services.stores.shops.get(shop))
         ]
         if as_json:
             show(rows)
@@ -126,12 +127,12 @@ def show_promotion(
     with open_services() as services:
         of = services.stores.shops.get(shop)
         found = services.promotion_service.find(of, promotion)
-        card: dict[str, Any] = serializers.shown(found)
+        card: dict[str, Any] = serializers.promotion_json(found)
         one = _one_person(customer, email, contact)
         if one is not None:
             contact_id = services.bulk_assigner.contact_of(of, services.client_for(of), one)
             mine = services.promotion_service.assignments(of, contact_id, found)
-            card["assignments"] = [serializers.assignment(a) for a in mine]
+            card["assignments"] = [serializers.assignment_json(a) for a in mine]
         if as_json:
             show(card)
             return
@@ -185,7 +186,7 @@ def assign(
     if refusals is not None:
         _write_refusals(refusals, made, lines)
     if as_json:
-        show(serializers.report(made, people))
+        show(serializers.report_json(made, people))
     else:
         counts = ", ".join(f"{number} {state}" for state, number in sorted(made.counts.items()))
         click.echo(f"{len(people)} rows: {counts}")

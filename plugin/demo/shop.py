@@ -15,7 +15,7 @@ from flask import Flask, render_template_string
 from werkzeug.serving import make_server
 
 from plugin.demo.people import ADA, CUSTOMER_ID
-from plugin.platforms.standard.signature import key_of
+from plugin.platforms.standard.signature import decode_secret
 
 TOKEN_LIFE_S = 120
 FRONT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Demo shop</title>
@@ -69,7 +69,7 @@ def sign_standard(shop: DemoShop, body: dict[str, Any], at: datetime) -> SignedW
     raw = simplejson.dumps(body).encode()
     message_id, timestamp = f"msg_{secrets.token_hex(12)}", str(int(at.timestamp()))
     signed = f"{message_id}.{timestamp}.".encode() + raw
-    digest = hmac.new(key_of(shop.webhook_secret), signed, hashlib.sha256).digest()
+    digest = hmac.new(decode_secret(shop.webhook_secret), signed, hashlib.sha256).digest()
     return SignedWebhook(
         raw,
         {

@@ -24,7 +24,7 @@ class Manifest:
     content: Mapping[str, Any]
 
     def absolute(self, public_url: str) -> dict[str, Any]:
-        """Return the manifest with absolute addresses; it is a valid Saleor manifest too (platform facts 3.1)."""
+        """Return the manifest with absolute addresses; it is a valid Saleor manifest too (docs/platforms/saleor.md#installation)."""
         whole = dict(self.content)
         for name in ADDRESSES:
             if name in whole:
@@ -43,7 +43,7 @@ def load_manifest(platforms: Mapping[str, object], paths: tuple[Path, ...] = PLA
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigurationError([f"{path.name} is no JSON: {error}"]) from error
+        raise ConfigurationError([f"{path.name} is not JSON: {error}"]) from error
     faults = [f"manifest.json: {name} is missing" for name in NEEDED if not content.get(name)]
     if not faults:
         faults = _compare(content, platforms)

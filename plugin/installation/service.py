@@ -12,7 +12,7 @@ from plugin.store.shops.registry import Shops
 
 @dataclass(frozen=True, slots=True)
 class ShopInstallationService:
-    """What `plugin.platforms.base.InstallDesk` asks for, over the store.
+    """What `plugin.platforms.base.InstallationService` asks for, on the store.
 
     app_credentials: the credentials of the environment that one app has for all of its shops, by their names.
     manifest: the content of manifest.json, which install documents are rendered from.
@@ -30,7 +30,7 @@ class ShopInstallationService:
         return self.clock()
 
     def shops(self, platform: str) -> tuple[ShopCredentials, ...]:
-        """Return the registered shops of a platform; nobody else can be installed."""
+        """Return the registered shops of a platform; only these can be installed."""
         return self.store.of_platform(platform)
 
     def app_credential(self, name: str) -> str | None:
@@ -42,7 +42,7 @@ class ShopInstallationService:
         return self.pending.begin(self.store.get(shop), data, self.clock())
 
     def finish(self, platform: str, state: str) -> tuple[ShopCredentials, Mapping[str, str]] | None:
-        """Use a state up; None when it is unknown, used, expired or another platform's."""
+        """Consume a state; None when it is unknown, used, expired or another platform's."""
         found = self.pending.finish(state, self.clock())
         if found is None:
             return None
@@ -52,10 +52,10 @@ class ShopInstallationService:
     def save_credentials(
         self, shop: str, credentials: Mapping[str, Any], *, webhook_secret: str | None = None
     ) -> ShopCredentials:
-        """Store what an installation brought, and let a stopped shop's deliveries go on. Raises NotFoundHereError."""
-        kept = self.store.save_credentials(shop, credentials)
-        if webhook_secret is not None and webhook_secret not in kept.webhook_secrets[:1]:
-            kept = self.store.replace_secrets(shop, webhook_secret=webhook_secret)
-        if kept.stopped_reason is not None:
-            self.store.start(kept.id)
-        return kept
+        """Store an installation's credentials, and resume a stopped shop's deliveries. Raises NotFoundHereError."""
+        stored = self.store.save_credentials(shop, credentials)
+        if webhook_secret is not None and webhook_secret not in stored.webhook_secrets[:1]:
+            stored = self.store.replace_secrets(shop, webhook_secret=webhook_secret)
+        if stored.stopped_reason is not None:
+            self.store.start(stored.id)
+        return stored

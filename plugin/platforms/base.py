@@ -15,11 +15,11 @@ from plugin.platforms.shop_api import ShopApi
 
 
 class ShopCredentials(Protocol):
-    """What a platform may know of a registered shop, to check its proofs and to call it.
+    """What a platform may know of a registered shop, to verify its webhooks and to call it.
 
     shop_domain: what names the shop in its webhooks, its host in lower case. webhook_secrets: the present one and the former one.
     shopper_secret: signs hand-over tokens. credentials: the platform's own keys and tokens as its installation stored
-    them (JSON, sealed at rest); empty before that.
+    them (JSON, encrypted at rest); empty before that.
     """
 
     @property
@@ -40,14 +40,14 @@ class ShopCredentials(Protocol):
 class WebhookRequest:
     """A webhook as it came: raw bytes, and headers with lower-case names.
 
-    A header that came twice arrives as one value with a comma (WSGI joins them), and so fails its verification.
+    A repeated header arrives as one value with a comma (WSGI joins them), and so fails its verification.
     """
 
     headers: Mapping[str, str]
     body: bytes
 
     def header(self, name: str) -> str:
-        """Return the value of a header that is needed. Raises VerificationError when it is missing."""
+        """Return the value of a required header. Raises VerificationError when it is missing."""
         value = self.headers.get(name, "").strip()
         if not value:
             raise VerificationError(
@@ -60,9 +60,9 @@ class WebhookRequest:
 class Delivery:
     """What the headers say of a verified webhook.
 
-    topic: the shop's word. delivery_id: the sender's idempotency key, None where the platform has none (then
+    topic: in the shop's words. delivery_id: the sender's idempotency key, None where the platform has none (then
     the inbox hashes topic and body). shop_domain: what names the shop in app-wide installations.
-    meta: the few header values that the mapping needs later, kept with the row (JSON, no personal data).
+    meta: the few header values that the mapping needs later, stored with the row (JSON, no personal data).
     """
 
     topic: str
@@ -73,7 +73,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class EventHints:
-    """What the door needs of a body, read tolerantly: everything may be None.
+    """What the receiver needs of a body, read tolerantly: everything may be None.
 
     customer_id, email or phone give the ordering key; order_id serves events that name only an order.
     occurred_at: aware UTC; None means the time of receipt.
@@ -101,9 +101,9 @@ class ShopperProof:
 
 @dataclass(frozen=True, slots=True)
 class ProxiedShopper:
-    """Who asks through a platform's proxy, after its signature was checked.
+    """The shopper behind a request through a platform's proxy, after its signature was verified.
 
-    customer_id: None when nobody is logged in. path_prefix: where the proxy stands in the shop, for links.
+    customer_id: None when the shopper is not logged in. path_prefix: the proxy's path in the shop, for links.
     """
 
     customer_id: str | None
@@ -120,7 +120,7 @@ class InstallationService(Protocol):
     def manifest(self) -> Mapping[str, Any]: ...
     def now(self) -> datetime: ...
     def shops(self, platform: str) -> tuple[ShopCredentials, ...]:
-        """Return the registered shops of a platform: the list of those that may be installed at all."""
+        """Return the registered shops of a platform: only these may be installed."""
 
     def app_credential(self, name: str) -> str | None:
         """Return an app-wide credential of the environment (SHOPIFY_CLIENT_ID, SHOPIFY_CLIENT_SECRET), or None."""
@@ -129,21 +129,21 @@ class InstallationService(Protocol):
         """Start an installation of a registered shop and return its one-time state (unguessable, an hour valid)."""
 
     def finish(self, platform: str, state: str) -> tuple[ShopCredentials, Mapping[str, str]] | None:
-        """Use a state up and return its shop and data; None when it is unknown, used, expired or another platform's."""
+        """Consume a state and return its shop and data; None when it is unknown, used, expired or another platform's."""
 
     def save_credentials(
         self, shop: str, credentials: Mapping[str, Any], *, webhook_secret: str | None = None
     ) -> ShopCredentials:
-        """Store what an installation brought, sealed, and let a stopped shop's deliveries go on."""
+        """Store an installation's credentials, encrypted, and resume a stopped shop's deliveries."""
 
 
 class Platform(Protocol):
     """The adapter of one shop platform.
 
     slug: folder, URL segment and registry key. topics: supported topics, each with the kind that it becomes.
-    ignored_topics: topics that the shop may send and that have nothing for Engage. vouches: whether the shop can tell
+    ignored_topics: topics that the shop may send and that have nothing for Engage. verifies_email: whether the shop verifies
     that an e-mail is the customer's own. domain_example: what a shop's domain looks like, by which the plugin finds and
-    calls it; empty where it needs none.
+    calls it; empty where none is needed.
     """
 
     slug: str
@@ -154,16 +154,16 @@ class Platform(Protocol):
     domain_example: str
 
     def new_secret(self) -> str:
-        """Make a webhook secret in the form that the platform's own signing wants."""
+        """Make a webhook secret in the form that the platform signs with."""
 
     def check_secret(self, secret: str) -> None:
-        """Raise ConfigurationError when an operator's webhook secret has not the platform's form."""
+        """Raise ConfigurationError when an operator's webhook secret does not have the platform's form."""
 
     def is_ping(self, request: WebhookRequest) -> bool:
-        """Tell an unsigned test call of the platform, which is answered 200 and kept nowhere."""
+        """Return whether a request is an unsigned test call of the platform, which is answered 200 and not stored."""
 
     def claimed_domain(self, request: WebhookRequest) -> str | None:
-        """Return the shop_domain that an app-wide webhook says it comes from; believed only once `verify` holds."""
+        """Return the shop_domain that an app-wide webhook claims to come from; trusted only after `verify`."""
 
     def verify(self, request: WebhookRequest, shop: ShopCredentials, now: datetime) -> Delivery:
         """Check the signature over the raw bytes with the shop's secrets or keys and read the headers.
@@ -180,11 +180,11 @@ class Platform(Protocol):
     def refunds_without_lines(self, delivery: Delivery, body: bytes) -> tuple[str, ...]:
         """Return the ids of refunds that a body names without their lines, without raising; mostly none.
 
-        Those that are new are read with `fetch_refunds` before the mapping, which itself never asks anybody.
+        New ones are read with `fetch_refunds` before the mapping, which makes no calls itself.
         """
 
     def fetch_refunds(self, shop: ShopCredentials, order_id: str, wanted: Collection[str]) -> Mapping[str, str]:
-        """Read refunds of an order from the shop; what it returns is kept with the event and is in `Delivery.meta`.
+        """Read refunds of an order from the shop; the result is stored with the event and is in `Delivery.meta`.
 
         Empty where nothing is installed to read with. Raises ShopApiError, ShopUnavailableError.
         """
@@ -198,10 +198,10 @@ class Platform(Protocol):
     def verify_proxy_request(self, query_string: str, shop: ShopCredentials, now: datetime) -> ProxiedShopper:
         """Check the signature of a request through the platform's proxy. Raises VerificationError."""
 
-    def api(self, shop: ShopCredentials, keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
+    def api(self, shop: ShopCredentials, save: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
         """Return the calls to a shop; None where the platform has none or nothing is installed yet.
 
-        keep: stores changed credentials (a refreshed token).
+        save: stores changed credentials (a refreshed token).
         """
 
     def install_routes(self, service: InstallationService) -> Any:
@@ -212,7 +212,7 @@ class Platform(Protocol):
 
 
 class BasePlatform:
-    """What a platform has that brings no token, proxy, API or installation of its own: inherit and override."""
+    """Defaults for a platform without a token, proxy, API or installation of its own: inherit and override."""
 
     name = "this platform"
     verifies_email = True
@@ -235,7 +235,7 @@ class BasePlatform:
         return {}
 
     def verify_shopper_token(self, _token: str, _shop: ShopCredentials, _now: datetime) -> ShopperProof:
-        """No token but the one that DESIGN describes for every platform."""
+        """Only the hand-over token that every platform has (docs/platforms/common.md#hand-over-token)."""
         raise VerificationError(
             f"{self.name} has no shopper token of its own; hand the shopper over with a signed JWT."
         )
@@ -248,7 +248,7 @@ class BasePlatform:
         """No proxy."""
         raise VerificationError(f"{self.name} has no proxy for My Pages.")
 
-    def api(self, _shop: ShopCredentials, _keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
+    def api(self, _shop: ShopCredentials, _save: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
         """No calls to the shop."""
         return None
 

@@ -11,7 +11,7 @@ MAX_TEXT = 255
 
 
 def clean_text(value: Any) -> str | None:
-    """Return a text trimmed, without control characters, at most 255 long; None when nothing is left."""
+    """Return a text trimmed, without control characters, at most 255 long; None when it is empty then."""
     if not isinstance(value, str):
         return None
     text = "".join(character for character in value if character.isprintable() or character == " ").strip()
@@ -19,7 +19,7 @@ def clean_text(value: Any) -> str | None:
 
 
 def clean_email(value: Any) -> str | None:
-    """Return an address trimmed and in lower case; None when it is none."""
+    """Return an address trimmed and in lower case; None when it is not an address."""
     text = clean_text(value)
     if text is None or len(text) > 254 or not _EMAIL.match(text):
         return None
@@ -27,13 +27,13 @@ def clean_email(value: Any) -> str | None:
 
 
 def clean_country(value: Any) -> str | None:
-    """Return an ISO 3166-1 alpha-2 code in capitals; None when the value is none."""
+    """Return an ISO 3166-1 alpha-2 code in capitals; None when it is not such a code."""
     text = clean_text(value)
     return text.upper() if text and len(text) == 2 and text.isascii() and text.isalpha() else None
 
 
 def e164(value: Any, countries: Iterable[str | None] = ()) -> str | None:
-    """Return a phone number as E.164, read as of the first country that makes it valid; None when none does."""
+    """Return a phone number as E.164, read as a number of the first country that makes it valid; None when none does."""
     text = clean_text(value)
     if text is None:
         return None

@@ -1,4 +1,4 @@
-"""marshmallow fields and a base schema for what shops send: unknown fields are harmless, money is Decimal, ids are texts."""
+"""marshmallow fields and a base schema for what shops send: unknown fields are ignored, money is Decimal, ids are texts."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ class ShopSchema(Schema):
     """Base of every schema of a shop's body. Shops add fields at any time."""
 
     class Meta:
-        """Unknown fields are kept out, in nested schemas too, because each of them is one of these."""
+        """Unknown fields are left out, in nested schemas too, because each of them is one of these."""
 
         unknown = EXCLUDE
 
@@ -43,10 +43,10 @@ class Instant(fields.Field[datetime]):
     """A time with its offset, as aware UTC. Fractions beyond microseconds are cut; a time without a zone is refused."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:  # noqa: ARG002
-        found = read_instant(value)
-        if found is None:
+        instant = read_instant(value)
+        if instant is None:
             raise ValidationError("is not a time with its zone")
-        return found
+        return instant
 
 
 class Identifier(fields.Field[str]):
@@ -60,7 +60,7 @@ class Identifier(fields.Field[str]):
 
 
 def read_identifier(value: Any) -> str | None:
-    """Read an id tolerantly, of any length, as text; None when it is none."""
+    """Read an id tolerantly, of any length, as text; None when it is not valid."""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return None
     try:
@@ -71,24 +71,24 @@ def read_identifier(value: Any) -> str | None:
 
 
 def read_instant(value: Any) -> datetime | None:
-    """Read an ISO 8601 time with offset, up to nanoseconds, as aware UTC; None when it is none."""
+    """Read an ISO 8601 time with offset, up to nanoseconds, as aware UTC; None when it is not valid."""
     if not isinstance(value, str) or "T" not in value or len(value) > 40:
         return None
     try:
-        found = datetime.fromisoformat(value)
+        instant = datetime.fromisoformat(value)
     except ValueError:
         return None
     try:
-        return None if found.tzinfo is None else found.astimezone(UTC)
+        return None if instant.tzinfo is None else instant.astimezone(UTC)
     except (OverflowError, ValueError):
         return None
 
 
 def clamp_to_received_at(at: datetime | None, received_at: datetime) -> datetime:
-    """Return the shop's time of a fact; the time of receipt where it is none, or further ahead than clocks are apart.
+    """Return the shop's time of a fact; the time of receipt where it is None or too far ahead.
 
-    A time only a little ahead stands: put back to the receipt, facts that machines with different clocks received would
-    change places.
+    A time only a little ahead is left as it is: set back to the receipt, facts received by machines with different clocks
+    would change places.
     """
     return received_at if at is None or at - received_at > MAX_CLOCK_LEAD else at
 

@@ -1,8 +1,8 @@
 """HTTP to shops: time-outs, no redirects, a limit on the answer, and no private address behind a public name.
 
-The address of a shop may come from outside (an installation callback), so the guard looks at the address that a
-connection really has, after the name was resolved and before a byte is sent: a name that resolves to something else the
-second time helps nobody. Platforms' `api` modules use this; nothing else of a platform speaks HTTP.
+The address of a shop may come from outside (an installation callback), so the guard checks the address that a
+connection really has, after the name was resolved and before a byte is sent: a name that resolves differently the
+second time does not get past it. Platforms' `api` modules use this; nothing else of a platform speaks HTTP.
 """
 
 import ipaddress
@@ -26,9 +26,9 @@ from plugin.errors import ShopApiError, ShopUnavailableError
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
-#: No shop is believed when it asks for a longer pause, in seconds.
+#: A longer Retry-After of a shop is cut to this, in seconds.
 MAX_RETRY_AFTER_S = 3600
-AGAIN_LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
+RETRY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class PrivateAddressError(ShopApiError):
@@ -49,7 +49,7 @@ class ShopResponse:
             return json.loads(self.body.decode("utf-8"), parse_float=Decimal)
         except (ValueError, RecursionError):
             raise ShopApiError(
-                f"The shop answered {self.status} with something that is no JSON; is its address right?",
+                f"The shop answered {self.status} with something that is not JSON; is its address right?",
                 status=self.status,
             ) from None
 
@@ -77,7 +77,7 @@ class ShopHttp:
         basic: tuple[str, str] | None = None,
         timeout_s: float = READ_TIMEOUT_S,
     ) -> ShopResponse:
-        """Send a request (body: sent as JSON) and return the answer, whatever its status below 500 and not 429.
+        """Send a request (body: sent as JSON) and return the response, whatever its status below 500 except 429.
 
         Raises ShopUnavailableError (no answer, busy, 5xx), PrivateAddressError, ShopApiError (too large, not https).
         """
@@ -105,7 +105,7 @@ class ShopHttp:
                     f"{host_of(url)} leads to a private address, which is refused; ALLOW_PRIVATE_SHOPS=1 allows it."
                 ) from None
             raise ShopUnavailableError(f"{host_of(url)} did not answer ({type(error).__name__}).") from None
-        if answer.status in AGAIN_LATER:
+        if answer.status in RETRY_STATUSES:
             raise ShopUnavailableError(
                 f"{host_of(url)} answered {answer.status}.", status=answer.status, retry_after=_retry_after(answer)
             )
@@ -113,7 +113,7 @@ class ShopHttp:
 
 
 def check_address(url: str, *, private: bool) -> None:
-    """Raise ShopApiError for an address that is no plain https address; http is for private networks alone."""
+    """Raise ShopApiError for an address that is not a plain https address; http is allowed in private networks only."""
     parts = urlsplit(url)
     if parts.scheme not in ({"https", "http"} if private else {"https"}) or not parts.hostname or parts.username:
         raise ShopApiError(
@@ -131,16 +131,17 @@ _made: dict[bool, ShopHttp] = {}
 
 
 def allow_private_shops(allowed: bool) -> None:
-    """Say whether shops may lie in private networks. The composition root calls it once."""
+    """Set whether shops may be in private networks. The composition root calls it once."""
     _settings["private"] = allowed
 
 
-def shop_http(*, typed: bool = False) -> ShopHttp:
-    """Return this process's way to shops; made when it is first asked for, so never before a fork.
+def shop_http(*, operator_typed: bool = False) -> ShopHttp:
+    """Return this process's HTTP client for shops; made when it is first needed, so never before a fork.
 
-    typed: the host was typed by an operator (`shops add --shop-domain`); then a private address is taken (DESIGN).
+    operator_typed: the host was typed by an operator (`shops add --shop-domain`); then a private address is accepted
+    (docs/platforms/common.md#addresses-from-outside).
     """
-    private = typed or _settings["private"]
+    private = operator_typed or _settings["private"]
     if private not in _made:
         _made[private] = ShopHttp(private=private)
     return _made[private]
@@ -208,14 +209,14 @@ class _PublicAdapter(HTTPAdapter):
 
 
 def _private_address_in(error: BaseException) -> bool:
-    """Tell whether the guard is among the causes of an error that requests and urllib3 wrapped."""
+    """Return whether the guard is among the causes of an error that requests and urllib3 wrapped."""
     seen: set[int] = set()
     waiting: list[object] = [error]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, _PrivateConnectionError):
+        cause = waiting.pop()
+        if isinstance(cause, _PrivateConnectionError):
             return True
-        if isinstance(one, BaseException) and id(one) not in seen:
-            seen.add(id(one))
-            waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+        if isinstance(cause, BaseException) and id(cause) not in seen:
+            seen.add(id(cause))
+            waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
     return False

@@ -1,7 +1,7 @@
 """The plugin's own events: what a shopper changes on My Pages goes through the inbox as a shop's webhooks do.
 
-They lie in the inbox under the shop's own platform, with a topic that no shop can send: the door knows only the
-topics of the platform and keeps nothing else.
+They are in the inbox under the shop's own platform, with a topic that no shop can send: the receiver accepts only the
+topics of the platform.
 """
 
 import json
@@ -36,21 +36,21 @@ class ProfileEdit:
 
 
 def encode_edit(edit: ProfileEdit, at: datetime) -> bytes:
-    """Return the body under which an edit lies in the inbox. at: when the shopper made it, aware UTC."""
-    words = {
+    """Return the body of an edit's event in the inbox. at: when the shopper made it, aware UTC."""
+    payload = {
         "customer_id": edit.customer_id,
         "at": at.isoformat(),
         "attributes": dict(edit.attributes),
         "preferences": dict(edit.preferences),
     }
-    return json.dumps(words).encode()
+    return json.dumps(payload).encode()
 
 
 def read_edit(body: bytes) -> ProfileEdit:
-    """Read a body that `body_of` made. Raises PayloadError that names the field."""
-    found = parse_json(body)
-    attributes, preferences = _mapping(found, "attributes", str), _mapping(found, "preferences", bool)
-    customer_id = found.get("customer_id")
+    """Read a body that `encode_edit` made. Raises PayloadError that names the field."""
+    payload = parse_json(body)
+    attributes, preferences = _mapping(payload, "attributes", str), _mapping(payload, "preferences", bool)
+    customer_id = payload.get("customer_id")
     if not isinstance(customer_id, str) or not customer_id:
         raise PayloadError("is missing", "customer_id")
     if not (attributes or preferences) or not all(attributes.values()):
@@ -70,8 +70,8 @@ def normalise(_delivery: Delivery, body: bytes, received_at: datetime) -> Mappin
     return MappingResult((ProfileEdited(at, edit.customer_id, tuple(sorted(edit.attributes.items())), consents),))
 
 
-def _mapping(found: Mapping[str, Any], name: str, kind: type) -> dict[str, Any]:
-    value = found.get(name)
+def _mapping(payload: Mapping[str, Any], name: str, kind: type) -> dict[str, Any]:
+    value = payload.get(name)
     if not isinstance(value, dict) or not all(isinstance(entry, kind) for entry in value.values()):
-        raise PayloadError("is missing, or holds something else than expected", name)
+        raise PayloadError("is missing, or holds another type than expected", name)
     return value

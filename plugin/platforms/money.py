@@ -8,7 +8,7 @@ from plugin.errors import PayloadError
 from plugin.events import Line, LineKind
 
 #: Currencies whose minor unit is not a hundredth (ISO 4217, list one). CLDR, and so Babel, counts the decimals that people
-#: write, which are none for RSD, ALL or IQD although shops charge hundredths and thousandths.
+#: write, which is 0 for RSD, ALL or IQD although shops charge hundredths and thousandths.
 _DECIMALS = {
     **dict.fromkeys(
         (
@@ -25,7 +25,7 @@ _DECIMALS = {
 def checked_currency(code: str, field: str = "currency") -> str:
     """Return a currency code (ISO 4217) in capitals. Raises PayloadError, which names the field."""
     if len(code) != 3 or not code.isascii() or not code.isalpha():
-        raise PayloadError("is no currency code", field)
+        raise PayloadError("is not a currency code", field)
     return code.upper()
 
 
@@ -35,7 +35,7 @@ def minor_unit(currency: str) -> Decimal:
 
 
 def rounded(amount: Decimal, currency: str) -> Decimal:
-    """Round an amount half up to the currency's minor unit. Raises PayloadError for one that no price ever was."""
+    """Round an amount half up to the currency's minor unit. Raises PayloadError for an impossibly large amount."""
     try:
         return amount.quantize(minor_unit(currency), ROUND_HALF_UP)
     except InvalidOperation:
@@ -43,7 +43,7 @@ def rounded(amount: Decimal, currency: str) -> Decimal:
 
 
 def rounding_slack(lines: int, currency: str, shown: Decimal | None = None) -> Decimal:
-    """Return by how much so many lines may miss their total through roundings alone, in major units of the currency.
+    """Return by how much that number of lines may miss their total through rounding alone, in major units of the currency.
 
     Shops round per line, per unit or per order, so the sum may be off by about one minor unit a line and tax rate.
     shown: what the shop rounds to, where that is coarser than the minor unit (whole kronor).
@@ -57,7 +57,7 @@ def close_gap(
     """Make lines add up to the total: a remainder of roundings goes to the largest line.
 
     shown: as in `rounding_slack`. Raises PayloadError when it is off by more than that: then something is missing, and
-    no money may be invented.
+    money must not be invented.
     """
     gap = total - sum((line.gross_paid for line in lines), Decimal(0))
     if not gap:
@@ -76,10 +76,10 @@ def close_gap(
 def fit_refund(
     lines: Sequence[Line], total: Decimal, currency: str, *, rounding: Decimal = Decimal(0)
 ) -> tuple[Line, ...]:
-    """Make the lines of a refund add up to what was given back.
+    """Make the lines of a refund add up to what was refunded.
 
-    More than the lines: the rest is an amount without a line. Less: a part of each line's price was kept.
-    rounding: a rest of no more than that came of roundings, and goes to the largest line.
+    More than the lines: the rest is an amount without a line. Less: the shop retained a part of each line's price.
+    rounding: a remainder up to that is due to rounding, and goes to the largest line.
     """
     summed = sum((line.gross_paid for line in lines), Decimal(0))
     if lines and summed < total <= summed + rounding:
@@ -110,4 +110,4 @@ def percent_of(tax: Decimal, gross: Decimal) -> Decimal:
     try:
         return (tax * 100 / net).quantize(Decimal("0.01"), ROUND_HALF_UP).normalize() + Decimal(0)
     except InvalidOperation:
-        raise PayloadError("makes a rate that no tax ever had", "tax") from None
+        raise PayloadError("makes an impossible tax rate", "tax") from None

@@ -20,12 +20,12 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class PolledResource:
-    """A customer, order, refund or cancellation read from the shop's API, in the form of the webhook that tells of it.
+    """A customer, order, refund or cancellation read from the shop's API, in the form of its webhook.
 
     It goes through the same inbox and the same mapping. kind: what its topic becomes. resource_id: the shop's id of
     the customer, order (of its cancellation too) or refund. changed_at: when the shop changed it, aware UTC. cursor: where
-    reading goes on after it.
-    platform: whose words the body speaks; None for the shop's own platform.
+    reading continues after it.
+    platform: whose form the body has; None for the shop's own platform.
     """
 
     topic: str
@@ -48,12 +48,12 @@ class ShopApi(Protocol):
         """Return each needed webhook subscription with what is wrong with it. address: our webhook_url."""
 
     def repair(self, address: str) -> tuple[str, ...]:
-        """Make, switch on or correct the subscriptions that are wrong; return what was done, a line each."""
+        """Make, switch on or correct the subscriptions that are wrong; return a line for each change."""
 
     def customers(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None
     ) -> Iterator[PolledResource]:
-        """Yield customers changed in [since, until), oldest change first, page by page; cursor: go on after it."""
+        """Yield customers changed in [since, until), oldest change first, page by page; cursor: continue after it."""
 
     def orders(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None

@@ -1,4 +1,4 @@
-"""Bodies signed with base64 of HMAC-SHA256 in one header, as Shopify and WooCommerce do (platform facts 1.3, 2.3)."""
+"""Bodies signed with base64 of HMAC-SHA256 in one header, as Shopify and WooCommerce do."""
 
 import base64
 import binascii
@@ -14,14 +14,14 @@ DIGEST_BYTES = 32
 def check_body(header: str, body: bytes, signature: str, secrets: Sequence[str], advice: str) -> None:
     """Compare a header's signature of the raw body in constant time with each secret, present and former.
 
-    advice: what to look at when none fits. Raises VerificationError.
+    advice: what to check when none fits. Raises VerificationError.
     """
     try:
         given = base64.b64decode(signature.encode("ascii"), validate=True)
     except (UnicodeEncodeError, binascii.Error):
         given = b""
     if len(given) != DIGEST_BYTES:
-        raise VerificationError(f"The header {header} is no base64 of a SHA-256 digest.")
+        raise VerificationError(f"The header {header} is not the base64 of a SHA-256 digest.")
     fits = [hmac.compare_digest(given, hmac.new(s.encode(), body, hashlib.sha256).digest()) for s in secrets]
     if not any(fits):
         raise VerificationError(f"The signature does not fit the body: {advice}")

@@ -1,7 +1,8 @@
-"""Assigning a promotion to people, one assignment a contact: a list may be stopped anywhere and goes on where it was.
+"""Assigning a promotion to a list of recipients, one assignment per contact; a stopped list is resumed where it ended.
 
-Before each call the row is stored with the number of assignments that the contact had, so that a lost answer or a
-crash is told from a call that never went out (facts 1.2). The list itself, with its personal data, is not stored.
+Before each call the row is stored with the number of assignments that the contact had, so that a call
+whose answer was lost is distinguished from a call that was never sent (docs/engage.md#retries-and-time-outs).
+The list itself, with its personal data, is not stored.
 """
 
 import threading
@@ -32,20 +33,20 @@ from plugin.store.shops.shops import RegisteredShop
 
 THREADS = 8
 TRIES = 6
-#: A person or a program waits for an assignment, so the waits are shorter than those in the background (facts 1.2).
+#: The caller waits for an assignment, so these waits are shorter than those in the background.
 FIRST_WAIT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of a list. rows: of each person, in order. counts: by state."""
+    """The result of a list. rows: of each recipient, in order. counts: by state."""
 
     rows: tuple[StoredRow, ...]
     counts: Counter[str]
 
     @property
     def refused(self) -> list[StoredRow]:
-        """The rows that a person must look at."""
+        """The rows that need a person's attention."""
         return [row for row in self.rows if row.state is RowState.REFUSED]
 
 
@@ -65,32 +66,32 @@ class BulkAssigner:
         self,
         shop: RegisteredShop,
         promotion: Promotion,
-        people: Sequence[Recipient],
+        recipients: Sequence[Recipient],
         *,
         again: bool = False,
         progress: Callable[[int], object] = lambda _done: None,
     ) -> Report:
-        """Assign to everybody on a list; rows that an earlier run of the same list ended are left as they are.
+        """Assign to every recipient of a list; rows that an earlier run of the same list finished are left as they are.
 
-        again: also to contacts that have an open assignment. progress: told the number of rows that are done.
-        Raises ConflictError when the promotion cannot be assigned at all, and EngageError when Engage stays away:
-        the same list goes on where it stopped.
+        again: also to contacts that have an open assignment. progress: called with the number of rows that are done.
+        Raises ConflictError when the promotion cannot be assigned at all, and EngageError when Engage stays unavailable:
+        a run of the same list then resumes where this one stopped.
         """
         check_assignable(promotion)
-        list_digest = self.digest([[p.kind, p.value] for p in people] + [again])
-        run_id = self.promotions.begin(shop, promotion.id, list_digest, len(people), self.clock())
+        list_digest = self.digest([[p.kind, p.value] for p in recipients] + [again])
+        run_id = self.promotions.begin(shop, promotion.id, list_digest, len(recipients), self.clock())
         before = self.promotions.rows_of(run_id)
-        work = _Run(self, shop, promotion, run_id, again, dict(before))
-        left = [p for p in people if p.position not in before or before[p.position].state not in DONE_STATES]
-        done = len(people) - len(left)
+        run = _Run(self, shop, promotion, run_id, again, dict(before))
+        left = [p for p in recipients if p.position not in before or before[p.position].state not in DONE_STATES]
+        done = len(recipients) - len(left)
         progress(done)
         with ThreadPoolExecutor(min(THREADS, max(len(left), 1)), thread_name_prefix="assign") as pool:
             waiting: set[Future[None]] = set()
             queue = iter(left)
             try:
                 while True:
-                    while len(waiting) < THREADS and (one := next(queue, None)) is not None:
-                        waiting.add(pool.submit(work.row, one))
+                    while len(waiting) < THREADS and (recipient := next(queue, None)) is not None:
+                        waiting.add(pool.submit(run.assign, recipient))
                     if not waiting:
                         break
                     finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
@@ -99,36 +100,36 @@ class BulkAssigner:
                         done += 1
                     progress(done)
             finally:
-                work.stopping.set()
+                run.stopping.set()
         self.promotions.finish(run_id, self.clock())
         rows = self.promotions.rows_of(run_id)
-        return Report(tuple(rows[p.position] for p in people), self.promotions.counts(run_id))
+        return Report(tuple(rows[p.position] for p in recipients), self.promotions.counts(run_id))
 
-    def contact_of(self, shop: RegisteredShop, client: EngageClient, one: Recipient) -> str:
-        """Return a person's contact. Raises ConflictError that says why there is none, EngageError."""
-        if one.fault is not None:
-            raise ConflictError(one.fault)
-        if one.kind == CONTACT:
-            return one.value
-        if one.kind == EMAIL:
+    def contact_of(self, shop: RegisteredShop, client: EngageClient, recipient: Recipient) -> str:
+        """Return a recipient's contact. Raises ConflictError with the reason when there is none, EngageError."""
+        if recipient.fault is not None:
+            raise ConflictError(recipient.fault)
+        if recipient.kind == CONTACT:
+            return recipient.value
+        if recipient.kind == EMAIL:
             try:
-                return client.find_contact_id(email=one.value)
+                return client.find_contact_id(email=recipient.value)
             except EngageNotFoundError:
                 raise ConflictError("no contact in Engage has this e-mail") from None
             except EngageConflictError:
                 raise ConflictError("several contacts in Engage have this e-mail: name one by its contactId") from None
-        link = self.links.find(shop, one.value)
+        link = self.links.find(shop, recipient.value)
         if link is None:
             raise ConflictError("this customer of the shop has no contact here yet")
         if not link.verified:
             raise ConflictError(
-                "nobody vouches that this customer is the contact with the same e-mail: name the contact by its contactId"
+                "it is not verified that this customer is the contact with the same e-mail: name the contact by its contactId"
             )
         return link.contact_id
 
 
 def check_assignable(promotion: Promotion) -> None:
-    """Raise ConflictError when Engage says that nobody can have the promotion now."""
+    """Raise ConflictError when the promotion cannot be assigned now."""
     if promotion.status == "Draft":
         raise ConflictError(f"The promotion {promotion.name!r} cannot be assigned yet. {ACTIVATE}")
     if promotion.status == "Ended":
@@ -144,22 +145,22 @@ class _Run:
     promotion: Promotion
     run_id: int
     again: bool
-    known: dict[int, StoredRow]
+    stored: dict[int, StoredRow]
     stopping: threading.Event = field(default_factory=threading.Event)
     _contacts: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self._contacts = {row.contact_digest: row.position for row in self.known.values() if row.contact_digest}
+        self._contacts = {row.contact_digest: row.position for row in self.stored.values() if row.contact_digest}
 
-    def row(self, one: Recipient) -> None:
-        """Work one row off; what Engage refuses of it is its end. Raises ConflictError, EngageError to stop the list."""
+    def assign(self, recipient: Recipient) -> None:
+        """Process a row; a refusal of Engage finishes it. Raises ConflictError, EngageError to stop the list."""
         client = self.assigner.client_for(self.shop).with_options(priority=Priority.BACKFILL)
         for number in range(TRIES):
             if self.stopping.is_set():
                 return
             try:
-                self._try(client, one)
+                self._try(client, recipient)
             except TransientError as error:
                 if number == TRIES - 1:
                     raise
@@ -169,74 +170,81 @@ class _Run:
             else:
                 return
 
-    def _try(self, client: EngageClient, one: Recipient) -> None:
+    def _try(self, client: EngageClient, recipient: Recipient) -> None:
         try:
-            contact_id = self.assigner.contact_of(self.shop, client, one)
+            contact_id = self.assigner.contact_of(self.shop, client, recipient)
         except ConflictError as error:
-            self._keep(StoredRow(one.position, RowState.REFUSED, reason=str(error)))
+            self._store(StoredRow(recipient.position, RowState.REFUSED, reason=str(error)))
             return
         digest = self.assigner.digest(contact_id.lower())
         with self._lock:
-            first = self._contacts.setdefault(digest, one.position)
-        if first != one.position:
-            self._keep(StoredRow(one.position, RowState.ALREADY, reason=f"the same contact as row {first}"))
+            first = self._contacts.setdefault(digest, recipient.position)
+        if first != recipient.position:
+            self._store(StoredRow(recipient.position, RowState.ALREADY, reason=f"the same contact as row {first}"))
             return
-        row = self.known.get(one.position)
+        row = self.stored.get(recipient.position)
         try:
-            mine = [
+            assignments = [
                 a for a in client.list_promotion_assignments(contact_id).items if a.promotion_id == self.promotion.id
             ]
         except (EngageNotFoundError, TransientError, UnauthorisedError) as error:
             if not isinstance(error, EngageNotFoundError):
                 raise
-            self._keep(StoredRow(one.position, RowState.REFUSED, digest, reason="Engage has no such contact"))
+            self._store(StoredRow(recipient.position, RowState.REFUSED, digest, reason="Engage has no such contact"))
             return
-        open_one = next((a for a in mine if not a.redeemed), None)
-        if row is not None and row.state is RowState.TRYING and row.had is not None and len(mine) > row.had:
-            newest = open_one or mine[-1]
-            self._keep(StoredRow(one.position, RowState.ASSIGNED, digest, newest.id, row.had))
-        elif open_one is not None and not self.again:
-            self._keep(
+        unused = next((a for a in assignments if not a.redeemed), None)
+        if row is not None and row.state is RowState.TRYING and row.had is not None and len(assignments) > row.had:
+            newest = unused or assignments[-1]
+            self._store(StoredRow(recipient.position, RowState.ASSIGNED, digest, newest.id, row.had))
+        elif unused is not None and not self.again:
+            self._store(
                 StoredRow(
-                    one.position, RowState.ALREADY, digest, open_one.id, reason="the contact has it already, unused"
+                    recipient.position, RowState.ALREADY, digest, unused.id, reason="the contact has it already, unused"
                 )
             )
         else:
-            self._assign(client, contact_id, StoredRow(one.position, RowState.TRYING, digest, had=len(mine)), mine)
+            self._assign(
+                client,
+                contact_id,
+                StoredRow(recipient.position, RowState.TRYING, digest, had=len(assignments)),
+                assignments,
+            )
 
     def _assign(
         self, client: EngageClient, contact_id: str, row: StoredRow, before: Sequence[PromotionAssignment]
     ) -> None:
-        self._keep(row)
+        self._store(row)
         try:
             assignment_id = client.assign_promotion(contact_id, self.promotion.id)
         except EngageConflictError as error:
             if (error.code or "").lower().endswith(("notactive", "expired", "notfound")):
-                raise ConflictError(
-                    f"Engage does not assign this promotion to anybody now: {error} {ACTIVATE}"
-                ) from error
-            self._keep(replace(row, state=RowState.REFUSED, reason=str(error)))
+                raise ConflictError(f"Engage does not assign this promotion now: {error} {ACTIVATE}") from error
+            self._store(replace(row, state=RowState.REFUSED, reason=str(error)))
             return
         except EngageNotFoundError as error:
             if (error.code or "").startswith("Promotion"):
                 raise ConflictError(f"Engage does not know this promotion any more: {error}") from error
-            self._keep(replace(row, state=RowState.REFUSED, reason=str(error)))
+            self._store(replace(row, state=RowState.REFUSED, reason=str(error)))
             return
         except (TransientError, UnauthorisedError):
             raise
         except EngageError as error:
-            self._keep(replace(row, state=RowState.REFUSED, reason=str(error)))
+            self._store(replace(row, state=RowState.REFUSED, reason=str(error)))
             return
         if assignment_id is None or assignment_id == self.promotion.id:  # what the answer holds is not documented
-            assignment_id = self._new_one(client, contact_id, before)
-        self._keep(replace(row, state=RowState.ASSIGNED, assignment_id=assignment_id))
-        self.assigner.sync_states.bump_generation(self.shop, contact_id, self.assigner.clock())  # it is shown at once
+            assignment_id = self._new_assignment_id(client, contact_id, before)
+        self._store(replace(row, state=RowState.ASSIGNED, assignment_id=assignment_id))
+        self.assigner.sync_states.bump_generation(
+            self.shop, contact_id, self.assigner.clock()
+        )  # so that My Pages shows it at once
 
-    def _new_one(self, client: EngageClient, contact_id: str, before: Sequence[PromotionAssignment]) -> str | None:
-        known = {assignment.id for assignment in before}
+    def _new_assignment_id(
+        self, client: EngageClient, contact_id: str, before: Sequence[PromotionAssignment]
+    ) -> str | None:
+        earlier = {assignment.id for assignment in before}
         found = client.list_promotion_assignments(contact_id).items
-        return next((a.id for a in found if a.promotion_id == self.promotion.id and a.id not in known), None)
+        return next((a.id for a in found if a.promotion_id == self.promotion.id and a.id not in earlier), None)
 
-    def _keep(self, row: StoredRow) -> None:
-        self.known[row.position] = row
+    def _store(self, row: StoredRow) -> None:
+        self.stored[row.position] = row
         self.assigner.promotions.write_row(self.run_id, row)

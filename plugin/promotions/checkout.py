@@ -1,7 +1,7 @@
 """The checkout's two questions: what can this cart use, and is what it uses still good just before payment.
 
-No checkout waits for Engage: the first answer comes within 300 ms, from the cache when Engage is slow and empty with
-a reason when it is down; the second asks Engage anew and says when it could not.
+A checkout never waits long for Engage: the first answer comes within 300 ms, from the cache when Engage is slow and
+empty with a reason when it is down; the second asks Engage again, past the cache, and says when it could not.
 """
 
 import threading
@@ -35,12 +35,12 @@ from plugin.store.shops.shops import RegisteredShop
 
 #: How long a checkout page waits for its offers, in seconds.
 OFFERS_BUDGET_S = 0.3
-#: What of that is left for our own work after Engage's turn.
+#: The part of it that is reserved for the plugin's own work after Engage's answer.
 OWN_WORK_S = 0.05
 #: How long the check before payment waits for Engage.
 VALIDATE_BUDGET_S = 2.0
 THREADS = 16
-#: Reads that may run or wait at once; beyond that what is kept is shown at once.
+#: Reads that may run or wait at once; beyond that the answer comes from the cache.
 MAX_READS = 64
 PROMOTION, VOUCHER = "promotion", "voucher"
 
@@ -48,7 +48,7 @@ Reader = Callable[[EngageClient], Page[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedItem:
     """What a cart names: an assignment or voucher by Engage's id, or by its code or number."""
 
     kind: str
@@ -57,8 +57,8 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """A list and how it came. reason: why it is not what Engage says now; None when it is, or fresh enough."""
+class _ListResult:
+    """A list and its origin. reason: why it is not Engage's present answer; None when it is, or fresh enough."""
 
     items: tuple[Any, ...] = ()
     fetched_at: datetime | None = None
@@ -81,39 +81,41 @@ class Checkout:
     room: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(MAX_READS))
 
     def offers(self, shop: RegisteredShop, customer_id: str, cart: Cart, *, started: float) -> dict[str, Any]:
-        """Return what applies to a cart. started: when the request came (monotonic)."""
+        """Return what applies to a cart. started: when the request arrived (monotonic)."""
         owner, reason = self._owner(shop, customer_id)
         if owner is None:
-            return self._listed(cart, _Found(reason=reason), _Found(reason=reason), shop)
+            return self._offers_json(cart, _ListResult(reason=reason), _ListResult(reason=reason), shop)
         lists = self._read(shop, owner, cart, until=started + self.offers_budget_s - OWN_WORK_S)
-        return self._listed(cart, lists[PROMOTION], lists[VOUCHER], shop)
+        return self._offers_json(cart, lists[PROMOTION], lists[VOUCHER], shop)
 
-    def validate(self, shop: RegisteredShop, customer_id: str, cart: Cart, named: Sequence[Named]) -> dict[str, Any]:
-        """Tell of each promotion and voucher of a cart whether it is good now.
+    def validate(
+        self, shop: RegisteredShop, customer_id: str, cart: Cart, named: Sequence[NamedItem]
+    ) -> dict[str, Any]:
+        """Return for each promotion and voucher of a cart whether it can be used now.
 
-        checked: whether Engage was asked just now; otherwise what is kept and our own orders decide.
+        checked: whether Engage answered just now; otherwise the cache and the plugin's own orders decide.
         """
         owner, reason = self._owner(shop, customer_id)
         if owner is None:
-            lists = dict.fromkeys((PROMOTION, VOUCHER), _Found(reason=reason))
+            lists = dict.fromkeys((PROMOTION, VOUCHER), _ListResult(reason=reason))
         else:
-            lists = self._read(shop, owner, cart, until=monotonic() + self.validate_budget_s, anew=True)
-        checks = [_Check(self, shop, cart, lists[one.kind], one).result() for one in named]
+            lists = self._read(shop, owner, cart, until=monotonic() + self.validate_budget_s, fresh=True)
+        checks = [_Check(self, shop, cart, lists[item.kind], item).result() for item in named]
         if owner is not None and any(check["reason"] in ("redeemed", "expired") for check in checks):
             self.sync_states.bump_generation(
                 shop, owner.contact_id, self.clock()
             )  # the list that offered it is out of date
-        reasons = [lists[one.kind].reason for one in named if lists[one.kind].reason]
+        reasons = [lists[item.kind].reason for item in named if lists[item.kind].reason]
         return {
             "valid": all(check["valid"] for check in checks),
             "checked": not reasons,
             "reason": reasons[0] if reasons else None,
-            "promotions": [check for check, one in zip(checks, named, strict=True) if one.kind == PROMOTION],
-            "vouchers": [check for check, one in zip(checks, named, strict=True) if one.kind == VOUCHER],
+            "promotions": [check for check, item in zip(checks, named, strict=True) if item.kind == PROMOTION],
+            "vouchers": [check for check, item in zip(checks, named, strict=True) if item.kind == VOUCHER],
         }
 
     def _owner(self, shop: RegisteredShop, customer_id: str) -> tuple[Owner | None, str | None]:
-        """Return whose lists are read; over a link that nobody vouches for, none (DESIGN, who is who)."""
+        """Return the owner of the lists; None with a reason for an unverified link (docs/decisions/0011-verified-links.md)."""
         link = self.links.find(shop, customer_id)
         if link is None:
             return None, "no_contact"
@@ -123,25 +125,25 @@ class Checkout:
         return Owner(shop.name, shop.tenant, link.contact_id, generation), None
 
     def _read(
-        self, shop: RegisteredShop, owner: Owner, cart: Cart, *, until: float, anew: bool = False
-    ) -> dict[str, _Found]:
-        """Return both lists, asked for side by side. anew: past the cache, and past calls that are under way."""
+        self, shop: RegisteredShop, owner: Owner, cart: Cart, *, until: float, fresh: bool = False
+    ) -> dict[str, _ListResult]:
+        """Return both lists, read in parallel. fresh: past the cache, and past calls that are under way."""
         client, channel = self.client_for(shop), RedemptionChannel(cart.channel)
         asks: Mapping[str, Reader] = {
             PROMOTION: lambda c: c.list_promotion_assignments(owner.contact_id, channel=channel),
             VOUCHER: lambda c: c.list_reward_vouchers(owner.contact_id),
         }
-        futures = {kind: self._submit(client, owner, ask, anew=anew) for kind, ask in asks.items()}
+        futures = {kind: self._submit(client, owner, ask, fresh=fresh) for kind, ask in asks.items()}
         return {kind: self._result(client, owner, asks[kind], future, until) for kind, future in futures.items()}
 
     def _submit(
-        self, client: EngageClient, owner: Owner, ask: Reader, *, anew: bool
+        self, client: EngageClient, owner: Owner, ask: Reader, *, fresh: bool
     ) -> "Future[Cached[Page[Any]]] | None":
         if not self.room.acquire(blocking=False):
             return None
-        if anew:
+        if fresh:
             direct = client.with_options(priority=Priority.SHOPPER, read_timeout_s=self.validate_budget_s)
-            future = self.pool.submit(_anew, direct, ask)
+            future = self.pool.submit(_read_uncached, direct, ask)
         else:
             future = self.pool.submit(self.cached.read, client, owner, ask)
         future.add_done_callback(lambda _future: self.room.release())
@@ -154,31 +156,33 @@ class Checkout:
         ask: Reader,
         future: "Future[Cached[Page[Any]]] | None",
         until: float,
-    ) -> _Found:
+    ) -> _ListResult:
         if future is None:
-            return self._kept(client, owner, ask, "busy")
+            return self._from_cache(client, owner, ask, "busy")
         try:
             found = future.result(max(until - monotonic(), 0))
         except FutureTimeoutError:
-            future.cancel()  # a read that has begun goes on, and fills the cache for the next question
-            return self._kept(client, owner, ask, "engage_slow")
+            future.cancel()  # a read that has begun continues, and fills the cache for the next question
+            return self._from_cache(client, owner, ask, "engage_slow")
         except TransientError:
-            return self._kept(client, owner, ask, "engage_down")
+            return self._from_cache(client, owner, ask, "engage_down")
         except EngageNotFoundError:
-            return _Found(reason="no_contact")
+            return _ListResult(reason="no_contact")
         except EngageError:
-            return _Found(reason="engage_refuses")
-        return _Found(found.value.items, found.fetched_at, "engage_down" if found.stale else None)
+            return _ListResult(reason="engage_refuses")
+        return _ListResult(found.value.items, found.fetched_at, "engage_down" if found.stale else None)
 
-    def _kept(self, client: EngageClient, owner: Owner, ask: Reader, reason: str) -> _Found:
-        """Return what is kept of the last 24 hours, or nothing."""
+    def _from_cache(self, client: EngageClient, owner: Owner, ask: Reader, reason: str) -> _ListResult:
+        """Return the list as the cache has it from the last 24 hours, or nothing."""
         try:
             found = self.cached.read(client, owner, ask, cache_only=True, allow_stale=True)
         except (CacheMissError, EngageError):
-            return _Found(reason=reason)
-        return _Found(found.value.items, found.fetched_at, reason)
+            return _ListResult(reason=reason)
+        return _ListResult(found.value.items, found.fetched_at, reason)
 
-    def _listed(self, cart: Cart, promotions: _Found, vouchers: _Found, shop: RegisteredShop) -> dict[str, Any]:
+    def _offers_json(
+        self, cart: Cart, promotions: _ListResult, vouchers: _ListResult, shop: RegisteredShop
+    ) -> dict[str, Any]:
         now = self.clock()
         reasons = [found.reason for found in (promotions, vouchers) if found.reason]
         fetched = [found.fetched_at for found in (promotions, vouchers) if found.fetched_at]
@@ -194,41 +198,41 @@ class Checkout:
     def held(
         self, shop: RegisteredShop, kind: str, items: Sequence[PromotionAssignment | RewardVoucher]
     ) -> dict[str, StoredRedemption]:
-        """Return which of them an order of ours is using: Engage may not know yet."""
+        """Return those that an order stored here is using: Engage may not know yet."""
         return self.redemptions.held(shop, kind, [item.id for item in items if not item.redeemed])
 
 
-def _anew(client: EngageClient, ask: Reader) -> Cached[Page[Any]]:
+def _read_uncached(client: EngageClient, ask: Reader) -> Cached[Page[Any]]:
     now = datetime.now(UTC)
     return Cached(ask(client), now, now)
 
 
 @dataclass(frozen=True, slots=True)
 class _Check:
-    """The check of one thing that a cart names."""
+    """The check of a promotion or voucher that a cart names."""
 
     checkout: Checkout
     shop: RegisteredShop
     cart: Cart
-    found: _Found
-    named: Named
+    found: _ListResult
+    named: NamedItem
 
     def result(self) -> dict[str, Any]:
-        """Return whether it is good, and why not."""
+        """Return whether it can be used, and why not."""
         item, why = self._item()
         offer = None
         if item is not None:
             offer = promotion_offer(item, self.cart) if self.named.kind == PROMOTION else voucher_offer(item, self.cart)
             why = self._why_not(item, offer)
         asked = {"id": self.named.id, "code": self.named.code}
-        told = {"valid": why is None, "reason": why.code if why else None, "message": why.text if why else None}
-        return {"asked": {name: value for name, value in asked.items() if value}, **told, "offer": offer}
+        verdict = {"valid": why is None, "reason": why.code if why else None, "message": why.text if why else None}
+        return {"asked": {name: value for name, value in asked.items() if value}, **verdict, "offer": offer}
 
     def _item(self) -> tuple[Any, LookupFailure | None]:
         items, named, now = self.found.items, self.named, self.checkout.clock()
         if not items and self.found.reason:
             return None, LookupFailure(
-                self.found.reason, "It cannot be looked up now, so it is not given; the checkout goes on."
+                self.found.reason, "It cannot be looked up now, so it is not offered; the checkout continues."
             )
         if named.kind == VOUCHER:
             item = find_voucher(named.id, named.code, items)

@@ -1,7 +1,7 @@
-"""What of a contact's promotions and vouchers a cart can use, ready for a shop's checkout. Pure: no I/O.
+"""The promotions and vouchers of a contact that a cart can use, ready for a shop's checkout. Pure: no I/O.
 
-An amount counts only in the cart's own currency: nothing is converted here. What a till's staff must do by hand
-(MANUAL, SWIPE) is no offer for a shop.
+An amount counts only in the cart's own currency: nothing is converted here. What staff must do manually at the till
+(MANUAL, SWIPE) is not an offer for a shop.
 """
 
 from collections.abc import Collection, Sequence
@@ -28,7 +28,7 @@ class Cart:
 def promotion_offers(
     assignments: Sequence[PromotionAssignment], cart: Cart, now: datetime, held: Collection[str]
 ) -> list[dict[str, Any]]:
-    """Return the promotions that apply, those that expire first in front. held: assignments that an order is using."""
+    """Return the promotions that apply, the earliest expiry first. held: assignments that an order is using."""
     usable = [a for a in assignments if is_redeemable(a, now) and a.id not in held]
     return [offer for a in sorted(usable, key=_expiry) if (offer := promotion_offer(a, cart)) is not None]
 
@@ -60,7 +60,7 @@ def promotion_offer(assignment: PromotionAssignment, cart: Cart) -> dict[str, An
 def voucher_offers(
     vouchers: Sequence[RewardVoucher], cart: Cart, now: datetime, held: Collection[str]
 ) -> list[dict[str, Any]]:
-    """Return the vouchers that apply, those that expire first in front."""
+    """Return the vouchers that apply, the earliest expiry first."""
     usable = [v for v in vouchers if is_redeemable(v, now) and v.id not in held]
     return [offer for v in sorted(usable, key=_expiry) if (offer := voucher_offer(v, cart)) is not None]
 

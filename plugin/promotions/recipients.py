@@ -1,4 +1,4 @@
-"""Whom a promotion is for: one person by customer id, e-mail or contactId, or a list of them from a file."""
+"""The recipients of a promotion: one by customer id, e-mail or contactId, or a list of them from a file."""
 
 import csv
 import io
@@ -16,9 +16,9 @@ MAX_LENGTH = 320
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """One row. position: in the list, 1 for the first person; line: of the file, for the report. kind: see KINDS.
+    """A row of a list. position: in the list, from 1; line: of the file, for the report. kind: see KINDS.
 
-    fault: why the row names nobody, None when it does.
+    fault: why the row names no recipient, else None.
     """
 
     position: int
@@ -29,23 +29,23 @@ class Recipient:
 
 
 def recipient(kind: str, value: str, position: int = 1, line: int | None = None) -> Recipient:
-    """Return a person, with a fault when the value cannot be one of its kind."""
+    """Return a recipient, with a fault when the value cannot be of its kind."""
     value = value.strip()
     fault = None
     if not value or len(value) > MAX_LENGTH or not value.isprintable():
         fault = f"{kind} must have 1 to {MAX_LENGTH} printable characters"
     elif kind == EMAIL and not 0 < value.find("@") < len(value) - 1:
-        fault = "is no e-mail address"
+        fault = "is not an e-mail address"
     elif kind == CONTACT and not GUID.match(value):
-        fault = "is no contactId, which is a GUID"
+        fault = "is not a contactId, which is a GUID"
     return Recipient(position, line or position, kind, value.lower() if kind == EMAIL else value, fault)
 
 
 def read_recipients(text: str) -> list[Recipient]:
-    """Read a list: one value a line, or CSV (comma or semicolon) whose first line names a column after one of KINDS.
+    """Read a list: one value per line, or CSV (comma or semicolon) whose first line names a column after one of KINDS.
 
-    Without a heading an e-mail is known by its @ and a contactId by its form; anything else is a customer id.
-    Raises ConflictError for an empty list and for one with too many rows.
+    Without a heading an e-mail is recognised by its @ and a contactId by its form; anything else is a customer id.
+    Raises ConflictError for a list that is empty or has too many rows.
     """
     rows = list(_rows(text))
     heading = [cell.strip().lower() for cell in rows[0][1]] if rows else []
@@ -69,7 +69,7 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
             if any(cell.strip() for cell in cells):
                 yield reader.line_num, cells
     except csv.Error as error:
-        raise ConflictError(f"The list is no CSV at line {reader.line_num}: {error}.") from None
+        raise ConflictError(f"The list is not CSV at line {reader.line_num}: {error}.") from None
 
 
 def _from_columns(cells: list[str], columns: list[tuple[int, str]], position: int, line: int) -> Recipient:
@@ -77,7 +77,7 @@ def _from_columns(cells: list[str], columns: list[tuple[int, str]], position: in
     for index, name in columns:
         if index < len(cells) and cells[index].strip():
             return recipient(name, cells[index], position, line)
-    return Recipient(position, line, columns[0][1], "", "the row names nobody")
+    return Recipient(position, line, columns[0][1], "", "the row names no recipient")
 
 
 def _guess(value: str) -> str:

@@ -1,4 +1,4 @@
-"""Promotions, assignments and reports as JSON, the same from the command and over HTTP. No e-mail of a list is in it."""
+"""Promotions, assignments and reports as JSON, the same from the command and over HTTP. They contain no e-mail of a list."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from plugin.promotions.service import ListedPromotion
 from plugin.store.orders.promotions import StoredRow
 
 
-def shown(promotion: Promotion) -> dict[str, Any]:
+def promotion_json(promotion: Promotion) -> dict[str, Any]:
     """Return a promotion under both of its names."""
     channel = next((c for c in promotion.redemption_channels if c.type == "ECOM"), None)
     value = channel.value if channel else None
@@ -24,7 +24,7 @@ def shown(promotion: Promotion) -> dict[str, Any]:
     }
 
 
-def listed(entry: ListedPromotion) -> dict[str, Any]:
+def listed_promotion_json(entry: ListedPromotion) -> dict[str, Any]:
     """Return a promotion that was created here, with its present status."""
     known = entry.known
     return {
@@ -38,29 +38,29 @@ def listed(entry: ListedPromotion) -> dict[str, Any]:
     }
 
 
-def assignment(one: PromotionAssignment) -> dict[str, Any]:
+def assignment_json(assignment: PromotionAssignment) -> dict[str, Any]:
     """Return a contact's assignment: its id is the one to redeem."""
     return {
-        "assignment_id": one.id,
-        "promotion_id": one.promotion_id,
-        "external_id": one.external_id,
-        "redeemed": one.redeemed,
-        "redeemed_on": one.redeemed_on.isoformat() if one.redeemed_on else None,
-        "expires_on": one.expires_on.isoformat() if one.expires_on else None,
+        "assignment_id": assignment.id,
+        "promotion_id": assignment.promotion_id,
+        "external_id": assignment.external_id,
+        "redeemed": assignment.redeemed,
+        "redeemed_on": assignment.redeemed_on.isoformat() if assignment.redeemed_on else None,
+        "expires_on": assignment.expires_on.isoformat() if assignment.expires_on else None,
     }
 
 
-def report(made: Report, people: Sequence[Recipient]) -> dict[str, Any]:
-    """Return what became of a list, row by row."""
-    lines = {one.position: one.line for one in people}
+def report_json(report: Report, recipients: Sequence[Recipient]) -> dict[str, Any]:
+    """Return the result of a list, row by row."""
+    lines = {recipient.position: recipient.line for recipient in recipients}
     return {
-        "counts": dict(made.counts),
-        "rows": [row_json(row, lines.get(row.position, row.position)) for row in made.rows],
+        "counts": dict(report.counts),
+        "rows": [row_json(row, lines.get(row.position, row.position)) for row in report.rows],
     }
 
 
 def row_json(row: StoredRow, line: int) -> dict[str, Any]:
-    """Return one row; the line is the file's."""
+    """Return a row; line: of the file."""
     return {
         "row": row.position,
         "line": line,

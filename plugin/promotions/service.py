@@ -1,7 +1,7 @@
 """Creating promotions as drafts, and finding them by either of their names.
 
-Nothing in Engage's API activates a promotion or lists promotions (facts 6.5): a person activates, and this plugin
-remembers those that it created.
+Nothing in Engage's API activates a promotion or lists promotions (docs/engage.md#templates): a person activates them, and
+this plugin stores those that it created.
 """
 
 import re
@@ -44,8 +44,8 @@ class PromotionService:
     def create(self, shop: RegisteredShop, write: PromotionWrite) -> Promotion:
         """Create a draft, once for its externalId.
 
-        Raises ConflictError when the externalId is taken or a value is faulty, EngageError. A lost answer is looked
-        after: the draft is found by its externalId.
+        Raises ConflictError when the externalId is taken or a value is faulty, EngageError. After a lost answer the
+        draft is searched by its externalId.
         """
         faults = find_faults(write)
         if faults:
@@ -68,7 +68,7 @@ class PromotionService:
         self.promotions.remember(shop, known)
         return made
 
-    def all_of(self, shop: RegisteredShop) -> list[ListedPromotion]:
+    def list_all(self, shop: RegisteredShop) -> list[ListedPromotion]:
         """Return the promotions that were created here, each with its present status."""
         client = self.client_for(shop)
         return [
@@ -95,7 +95,7 @@ class PromotionService:
             raise NotFoundHereError(self._explain_unknown(shop, name)) from None
 
     def assignments(self, shop: RegisteredShop, contact_id: str, promotion: Promotion) -> list[PromotionAssignment]:
-        """Return a contact's assignments of a promotion: theirs are the ids to redeem."""
+        """Return a contact's assignments of a promotion: their ids are the ids to redeem."""
         found = self.client_for(shop).list_promotion_assignments(contact_id).items
         return [assignment for assignment in found if assignment.promotion_id == promotion.id]
 
@@ -150,19 +150,19 @@ def _value_faults(write: PromotionWrite) -> list[str]:
     if write.value_type == CODE:
         good = 0 < len(write.value.strip()) <= MAX_VALUE and write.value.isprintable()
         return [] if good else [f"code must have 1 to {MAX_VALUE} printable characters."]
-    most = Decimal(100) if write.value_type == PERCENT else Decimal(10_000_000)
+    limit = Decimal(100) if write.value_type == PERCENT else Decimal(10_000_000)
     name = write.value_type.lower()
     amounts = [parse_amount(write.value), *(value.amount for value in write.local_values)]
     faults = []
-    if any(amount is None or not 0 < amount <= most for amount in amounts):
-        faults.append(f"{name} must be a number above 0 and at most {most:f}.")
+    if any(amount is None or not 0 < amount <= limit for amount in amounts):
+        faults.append(f"{name} must be a number above 0 and at most {limit:f}.")
     if any(not re.fullmatch(r"[A-Z]{3}", value.currency) for value in write.local_values):
         faults.append("Each currency must be three capitals (ISO 4217).")
     return faults
 
 
 def parse_amount(text: str) -> Decimal | None:
-    """Read a plain decimal number; None when it is none."""
+    """Read a plain decimal number; None when it is not valid."""
     if not re.fullmatch(r"\d{1,12}(\.\d{1,4})?", text.strip()):
         return None
     try:
@@ -172,7 +172,7 @@ def parse_amount(text: str) -> Decimal | None:
 
 
 def parse_day(text: str) -> date | None:
-    """Read a day such as 2026-03-05; None when it is none."""
+    """Read a day such as 2026-03-05; None when it is not valid."""
     try:
         return date.fromisoformat(text) if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text) else None
     except ValueError:

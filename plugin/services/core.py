@@ -53,7 +53,7 @@ class CoreServices:
     def __post_init__(self) -> None:
         """Apply the settings that platforms need: private addresses of shops, and the options of the Shopify app."""
         allow_private_shops(self.settings.allow_private_shops)
-        PLATFORMS.set_up("shopify", self._set_up_shopify)
+        PLATFORMS.configure("shopify", self._set_up_shopify)
 
     def _set_up_shopify(self, shopify: Shopify) -> None:
         from plugin.platforms.shopify import AppOptions

@@ -129,10 +129,10 @@ def test_a_list_is_reported_row_by_row(api: ShopApi, active: str) -> None:
     assert told[2][0] is RowState.ASSIGNED or told[4][0] is RowState.ASSIGNED
     assert {told[2][0], told[4][0]} == {RowState.ASSIGNED, RowState.ALREADY}
     assert "no contact in Engage" in told[3][1]
-    assert "nobody vouches" in told[5][1]
+    assert "not verified" in told[5][1]
     assert "no contact here yet" in told[6][1]
     assert "GUID" in told[7][1]
-    assert "no e-mail" in told[9][1]
+    assert "not an e-mail" in told[9][1]
     assert len(report.refused) == 5
     assert len(assignments(api, first)) == 1
 

@@ -74,7 +74,7 @@ def test_busy_and_broken_shops_are_away_and_ask_for_bounded_patience(shop: str) 
 
 
 def test_what_is_no_json_is_said(shop: str) -> None:
-    with pytest.raises(ShopApiError, match="no JSON"):
+    with pytest.raises(ShopApiError, match="not JSON"):
         ShopHttp(private=True).send("GET", f"{shop}/no").json()
 
 

@@ -192,5 +192,5 @@ def test_amounts_that_no_price_ever_was_are_refused_and_not_a_fault_of_ours() ->
     """Found by damaged webhooks: a unit price of 14 digits times a quantity of as many."""
     with pytest.raises(PayloadError, match="larger than any amount"):
         rounded(Decimal("5.1E+31"), "SEK")
-    with pytest.raises(PayloadError, match="no tax ever had"):
+    with pytest.raises(PayloadError, match="an impossible tax rate"):
         percent_of(Decimal("1E+26"), Decimal("1E+26") + Decimal("0.1"))

@@ -370,7 +370,7 @@ def test_confirming_a_paid_order_makes_the_receipt_and_an_unpaid_one_waits() -> 
     assert isinstance(event, OrderPaid)
     unpaid = order(isPaid=False, chargeStatus="PARTIAL", transactions=[transaction(100.0)], totalCharged=money(100.0))
     found = mapped("order_confirmed", told("OrderConfirmed", {"order": unpaid}))
-    assert (found.events, found.ignored) == ((), "the order is not paid yet; order_fully_paid will tell")
+    assert (found.events, found.ignored) == ((), "the order is not paid yet; order_fully_paid follows")
 
 
 def test_promotions_and_vouchers_are_named_in_the_orders_metadata() -> None:

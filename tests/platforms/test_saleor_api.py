@@ -104,10 +104,10 @@ def _no_such(webhook: dict[str, Any]) -> None:
         (lambda w: w.update(targetUrl=PUBLIC), "another address"),
         (lambda w: w.update(subscriptionQuery="subscription { event { issuedAt } }"), "another version"),
         (lambda w: w.update(subscriptionQuery=None), "another version"),
-        (lambda w: w["asyncEvents"].clear(), "does not tell"),
+        (lambda w: w["asyncEvents"].clear(), "does not subscribe"),
     ],
 )
-def test_a_wrong_webhook_is_found_and_mended(saleor: Shop, calls: ShopApi, harm: Any, problem: str) -> None:
+def test_a_wrong_webhook_is_found_and_repaired(saleor: Shop, calls: ShopApi, harm: Any, problem: str) -> None:
     harm(saleor.app["webhooks"][1])
     before = len(saleor.app["webhooks"])
     wrong = [one for one in calls.subscriptions(ADDRESS) if one.problem]

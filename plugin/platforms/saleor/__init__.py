@@ -1,4 +1,4 @@
-"""Saleor: headers, topics and what they become (platform facts 3)."""
+"""Saleor: headers, topics and what they become (docs/platforms/saleor.md)."""
 
 import secrets
 from collections.abc import Callable, Mapping
@@ -81,7 +81,7 @@ class Saleor(BasePlatform):
             "order_expired",
             "order_fulfilled",
             "order_metadata_updated",
-            "order_paid",  # every charge, a part of the price too: order_fully_paid is the one that counts
+            "order_paid",  # every charge, a part of the price too: order_fully_paid is used
             "order_updated",
         }
     )
@@ -94,7 +94,7 @@ class Saleor(BasePlatform):
         return secrets.token_hex(32)
 
     def check_secret(self, secret: str) -> None:
-        """Refuse a secret that cannot be a webhook's secretKey."""
+        """Raise ConfigurationError for a secret that cannot be a webhook's secretKey."""
         if not secret.strip():
             raise ConfigurationError(["The webhook secret is empty; leave it out, or give the webhook's secretKey."])
 
@@ -108,7 +108,7 @@ class Saleor(BasePlatform):
     def verify(self, request: WebhookRequest, shop: ShopCredentials, now: datetime) -> Delivery:
         """Check the signature of the raw body; the headers count only after that.
 
-        There is no delivery id: retries have the same bytes, so the inbox' hash of topic and body knows them again.
+        There is no delivery id: retries have the same bytes, so the inbox's hash of topic and body recognises them.
         Raises VerificationError, UnverifiableError.
         """
         signature = _header(request, HEADER) or request.header(HEADER)
@@ -163,7 +163,7 @@ class Saleor(BasePlatform):
         return _TOPICS[delivery.topic][1](found, at)
 
     def _check_kind(self, found: dict[str, Any], delivery: Delivery) -> None:
-        """Raise PayloadError for a body that tells of something else than its header, which is not signed, where that erases."""
+        """Raise PayloadError for a body that is not of the header's topic, where that topic erases: the header is not signed."""
         kind = found.get("__typename")
         expected = "".join(word.capitalize() for word in delivery.topic.split("_"))
         if self.topics[delivery.topic] in {EventKind.ERASURE, EventKind.SHOP} and kind not in (None, expected):
@@ -177,7 +177,7 @@ class Saleor(BasePlatform):
         """Check the token that the Dashboard gives to our page. Raises VerificationError, UnverifiableError."""
         identity.staff_of_app_page(token, shop, self._keys, now)
 
-    def api(self, shop: ShopCredentials, _keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
+    def api(self, shop: ShopCredentials, _save: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
         """Return the calls to a shop; None before the installation brought a token. Tokens of apps do not expire."""
         return SaleorApi(shop) if shop.credentials.get("token") else None
 
@@ -188,7 +188,7 @@ class Saleor(BasePlatform):
         return blueprint(service, self)
 
     def install_steps(self, service: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
-        """Say how staff installs the app."""
+        """Return how staff installs the app."""
         if not shop.shop_domain:
             return (
                 "This shop has no domain, and the installation is for registered ones only: add it again with --shop-domain, "
@@ -204,10 +204,10 @@ class Saleor(BasePlatform):
 
 
 def _is_for_us(found: dict[str, Any], delivery: Delivery) -> bool:
-    """Tell whether a body names our app, or the one that we were before the last installation, or no recipient (older queries).
+    """Return whether a body names our app, under its id or the former one, or no recipient (older queries).
 
-    The shop signs the bodies of all its apps with one key, so whoever gets one for another app could send it on to us. What was under
-    way while the app was installed anew, which gives it a new id, still names the former one.
+    The shop signs the bodies of all its apps with one key, so a body for another app could be forwarded to us. What was under
+    way while the app was installed again, which gives it a new id, still names the former id.
     """
     recipient, own = found.get("recipient"), delivery.meta.get("app_id")
     if own is None or not isinstance(recipient, dict):
@@ -216,18 +216,18 @@ def _is_for_us(found: dict[str, Any], delivery: Delivery) -> bool:
 
 
 def event_in(body: dict[str, Any]) -> dict[str, Any]:
-    """Return the event of a body: at top level, or wrapped as {"data": {"orderFullyPaid": {...}}} (platform facts 3.3)."""
+    """Return the event of a body: at top level, or wrapped as {"data": {"orderFullyPaid": {...}}} (docs/platforms/saleor.md#body)."""
     data = body.get("data")
     if isinstance(data, dict) and not any(isinstance(body.get(name), dict) for name in SUBJECTS):
         inner = [value for value in (data, *data.values()) if isinstance(value, dict)]
-        for one in inner:
-            if any(isinstance(one.get(name), dict) for name in SUBJECTS):
-                return one
+        for event in inner:
+            if any(isinstance(event.get(name), dict) for name in SUBJECTS):
+                return event
     return body
 
 
 def _header(request: WebhookRequest, name: str) -> str:
-    """Return a header with or without X- before its name, which falls away in Saleor 4.0; empty when it is missing."""
+    """Return a header with or without X- before its name, which Saleor 4.0 drops; empty when it is missing."""
     return (request.headers.get(name) or request.headers.get(f"x-{name}") or "").strip()
 
 

@@ -1,4 +1,7 @@
-"""Where a Saleor shop stands: its API address names it, and its keys lie at the same origin (platform facts 3.1, 3.3)."""
+"""The addresses of a Saleor shop: its API address names it, and its keys are at the same origin.
+
+See docs/platforms/saleor.md#signature.
+"""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -39,26 +42,27 @@ def api_url_of(shop: ShopCredentials) -> str | None:
 
 
 def jwks_url_of(api_url: str) -> str:
-    """Return where the keys of an API address lie."""
+    """Return the address of the keys that belong to an API address."""
     parts = urlsplit(api_url)
     return f"{parts.scheme}://{parts.netloc}{JWKS_PATH}"
 
 
-def http_to(shop: ShopCredentials, api_url: str) -> ShopHttp:
-    """Return the way to a shop: unguarded only to the very host that the operator typed (DESIGN)."""
-    return shop_http(typed=bool(shop.shop_domain) and domain_of(api_url) == shop.shop_domain)
+def http_for(shop: ShopCredentials, api_url: str) -> ShopHttp:
+    """Return the HTTP client for a shop; private addresses only for the host that the operator typed
+    (docs/platforms/common.md#addresses-from-outside)."""
+    return shop_http(operator_typed=bool(shop.shop_domain) and domain_of(api_url) == shop.shop_domain)
 
 
 def checked_api_url(text: str) -> str:
     """Return an API address that came from outside. Raises VerificationError.
 
     It decides where the app's token is sent: plain http is for a shop on this machine or in a private network alone, so
-    that nobody talks us out of https.
+    that https cannot be downgraded from outside.
     """
     url = text.strip()
     domain = domain_of(url)
     if domain is None or len(url) > MAX_LENGTH or not url.isascii() or not url.isprintable():
-        raise VerificationError("Saleor-Api-Url is no address of an API.")
+        raise VerificationError("Saleor-Api-Url is not the address of an API.")
     parts = urlsplit(url)
     if parts.query or parts.fragment or parts.username is not None or "\\" in url:
         raise VerificationError("Saleor-Api-Url must be a plain address, without user, query or fragment.")

@@ -1,4 +1,4 @@
-"""Calls to a Saleor shop, with the app's token: GraphQL alone (platform facts 3.1, 3.4)."""
+"""Calls to a Saleor shop, with the app's token: GraphQL alone (docs/platforms/saleor.md#api)."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -11,7 +11,7 @@ from plugin.event_kinds import EventKind
 from plugin.platforms.base import ShopCredentials
 from plugin.platforms.fields import load, read_instant
 from plugin.platforms.saleor import queries, schemas
-from plugin.platforms.saleor.addresses import api_url_of, http_to
+from plugin.platforms.saleor.addresses import api_url_of, http_for
 from plugin.platforms.saleor.manifest import ADDRESS
 from plugin.platforms.saleor.orders import CANCELED, UNSETTLED, was_paid
 from plugin.platforms.saleor.refunds import newest_refund_id
@@ -28,9 +28,9 @@ def call(
 ) -> Any:
     """Send a query and return its data.
 
-    Raises ShopUnavailableError, ShopApiError: also for an answer with errors, because half an answer looks like a whole one.
+    Raises ShopUnavailableError, ShopApiError: also for an answer with errors, because a partial answer looks like a complete one.
     """
-    answer = http_to(shop, api_url).send(
+    answer = http_for(shop, api_url).send(
         "POST",
         api_url,
         headers={"Authorization": f"Bearer {token}"},
@@ -43,12 +43,12 @@ def call(
         raise ShopApiError(f"The shop's API answered {answer.status} without a result.", status=answer.status)
     errors = found.get("errors")
     if errors or not isinstance(found.get("data"), dict):
-        raise ShopApiError(f"The shop's API refused a query: {_said(errors)}", status=answer.status)
+        raise ShopApiError(f"The shop's API refused a query: {_reasons(errors)}", status=answer.status)
     return found["data"]
 
 
 class SaleorApi:
-    """`plugin.platforms.base.ShopApi` for one installed shop."""
+    """`plugin.platforms.shop_api.ShopApi` for one installed shop."""
 
     def __init__(self, shop: ShopCredentials) -> None:
         self._shop = shop
@@ -114,10 +114,10 @@ class SaleorApi:
     def orders(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None
     ) -> Iterator[PolledResource]:
-        """Yield orders paid in full and changed in [since, until), oldest change first, each with what became of it.
+        """Yield orders paid in full and changed in [since, until), oldest change first, each followed by its refunds and cancellation.
 
-        That is its refunds, and its cancellation. One order_refunded names every refund of its order; its resource_id is
-        the newest one's. An order that cannot be read is yielded as it is, so that it is parked where a person sees it.
+        One order_refunded names every refund of its order; its resource_id is the newest refund's. An order that cannot
+        be read is yielded as it is, so that it is parked where an operator sees it.
         """
         before = cursor or ""
         for node, changed_at, at in self._pages(queries.ORDERS, "orders", ORDERS_A_PAGE, since, until, cursor):
@@ -136,7 +136,7 @@ class SaleorApi:
                 parts.append(("order_refunded", "OrderRefunded", EventKind.REFUND, refund_id))
             if canceled:
                 parts.append(("order_cancelled", "OrderCancelled", EventKind.CANCELLATION, order_id))
-            # who stops between an order and what became of it reads the order again, and that with it
+            # a reading that stops between an order and its refunds reads the order again, and those with it
             for left, (topic, typename, kind, name) in zip(reversed(range(len(parts))), parts, strict=True):
                 body = _bytes({"__typename": typename, "order": node})
                 yield PolledResource(topic, kind, name, body, changed_at, before if left else at)
@@ -156,7 +156,7 @@ class SaleorApi:
     def _change(self, mutation: str, name: str, variables: Mapping[str, Any]) -> None:
         answer = self._call(mutation, variables).get(name) or {}
         if answer.get("errors"):
-            raise ShopApiError(f"The shop refused {name}: {_said(answer['errors'])}")
+            raise ShopApiError(f"The shop refused {name}: {_reasons(answer['errors'])}")
 
     def _pages(
         self, query: str, name: str, size: int, since: datetime | None, until: datetime | None, cursor: str | None
@@ -172,13 +172,13 @@ class SaleorApi:
             page = self._call(query, variables).get(name)
             edges = page.get("edges") if isinstance(page, dict) else None
             if not isinstance(page, dict) or not isinstance(edges, list):
-                raise ShopApiError(f"The shop's API gave no {name}: does the app have its permissions?")
+                raise ShopApiError(f"The shop's API returned no {name}: does the app have its permissions?")
             for edge in edges:
                 node = edge["node"]
                 changed_at = read_instant(node.get("updatedAt"))
                 if changed_at is None:
-                    raise ShopApiError(f"One of the shop's {name} has no time of change.")
-                if until is None or changed_at < until:  # Saleor's upper bound takes the bound itself in
+                    raise ShopApiError(f"An entry of the shop's {name} has no time of change.")
+                if until is None or changed_at < until:  # Saleor's upper bound is inclusive
                     yield node, changed_at, edge["cursor"]
             if not edges or not (page.get("pageInfo") or {}).get("hasNextPage"):
                 return
@@ -186,7 +186,7 @@ class SaleorApi:
 
 
 def _found(webhooks: list[dict[str, Any]], name: str, address: str) -> dict[str, Any] | None:
-    """Return our webhook of a name: one with the right address before one without, an active one before one that is off."""
+    """Return our webhook of a name: the right address takes precedence, then an active webhook."""
     named = [webhook for webhook in webhooks if webhook.get("name") == name]
     return max(
         named,
@@ -201,13 +201,13 @@ def _subscription(topic: str, query: str, webhook: dict[str, Any] | None, addres
     target, active = str(webhook.get("targetUrl") or ""), bool(webhook.get("isActive"))
     subscribed = {str(event.get("eventType")).lower() for event in webhook.get("asyncEvents") or ()}
     if topic not in subscribed:
-        return Subscription(topic, target, False, "its webhook does not tell of it")
+        return Subscription(topic, target, False, "its webhook does not subscribe to it")
     if not _is_right(target, address):
         return Subscription(topic, target, active, f"it goes to another address than {_app_wide(address)}")
     if not active:
         return Subscription(topic, target, active, "it is switched off")
     if _squeezed(webhook.get("subscriptionQuery")) != _squeezed(query):
-        return Subscription(topic, target, active, "its query is that of another version of the plugin")
+        return Subscription(topic, target, active, "its query is from another version of the plugin")
     return Subscription(topic, target, active)
 
 
@@ -225,14 +225,14 @@ def _squeezed(query: Any) -> str:
     return " ".join(query.split()) if isinstance(query, str) else ""
 
 
-def _said(errors: Any) -> str:
-    """Return what a list of GraphQL errors says, short: codes and fields before sentences."""
-    said = []
+def _reasons(errors: Any) -> str:
+    """Return the reasons in a list of GraphQL errors, short: codes and fields before sentences."""
+    reasons = []
     for error in errors if isinstance(errors, list) else ():
         if isinstance(error, dict):
             code = error.get("code") or ((error.get("extensions") or {}).get("exception") or {}).get("code")
-            said.append(": ".join(str(part) for part in (code, error.get("field"), error.get("message")) if part))
-    return "; ".join(dict.fromkeys(said))[:MAX_MESSAGE] or "it gave no reason."
+            reasons.append(": ".join(str(part) for part in (code, error.get("field"), error.get("message")) if part))
+    return "; ".join(dict.fromkeys(reasons))[:MAX_MESSAGE] or "it gave no reason."
 
 
 def _iso(at: datetime | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Saleor's users in our words (platform facts 3.2, 3.5)."""
+"""Saleor's users in the plugin's words (docs/platforms/saleor.md#customers)."""
 
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from plugin.platforms.contact_normalisers import clean_country, clean_email, cle
 from plugin.platforms.fields import load
 from plugin.platforms.saleor import schemas
 
-#: Metadata beyond this is not looked at: the shopper may write as much of it as they like.
+#: Metadata beyond this is ignored: the shopper may write as much of it as they like.
 MAX_METADATA = 100
 
 
@@ -35,9 +35,9 @@ def customer_deleted(body: dict[str, Any], at: datetime) -> MappingResult:
 def read_customer(
     user: dict[str, Any], *, need_id: bool = False, addresses: tuple[dict[str, Any] | None, ...] = ()
 ) -> tuple[Customer, tuple[str, ...]]:
-    """Return a customer and remarks. addresses: those of an order, which go before the user's own.
+    """Return a customer and remarks. addresses: those of an order, which take precedence over the user's own.
 
-    A user has no phone of their own: the addresses' phones are the only ones (platform facts 3.5). Public metadata goes to
+    A user has no phone of their own: the addresses' phones are the only ones. Public metadata goes to
     `extra` as `metadata.KEY`: the shopper may have written it (docs/saleor.md says what that means).
     """
     if need_id and not user.get("id"):

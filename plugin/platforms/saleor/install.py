@@ -1,4 +1,6 @@
-"""Installation in a Saleor shop: the app's token is posted here, and proved before it is believed (platform facts 3.1).
+"""Installation in a Saleor shop: the app's token is posted here, and verified before it is used.
+
+See docs/platforms/saleor.md#installation.
 
 That POST is unsigned, and its headers say where the token is valid. So it counts only for a shop that an operator
 registered, and only after the shop's own API knew the token and named our app by it. Nothing else is called, so a forged
@@ -67,7 +69,7 @@ def blueprint(service: InstallationService, platform: "Saleor") -> Blueprint:
 
 
 def _register(service: InstallationService) -> ShopCredentials:
-    """Prove a token and store it. Raises VerificationError, ShopApiError, ShopUnavailableError."""
+    """Verify a token with a call to its shop and store it. Raises VerificationError, ShopApiError, ShopUnavailableError."""
     given = request.headers.get("Saleor-Api-Url") or request.headers.get("X-Saleor-Api-Url") or ""
     api_url = checked_api_url(given)
     shop = _shop_of(service, api_url)
@@ -90,15 +92,15 @@ def _register(service: InstallationService) -> ShopCredentials:
         "jwks": fetch_jwks(shop, api_url),
         "jwks_at": service.now().isoformat(),
     }
-    kept = service.save_credentials(shop.name, credentials)
+    installed = service.save_credentials(shop.name, credentials)
     log.info("shop=%s step=installed platform=saleor", shop.name)
-    return kept
+    return installed
 
 
 def _former_app_id(shop: ShopCredentials, app_id: str) -> str | None:
     """Return the id that our app had in this shop before: what Saleor still sends of it is ours too."""
-    known = shop.credentials.get("app_id")
-    return known if known != app_id else shop.credentials.get("former_app_id")
+    present = shop.credentials.get("app_id")
+    return present if present != app_id else shop.credentials.get("former_app_id")
 
 
 def _shop_of(service: InstallationService, api_url: str) -> ShopCredentials | None:
@@ -111,7 +113,7 @@ def _token_in_body() -> str:
         raise VerificationError("The body is too large for a token.")
     try:
         body = request.get_json(silent=True)
-    except RecursionError:  # silent is about what is no JSON, not about JSON that is nested too deeply
+    except RecursionError:  # silent covers what is not JSON, but not JSON that is nested too deeply
         body = None
     token = body.get("auth_token") if isinstance(body, dict) else None
     if not isinstance(token, str) or not 0 < len(token) <= MAX_TOKEN or not token.isascii() or not token.isprintable():
@@ -144,14 +146,16 @@ def _shop_of_staff(service: InstallationService, platform: "Saleor") -> ShopCred
 
 def _connection(service: InstallationService, shop: ShopCredentials) -> dict[str, Any]:
     address = f"{service.public_url}{ADDRESS}/{shop.name}"
-    said: dict[str, Any] = {"shop": shop.name, "webhooks": [], "problem": None}
+    connection: dict[str, Any] = {"shop": shop.name, "webhooks": [], "problem": None}
     try:
         api = SaleorApi(shop)
-        said["name"] = api.check()
-        said["webhooks"] = [{"topic": one.topic, "problem": one.problem or None} for one in api.subscriptions(address)]
+        connection["name"] = api.check()
+        connection["webhooks"] = [
+            {"topic": entry.topic, "problem": entry.problem or None} for entry in api.subscriptions(address)
+        ]
     except ShopApiError as error:
-        said["problem"] = str(error)
-    return said
+        connection["problem"] = str(error)
+    return connection
 
 
 def _claimed_issuer(token: str) -> str:
@@ -159,7 +163,7 @@ def _claimed_issuer(token: str) -> str:
     try:
         claims = jwt.decode(token, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, RecursionError):
-        raise VerificationError("The token is no JWT.") from None
+        raise VerificationError("The token is not a JWT.") from None
     return str(claims.get("iss") or "")
 
 

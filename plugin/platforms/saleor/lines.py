@@ -28,7 +28,7 @@ def currency_of(order: dict[str, Any]) -> str:
 
 
 def lines_of(order: dict[str, Any], currency: str) -> tuple[list[Line], Decimal]:
-    """Return an order's lines as they were paid, shipping among them, and what gift cards paid of them.
+    """Return an order's lines as they were paid, shipping included, and the amount of them that gift cards paid.
 
     Raises PayloadError when they do not add up to the total.
     """
@@ -107,7 +107,7 @@ def _gross_and_tax(price: dict[str, Any], currency: str, field: str) -> tuple[De
 
 
 def _percent(rate: Decimal | None, tax: Decimal, gross: Decimal) -> Decimal:
-    """Return the rate in percent: Saleor's 0.25 is 25; what the tax itself says where there is no rate."""
+    """Return the rate in percent: Saleor's 0.25 is 25; the rate that the tax itself means where there is none."""
     if not tax:
         return Decimal(0)
     if rate is not None and 0 < rate <= 1:
@@ -116,14 +116,14 @@ def _percent(rate: Decimal | None, tax: Decimal, gross: Decimal) -> Decimal:
 
 
 def _spread(lines: Sequence[Line], order: dict[str, Any], above: Decimal, currency: str) -> list[Line]:
-    """Spread a discount of the whole order that the lines do not show yet, where one of about that size is named.
+    """Spread a discount of the whole order that the lines do not show yet, where the order names a discount of about that size.
 
     Saleor shows it in the lines' own totals since it takes part in their tax; orders that staff discounted need not.
     """
     named = [d for d in order.get("discounts") or () if amount_of(d, "total") or amount_of(d, "amount")]
-    most = sum((amount_of(d, "total") or amount_of(d, "amount") for d in named), Decimal(0))
+    largest = sum((amount_of(d, "total") or amount_of(d, "amount") for d in named), Decimal(0))
     # a discount may be named without the tax that it saves
-    if not named or above > most * 2 or above > sum((line.gross_paid for line in lines), Decimal(0)):
+    if not named or above > largest * 2 or above > sum((line.gross_paid for line in lines), Decimal(0)):
         return list(lines)
     code = clean_text(order.get("voucher_code"))
     reason = clean_text(named[0].get("name")) or code
@@ -133,7 +133,7 @@ def _spread(lines: Sequence[Line], order: dict[str, Any], above: Decimal, curren
 def spread_off(
     lines: Sequence[Line], amount: Decimal, currency: str, reason: str | None, code: str | None
 ) -> list[Line]:
-    """Take an amount off lines in proportion to what each cost; what rounding leaves goes off the largest that can bear it."""
+    """Take an amount off lines in proportion to what each cost; what rounding leaves goes off the largest line that can bear it."""
     summed = sum((line.gross_paid for line in lines), Decimal(0))
     shares = [rounded(line.gross_paid * amount / summed, currency) for line in lines]
     left = amount - sum(shares, Decimal(0))

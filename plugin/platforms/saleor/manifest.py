@@ -1,4 +1,7 @@
-"""Saleor's part of the manifest: the webhooks that the shop makes for us when the app is installed (platform facts 3.1)."""
+"""Saleor's part of the manifest: the webhooks that the shop makes for us when the app is installed.
+
+See docs/platforms/saleor.md#installation.
+"""
 
 from typing import Any
 
@@ -8,7 +11,7 @@ ADDRESS = "/webhooks/saleor"
 
 
 def webhooks(public_url: str) -> list[dict[str, Any]]:
-    """Return the webhooks with absolute addresses. One address serves all shops: the headers say which one."""
+    """Return the webhooks with absolute addresses. The same address serves all shops: the headers name the shop."""
     return [
         {
             "name": name,

@@ -25,7 +25,7 @@ VOUCHER_KEY = "metadata.engage_voucher_number"
 #: Staff may still change the lines of these: the receipt waits for order_confirmed.
 UNSETTLED = {
     "DRAFT": "a draft",
-    "UNCONFIRMED": "not confirmed by staff yet; order_confirmed will tell",
+    "UNCONFIRMED": "not confirmed by staff yet; order_confirmed follows",
     "EXPIRED": "expired",
 }
 CANCELED = "CANCELED"
@@ -45,12 +45,12 @@ def order_confirmed(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map order_confirmed: the order of a channel where staff confirm orders, paid before that."""
     found = load(schemas.OrderEventSchema(), body)
     if not was_paid(found["order"]):
-        return MappingResult(ignored="the order is not paid yet; order_fully_paid will tell")
+        return MappingResult(ignored="the order is not paid yet; order_fully_paid follows")
     return order_fully_paid(body, at)
 
 
 def order_cancelled(body: dict[str, Any], at: datetime) -> MappingResult:
-    """Map order_cancelled; what was never paid never came here."""
+    """Map order_cancelled; an order that was never paid is ignored."""
     found = load(schemas.OrderEventSchema(), body)
     order = found["order"]
     if not was_paid(order) or order.get("status") == "EXPIRED":
@@ -59,7 +59,7 @@ def order_cancelled(body: dict[str, Any], at: datetime) -> MappingResult:
 
 
 def was_paid(order: dict[str, Any]) -> bool:
-    """Tell whether an order was ever paid in full, whatever was given back since."""
+    """Return whether an order was ever paid in full, whatever was refunded since."""
     if order.get("charge_status") in PAID_STATES or order.get("is_paid"):
         return True
     events = [e for t in order.get("transactions") or () for e in t.get("events") or ()]
@@ -75,11 +75,11 @@ def _paid(order: dict[str, Any], paid_at: datetime) -> MappingResult:
     if not lines:
         return MappingResult(ignored="the order has no lines")
     total = sum((line.gross_paid for line in lines), Decimal(0))
-    # the invoice goes to who buys, the parcel may go to somebody else
+    # the invoice goes to the buyer, the parcel may go to another person
     addresses = (order.get("billing_address"), order.get("shipping_address"))
     user = dict(order.get("user") or {})
     if not clean_email(user.get("email")):
-        # typed at the checkout: `isConfirmed` is about the account's own address and vouches for no other
+        # typed at the checkout: `isConfirmed` is about the account's own address and no other
         user["email"], user["is_confirmed"] = order.get("user_email") or user.get("email"), False
     if not order.get("user"):
         user["language_code"] = order.get("language_code_enum")

@@ -1,7 +1,7 @@
-"""What we ask Saleor: the subscription queries of our webhooks, and the same fields again through its API.
+"""What the plugin asks Saleor: the subscription queries of our webhooks, and the same fields again through its API.
 
 A webhook's body holds exactly what its query asks for. The shop keeps the query of the installation until it is changed
-there (platform facts 3.1), so `api` compares it with this. Fields exist from Saleor 3.22 on.
+there (docs/platforms/saleor.md#installation), so `api` compares it with this. Fields exist from Saleor 3.22 on.
 """
 
 from collections.abc import Mapping

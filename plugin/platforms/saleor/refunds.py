@@ -1,9 +1,9 @@
-"""Saleor's refunds in our words (platform facts 3.2, 3.5).
+"""Saleor's refunds in the plugin's words (docs/platforms/saleor.md#refunds).
 
 An event says that an order was refunded, and shows the whole order: every refund that it ever had. Each has an id of its
-own among the payments' events; which lines it is for stands in granted refunds (present API) or refunded fulfilments
+own among the payments' events; which lines it is for is in granted refunds (present API) or refunded fulfilments
 (former API), where staff said so. A shop whose webhook was made with an older query names the sum only. So every refund
-is mapped each time, and carries what was given back in all: the handler sends each once, and never more than the sum.
+is mapped each time, and carries the total refunded: the handler sends each once, and never more than that.
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ REFUNDED_FULFILLMENTS = frozenset({"REFUNDED", "REFUNDED_AND_RETURNED"})
 
 
 @dataclass(frozen=True, slots=True)
-class _GivenBack:
-    """Money that went back. id: of the payment's event."""
+class _Refund:
+    """Money that was paid back. id: of the payment's event."""
 
     id: str
     amount: Decimal
@@ -48,35 +48,33 @@ def order_refunded(body: dict[str, Any], at: datetime) -> MappingResult:
     found = load(schemas.OrderEventSchema(), body)
     order, issued_at = found["order"], min(found.get("issued_at") or at, at)
     if not was_paid(order):
-        return MappingResult(
-            ignored="an order that was never paid in full has no receipt that something could come back of"
-        )
+        return MappingResult(ignored="the order was never paid in full, so it has no receipt to return from")
     currency = currency_of(order)
     lines, _ = lines_of(order, currency)
-    given = [g for g in _given_back(order, currency) if g.amount > 0]
+    given = [g for g in _refunds(order, currency) if g.amount > 0]
     summed = sum((g.amount for g in given), Decimal(0))
     in_all = rounded(amount_of(order, "total_refunded"), currency) if order.get("total_refunded") else summed
     if in_all <= 0:
         return MappingResult(ignored="no money was given back")
     if in_all > summed:
-        given.append(_GivenBack(f"sum-{in_all}", in_all - summed, issued_at, _payment_name(order)))
+        given.append(_Refund(f"sum-{in_all}", in_all - summed, issued_at, _payment_name(order)))
     reasons = _reasons(order, lines, currency)
     bought = sum((line.gross_paid for line in lines), Decimal(0))
     events = []
-    for one in given:
-        if len(given) == 1 and one.amount >= bought:
+    for refund in given:
+        if len(given) == 1 and refund.amount >= bought:
             back: Sequence[Line] = lines
         else:
-            back = _lines_back(lines, _reason_of(one, reasons), currency)
+            back = _lines_back(lines, _reason_for(refund, reasons), currency)
         events.append(
             OrderRefunded(
-                occurred_at=min(one.at or issued_at, at),
+                occurred_at=min(refund.at or issued_at, at),
                 order_id=order["id"],
-                refund_id=one.id,
+                refund_id=refund.id,
                 currency=currency,
-                total=one.amount,
-                lines=fit_refund([replace(line, discounts=()) for line in back], one.amount, currency),
-                payments=(Payment(one.payment, one.amount),),
+                total=refund.amount,
+                lines=fit_refund([replace(line, discounts=()) for line in back], refund.amount, currency),
+                payments=(Payment(refund.payment, refund.amount),),
                 total_refunded=in_all,
             )
         )
@@ -84,7 +82,7 @@ def order_refunded(body: dict[str, Any], at: datetime) -> MappingResult:
 
 
 def newest_refund_id(order: dict[str, Any]) -> str | None:
-    """Return the id of an order's newest refund, None where nothing was given back. order: as `OrderSchema` loads it."""
+    """Return the id of an order's newest refund, None where nothing was refunded. order: as `OrderSchema` loads it."""
     found = order_refunded_ids(order)
     return found[-1] if found else None
 
@@ -92,7 +90,7 @@ def newest_refund_id(order: dict[str, Any]) -> str | None:
 def order_refunded_ids(order: dict[str, Any]) -> list[str]:
     """Return the ids of an order's refunds, oldest first."""
     currency = currency_of(order)
-    given = [g for g in _given_back(order, currency) if g.amount > 0]
+    given = [g for g in _refunds(order, currency) if g.amount > 0]
     in_all = rounded(amount_of(order, "total_refunded"), currency)
     if in_all <= 0:
         return []
@@ -100,22 +98,22 @@ def order_refunded_ids(order: dict[str, Any]) -> list[str]:
     return [*(g.id for g in given), *rest]
 
 
-def _given_back(order: dict[str, Any], currency: str) -> list[_GivenBack]:
+def _refunds(order: dict[str, Any], currency: str) -> list[_Refund]:
     """Return each refund that has an id, oldest first."""
-    found: dict[str, _GivenBack] = {}
+    found: dict[str, _Refund] = {}
     for transaction in order.get("transactions") or ():
         name = clean_text(transaction.get("name")) or "other"
         for event in transaction.get("events") or ():
             if event.get("type") == "REFUND_SUCCESS":
                 amount = rounded(amount_of(event, "amount"), currency)
-                found[event["id"]] = _GivenBack(event["id"], amount, event.get("created_at"), name)
+                found[event["id"]] = _Refund(event["id"], amount, event.get("created_at"), name)
     for payment in order.get("payments") or ():
         name = clean_text(payment.get("gateway")) or "other"
         for step in payment.get("transactions") or ():
             if str(step.get("kind")).upper() == "REFUND" and step.get("is_success"):
                 amount = rounded(amount_of(step, "amount"), currency)
-                found[step["id"]] = _GivenBack(step["id"], amount, step.get("created"), name)
-    return sorted(found.values(), key=lambda one: (one.at is None, one.at.timestamp() if one.at else 0.0))
+                found[step["id"]] = _Refund(step["id"], amount, step.get("created"), name)
+    return sorted(found.values(), key=lambda refund: (refund.at is None, refund.at.timestamp() if refund.at else 0.0))
 
 
 def _reasons(order: dict[str, Any], lines: Sequence[Line], currency: str) -> list[_Reason]:
@@ -150,8 +148,8 @@ def _quantities(holder: dict[str, Any]) -> tuple[tuple[str, int], ...]:
     )
 
 
-def _reason_of(given: _GivenBack, reasons: Sequence[_Reason]) -> _Reason | None:
-    """Return what a refund is for: what names it, else the only one of its amount that names none."""
+def _reason_for(given: _Refund, reasons: Sequence[_Reason]) -> _Reason | None:
+    """Return what a refund is for: the reason that names it, else the only reason of its amount that names no refund."""
     named = next((reason for reason in reasons if given.id in reason.events), None)
     if named is not None:
         return named

@@ -1,6 +1,7 @@
-"""The fields of Saleor's bodies that we read: what our own queries ask for, and every one of them may be null.
+"""The fields of Saleor's bodies that we read: what the plugin's own queries ask for; each of them may be null.
 
-A field that the app may not see is null (platform facts 3.1), and a shop that was installed with an older query sends
+A field that the app may not see is null (docs/platforms/saleor.md#installation), and
+a shop that was installed with an older query sends
 fewer fields. Amounts are JSON numbers in major units.
 """
 
@@ -21,7 +22,7 @@ class SaleorSchema(ShopSchema):
 
 
 class MoneySchema(SaleorSchema):
-    """An amount; its currency stands elsewhere or here."""
+    """An amount; its currency is here or elsewhere."""
 
     amount = Amount(required=True)
     currency = fields.String(allow_none=True)
@@ -248,21 +249,21 @@ class OrderSchema(SaleorSchema):
 
 
 class CustomerEventSchema(SaleorSchema):
-    """A body that tells of a customer."""
+    """A body about a customer."""
 
     issued_at = Instant(allow_none=True)
     user = fields.Nested(UserSchema, required=True)
 
 
 class OrderEventSchema(SaleorSchema):
-    """A body that tells of an order."""
+    """A body about an order."""
 
     issued_at = Instant(allow_none=True)
     order = fields.Nested(OrderSchema, required=True)
 
 
 class AppEventSchema(SaleorSchema):
-    """A body that tells of an app."""
+    """A body about an app."""
 
     issued_at = Instant(allow_none=True)
     app = fields.Nested(NamedSchema, required=True)

@@ -1,7 +1,7 @@
-"""Saleor's webhook proof: a JWS whose payload is the raw body, beside it (RFC 7797); or the older hex HMAC.
+"""Saleor's webhook signature: a JWS with the raw body as its detached payload (RFC 7797); or the older hex HMAC.
 
 The JWS is `header..signature`, RS256 over ASCII(header) + "." + raw body. A webhook with a `secretKey` is signed with lower-case
-hex of HMAC-SHA256 instead, in the same header (platform facts 3.3).
+hex of HMAC-SHA256 instead, in the same header (docs/platforms/saleor.md#signature).
 """
 
 import base64
@@ -53,12 +53,12 @@ def _check_hmac(body: bytes, signature: str, secrets: Sequence[str]) -> None:
 def _key_id_of_detached(signature: str) -> str:
     """Return the key id of a JWS with a detached payload. Raises VerificationError for everything else.
 
-    A shopper's own token is signed with the same key and carries its payload inside: taken here, it would be
+    A shopper's own token is signed with the same key and carries its payload inside: accepted here, it would be
     valid for any body. So the middle part must be empty, and the header must say that the payload is not encoded.
     """
     parts = signature.split(".")
     if len(signature) > MAX_LENGTH or len(parts) != 3 or parts[1] or not parts[0] or not parts[2]:
-        raise VerificationError(f"The header {HEADER} is no signature with its payload beside it.")
+        raise VerificationError(f"The header {HEADER} is not a signature with a detached payload.")
     header = read_header(parts[0])
     if header.get("alg") != ALGORITHM or header.get("b64") is not False or header.get("crit") != ["b64"]:
         raise VerificationError(f"The header {HEADER} is not signed the way Saleor does (RS256, b64 false).")
@@ -72,7 +72,7 @@ def read_header(part: str) -> dict[str, Any]:
     except (ValueError, RecursionError, binascii.Error):
         found = None
     if not isinstance(found, dict):
-        raise VerificationError("The first part of the signature is no header.")
+        raise VerificationError("The first part of the signature is not a header.")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Shopify: headers, topics and what they become (platform facts 1)."""
+"""Shopify: headers, topics and what they become (docs/platforms/shopify.md)."""
 
 import secrets
 from collections.abc import Callable, Mapping
@@ -93,11 +93,11 @@ class Shopify(BasePlatform):
     )
 
     def new_secret(self) -> str:
-        """Make a secret for a shop that is tried out; a real one uses the app's client secret."""
+        """Make a secret for a trial shop; a real shop uses the app's client secret."""
         return secrets.token_hex(32)
 
     def check_secret(self, secret: str) -> None:
-        """Refuse a secret that cannot be an app's client secret."""
+        """Raise ConfigurationError for a secret that cannot be an app's client secret."""
         if not secret.strip():
             raise ConfigurationError(["The webhook secret is empty; give the Shopify app's client secret."])
 
@@ -115,7 +115,7 @@ class Shopify(BasePlatform):
         }
         return Delivery(
             topic=request.header("x-shopify-topic"),
-            # not the event id, which several topics of one act of the merchant share
+            # not the event id, which several topics of the same change share
             delivery_id=request.headers.get("x-shopify-webhook-id", "").strip() or None,
             shop_domain=request.header("x-shopify-shop-domain").lower(),
             meta={name: value[:64] for name, value in meta.items() if value},
@@ -156,7 +156,7 @@ class Shopify(BasePlatform):
         """Check a request through the app proxy. Raises VerificationError."""
         return identity.proxied_shopper(query_string, shop, now)
 
-    def api(self, shop: ShopCredentials, keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
+    def api(self, shop: ShopCredentials, save: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
         """Return the Admin API of an installed shop."""
         from plugin.platforms.shopify.api import ShopifyApi
 
@@ -164,7 +164,7 @@ class Shopify(BasePlatform):
             return None
         return ShopifyApi(
             shop,
-            keep,
+            save,
             topics=[topic for topic in self.topics if topic not in app_toml.COMPLIANCE],
             api_version=self.options.api_version,
             by_shop=self.options.by_shop,
@@ -177,7 +177,7 @@ class Shopify(BasePlatform):
         return blueprint(self, service)
 
     def install_steps(self, service: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
-        """Say how the app is made and installed in a shop."""
+        """Return how the app is made and installed in a shop."""
         public = service.public_url
         if shop.shop_domain is None:
             return (
@@ -230,7 +230,7 @@ def _peek_order(found: dict[str, Any]) -> EventHints:
 
 
 def _peek_customer(topic: str, found: dict[str, Any]) -> EventHints:
-    """Read whom a customer's topic is about, from where its mapping reads it: an id elsewhere in the body is another's."""
+    """Read whom a customer's topic is about, from where its mapping reads it: an id elsewhere in the body is another customer's."""
     if topic in {"customers/redact", "customers/data_request"}:
         inner = found.get("customer")
         inner = inner if isinstance(inner, dict) else {}

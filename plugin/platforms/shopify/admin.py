@@ -1,7 +1,7 @@
-"""Calls to a shop's Admin API and the tokens for them (platform facts 1.1).
+"""Calls to a shop's Admin API and the tokens for them (docs/platforms/shopify.md#installation).
 
 Tokens come by the authorization code grant. An expiring one brings a refresh token, which Shopify replaces at each
-refresh; one that does not expire brings none, and both are taken.
+refresh; one that does not expire brings none, and both are accepted.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,8 +41,8 @@ def send(
 
 
 def exchange_code(domain: str, client_id: str, client_secret: str, code: str, now: datetime) -> dict[str, Any]:
-    """Exchange the code of a finished authorization for the credentials to keep. Raises ShopApiError."""
-    # public apps must use expiring tokens from 2027 on; whoever still gets a lasting one keeps that
+    """Exchange the code of a finished authorization for the credentials to store. Raises ShopApiError."""
+    # public apps must use expiring tokens from 2027 on; an app that still gets a lasting token keeps it
     asked = {"client_id": client_id, "client_secret": client_secret, "code": code, "expiring": "1"}
     return {**_token_answer(domain, asked, now), "client_id": client_id, "installed_at": now.isoformat()}
 
@@ -50,14 +50,14 @@ def exchange_code(domain: str, client_id: str, client_secret: str, code: str, no
 class Tokens:
     """The access token of one shop, refreshed before it ends.
 
-    keep: stores changed credentials. Raises ShopApiError when the shop must be installed again.
+    save: stores changed credentials. Raises ShopApiError when the shop must be installed again.
     """
 
     def __init__(
-        self, shop: ShopCredentials, keep: Callable[[Mapping[str, Any]], None], clock: Callable[[], datetime]
+        self, shop: ShopCredentials, save: Callable[[Mapping[str, Any]], None], clock: Callable[[], datetime]
     ) -> None:
         self._shop = shop
-        self._keep = keep
+        self._save = save
         self._clock = clock
         self._credentials: dict[str, Any] = dict(shop.credentials)
 
@@ -88,7 +88,7 @@ class Tokens:
         }
         fresh = _token_answer(str(self._shop.shop_domain), asked, self._clock())
         self._credentials = {**self._credentials, **fresh}
-        self._keep(self._credentials)
+        self._save(self._credentials)
 
 
 def _token_answer(domain: str, asked: Mapping[str, Any], now: datetime) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Shopify's Admin API: is the token good, are the webhooks there, and what changed since (platform facts 1.1, 1.4).
+"""Shopify's Admin API: checks of the token and the webhooks, and what changed since a time (docs/platforms/shopify.md#admin-api).
 
 The REST form is used because its customers, orders and refunds are the bodies of the webhooks, so that one mapping
 reads both. Inferred, and watched while reading: `order=updated_at asc` sorts a list by change. Shopify asks for a pause
@@ -18,7 +18,7 @@ from plugin.platforms.fields import read_instant
 from plugin.platforms.http import ShopResponse
 from plugin.platforms.shop_api import PolledResource, Subscription
 from plugin.platforms.shopify import admin
-from plugin.platforms.shopify.app_toml import SCOPE_OF, missing_scopes
+from plugin.platforms.shopify.app_toml import TOPIC_SCOPES, missing_scopes
 
 PAGE = 250
 #: Orders in these states were paid; what was given back since does not change that.
@@ -69,7 +69,7 @@ class ShopifyApi:
         known = self._known()
         found = []
         for topic in self._topics:
-            scope = SCOPE_OF.get(topic.partition("/")[0].partition("_")[0])
+            scope = TOPIC_SCOPES.get(topic.partition("/")[0].partition("_")[0])
             problem = f"the scope {scope} is not granted" if scope in missing else ""
             problem = problem or self._problem([s for s in known if s.get("topic") == topic], address)
             found.append(Subscription(topic, address, active=not problem, problem=problem))
@@ -84,9 +84,9 @@ class ShopifyApi:
             if not self._problem(here, address):
                 continue
             if not self._by_shop:
-                for one in here:
-                    if one.get("address") == address:
-                        self._call("DELETE", f"{self._root}/webhooks/{_id(one)}.json")
+                for subscription in here:
+                    if subscription.get("address") == address:
+                        self._call("DELETE", f"{self._root}/webhooks/{_id(subscription)}.json")
                         done.append(f"{topic}: removed a subscription that doubled the app's own")
                 continue
             wanted = {"topic": topic, "address": address, "format": "json"}
@@ -118,18 +118,18 @@ class ShopifyApi:
                 continue
             mark = f"{changed_at.isoformat()}|{_id(order)}"
             found = list(_of_order(order, changed_at, mark))
-            marks = [one.cursor for one in found]
+            marks = [resource.cursor for resource in found]
             yield from found[marks.index(cursor) + 1 :] if cursor in marks else found
 
     def _changed(
         self, what: str, since: datetime | None, until: datetime | None, cursor: str | None
     ) -> Iterator[tuple[dict[str, Any], datetime]]:
-        """Yield what changed, oldest first. A cursor begins with the time of change that it goes on from."""
+        """Yield what changed, oldest first. A cursor begins with the time of change that it continues from."""
         begin = since
         if cursor is not None:
             begin = read_instant(cursor.partition("|")[0])
             if begin is None:
-                raise ShopApiError(f"The cursor {cursor[:60]!r} is none of Shopify's.")
+                raise ShopApiError(f"The cursor {cursor[:60]!r} is not one of Shopify's.")
         query = {"limit": str(PAGE), "order": "updated_at asc"}
         if what == "orders":
             query["status"] = "any"
@@ -138,17 +138,17 @@ class ShopifyApi:
         if until is not None:
             query["updated_at_max"] = until.isoformat()
         last = None
-        for one in self._pages(f"{self._root}/{what}.json", what, query):
-            changed_at = read_instant(one.get("updated_at"))
+        for resource in self._pages(f"{self._root}/{what}.json", what, query):
+            changed_at = read_instant(resource.get("updated_at"))
             if changed_at is None:
-                raise ShopApiError(f"{self._domain} gave one of its {what} without updated_at.")
+                raise ShopApiError(f"{self._domain} returned an entry of its {what} without updated_at.")
             if last is not None and changed_at < last:
                 raise ShopApiError(
-                    f"{self._domain} did not sort its {what} by change, so a stopped reading could not go on safely."
+                    f"{self._domain} did not sort its {what} by change, so reading could not be resumed safely."
                 )
             last = changed_at
             if (begin is None or changed_at >= begin) and (until is None or changed_at < until):
-                yield one, changed_at
+                yield resource, changed_at
 
     def _pages(self, path: str, what: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
         while True:
@@ -176,7 +176,7 @@ class ShopifyApi:
     def _missing_scopes(self) -> tuple[str, ...]:
         granted = self._get("/admin/oauth/access_scopes.json").get("access_scopes")
         return missing_scopes(
-            sorted(set(SCOPE_OF.values())), ",".join(str(scope.get("handle")) for scope in _objects(granted))
+            sorted(set(TOPIC_SCOPES.values())), ",".join(str(scope.get("handle")) for scope in _objects(granted))
         )
 
     def _get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -210,9 +210,9 @@ class ShopifyApi:
 
 
 def _of_order(order: dict[str, Any], changed_at: datetime, mark: str) -> Iterator[PolledResource]:
-    """Yield an order as orders/paid, then its refunds and its cancellation, each as the webhook that tells of it."""
+    """Yield an order as orders/paid, then its refunds and its cancellation, each in the form of its webhook."""
     bought_at = order.get("processed_at") or order.get("created_at")
-    # the body holds no time of payment; the webhook's time of triggering stands for it (platform facts 1.7)
+    # the body holds no time of payment; the webhook's time of triggering takes its place
     meta = {"triggered_at": bought_at} if isinstance(bought_at, str) else {}
     yield _found("orders/paid", EventKind.ORDER_PAID, order, changed_at, mark, meta)
     for refund in sorted(_objects(order.get("refunds")), key=lambda r: str(r.get("created_at"))):
@@ -253,4 +253,4 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []

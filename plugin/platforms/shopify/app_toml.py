@@ -1,6 +1,6 @@
 """`shopify.app.toml`, rendered from `manifest.json`: what the app asks for and where Shopify sends what.
 
-The keys are those of platform facts 1.1. Addresses are written whole, because relative ones would be joined to the
+The keys are described in docs/platforms/shopify.md#installation. Addresses are absolute, because relative ones would be joined to the
 application's address, which is the installation page.
 """
 
@@ -14,19 +14,19 @@ START = "/install/shopify"
 CALLBACK = "/install/shopify/callback"
 WEBHOOKS = "/webhooks/shopify"
 PROXY = "/mypages/proxy/shopify"
-#: Where My Pages stand in the shop: https://SHOP/apps/my-pages/. The merchant can change both in Shopify.
+#: The address of My Pages in the shop: https://SHOP/apps/my-pages/. The merchant can change both in Shopify.
 PROXY_PREFIX, PROXY_SUBPATH = "apps", "my-pages"
 
 #: The permissions of manifest.json in Shopify's words.
 SCOPES: Mapping[str, str] = {"MANAGE_USERS": "read_customers", "MANAGE_ORDERS": "read_orders"}
 PROXY_SCOPE = "write_app_proxy"
-#: Topics that exist in the app's configuration alone; the Admin API does not take them (platform facts 1.5).
+#: Topics that exist in the app's configuration alone; the Admin API does not accept them (docs/platforms/shopify.md#compliance-topics).
 COMPLIANCE = ("customers/data_request", "customers/redact", "shop/redact")
 #: What must be granted before Shopify delivers a topic, by what the topic begins with (inferred for merges).
-SCOPE_OF: Mapping[str, str] = {"customers": "read_customers", "orders": "read_orders", "refunds": "read_orders"}
+TOPIC_SCOPES: Mapping[str, str] = {"customers": "read_customers", "orders": "read_orders", "refunds": "read_orders"}
 
-#: What our events are called in a platform's words: a topic is subscribed when manifest.json lists its event.
-EVENTS_OF: Mapping[EventKind, tuple[str, ...]] = {
+#: The events of manifest.json by the kind of a topic: a topic is subscribed when the manifest lists its event.
+KIND_EVENTS: Mapping[EventKind, tuple[str, ...]] = {
     EventKind.SIGNUP: ("CustomerCreated",),
     EventKind.PROFILE_CHANGE: ("CustomerUpdated",),
     EventKind.CONSENT: ("ConsentChanged",),
@@ -59,7 +59,7 @@ def subscribed_topics(topics: Mapping[str, EventKind], manifest: Mapping[str, An
     """Return the topics whose events the manifest lists, without the compliance topics."""
     listed = {entry.get("event") for entry in manifest.get("events", ())}
     return tuple(
-        topic for topic, kind in topics.items() if topic not in COMPLIANCE and listed & set(EVENTS_OF.get(kind, ()))
+        topic for topic, kind in topics.items() if topic not in COMPLIANCE and listed & set(KIND_EVENTS.get(kind, ()))
     )
 
 
@@ -72,9 +72,9 @@ def render(
     api_version: str,
     shop_webhooks: bool = False,
 ) -> str:
-    """Return the file. shop_webhooks: the plugin makes each shop's subscriptions itself, so only compliance stands here."""
+    """Return the file. shop_webhooks: the plugin makes each shop's subscriptions itself, so only the compliance topics are here."""
     lines = [
-        f"# {manifest['name']} {manifest['version']}, rendered from manifest.json: do not edit, fetch it anew.",
+        f"# {manifest['name']} {manifest['version']}, rendered from manifest.json: do not edit, fetch it again.",
         f"client_id = {_text(client_id)}",
         f"name = {_text(str(manifest['name']))}",
         f"handle = {_text(str(manifest['id']))}",

@@ -1,4 +1,4 @@
-"""Shopify's customers, consents and privacy topics in our words (platform facts 1.5, 1.6)."""
+"""Shopify's customers, consents and privacy topics in the plugin's words (docs/platforms/shopify.md#customers)."""
 
 from datetime import datetime
 from typing import Any
@@ -22,7 +22,7 @@ from plugin.platforms.contact_normalisers import clean_country, clean_email, cle
 from plugin.platforms.fields import load
 from plugin.platforms.shopify import schemas
 
-#: What a state means; a state that is no answer of the shopper's own is not in here (pending is no consent).
+#: What a state means; states that are not an answer of the shopper's own are not in it (pending is not a consent).
 ANSWERS = {"subscribed": True, "unsubscribed": False, "not_subscribed": False}
 
 
@@ -111,7 +111,7 @@ def data_request(body: dict[str, Any], at: datetime) -> MappingResult:
 def read_customer(
     found: dict[str, Any], *, need_id: bool = False, addresses: tuple[dict[str, Any] | None, ...] = ()
 ) -> tuple[Customer, tuple[str, ...]]:
-    """Return a customer and remarks. addresses: those of an order, which go before the customer's own."""
+    """Return a customer and remarks. addresses: those of an order, which take precedence over the customer's own."""
     customer_id = gid_or_id(found)
     if need_id and customer_id is None:
         raise PayloadError("is missing", "id")
@@ -138,7 +138,7 @@ def read_customer(
 
 
 def gid_or_id(found: dict[str, Any]) -> str | None:
-    """Return the digits of an id; the global id goes first, because JavaScript rounds long numbers on their way."""
+    """Return the digits of an id; the global id takes precedence, because JavaScript rounds long numbers in transit."""
     return _tail(found.get("admin_graphql_api_id")) or found.get("id")
 
 
@@ -166,6 +166,6 @@ def _consent(customer: Customer, channel: Channel, consent: dict[str, Any] | Non
     state = (consent["state"] or "none").lower()
     when = consent.get("consent_updated_at")
     if state not in ANSWERS or (state == "not_subscribed" and when is None):
-        return MappingResult(ignored=f"the state {state!r} is no answer of the shopper")
+        return MappingResult(ignored=f"the state {state!r} is not an answer of the shopper")
     change = ConsentChange(channel, ANSWERS[state], when or at, consent.get("consent_collected_from") or "shopify")
     return MappingResult((ConsentChanged(when or at, customer, (change,)),))

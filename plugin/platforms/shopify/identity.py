@@ -1,4 +1,7 @@
-"""Who the shopper is: Shopify's app proxy and the session token of its customer account extensions (platform facts 1.8)."""
+"""Who the shopper is: Shopify's app proxy and the session token of its customer account extensions.
+
+See docs/platforms/shopify.md#app-proxy-and-session-tokens.
+"""
 
 import math
 import re
@@ -28,7 +31,7 @@ def claimed_shop(query_string: str) -> str | None:
 
 
 def proxied_shopper(query_string: str, shop: ShopCredentials, now: datetime) -> ProxiedShopper:
-    """Check a request through the app proxy. An empty customer id means that nobody is logged in.
+    """Check a request through the app proxy. An empty customer id means that the shopper is not logged in.
 
     Raises VerificationError. The body of such a request is not signed: forms need a proof of their own.
     """
@@ -37,9 +40,9 @@ def proxied_shopper(query_string: str, shop: ShopCredentials, now: datetime) -> 
         raise VerificationError("The request comes through another shop's proxy.")
     customer_id, prefix = found.get("logged_in_customer_id", ""), found.get("path_prefix", "")
     if customer_id and not _NUMBER.fullmatch(customer_id):
-        raise VerificationError("The customer id of the proxied request is no number.")
+        raise VerificationError("The customer id of the proxied request is not a number.")
     if not _PREFIX.fullmatch(prefix):
-        raise VerificationError("The path prefix of the proxied request is missing or no path.")
+        raise VerificationError("The path prefix of the proxied request is missing or not a path.")
     locale = found.get("locale", "")
     return ProxiedShopper(customer_id or None, prefix.rstrip("/"), locale if _LOCALE.fullmatch(locale) else None)
 
@@ -93,9 +96,9 @@ def _claims(token: str, shop: ShopCredentials, client_id: str) -> dict[str, Any]
 def _check_times(claims: dict[str, Any], now: datetime) -> None:
     expires, begins = claims["exp"], claims["nbf"]
     if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in (expires, begins)):
-        raise VerificationError("The token's times are no numbers.")
+        raise VerificationError("The token's times are not numbers.")
     present = now.timestamp()
     if not (math.isfinite(expires) and math.isfinite(begins)):
-        raise VerificationError("The token's times are no times.")
+        raise VerificationError("The token's times are not times.")
     if present > expires + LEEWAY_S or begins > present + LEEWAY_S:
         raise VerificationError("The token has expired, or its clock is wrong.")

@@ -1,4 +1,4 @@
-"""Shopify's installation pages: the app's configuration, and the authorization code grant (platform facts 1.1).
+"""Shopify's installation pages: the app's configuration, and the authorization code grant (docs/platforms/shopify.md#installation).
 
 Only registered shops can be installed. A redirect counts when its hmac is right and young, its state was made here for
 that very shop, is used for the first time, and comes from the browser that began.
@@ -59,7 +59,7 @@ class Pages:
     def configuration(self) -> Response:
         """Serve shopify.app.toml."""
         client_id = (
-            self._service.app_credential("SHOPIFY_CLIENT_ID") or "SET SHOPIFY_CLIENT_ID AND FETCH THIS FILE ANEW"
+            self._service.app_credential("SHOPIFY_CLIENT_ID") or "SET SHOPIFY_CLIENT_ID AND FETCH THIS FILE AGAIN"
         )
         text = self._platform.app_configuration(self._service, client_id)
         return Response(text, mimetype="application/toml", headers={"Cache-Control": "no-store"})
@@ -68,7 +68,7 @@ class Pages:
         """Begin: from Shopify's admin (signed), or from the address that an operator opens."""
         app = self._app()
         if app is None:
-            return _unset()
+            return _no_credentials()
         query = request.query_string.decode("latin-1")
         signed = "hmac" in request.args
         try:
@@ -87,7 +87,7 @@ class Pages:
         """Finish: check everything, exchange the code, keep the token, and say what comes next."""
         app = self._app()
         if app is None:
-            return _unset()
+            return _no_credentials()
         try:
             found = check_redirect(request.query_string.decode("latin-1"), [app.client_secret], self._service.now())
         except VerificationError as error:
@@ -104,9 +104,9 @@ class Pages:
         except ShopApiError as error:
             log.warning("shop=%s the installation got no token: %s", shop.name, error)
             return _page(502, "Shopify gave no token", [str(error)])
-        kept = self._service.save_credentials(shop.name, credentials, webhook_secret=app.client_secret)
+        installed = self._service.save_credentials(shop.name, credentials, webhook_secret=app.client_secret)
         log.info("shop=%s is installed in Shopify", shop.name)
-        answer = _page(200, "The plugin is connected", self._what_comes_next(kept))
+        answer = _page(200, "The plugin is connected", self._next_steps(installed))
         answer.delete_cookie(BROWSER_COOKIE, path=app_toml.START)
         return answer
 
@@ -132,40 +132,40 @@ class Pages:
         )
         return _guarded(answer)
 
-    def _what_comes_next(self, shop: ShopCredentials) -> list[str]:
+    def _next_steps(self, shop: ShopCredentials) -> list[str]:
         """Return what was done and what is still missing, and make the subscriptions where the plugin does that."""
-        told = [f"{shop.shop_domain} is connected as {shop.name}."]
+        lines = [f"{shop.shop_domain} is connected as {shop.name}."]
         granted = str(shop.credentials.get("scope") or "")
         missing = app_toml.missing_scopes(app_toml.needed_scopes(self._service.manifest), granted)
         if missing:
-            told.append(
+            lines.append(
                 f"Not granted: {', '.join(missing)}. Shopify sends nothing of these: deploy shopify.app.toml and open this "
                 "page's beginning again."
             )
         if not self._platform.options.by_shop:
-            told.append("The webhooks are those of shopify.app.toml: `shopify app deploy` switches them on.")
-            return told
+            lines.append("The webhooks are those of shopify.app.toml: `shopify app deploy` switches them on.")
+            return lines
         try:
             api = self._api(shop)
             done = api.repair(self._platform.address(self._service, shop)) if api is not None else ()
         except ShopApiError as error:
-            return [*told, f"The webhooks are not subscribed yet: {error}"]
-        return [*told, *done, "The webhooks are subscribed."]
+            return [*lines, f"The webhooks are not subscribed yet: {error}"]
+        return [*lines, *done, "The webhooks are subscribed."]
 
     def _works(self, shop: ShopCredentials) -> bool:
-        """Tell whether a shop that was installed before is still: its token may have died with an uninstallation."""
+        """Return whether a shop that was installed before still is: an uninstallation invalidates its token."""
         try:
             api = self._api(shop)
             return api is not None and bool(api.check())
         except ShopApiError as error:
-            log.info("shop=%s is installed anew: %s", shop.name, error)
+            log.info("shop=%s is installed again: %s", shop.name, error)
             return False
 
     def _api(self, shop: ShopCredentials) -> ShopApi | None:
-        def keep(credentials: Mapping[str, Any]) -> None:
+        def save(credentials: Mapping[str, Any]) -> None:
             self._service.save_credentials(shop.name, credentials)
 
-        return self._platform.api(shop, keep)
+        return self._platform.api(shop, save)
 
     def _app(self) -> App | None:
         client_id = self._service.app_credential("SHOPIFY_CLIENT_ID")
@@ -181,7 +181,7 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _unset() -> Response:
+def _no_credentials() -> Response:
     todo = "Set SHOPIFY_CLIENT_ID and SHOPIFY_CLIENT_SECRET in the plugin's environment, restart it and open this page again."
     return _page(503, "The app's credentials are missing", [todo])
 

@@ -1,4 +1,4 @@
-"""Shopify's paid and cancelled orders in our words, in the currency the shopper paid in (platform facts 1.7)."""
+"""Shopify's paid and cancelled orders in the plugin's words, in the currency the shopper paid in (docs/platforms/shopify.md#orders)."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -76,7 +76,7 @@ def order_paid(body: dict[str, Any], at: datetime) -> MappingResult:
 
 
 def order_cancelled(body: dict[str, Any], at: datetime) -> MappingResult:
-    """Map orders/cancelled; what was never paid never came here."""
+    """Map orders/cancelled; an order that was never paid is ignored."""
     order = load(schemas.OrderSchema(), body)
     if order.get("test"):
         return MappingResult(ignored="a test order")
@@ -89,7 +89,7 @@ def order_cancelled(body: dict[str, Any], at: datetime) -> MappingResult:
 def _buyer(order: dict[str, Any]) -> dict[str, Any]:
     """Return the order's customer, with what was typed at the checkout where the account has no e-mail or phone.
 
-    Shopify's `verified_email` is about the account's own address: it vouches for no other.
+    Shopify's `verified_email` is about the account's own address and no other.
     """
     buyer = dict(order.get("customer") or {})
     own = clean_email(buyer.get("email"))
@@ -151,7 +151,7 @@ def _goods(line: dict[str, Any], order: dict[str, Any], money: Money) -> Line:
 def _shipping(line: dict[str, Any], order: dict[str, Any], money: Money) -> Line | None:
     discounts = _discounts(line, order, money)
     price = money.maybe(line, "price") or Decimal(0)
-    # the discounted price leaves out discounts of the whole cart; the allocations hold them all (platform facts 1.7)
+    # the discounted price leaves out discounts of the whole cart; the allocations hold them all
     paid = None if discounts else money.maybe(line, "discounted_price")
     if paid is None:
         paid = price - sum((d.amount for d in discounts), Decimal(0))
@@ -213,15 +213,20 @@ def _others(order: dict[str, Any], money: Money) -> list[Line]:
 
 
 def _tip_in_gap(order: dict[str, Any], lines: list[Line], total: Decimal, money: Money) -> list[Line]:
-    """Return the tip that Shopify tells in the shop's currency only, where another one was paid in: what the lines leave of the total.
+    """Return the tip of an order paid in another currency, in which Shopify does not give it: what the lines leave of the total.
 
-    That is the tip only where it is the told one at the order's own rate, give or take what `close_gap` allows for roundings.
+    That is the tip only where it equals the given one at the order's own rate, up to what `close_gap` allows for roundings.
     """
-    told = order.get("total_tip_received")
-    if not told or not order["total_price"] or money.maybe(order, "total_tip_received") is not None or _has_tip(order):
+    in_shop_currency = order.get("total_tip_received")
+    if (
+        not in_shop_currency
+        or not order["total_price"]
+        or money.maybe(order, "total_tip_received") is not None
+        or _has_tip(order)
+    ):
         return []
     gap = total - sum((line.gross_paid for line in lines), Decimal(0))
-    expected = told * total / order["total_price"]
+    expected = in_shop_currency * total / order["total_price"]
     if gap <= 0 or abs(gap - expected) > rounding_slack(len(lines), money.currency):
         return []
     return [Line("total_tip_received", LineKind.TIP, Decimal(1), gap, Decimal(0), Decimal(0), name="Tip")]
@@ -232,7 +237,7 @@ def _has_tip(order: dict[str, Any]) -> bool:
 
 
 def _is_tip(line: dict[str, Any]) -> bool:
-    """Tell whether a line is a tip: those alone have this field, which may be null in them."""
+    """Return whether a line is a tip: those alone have this field, which may be null in them."""
     return "tip_payment_gateway" in line
 
 

@@ -1,6 +1,7 @@
 """Signed queries: Shopify proves its redirects (OAuth) and what it proxies by an HMAC over the query's parameters.
 
-Platform facts 1.1 and 1.8. Both carry the time of signing; a query that is more than 90 s off is refused.
+Both carry the time of signing; a query that is more than 90 s off is refused
+(docs/platforms/shopify.md#app-proxy-and-session-tokens).
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from plugin.errors import VerificationError
 MAX_AGE_S = 90
 MAX_QUERY = 8192
 MAX_PARAMETERS = 64
-#: What names a shop before it stands in any address: SSRF and token theft begin where this is skipped.
+#: Every shop name is matched with this before it becomes part of an address, against SSRF and token theft.
 _SHOP = re.compile(r"[a-z0-9][a-z0-9-_]*\.(myshopify\.com|shopify\.com|myshopify\.io|shop\.dev)")
 #: The names that the platform itself puts into a proxied query.
 _PROXY_NAMES = ("logged_in_customer_id", "path_prefix", "shop", "signature", "timestamp")
@@ -23,13 +24,13 @@ _ONCE = frozenset({"hmac", *_PROXY_NAMES, "state", "code"})
 
 
 def shop_domain(text: str | None) -> str | None:
-    """Return a shop's permanent domain in lower case, or None when the text is none."""
+    """Return a shop's permanent domain in lower case, or None when the text is not such a domain."""
     domain = (text or "").strip().lower().rstrip("/")
     return domain if len(domain) <= 255 and _SHOP.fullmatch(domain) else None
 
 
 def read_query(query: str) -> dict[str, list[str]]:
-    """Parse a query, empty values kept. Raises VerificationError, also when a name that must stand once stands twice."""
+    """Parse a query, empty values kept. Raises VerificationError, also when a name that must occur once occurs twice."""
     if len(query) > MAX_QUERY:
         raise VerificationError("The query is too long.")
     try:
@@ -65,7 +66,7 @@ def check_proxied(query: str, secrets: Sequence[str], now: datetime) -> Mapping[
     """Check the `signature` of a proxied request and return its parameters. Raises VerificationError.
 
     Shopify joins names and values without any separator, so one signed text can be cut in several ways. Only one cut
-    is taken: each of the platform's own names stands exactly once in the text, as a parameter.
+    is accepted: each of the platform's own names occurs exactly once in the text, as a parameter.
     """
     found = read_query(query)
     given = found.pop("signature", [""])[0]
@@ -73,7 +74,7 @@ def check_proxied(query: str, secrets: Sequence[str], now: datetime) -> Mapping[
     text = "".join(sorted(f"{name}={value}" for name, value in joined.items()))
     for name in _PROXY_NAMES:
         if text.count(f"{name}=") != (name in joined):
-            raise VerificationError(f"The query could be read in two ways: {name} stands in another parameter.")
+            raise VerificationError(f"The query could be read in two ways: {name} is in another parameter.")
     if not any(_equal(given, _hex(text, secret)) for secret in secrets):
         raise VerificationError("The query's signature does not fit: check that the shop's secret is the app's.")
     _check_time(joined.get("timestamp"), now)
@@ -97,6 +98,6 @@ def _equal(given: str, wanted: str) -> bool:
 
 def _check_time(text: str | None, now: datetime) -> None:
     if not text or not text.isascii() or not text.isdigit() or len(text) > 12:
-        raise VerificationError("The query's timestamp is missing or no number of seconds.")
+        raise VerificationError("The query's timestamp is missing or not a number of seconds.")
     if abs(now.timestamp() - int(text)) > MAX_AGE_S:
         raise VerificationError(f"The query was signed more than {MAX_AGE_S} s ago, or a clock is wrong.")

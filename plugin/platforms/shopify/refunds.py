@@ -1,4 +1,4 @@
-"""Shopify's refunds in our words. Payments back are in the shopper's currency (platform facts 1.7)."""
+"""Shopify's refunds in the plugin's words. Payments back are in the shopper's currency (docs/platforms/shopify.md#refunds)."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -12,8 +12,8 @@ from plugin.platforms.fields import load
 from plugin.platforms.money import checked_currency, fit_refund, percent_of, rounded, rounding_slack
 from plugin.platforms.shopify import schemas
 
-#: A transaction that gives money back has one of these. A pending one is on its way: of one that fails after that, no webhook
-#: tells which this plugin takes, so its return stays (docs/shopify.md, limits).
+#: A transaction that pays money back has one of these. A pending one is on its way: of one that fails after that, no
+#: webhook that this plugin receives reports it, so its return stays (docs/shopify.md, limits).
 MONEY_KINDS = frozenset({"refund", None})
 MONEY_STATES = frozenset({"success", "pending", None})
 
@@ -21,8 +21,8 @@ MONEY_STATES = frozenset({"success", "pending", None})
 def refund_created(body: dict[str, Any], at: datetime) -> MappingResult:
     """Map refunds/create: lines, shipping, and what is left over as an amount. Lines add up to what was given back.
 
-    The transactions say how much money goes back. Where they say none, lines were only put back in stock, a payment was called
-    off before it was captured (void), or it failed. A body without any list of transactions is believed by its lines.
+    The transactions say how much money goes back. Where they say none, lines were only put back in stock, a payment was cancelled
+    before it was captured (void), or it failed. A body without any list of transactions is believed by its lines.
     """
     refund = load(schemas.RefundSchema(), body)
     transactions = refund.get("transactions")
@@ -57,7 +57,7 @@ def refund_created(body: dict[str, Any], at: datetime) -> MappingResult:
 
 
 def _is_money(transaction: dict[str, Any]) -> bool:
-    """Tell whether a transaction gives money back, or is about to."""
+    """Return whether a transaction pays money back, or is about to."""
     kind, status = transaction.get("kind"), transaction.get("status")
     return kind in MONEY_KINDS and status in MONEY_STATES and bool(transaction.get("amount"))
 
@@ -119,7 +119,7 @@ def _lines(refund: dict[str, Any], currency: str) -> list[Line]:
 
 
 def _closed(lines: list[Line], total: Decimal, currency: str) -> tuple[Line, ...]:
-    """Make lines add up to what was given back, as far as that alone tells whether their tax comes on top of them."""
+    """Make lines add up to what was given back, as far as the sums alone show whether their tax comes on top of them."""
     summed = sum((line.gross_paid for line in lines), Decimal(0))
     tax = sum((line.tax_amount for line in lines), Decimal(0))
     room = rounding_slack(len(lines), currency)

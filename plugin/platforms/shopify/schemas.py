@@ -1,4 +1,4 @@
-"""The fields of Shopify's bodies that we read (platform facts 1.6, 1.7; API versions 2024-10 to 2026-07)."""
+"""The fields of Shopify's bodies that we read (docs/platforms/shopify.md#orders; API versions 2024-10 to 2026-07)."""
 
 from marshmallow import fields
 
@@ -49,7 +49,7 @@ class DiscountApplicationSchema(ShopSchema):
 
 
 class DiscountCodeSchema(ShopSchema):
-    """A code that the order used; manual discounts stand here too, with their title as code."""
+    """A code that the order used; manual discounts are here too, with their title as code."""
 
     code = fields.String(allow_none=True)
 
@@ -220,7 +220,7 @@ class RefundSchema(ShopSchema):
 
 
 class MarketingConsentSchema(ShopSchema):
-    """A state of consent; null for somebody who was never asked, as in Shopify's own test deliveries."""
+    """A state of consent; null for a customer who was never asked, as in Shopify's own test deliveries."""
 
     state = fields.String(required=True, allow_none=True)
     opt_in_level = fields.String(allow_none=True)

@@ -1,4 +1,4 @@
-"""Shopify's webhook proof: base64 of HMAC-SHA256 over the raw body (platform facts 1.3)."""
+"""Shopify's webhook proof: base64 of HMAC-SHA256 over the raw body (docs/platforms/shopify.md#signature)."""
 
 from collections.abc import Sequence
 

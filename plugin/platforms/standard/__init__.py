@@ -24,7 +24,7 @@ from plugin.platforms.standard import signature
 from plugin.platforms.standard.normalise import normalise
 
 SECRET_BYTES = 32
-#: The topic of a correctly signed body that is no JSON object or names no type: kept and parked, not lost.
+#: The topic of a correctly signed body that is not a JSON object or names no type: stored and parked, not lost.
 UNREADABLE = "unreadable"
 
 
@@ -52,8 +52,8 @@ class Standard(BasePlatform):
         return signature.PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
     def check_secret(self, secret: str) -> None:
-        """Raise ConfigurationError unless the secret is whsec_ and base64 of 24 to 64 bytes."""
-        signature.key_of(secret)
+        """Raise ConfigurationError unless the secret is whsec_ followed by base64 of 24 to 64 bytes."""
+        signature.decode_secret(secret)
 
     def install_routes(self, service: InstallationService) -> Any:
         """Return the page with a shop's secrets and examples."""
@@ -74,7 +74,7 @@ class Standard(BasePlatform):
     def verify(self, request: WebhookRequest, shop: ShopCredentials, now: datetime) -> Delivery:
         """Check the signature and read the type. Raises VerificationError.
 
-        A signed body without a readable type has the topic `unreadable`, so that it is kept and not lost.
+        A signed body without a readable type has the topic `unreadable`, so that it is stored and not lost.
         """
         message_id = signature.check(request, shop.webhook_secrets, now)
         try:
@@ -105,7 +105,7 @@ class Standard(BasePlatform):
         """Map a webhook. Raises PayloadError that names the field."""
         found = parse_json(body)
         if delivery.topic == UNREADABLE:
-            raise PayloadError("is missing or no text", "type")
+            raise PayloadError("is missing or not a text", "type")
         return normalise(delivery.topic, found, received_at)
 
 

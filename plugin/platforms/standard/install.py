@@ -1,6 +1,6 @@
 """The page that a merchant's developer gets once: webhook address, secrets, and examples to copy in four languages.
 
-A link with a one-time state leads to it; a button uses the state up, so that a link preview of a mail program does not.
+A link with a one-time state leads to it; a button uses the state up, so that a mail program's link preview does not use it up.
 """
 
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ def routes(service: InstallationService) -> Blueprint:
     def show(state: str) -> Response:
         found = service.finish("standard", state) if len(state) <= MAX_STATE_LENGTH else None
         if found is None or request.content_length not in {None, 0}:
-            text = "This link was used or is over. Make a new one: engage-plugin shops install NAME"
+            text = "This link was used or has expired. Make a new one: engage-plugin shops install NAME"
             return _page("No such link", Markup("<p>{}</p>").format(text), 404)
         return _page("Connect your shop", _content(service, found[0]))
 

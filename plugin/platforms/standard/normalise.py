@@ -41,7 +41,7 @@ def normalise(topic: str, body: dict[str, Any], received_at: datetime) -> Mappin
 
 
 def _instant(holder: dict[str, Any], name: str, otherwise: datetime) -> datetime:
-    """Return a time of the body, which the schema has checked; `otherwise` where there is none that is believable."""
+    """Return a time of the body, which the schema has checked; `otherwise` where there is none, or one in the future."""
     return clamp_to_received_at(read_instant(holder.get(name)), otherwise)
 
 
@@ -55,8 +55,8 @@ def _updated(data: dict[str, Any], at: datetime) -> MappingResult:
     when = read_instant(data["customer"].get("updated_at")) or at
     consents = _consents(data)
     dated = tuple(change for change in consents if change.at is not None or not change.value)
-    if len(dated) < len(consents):  # the whole customer is sent at every change, and a no may have come since
-        notes = (*notes, "A consent without its time (`at`) was left out: it may be older than a no.")
+    if len(dated) < len(consents):  # the whole customer is sent at every change, and an opt-out may have come since
+        notes = (*notes, "A consent without its time (`at`) was left out: it may be older than an opt-out.")
     return MappingResult((CustomerUpdated(min(when, at), customer, dated),), notes=notes)
 
 
@@ -124,9 +124,9 @@ def _refunded(data: dict[str, Any], at: datetime) -> MappingResult:
     currency = checked_currency(refund["currency"], "refund.currency")
     total = _amount(refund["total"], "refund.total")
     if total < 0:
-        raise PayloadError("must not be negative: it is what was given back", "refund.total")
-    if not (total or refund.get("lines")):  # what cost nothing comes back by its lines alone
-        return MappingResult(ignored="no money was given back")
+        raise PayloadError("must not be negative: it is what was refunded", "refund.total")
+    if not (total or refund.get("lines")):  # a return of free items has lines only
+        return MappingResult(ignored="no money was refunded")
     if total % minor_unit(currency):
         raise PayloadError(f"has more decimals than {currency} has", "refund.total")
     lines = tuple(_line(line, currency, f"refund.lines.{i}") for i, line in enumerate(refund.get("lines") or ()))
@@ -171,7 +171,7 @@ _BUILDERS: Mapping[str, Callable[[dict[str, Any], datetime], MappingResult]] = {
 
 
 def _id(found: dict[str, Any], path: str) -> str:
-    """Return an id as text. Raises PayloadError when it is none, as the door takes it for none."""
+    """Return an id as text. Raises PayloadError when it is not valid; `peek` leaves such an id out."""
     text = read_identifier(found.get(path.rpartition(".")[2]))
     if text is None or len(text) > MAX_ID:
         raise PayloadError(f"is not an id of at most {MAX_ID} characters", path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from plugin.errors import PayloadError
 from plugin.platforms.fields import read_instant
 
-if TYPE_CHECKING:  # loaded with the first event of a Standard shop: who has none, and the web, need not hold it
+if TYPE_CHECKING:  # loaded with the first event of a Standard shop: other processes do not need it in memory
     from jsonschema.protocols import Validator
 
 
@@ -26,10 +26,10 @@ def _validator(topic: str) -> "Validator":
     from jsonschema import Draft202012Validator, FormatChecker
 
     whole = schema()
-    one = next(branch for branch in whole["oneOf"] if branch["title"] == topic)
+    branch = next(branch for branch in whole["oneOf"] if branch["title"] == topic)
     times = FormatChecker(formats=())  # none of jsonschema's own: what else the schema names is read tolerantly
     times.checks("date-time")(lambda value: not isinstance(value, str) or read_instant(value) is not None)
-    return Draft202012Validator(_inlined(one, whole["$defs"]), format_checker=times)
+    return Draft202012Validator(_inlined(branch, whole["$defs"]), format_checker=times)
 
 
 def _inlined(node: Any, definitions: Mapping[str, Any]) -> Any:
@@ -44,13 +44,14 @@ def _inlined(node: Any, definitions: Mapping[str, Any]) -> Any:
 
 
 def check(topic: str, body: dict[str, Any]) -> None:
-    # jsonschema knows numbers as int and float; Decimals are looked at as floats here and stay exact in `body`
-    shown = json.loads(json.dumps(body, default=float))
-    faults = sorted(_validator(topic).iter_errors(shown), key=lambda fault: list(map(str, fault.absolute_path)))
+    """Check a body against its topic's schema. Raises PayloadError for the first fault; the text never shows a value."""
+    # jsonschema knows numbers as int and float; Decimals are checked as floats here and stay exact in `body`
+    as_floats = json.loads(json.dumps(body, default=float))
+    faults = sorted(_validator(topic).iter_errors(as_floats), key=lambda fault: list(map(str, fault.absolute_path)))
     if not faults:
         return
     fault = faults[0]
-    while fault.context:  # of several forms that a field may have, the one that fits furthest is the one that was meant
+    while fault.context:  # of several forms that a field may have, the form that fits furthest is the intended one
         fault = max(fault.context, key=lambda inner: len(inner.absolute_path))
     path = ".".join(str(part) for part in fault.absolute_path).removeprefix("data.")
     if fault.validator == "required":

@@ -1,7 +1,7 @@
-"""The Standard Webhooks proof: HMAC-SHA256 over `id.timestamp.body`, one or more signatures in one header.
+"""The Standard Webhooks signature: HMAC-SHA256 over `id.timestamp.body`, one or more signatures in one header.
 
 The reference library reads the clock itself and raises untyped errors on malformed headers, so these few lines are
-ours; the tests sign with that library.
+our own; the tests sign with that library.
 """
 
 import base64
@@ -30,15 +30,15 @@ def check(request: WebhookRequest, secrets: Sequence[str], now: datetime) -> str
     timestamp = request.header(f"{prefix}timestamp")
     signatures = request.header(f"{prefix}signature")
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
-        raise VerificationError(f"The header {prefix}timestamp is no number of seconds since 1970.")
+        raise VerificationError(f"The header {prefix}timestamp is not a number of seconds since 1970.")
     if abs(now.timestamp() - int(timestamp)) > TOLERANCE_S:
         raise VerificationError(
-            f"The header {prefix}timestamp is more than {TOLERANCE_S} s off: check the sender's clock, or send anew."
+            f"The header {prefix}timestamp is more than {TOLERANCE_S} s off: check the sender's clock, or send it again."
         )
     if not message_id.isascii() or not message_id.isprintable():
-        raise VerificationError(f"The header {prefix}id is no id.")
+        raise VerificationError(f"The header {prefix}id is not an id.")
     signed = f"{message_id}.{timestamp}.".encode() + request.body
-    wanted = [hmac.new(key_of(secret), signed, hashlib.sha256).digest() for secret in secrets]
+    wanted = [hmac.new(decode_secret(secret), signed, hashlib.sha256).digest() for secret in secrets]
     given = [_signature(part) for part in signatures.split()[:MAX_SIGNATURES]]
     fits = [hmac.compare_digest(found, want) for found in given if found for want in wanted]
     if not any(fits):
@@ -48,7 +48,7 @@ def check(request: WebhookRequest, secrets: Sequence[str], now: datetime) -> str
     return message_id
 
 
-def key_of(secret: str) -> bytes:
+def decode_secret(secret: str) -> bytes:
     """Return the key bytes of a whsec_ secret. Raises ConfigurationError when it has another form."""
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)

@@ -1,4 +1,4 @@
-"""WooCommerce: headers, topics and what they become (platform facts 2)."""
+"""WooCommerce: headers, topics and what they become (docs/platforms/woocommerce.md)."""
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
@@ -74,7 +74,7 @@ class WooCommerce(BasePlatform):
         signature.check_secret(secret)
 
     def is_ping(self, request: WebhookRequest) -> bool:
-        """Tell the unsigned form that WooCommerce posts when a webhook is made; it has none of its headers."""
+        """Return whether the request is the unsigned form that WooCommerce posts when a webhook is made; it has none of the headers."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         unsigned = signature.HEADER not in request.headers and "x-wc-webhook-topic" not in request.headers
         return unsigned and kind == FORM and signature.PING.fullmatch(request.body.strip()) is not None
@@ -82,7 +82,7 @@ class WooCommerce(BasePlatform):
     def verify(self, request: WebhookRequest, shop: ShopCredentials, now: datetime) -> Delivery:  # noqa: ARG002
         """Check the HMAC of the raw body. Raises VerificationError.
 
-        The delivery id is left alone: two deliveries of one second share it. So is the source, which is not signed and
+        The delivery id is not used: two deliveries of one second share it. So is the source, which is not signed and
         changes with the language or address of a site; the secret, which is this shop's alone, says who sends.
         """
         signature.check_signature(request.body, request.header(signature.HEADER), shop.webhook_secrets)
@@ -122,15 +122,15 @@ class WooCommerce(BasePlatform):
             found = parse_json(body)
         except PayloadError:
             return ()
-        return refunds.without_lines(found) if orders.is_paid(found) else ()
+        return refunds.refunds_without_lines(found) if orders.is_paid(found) else ()
 
     def fetch_refunds(self, shop: ShopCredentials, order_id: str, wanted: Collection[str]) -> Mapping[str, str]:  # noqa: ARG002
         """Read an order's refunds from the shop; nothing where no keys are stored. Raises ShopApiError."""
         from plugin.platforms.woocommerce.api import api_for
 
         api = api_for(shop)
-        # all of them: what is left for the last one depends on those before
-        return {} if api is None else refunds.kept_with_event(api.refunds(order_id))
+        # all refunds: what is left for the last depends on those before
+        return {} if api is None else refunds.as_meta(api.refunds(order_id))
 
     def api(self, shop: ShopCredentials, keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
         """Return the calls to a shop; None before its keys are stored."""

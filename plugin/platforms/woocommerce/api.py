@@ -1,4 +1,4 @@
-"""Calls to a WooCommerce shop (platform facts 2.1, 2.4): check, webhooks, and what changed since a time."""
+"""Calls to a WooCommerce shop (docs/platforms/woocommerce.md#rest-api): check, webhooks, and what changed since a time."""
 
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -18,13 +18,13 @@ from plugin.platforms.woocommerce.rest import Rest, RestRoute, base_of, discover
 from plugin.platforms.woocommerce.schemas import read_gmt
 
 PER_PAGE = 100
-#: Rows that a page has in common with the one before it.
+#: Rows that a page has in common with the page before it.
 OVERLAP = 20
 #: How often, while one list is read, a page may begin too late because the list has shifted by more than the overlap.
 MAX_SHIFTS = 20
 MAX_REFUND_PAGES = 20
 SHIFTS = "The shop's list changes faster than it can be read; the next look reads it again."
-SAME_PAGE = "The shop gives the same page of its list again and again; does a cache stand before its REST API?"
+SAME_PAGE = "The shop gives the same page of its list again and again; is there a cache in front of its REST API?"
 SECOND = timedelta(seconds=1)
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 Keep = Callable[[Mapping[str, Any]], None]
@@ -32,7 +32,7 @@ Keep = Callable[[Mapping[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class WooApi:
-    """`plugin.platforms.base.ShopApi` of one shop. known: its credentials, with what this object has kept since."""
+    """`plugin.platforms.shop_api.ShopApi` of one shop. known: its credentials, with the changes that this object has saved since."""
 
     shop: ShopCredentials
     base: str
@@ -40,10 +40,10 @@ class WooApi:
     known: dict[str, Any] = field(repr=False)
 
     def check(self) -> str:
-        """Prove the keys, keep the way in which the shop takes them, and return the shop's own name."""
+        """Verify the keys, store the route by which the shop accepts them, and return the shop's own name."""
         rest = discover_route(self.base, str(self.known["key"]), str(self.known["secret"]))
-        if rest.way != self._rest().way:
-            self._remember(way_kept(rest.way))
+        if rest.route != self._rest().route:
+            self._remember(route_credentials(rest.route))
         return name_of(rest) or host_of(self.base)
 
     def subscriptions(self, address: str) -> tuple[Subscription, ...]:
@@ -61,7 +61,7 @@ class WooApi:
     def customers(
         self, since: datetime | None, until: datetime | None, cursor: str | None = None
     ) -> Iterator[PolledResource]:
-        """Yield customers changed in [since, until), oldest change first; cursor: go on after it.
+        """Yield customers changed in [since, until), oldest change first; cursor: continue after it.
 
         WooCommerce neither filters nor sorts customers by change, so ids and times of all of them are read first (two
         small fields), and then those that are wanted.
@@ -75,7 +75,7 @@ class WooApi:
             and (since is None or changed >= since)
             and (until is None or changed < until)
         )
-        wanted = [one for one in wanted if after is None or one > after]
+        wanted = [place for place in wanted if after is None or place > after]
         for start in range(0, len(wanted), PER_PAGE):
             part = wanted[start : start + PER_PAGE]
             ids = ",".join(str(number) for _, number in part)
@@ -118,10 +118,10 @@ class WooApi:
     def _orders_by_change(
         self, since: datetime | None, until: datetime | None, after: tuple[datetime, int] | None
     ) -> Iterator[tuple[datetime, int, dict[str, Any]]]:
-        """Read orders by time of change. Orders move while we read, so each page begins where the last one ended.
+        """Read orders by time of change. Orders move while we read, so each page begins where the page before it ended.
 
         The filter leaves its own second out, and many orders may change in one second: a second counts as read only once
-        an order of a later one, or the end, was seen.
+        an order of a later second, or the end, was seen.
         """
         begin: datetime | None = max(filter(None, (since, after[0] if after else None)), default=EARLIEST) - SECOND
         while begin is not None:
@@ -130,7 +130,7 @@ class WooApi:
     def _orders_of_one_list(
         self, begin: datetime, since: datetime | None, until: datetime | None, after: tuple[datetime, int] | None
     ) -> Generator[tuple[datetime, int, dict[str, Any]], None, datetime | None]:
-        """Yield the orders changed after `begin` to the last whole second of a page; return where to go on, None at the end."""
+        """Yield the orders changed after `begin` to the last whole second of a page; return where to continue, None at the end."""
         rows: dict[int, tuple[datetime, dict[str, Any]]] = {}
         for page in self._lists("/orders", _changed_after(begin, until)):
             batch = [(changed, row) for row in page if (changed := _changed(row)) is not None]
@@ -160,8 +160,8 @@ class WooApi:
         """Yield a list's pages to its end; rows come again where pages overlap.
 
         A row that leaves its place while the list is read (an edited order moves to the end, a deleted customer is gone)
-        draws those after it forward, so each page begins before the end of the last one. One that has nothing in common
-        with it begins too late, and an earlier one is read. Raises ShopApiError when that does not end.
+        draws those after it forward, so each page begins before the end of the page before it. A page that has nothing in
+        common with that begins too late, and an earlier page is read. Raises ShopApiError when that does not end.
         """
         start = begun = shifts = 0
         before: list[dict[str, Any]] = []
@@ -187,49 +187,49 @@ class WooApi:
         return rows
 
     def _remember(self, changed: Mapping[str, Any]) -> None:
-        """Keep changed credentials, here too: what this object is asked next must not work with those before."""
+        """Save changed credentials, here too: the next call of this object must not use the former ones."""
         self.known.update(changed)
         self.keep(dict(self.known))
 
     def _rest(self) -> Rest:
         known = self.known
-        way = RestRoute(plain=bool(known.get("plain")), in_query=bool(known.get("in_query")))
-        return Rest(self.base, str(known["key"]), str(known["secret"]), way, shop_http(typed=True))
+        route = RestRoute(plain=bool(known.get("plain")), in_query=bool(known.get("in_query")))
+        return Rest(self.base, str(known["key"]), str(known["secret"]), route, shop_http(operator_typed=True))
 
     def _hooks(self) -> Hooks:
-        def remember(kept: Mapping[str, str], digests: Mapping[str, str]) -> None:
-            self._remember({"webhooks": dict(kept), "digests": dict(digests)})
+        def remember(hook_ids: Mapping[str, str], digests: Mapping[str, str]) -> None:
+            self._remember({"webhooks": dict(hook_ids), "digests": dict(digests)})
 
         return Hooks(
             rest=self._rest(),
             shop=self.shop.name,
             secret=self.shop.webhook_secrets[0],
             topics=tuple(SUBSCRIBED),
-            kept=dict(self.known.get("webhooks") or {}),
+            hook_ids=dict(self.known.get("webhooks") or {}),
             digests=dict(self.known.get("digests") or {}),
             remember=remember,
         )
 
 
 def api_for(shop: ShopCredentials, keep: Keep = lambda _credentials: None) -> WooApi | None:
-    """Return the calls to a shop; None before its keys are stored. Raises ShopApiError for an address that is none."""
+    """Return the calls to a shop; None before its keys are stored. Raises ShopApiError for an invalid address."""
     if not shop.credentials.get("key") or not shop.credentials.get("secret"):
         return None
     return WooApi(shop, base_of(shop), keep, dict(shop.credentials))
 
 
 def prove(shop: ShopCredentials, key: str, secret: str) -> dict[str, Any]:
-    """Prove keys with a call to the shop and return the credentials to keep; ids of webhooks made before stay.
+    """Prove keys with a call to the shop and return the credentials to store; ids of webhooks made before stay.
 
     Raises ShopApiError, ShopUnavailableError.
     """
     rest = discover_route(base_of(shop), key, secret)
-    return {**shop.credentials, "key": key, "secret": secret, **way_kept(rest.way)}
+    return {**shop.credentials, "key": key, "secret": secret, **route_credentials(rest.route)}
 
 
-def way_kept(way: RestRoute) -> dict[str, bool]:
-    """Return how a way is kept with the keys."""
-    return {"plain": way.plain, "in_query": way.in_query}
+def route_credentials(route: RestRoute) -> dict[str, bool]:
+    """Return how a route is stored with the keys."""
+    return {"plain": route.plain, "in_query": route.in_query}
 
 
 def _resource(
@@ -246,7 +246,7 @@ def _cursor(text: str | None) -> tuple[datetime, int] | None:
     at, _, number = text.partition("|")
     when = read_gmt(at)
     if when is None or not (number.isascii() and number.isdigit()):
-        raise ShopApiError("The place to go on from is none of this platform's.")
+        raise ShopApiError("The place to continue from is not a cursor of this platform.")
     return when, int(number)
 
 
@@ -266,7 +266,7 @@ def _changed(row: Mapping[str, Any]) -> datetime | None:
 
 
 def _places(page: Iterable[Mapping[str, Any]]) -> set[tuple[int, datetime | None]]:
-    """Return what shows that a row stands where it stood: an order that changed has moved."""
+    """Return what identifies a row in its place: an order that changed has moved."""
     return {(_number(row), _changed(row)) for row in page}
 
 

@@ -1,4 +1,7 @@
-"""WooCommerce's customers in our words (platform facts 2.5). WooCommerce vouches for no e-mail and no phone."""
+"""WooCommerce's customers in the plugin's words. WooCommerce verifies neither e-mail nor phone.
+
+See docs/platforms/woocommerce.md#customers.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -13,11 +16,12 @@ from plugin.platforms.woocommerce.meta import consents_of, extra_of
 
 #: WordPress roles of people who work on the site. Any other role may be a shopper's: themes and plugins add their own.
 STAFF = frozenset({"administrator", "shop_manager", "editor", "author", "contributor"})
-#: The topic stands in a header, which the signature leaves out (facts 2.3): a body must be of its topic's kind by itself.
+#: The topic is in a header, which the signature does not cover (docs/platforms/woocommerce.md#signature): the body alone must
+#: show that it is of its topic's kind.
 #: Fields of a resource that is there; every coupon and product has some of them too.
 STILL_THERE = (schemas.CustomerSchema().fields.keys() | schemas.OrderSchema().fields.keys()) - {"id"}
 OTHER_TOPIC = "; the signature does not cover the topic, so this may be another webhook's body sent again by a stranger"
-#: REST errors that say that the resource was gone before the webhook left; any other one is a fault of the set-up.
+#: REST errors that say that the resource was gone before the webhook left; any other error is a fault of the set-up.
 GONE = frozenset({404, 410})
 
 
@@ -39,10 +43,10 @@ def customer_deleted(body: dict[str, Any], at: datetime) -> MappingResult:
 
 
 def vanished(body: dict[str, Any]) -> MappingResult | None:
-    """Return what to do with a REST error that was sent, signed, in place of the resource; None for a resource.
+    """Return the result for a REST error that was sent, signed, in place of the resource; None for a resource.
 
-    Bodies are built when a webhook leaves, by the user who made it (facts 2.4). Raises PayloadError when that user
-    may not read any more.
+    Bodies are built when a webhook leaves, by the user who made it (docs/platforms/woocommerce.md#delivery-rules).
+    Raises PayloadError when that user may not read any more.
     """
     if "id" in body or not isinstance(body.get("code"), str):
         return None
@@ -52,7 +56,7 @@ def vanished(body: dict[str, Any]) -> MappingResult | None:
         return MappingResult(ignored=f"gone in the shop before its webhook left ({code})")
     raise PayloadError(
         f"WooCommerce could not build the body ({code}): the user who made the webhook may no longer read it; give that user "
-        "the right manage_woocommerce again, or make keys as another user and install anew",
+        "the right manage_woocommerce again, or make keys as another user and install again",
         "body",
     )
 
@@ -60,7 +64,7 @@ def vanished(body: dict[str, Any]) -> MappingResult | None:
 def read_people(
     places: Iterable[dict[str, Any] | None], *, customer_id: str | None, email: Any = None, names: dict[str, Any]
 ) -> tuple[Customer, tuple[str, ...]]:
-    """Return a customer and remarks. places: addresses, the most telling first; names: what goes before their names."""
+    """Return a customer and remarks. places: addresses, the best first; names: what takes precedence over their names."""
     known = [place for place in places if place and any(clean_text(value) for value in place.values())]
     countries = [clean_country(place.get("country")) for place in known]
     raw_phones = [place.get("phone") for place in known]
@@ -91,11 +95,11 @@ def _customer(kind: type[CustomerCreated | CustomerUpdated], body: dict[str, Any
     if gone is not None:
         return gone
     if "email" not in body:  # every customer has the field, though it may be empty; no order, coupon or product has it
-        raise PayloadError(f"is no customer: it has no e-mail field{OTHER_TOPIC}", "body")
+        raise PayloadError(f"is not a customer: it has no e-mail field{OTHER_TOPIC}", "body")
     found = load(schemas.CustomerSchema(), body)
     role = (found.get("role") or "").lower()
     if role in STAFF:
-        return MappingResult(ignored=f"a user with the role {role}: somebody who works on the site, no shopper")
+        return MappingResult(ignored=f"a user with the role {role}: staff of the site, not a shopper")
     customer, notes = read_people(
         (found.get("billing"), found.get("shipping")),
         customer_id=found["id"],
@@ -107,7 +111,7 @@ def _customer(kind: type[CustomerCreated | CustomerUpdated], body: dict[str, Any
 
 
 def _address(places: list[dict[str, Any]]) -> Address:
-    """Return the first address that has a street, town or postcode; one of only a name and country is none."""
+    """Return the first address that has a street, town or postcode; an address with only a name and country is not used."""
     for place in places:
         lines = [text for name in ("address_1", "address_2") if (text := clean_text(place.get(name)))]
         if lines or clean_text(place.get("city")) or clean_text(place.get("postcode")):

@@ -1,8 +1,10 @@
-"""Installation: the merchant approves in the shop, the shop posts keys to us, we prove them (platform facts 2.1).
+"""Installation: the merchant approves in the shop, the shop posts keys to us, we prove them.
+
+See docs/platforms/woocommerce.md#installation.
 
 The callback is not signed and names no shop. What holds it together: only shops that an operator registered can be
 installed; the state that the shop echoes was made for one of them and works once; and the keys count only after a call to
-that shop's own address, never to one that the callback names.
+that shop's own address, never to an address that the callback names.
 """
 
 import json
@@ -18,7 +20,7 @@ from plugin.platforms.woocommerce.api import api_for, prove
 from plugin.platforms.woocommerce.rest import base_of, check_keys
 
 SLUG = "woocommerce"
-PLACE = f"/install/{SLUG}"
+URL_PREFIX = f"/install/{SLUG}"
 APP_NAME = "Voyado Engage plugin"
 MAX_CALLBACK_BYTES = 8192
 #: What WooCommerce calls the rights that webhooks need.
@@ -35,31 +37,31 @@ PAGE = """<!doctype html>
 
 def blueprint(service: InstallationService) -> Blueprint:
     """Return the two addresses that an authorisation comes back to: the shop's server, and the merchant's browser."""
-    routes = Blueprint("install_woocommerce", __name__, url_prefix=PLACE)
+    routes = Blueprint("install_woocommerce", __name__, url_prefix=URL_PREFIX)
 
     @routes.post("/callback")
     def callback() -> Response:
         return _callback(service)
 
     @routes.get("/return/<state>")
-    def came_back(state: str) -> Response:
-        return _came_back(service, state)
+    def merchant_returned(state: str) -> Response:
+        return _merchant_returned(service, state)
 
     return routes
 
 
 def steps(service: InstallationService, shop: ShopCredentials) -> tuple[str, ...]:
-    """Return what the merchant does next. Raises ShopApiError when the shop's address is none."""
+    """Return what the merchant does next. Raises ShopApiError when the shop's address is not valid."""
     base = base_of(shop)
-    by_hand = (
-        f"By hand: make keys with read and write rights under WooCommerce > Settings > Advanced > REST API, then "
+    manually = (
+        f"Manually: make keys with read and write rights under WooCommerce > Settings > Advanced > REST API, then "
         f"`engage-plugin woocommerce keys {shop.name}` asks for them, proves them and makes the webhooks."
     )
     if urlsplit(service.public_url).scheme != "https":
         return (
             f"WooCommerce sends keys to https addresses alone, and PUBLIC_URL is {service.public_url}: set PUBLIC_URL to "
-            "the https address of this plugin and run this command again, or go on by hand.",
-            by_hand,
+            "the https address of this plugin and run this command again, or continue manually.",
+            manually,
         )
     back = service.begin(shop.name, {"step": "return"})
     query = urlencode(
@@ -67,20 +69,20 @@ def steps(service: InstallationService, shop: ShopCredentials) -> tuple[str, ...
             "app_name": APP_NAME,
             "scope": RIGHTS,
             "user_id": service.begin(shop.name, {"step": "callback"}),
-            "return_url": f"{service.public_url}{PLACE}/return/{back}",
-            "callback_url": f"{service.public_url}{PLACE}/callback",
+            "return_url": f"{service.public_url}{URL_PREFIX}/return/{back}",
+            "callback_url": f"{service.public_url}{URL_PREFIX}/callback",
         }
     )
     return (
         f"Within an hour, open this address as a user who manages the shop, and approve: {base}/wc-auth/v1/authorize?{query}",
         "The page that follows says whether the keys work and the webhooks are made.",
         "For My Pages and consent at checkout, install the companion plugin: see docs/woocommerce.md.",
-        by_hand,
+        manually,
     )
 
 
 def _callback(service: InstallationService) -> Response:
-    """Take the keys. WooCommerce wants exactly 200; anything else makes it delete them and tell the merchant."""
+    """Store the keys. WooCommerce expects exactly 200; after anything else it deletes them and informs the merchant."""
     length = request.content_length
     if length is None or length > MAX_CALLBACK_BYTES:
         return _say(413, "An authorisation is a short JSON object with its length.")
@@ -92,7 +94,7 @@ def _callback(service: InstallationService) -> Response:
     given = [found.get(name) for name in names] if isinstance(found, dict) else []
     texts = [value for value in given if isinstance(value, str) and len(value) <= 512]
     if len(texts) != len(names):
-        return _say(400, "This is no authorisation of WooCommerce: user_id, keys and rights are missing.")
+        return _say(400, "This is not an authorisation of WooCommerce: user_id, keys and rights are missing.")
     state, key, secret, rights = texts
     faults = check_keys(key, secret)
     if rights != RIGHTS:
@@ -103,7 +105,7 @@ def _callback(service: InstallationService) -> Response:
     if begun is None or begun[1].get("step") != "callback":
         return _say(
             403,
-            "This installation was not begun here, is over or was finished: run `engage-plugin shops install` again.",
+            "This installation was not begun here, has expired or was finished: run `engage-plugin shops install` again.",
         )
     shop = begun[0]
     try:
@@ -116,20 +118,20 @@ def _callback(service: InstallationService) -> Response:
     return _say(200, "The keys work and are stored.")
 
 
-def _came_back(service: InstallationService, state: str) -> Response:
-    """Tell the merchant how it went, and make the webhooks: the shop is not waiting for us any more, as in the callback."""
+def _merchant_returned(service: InstallationService, state: str) -> Response:
+    """Show the merchant the result, and make the webhooks: unlike in the callback, the shop is not waiting for an answer."""
     begun = service.finish(SLUG, state)
     if begun is None or begun[1].get("step") != "return":
-        return _page(410, "This page was for one time", "`engage-plugin doctor` says how the shop stands.")
-    shop = next((one for one in service.shops(SLUG) if one.name == begun[0].name), begun[0])
+        return _page(410, "This page works once", "`engage-plugin doctor` shows the state of the shop.")
+    shop = next((entry for entry in service.shops(SLUG) if entry.name == begun[0].name), begun[0])
     if request.args.get("success") != "1":
         return _page(200, "Not approved", "Nothing was stored. `engage-plugin shops install` gives a new address.")
 
-    def keep(credentials: Mapping[str, Any]) -> None:
+    def save(credentials: Mapping[str, Any]) -> None:
         service.save_credentials(shop.name, credentials)
 
     try:
-        api = api_for(shop, keep)
+        api = api_for(shop, save)
         if api is None:
             return _page(
                 502,

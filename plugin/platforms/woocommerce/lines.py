@@ -1,4 +1,4 @@
-"""The lines of an order, gross and after discounts (platform facts 2.5).
+"""The lines of an order, gross and after discounts (docs/platforms/woocommerce.md#orders).
 
 WooCommerce writes every line without tax, whatever the shop's prices include, and `price` as an unrounded float that is
 not read. What other plugins take off with negative fees is spread over the goods: discounts are never items.
@@ -61,7 +61,7 @@ def _goods(line: dict[str, Any], rates: Mapping[str, Decimal], coupons: list[str
     gross, tax = rounded(gross_of(line), currency), line.get("total_tax") or ZERO
     before = (line.get("subtotal") or ZERO) + (line.get("subtotal_tax") or ZERO)
     off = rounded(before - gross_of(line), currency)
-    # which of several coupons took how much off a line is not told
+    # the body does not say which of several coupons took how much off a line
     discount = Discount(off, ", ".join(coupons) or None, coupons[0] if len(coupons) == 1 else None)
     number = next((n for name in ("variation_id", "product_id") if (n := line.get(name)) not in {None, "0"}), None)
     return Line(
@@ -92,7 +92,7 @@ def _charge(line: dict[str, Any], kind: LineKind, rates: Mapping[str, Decimal], 
 
 
 def _name(value: Any) -> str | None:
-    """Return a name as people read it: WordPress keeps some characters as HTML entities."""
+    """Return a name as people read it: WordPress stores some characters as HTML entities."""
     return clean_text(html.unescape(value)) if isinstance(value, str) else None
 
 

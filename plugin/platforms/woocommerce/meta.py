@@ -1,4 +1,4 @@
-"""Meta data: what a shop and its plugins keep with customers and orders, and the keys that the companion plugin writes."""
+"""Meta data: what a shop and its plugins store with customers and orders, and the keys that the companion plugin writes."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
@@ -16,7 +16,7 @@ VOUCHER_KEY = "engage_voucher_number"
 #: Keys of the companion's checkboxes: engage_consent_email (yes or no), engage_consent_email_at (UTC), ..._source.
 CONSENT_KEY = "engage_consent_"
 CONSENT_CHANNELS = (Channel.EMAIL, Channel.SMS)
-WORDS = {"yes": True, "no": False}
+ANSWERS = {"yes": True, "no": False}
 MAX_EXTRA = 100
 
 Meta = Iterable[dict[str, Any]] | None
@@ -38,22 +38,24 @@ def pairs(meta: Meta) -> list[tuple[str, str]]:
 
 
 def extra_of(meta: Meta) -> tuple[tuple[str, str], ...]:
-    """Return meta data for the settings that name shop fields; of a key that repeats the last one counts."""
+    """Return meta data for the settings that name shop fields; the last value of a repeated key counts."""
     return tuple(dict(pairs(meta)).items())[:MAX_EXTRA]
 
 
 def consents_of(meta: Meta, latest: datetime) -> tuple[ConsentChange, ...]:
-    """Return the answers that the companion's checkboxes kept. One without its time is none: it proves nothing.
+    """Return the answers that the companion's checkboxes stored. An answer without its time is left out: it proves nothing.
 
-    latest: a time after it is not believed, because no later no could outdo such a yes.
+    latest: later times are set to it, because no later opt-out could override such an opt-in.
     """
-    kept = dict(pairs(meta))
+    values = dict(pairs(meta))
     changes = []
     for channel in CONSENT_CHANNELS:
         name = f"{CONSENT_KEY}{channel.value}"
-        value, at = WORDS.get(kept.get(name, "").lower()), read_gmt(kept.get(f"{name}_at"))
+        value, at = ANSWERS.get(values.get(name, "").lower()), read_gmt(values.get(f"{name}_at"))
         if value is not None and at is not None:
-            changes.append(ConsentChange(channel, value, min(at, latest), kept.get(f"{name}_source") or "woocommerce"))
+            changes.append(
+                ConsentChange(channel, value, min(at, latest), values.get(f"{name}_source") or "woocommerce")
+            )
     return tuple(changes)
 
 

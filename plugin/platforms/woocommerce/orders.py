@@ -1,9 +1,9 @@
-"""WooCommerce's orders in our words (platform facts 2.2, 2.4, 2.5).
+"""WooCommerce's orders in the plugin's words (docs/platforms/woocommerce.md#orders).
 
-There is no webhook for a payment, refund or cancellation: every body of an order says how the order stands when the
+There is no webhook for a payment, refund or cancellation: every body of an order has the order's state when the
 webhook leaves, and several changes become one delivery. So a body is read as the order's whole story, which always comes
-out the same, however many of its bodies arrive and in whatever state: paid, then each refund, then called off. What was
-told before is known by order and refund id, and goes to Engage once.
+out the same, however many of its bodies arrive and in whatever state: paid, then each refund, then cancelled. What was
+reported before is known by order and refund id, and goes to Engage once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,11 +26,11 @@ from plugin.platforms.woocommerce.refunds import read_details, refunds_of
 #: States of an order that is not, or not now, paid. Other plugins add states of their own (shipped, packed): with a paid
 #: date those are paid orders.
 NOT_PAID = frozenset({"auto-draft", "checkout-draft", "draft", "new", "on-hold", "pending", "trash"})
-#: The payment did not hold, or not yet: shoppers pay again. No purchase is told, and one that was told is not called off.
+#: The payment failed, or is not final: shoppers pay again. No purchase is reported, and a reported one is not cancelled.
 FAILED = "failed"
 CANCELLED = "cancelled"
-#: States of an order that was paid and does not stand any more, or may not.
-NOT_STANDING = frozenset({CANCELLED, FAILED, "refunded"})
+#: States of an order that was paid and is not, or may not be, valid any more.
+NOT_ACTIVE = frozenset({CANCELLED, FAILED, "refunded"})
 GUEST = frozenset({None, "", "0"})
 
 
@@ -60,7 +60,7 @@ def order_changed(body: dict[str, Any], at: datetime, meta: Mapping[str, str]) -
 
 
 def order_refunded(body: dict[str, Any], at: datetime, meta: Mapping[str, str]) -> MappingResult:
-    """Map our own topic for one refund that was read from the shop: the order's body, with `engage_refund` naming it."""
+    """Map the plugin's own topic for one refund that was read from the shop: the order's body, with `engage_refund` naming it."""
     order = load(schemas.OrderSchema(), body)
     if order.get("engage_refund") is None or order.get("date_paid_gmt") is None:
         raise PayloadError("is missing", "engage_refund or date_paid_gmt")
@@ -71,15 +71,15 @@ def order_refunded(body: dict[str, Any], at: datetime, meta: Mapping[str, str]) 
 
 
 def order_cancelled(body: dict[str, Any], at: datetime, _meta: Mapping[str, str]) -> MappingResult:
-    """Map our own topic for a cancellation that was read from the shop; the order's own body, read before it, tells it too."""
+    """Map the plugin's own topic for a cancellation that was read from the shop; the order's own body, read before it, says so too."""
     order = load(schemas.OrderSchema(), body)
     if status_of(order["status"]) != CANCELLED or order.get("date_paid_gmt") is None:
-        return MappingResult(ignored="the order is not one that was cancelled after its payment")
+        return MappingResult(ignored="the order was not cancelled after its payment")
     return MappingResult((OrderCancelled(_changed_at(order, at), order["id"], CANCELLED, only_if_known=True),))
 
 
 def is_paid(body: Mapping[str, Any]) -> bool:
-    """Tell from a raw body whether its order was paid."""
+    """Return whether a raw body's order was paid."""
     status = body.get("status")
     return bool(body.get("date_paid_gmt")) and isinstance(status, str) and status_of(status) not in NOT_PAID
 
@@ -121,7 +121,7 @@ def _paid(order: dict[str, Any], paid_at: datetime, at: datetime) -> tuple[Order
         channel=clean_text(order.get("created_via")),
         country_code=next((c for a in reversed(addresses) if a and (c := clean_country(a.get("country")))), None),
         extra=extra_of(meta),
-        active_as_of=None if status_of(order["status"]) in NOT_STANDING else _changed_at(order, at),
+        active_as_of=None if status_of(order["status"]) in NOT_ACTIVE else _changed_at(order, at),
         reported_at=_changed_at(order, at),
     )
     return paid, notes

@@ -1,8 +1,8 @@
-"""Refunds of an order (platform facts 2.2).
+"""Refunds of an order (docs/platforms/woocommerce.md#refunds).
 
 An order's body names its refunds with id and amount alone. Their lines come from GET /orders/{id}/refunds: read at
-delivery and kept with the event, added to the body by the companion plugin, or read by the reconciliation. Without them
-a refund that gives back all that was left of the order is its remaining lines; any other is an amount. With them, lines
+delivery and stored with the event, added to the body by the companion plugin, or read by the reconciliation. Without them
+a refund of all that was left of the order becomes its remaining lines; any other becomes an amount. With them, lines
 that come back whole come back as they were bought: the shop's own amounts leave out what negative fees and roundings did.
 """
 
@@ -21,12 +21,12 @@ from plugin.platforms.woocommerce import schemas
 from plugin.platforms.woocommerce.lines import gross_of, shares, spread
 from plugin.platforms.woocommerce.meta import pairs
 
-#: Where the courier keeps, with an event, what it read of the order's refunds.
+#: Where an event's meta data hold the order's refunds that were read at delivery.
 META = "refunds"
 #: Meta data of a refund's line that names the order's line (documented in an example of the REST API).
 REFUNDED_LINE = "_refunded_item_id"
 ZERO = Decimal(0)
-KEPT = {
+LINE_FIELDS = {
     "line_items": ("id", "quantity", "total", "total_tax"),
     "shipping_lines": ("id", "total", "total_tax"),
     "fee_lines": ("id", "total", "total_tax"),
@@ -77,35 +77,35 @@ def refunds_of(
     return tuple(found), tuple(notes)
 
 
-def without_lines(body: Mapping[str, Any]) -> tuple[str, ...]:
+def refunds_without_lines(body: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the ids of refunds that a raw body names without their lines."""
     named, detailed = _ids(body.get("refunds")), set(_ids(body.get("engage_refunds")))
     return tuple(refund_id for refund_id in named if refund_id not in detailed)
 
 
 def read_details(order: dict[str, Any], meta: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return refunds with their lines by id: from the body, and from what was kept with the event."""
+    """Return refunds with their lines by id: from the body, and from what was stored with the event."""
     details = list(order.get("engage_refunds") or ())
     if meta.get(META):
-        kept = parse_json(b'{"refunds": ' + meta[META].encode() + b"}")["refunds"]
-        details += [load(schemas.RefundSchema(), entry) for entry in kept]
+        stored = parse_json(b'{"refunds": ' + meta[META].encode() + b"}")["refunds"]
+        details += [load(schemas.RefundSchema(), entry) for entry in stored]
     return {detail["id"]: detail for detail in details}
 
 
 def pruned(refund: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is needed of a refund as the REST API gives it: no reason and no names, which may tell of people."""
-    kept: dict[str, Any] = {name: refund.get(name) for name in ("id", "date_created_gmt", "amount")}
-    for group, names in KEPT.items():
-        kept[group] = [
+    wanted: dict[str, Any] = {name: refund.get(name) for name in ("id", "date_created_gmt", "amount")}
+    for group, names in LINE_FIELDS.items():
+        wanted[group] = [
             {name: line.get(name) for name in names}
             | {"meta_data": [m for m in _objects(line.get("meta_data")) if m.get("key") == REFUNDED_LINE]}
             for line in _objects(refund.get(group))
         ]
-    return kept
+    return wanted
 
 
-def kept_with_event(refunds: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return what the courier keeps with an event: names and texts."""
+def as_meta(refunds: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return refunds in the form in which an event's meta data store them."""
     return {META: json.dumps([pruned(refund) for refund in refunds], default=str)}
 
 
@@ -161,12 +161,12 @@ def _line(entry: dict[str, Any], kind: LineKind, quantity: Decimal, currency: st
     return Line(line_id, kind, quantity, gross, tax, percent_of(tax, gross))
 
 
-def _sum(one: Line, other: Line) -> Line:
+def _sum(line: Line, other: Line) -> Line:
     return replace(
-        one,
-        quantity=one.quantity + other.quantity if one.kind is LineKind.GOODS else one.quantity,
-        gross_paid=one.gross_paid + other.gross_paid,
-        tax_amount=one.tax_amount + other.tax_amount,
+        line,
+        quantity=line.quantity + other.quantity if line.kind is LineKind.GOODS else line.quantity,
+        gross_paid=line.gross_paid + other.gross_paid,
+        tax_amount=line.tax_amount + other.tax_amount,
     )
 
 

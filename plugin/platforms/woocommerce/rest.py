@@ -1,8 +1,8 @@
-"""How a shop's REST API is reached: where it stands, and how it takes the keys (platform facts 2.1).
+"""How a shop's REST API is reached: its address, and how it accepts the keys (docs/platforms/woocommerce.md#rest-api).
 
 Most shops answer under /wp-json with Basic authentication. Some have plain permalinks (?rest_route=), some hosts drop the
 Authorization header (then the keys go as query parameters, which WooCommerce documents; nothing here writes addresses
-down). Which way a shop wants is found out once and kept with its keys.
+down). Which route a shop needs is found out once and stored with its keys.
 """
 
 import ipaddress
@@ -36,7 +36,7 @@ HTTP_HINT = (
     "the shop https."
 )
 #: In the order in which they are tried.
-WAYS = (RestRoute(), RestRoute(in_query=True), RestRoute(plain=True), RestRoute(plain=True, in_query=True))
+ROUTES = (RestRoute(), RestRoute(in_query=True), RestRoute(plain=True), RestRoute(plain=True, in_query=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Rest:
     base: str
     key: str
     secret: str
-    way: RestRoute
+    route: RestRoute
     http: ShopHttp
 
     def call(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> Any:
@@ -63,30 +63,30 @@ class Rest:
 
         Raises ShopUnavailableError, ShopApiError.
         """
-        route = f"{PREFIX if keys else ''}{path}"
+        resource = f"{PREFIX if keys else ''}{path}"
         asked = dict(query or {})
-        if self.way.plain:
-            asked = {"rest_route": route, **asked}
-        if keys and self.way.in_query:
+        if self.route.plain:
+            asked = {"rest_route": resource, **asked}
+        if keys and self.route.in_query:
             asked |= {"consumer_key": self.key, "consumer_secret": self.secret}
         return self.http.send(
             method,
-            f"{self.base}/" if self.way.plain else f"{self.base}/wp-json{route}",
+            f"{self.base}/" if self.route.plain else f"{self.base}/wp-json{resource}",
             headers={"Accept": "application/json"},
             query=asked,
             body=body,
-            basic=(self.key, self.secret) if keys and not self.way.in_query else None,
+            basic=(self.key, self.secret) if keys and not self.route.in_query else None,
         )
 
 
 def discover_route(base: str, key: str, secret: str) -> Rest:
-    """Prove keys with a call that only the shop's managers may make, the ways one after the other.
+    """Prove keys with a call that only the shop's managers may make, trying the routes one after the other.
 
-    Raises ShopApiError with the answer of the way that came furthest, ShopUnavailableError.
+    Raises ShopApiError with the answer of the route that came furthest, ShopUnavailableError.
     """
     best: tuple[int, ShopApiError] | None = None
-    for way in WAYS:
-        rest = Rest(base, key, secret, way, shop_http(typed=True))
+    for route in ROUTES:
+        rest = Rest(base, key, secret, route, shop_http(operator_typed=True))
         answer = rest.send("GET", "/webhooks", {"per_page": "1"})
         if answer.status == 200 and _is_list(answer):
             return rest
@@ -102,7 +102,7 @@ def discover_route(base: str, key: str, secret: str) -> Rest:
 
 
 def name_of(rest: Rest) -> str:
-    """Return what the site calls itself; empty when its index does not tell. Raises ShopUnavailableError."""
+    """Return what the site calls itself; empty when its index has no name. Raises ShopUnavailableError."""
     answer = rest.send("GET", "/", {"_fields": "name"}, keys=False)
     found = _object(answer)
     name = found.get("name") if answer.status == 200 else None
@@ -159,13 +159,13 @@ def _is_list(answer: ShopResponse) -> bool:
 
 
 def _code(answer: ShopResponse) -> str:
-    """Return the symbolic code of a REST error; empty when the answer is none."""
+    """Return the symbolic code of a REST error; empty when the answer is not an error of that form."""
     code = _object(answer).get("code")
     return code[:80] if isinstance(code, str) and code.isprintable() else ""
 
 
 def _object(answer: ShopResponse) -> dict[str, Any]:
-    """Return an answer's JSON object; empty when it is none: hosts and themes answer with pages of their own."""
+    """Return an answer's JSON object; empty when it is not an object: hosts and themes answer with pages of their own."""
     try:
         found = answer.json()
     except ShopApiError:

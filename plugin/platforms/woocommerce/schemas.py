@@ -1,4 +1,7 @@
-"""The fields of WooCommerce's bodies that we read (platform facts 2.5; REST API v3, observed with WooCommerce 9.4)."""
+"""The fields of WooCommerce's bodies that we read.
+
+See docs/platforms/woocommerce.md#orders; REST API v3, observed with WooCommerce 9.4.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -9,7 +12,7 @@ from plugin.platforms.fields import Amount, Identifier, ShopSchema, read_instant
 
 
 def read_gmt(value: Any) -> datetime | None:
-    """Read one of the `_gmt` times, which come without a zone, as aware UTC; None when it is none.
+    """Read one of the `_gmt` times, which come without a zone, as aware UTC; None when it is not a time.
 
     A time that does name its zone is taken at its word: a site may change how WordPress writes times.
     """
@@ -19,7 +22,7 @@ def read_gmt(value: Any) -> datetime | None:
 
 
 class GmtInstant(fields.Field[datetime]):
-    """A `_gmt` time, as aware UTC. An empty one is none."""
+    """A `_gmt` time, as aware UTC. An empty text is None."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime | None:  # type: ignore[override]  # noqa: ARG002
         if value in ("", 0, "0000-00-00T00:00:00"):
@@ -38,7 +41,7 @@ class LooseAmount(Amount):
 
 
 class MetaSchema(ShopSchema):
-    """A name and a value that the shop or another plugin keeps with a resource. Values may be of any shape."""
+    """A name and a value that the shop or another plugin stores with a resource. Values may be of any shape."""
 
     key = fields.Raw(allow_none=True)
     value = fields.Raw(allow_none=True)
@@ -80,7 +83,7 @@ class CustomerSchema(ShopSchema):
 
 
 class TaxSchema(ShopSchema):
-    """What one tax rate takes of a line. id: the rate's id, as in the order's tax lines."""
+    """The part of a line that a tax rate takes. id: the rate's id, as in the order's tax lines."""
 
     id = Identifier(allow_none=True)
     total = LooseAmount(allow_none=True)
@@ -157,7 +160,7 @@ class RefundSchema(ShopSchema):
 class OrderSchema(ShopSchema):
     """An order. engage_refunds: its refunds with lines, as the companion plugin or our own reading adds them.
 
-    engage_refund: the one refund that a body of our own topic order.refunded is about.
+    engage_refund: the refund that a body of the plugin's own topic order.refunded is about.
     """
 
     id = Identifier(required=True)

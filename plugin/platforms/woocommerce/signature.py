@@ -1,4 +1,7 @@
-"""WooCommerce's webhook proof: base64 of HMAC-SHA256 over the raw body, and the form that its secret may have (facts 2.3)."""
+"""WooCommerce's webhook proof: base64 of HMAC-SHA256 over the raw body, and the form that its secret may have.
+
+See docs/platforms/woocommerce.md#signature.
+"""
 
 import re
 import secrets as random_secrets
@@ -13,9 +16,9 @@ ADVICE = (
     "the secret of the webhook under WooCommerce > Settings > Advanced > Webhooks must be this shop's webhook secret."
 )
 SECRET_LENGTH = 48
-#: WordPress decodes entities in the secret before it signs, so these change what it signs with (facts 2.1).
+#: WordPress decodes entities in the secret before it signs, so these change what it signs with.
 DECODED = frozenset("&<>\"'")
-#: What WooCommerce posts when a webhook is made: a form with the webhook's id, without any of its headers (facts 2.1).
+#: What WooCommerce posts when a webhook is made: a form with the webhook's id, without any of its headers.
 PING = re.compile(rb"webhook_id=\d{1,20}")
 
 
