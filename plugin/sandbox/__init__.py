@@ -1,7 +1,9 @@
-"""A stand-in for Voyado Engage over real HTTP, with a page for people and faults for tests.
+"""The sandbox: a stand-in for Voyado Engage over HTTP, with a page that shows its data and faults that tests switch on.
 
-engage-plugin sandbox --port 8100        # the command
-with running_sandbox() as sandbox: ...   # in tests, plugin.sandbox.testing
+It knows nothing of the plugin, and a production machine does not install it.
+
+    engage-plugin sandbox --port 8100        # the command
+    with running_sandbox() as sandbox: ...   # in tests, plugin.sandbox.testing
 """
 
 import time
@@ -26,7 +28,7 @@ def create_sandbox(
 ) -> Flask:
     """Return the sandbox as a WSGI application with an empty tenant.
 
-    clock: returns the present time, aware; sleep: waits out a latency fault, in seconds.
+    clock: returns the present time, aware; sleep: waits for the seconds of a latency fault.
     """
     app = Flask("plugin.sandbox", static_folder=None)
     app.config["PROPAGATE_EXCEPTIONS"] = True  # a dropped connection must reach the server

@@ -14,8 +14,8 @@ class FaultError(ValueError):
 class FaultSettings:
     """The faults in force. Rates are between 0 and 1, times in seconds.
 
-    next: with a number N, the given faults strike the next N matching calls for certain (every rate above 0 counts
-    as 1) and are then cleared. operations: operationIds that are struck; empty means all.
+    next: with a number N, the given faults are applied to the next N matching calls for certain (every rate above 0
+    counts as 1) and are then cleared. operations: the operationIds concerned; empty means all.
     """
 
     latency_s: float = 0.0
@@ -35,7 +35,7 @@ class FaultSettings:
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """What strikes one call. status: answered instead of doing the work; after: what the work's answer becomes."""
+    """The faults of one call. status: answered instead of doing the work; after: what becomes of the answer to work that was done."""
 
     name: str | None = None
     delay_s: float = 0.0
@@ -51,7 +51,7 @@ _RATES = ("error_rate", "done_but_504_rate", "done_but_dropped_rate", "rate_429"
 
 
 class Faults:
-    """The faults in force and the random numbers that spread them; the same seed strikes the same calls."""
+    """The faults in force and the random numbers that choose the calls; the same seed chooses the same calls."""
 
     def __init__(self) -> None:
         self.settings = FaultSettings()
@@ -64,10 +64,10 @@ class Faults:
 
     def update(self, changes: Mapping[str, Any], operation_ids: frozenset[str]) -> None:
         """Change some faults. Raises FaultError for an unknown name, a wrong value or an unknown operation."""
-        known = [item.name for item in fields(FaultSettings)]
-        unknown = sorted(set(changes) - set(known))
+        names = [item.name for item in fields(FaultSettings)]
+        unknown = sorted(set(changes) - set(names))
         if unknown:
-            raise FaultError(f"Unknown fault {', '.join(unknown)}; known are {', '.join(known)}.")
+            raise FaultError(f"Unknown fault {', '.join(unknown)}; known are {', '.join(names)}.")
         checked = {name: _checked(name, value, operation_ids) for name, value in changes.items()}
         self._set(replace(self.settings, **checked), reseed="seed" in changes)
 
@@ -76,7 +76,7 @@ class Faults:
         return asdict(self.settings)
 
     def strike(self, operation_id: str) -> Strike:
-        """Return what strikes a call of this operation, and count it where `next` is set."""
+        """Return the faults of a call of this operation, and count it where `next` is set."""
         if self._quiet:
             return NO_STRIKE
         now = self.settings
@@ -139,12 +139,16 @@ def _checked(name: str, value: Any, operation_ids: frozenset[str]) -> Any:
 
 
 def _number(name: str, value: Any) -> float | int:
-    least, most = (0, 1) if name in _RATES else (1, 1_000_000) if name == "next" else (0, 3_600)
+    minimum, maximum = (0, 1) if name in _RATES else (1, 1_000_000) if name == "next" else (0, 3_600)
     if name == "seed":
-        least, most = 0, 2**31
+        minimum, maximum = 0, 2**31
     whole = name in {"next", "retry_after_s", "seed"}
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not least <= value <= most:
-        raise FaultError(f"{name} must be a {'whole ' if whole else ''}number from {least} to {most}.")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int if whole else (int, float))
+        or not minimum <= value <= maximum
+    ):
+        raise FaultError(f"{name} must be a {'whole ' if whole else ''}number from {minimum} to {maximum}.")
     return int(value) if whole else float(value)
 
 

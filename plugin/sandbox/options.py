@@ -1,7 +1,7 @@
-"""How the sandbox's tenant is set up. Every point that Engage's pages leave open is a switch here.
+"""The options of the sandbox's tenant. Everything that Engage's documentation leaves open is an option.
 
-The defaults follow the documented behaviour (Engage facts, section in brackets); a test that wants another plausible
-Engage changes one option.
+The defaults follow the documented behaviour (docs/engage.md); a test that needs another plausible
+behaviour changes one option.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ KNOWN_ATTRIBUTES = frozenset(
 )  # fmt: skip
 
 
-#: What can be the key of a contact type (facts 2.1).
+#: What can be the key of a contact type.
 KEY_ATTRIBUTES = ("email", "mobilePhone", "externalId", "socialSecurityNumber")
 
 
@@ -32,7 +32,7 @@ class OptionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ContactTypeRules:
-    """A contact type: its key attribute and the attributes that a contact of this type must have (facts 2.1)."""
+    """A contact type: its key attribute and the attributes that a contact of this type must have."""
 
     key: str = "email"
     mandatory: tuple[str, ...] = ()
@@ -50,24 +50,24 @@ DEFAULT_CONTACT_TYPES: Mapping[str, ContactTypeRules] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class SandboxOptions:
-    """The tenant's set-up. Delays in seconds; list shapes say whether an answer is a bare array or a page."""
+    """The tenant's options. Delays are in seconds; list shapes say whether an answer is a bare array or a page."""
 
-    #: Keys that are accepted; with none given every non-empty key is, except those refused.
+    #: Accepted API keys; without any, every key that is not empty and not refused is accepted.
     accepted_keys: frozenset[str] = frozenset()
     refused_keys: frozenset[str] = frozenset()
-    #: Hard limit per key (facts 1.1); None for no limit.
+    #: Hard limit per key; None for no limit.
     rate_limit_per_s: int | None = 200
-    #: Whether a 429 of the limit carries Retry-After: no page says (facts 1.1).
+    #: Whether a 429 of the limit carries Retry-After: not documented.
     retry_after_on_429: bool = False
     error_shape: ErrorShape = "object-errorCode"
-    #: Adds keys that no contract knows to every object of an answer, as Engage may at any time (facts 1).
+    #: Adds keys that the contract does not have to every object of an answer, as Engage may at any time.
     extra_fields: bool = False
 
     contact_types: Mapping[str, ContactTypeRules] = field(default_factory=lambda: DEFAULT_CONTACT_TYPES)
     default_contact_type: str = "Member"
-    #: Attributes of the tenant beside the common ones.
+    #: Attributes of the tenant in addition to the common ones.
     tenant_attributes: frozenset[str] = frozenset()
-    #: What customKey searches (facts 2.2).
+    #: What customKey searches.
     custom_key: Literal["externalId", "memberNumber"] = "externalId"
     #: Whether two contacts of different types may have the same key.
     allow_same_key_in_types: bool = False
@@ -78,7 +78,7 @@ class SandboxOptions:
     bulk_answer: Literal["string", "object"] = "string"
     bulk_delay_s: float = 0.0
 
-    #: Seconds until a receipt is imported; a real tenant's default is 15 minutes (facts 5.1).
+    #: Seconds until a receipt is imported; a real tenant's default is 15 minutes.
     import_delay_s: float = 0.0
     #: Whether rows and payments must add up to totalGrossPrice.
     check_receipt_sums: bool = True
@@ -88,14 +88,14 @@ class SandboxOptions:
     group_currency: str = "SEK"
 
     assignments_answer: ListShape = "array"
-    #: No page documents this operation (facts 6.3).
+    #: Engage does not document this operation.
     reactivate_promotions: bool = False
     max_voucher_reactivations: int = 3
     point_accounts_answer: ListShape = "paged"
-    #: The documented example spells the list "Items" (facts 7.2).
+    #: The documented example spells the list "Items".
     point_items_capital: bool = True
 
-    #: How many calls the log keeps.
+    #: How many calls the log holds.
     keep_calls: int = 20_000
 
     @property

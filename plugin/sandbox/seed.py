@@ -1,7 +1,7 @@
-"""Filling the tenant: `POST /sandbox/seed` with stores, contacts, promotions and so on, in Engage's own field names.
+"""Fills the tenant: `POST /sandbox/seed` with stores, contacts, promotions and so on, in Engage's own field names.
 
-Ids may be given, so that a demo or a test knows them; those that are not given are made. Entries are added to what
-is there, and the operations' own rules check them.
+Ids may be given, so that a demo or a test knows them; missing ones are made. Entries are added to the data,
+and the operations' own rules check them.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ Entry = dict[str, Any]
 
 
 def seed(state: SandboxState, body: Mapping[str, Any], now: datetime) -> dict[str, list[str]]:
-    """Add entries; returns the ids by kind. Raises Refusal 400 that names the entry at fault.
+    """Add entries; returns the ids by kind. Raises ApiError 400 that names the entry at fault.
 
     Kinds: stores, consents, contacts, promotions (status, default Active), assignments (contactId, promotionId,
     expiresOn, redeemed), vouchers, points (contactId, definitionId, transactions), pointShopItems.

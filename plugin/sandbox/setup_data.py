@@ -1,4 +1,4 @@
-"""Stores and consent definitions (facts 8 and 2.10)."""
+"""Stores and consent definitions (docs/engage.md#stores)."""
 
 from plugin.sandbox.state import new_store
 from plugin.sandbox.wire import Answer, ApiError, Call, Operation

@@ -1,6 +1,6 @@
-"""The tenant's data, in memory, with the work that waits for its time.
+"""The tenant's data, in memory, with the work that is due later.
 
-Everything here is touched under `SandboxState.lock`. Nothing is kept across a restart.
+Hold `SandboxState.lock` to use it. Nothing survives a restart.
 """
 
 import heapq
@@ -32,7 +32,7 @@ def new_id() -> str:
 
 @dataclass(slots=True)
 class StoredContact:
-    """A contact. consents: by definition id, each as on the wire; only those once set are here."""
+    """A contact. consents: by definition id, each as on the wire; only those that were set."""
 
     id: str
     contact_type: str
@@ -48,7 +48,7 @@ class StoredContact:
 
 @dataclass(slots=True)
 class StoredReceipt:
-    """A receipt as it came first. state: queued, imported or failed; times_received counts repeats too."""
+    """A receipt as it was first received. state: queued, imported or failed; times_received counts repeats too."""
 
     unique_receipt_id: str
     body: bytes
@@ -72,7 +72,7 @@ class StoredPromotion:
 
 @dataclass(slots=True)
 class StoredAssignment:
-    """A promotion given to one contact. expires_on: None for never."""
+    """A promotion assigned to a contact. expires_on: None for never."""
 
     id: str
     contact_id: str
@@ -111,7 +111,7 @@ class StoredPointAccount:
 
 @dataclass(slots=True)
 class TenantData:
-    """Everything that `reset` throws away."""
+    """Everything that `reset` deletes."""
 
     contacts: dict[str, StoredContact] = field(default_factory=dict)
     #: (attribute, folded value) -> contact ids.
@@ -135,7 +135,7 @@ class TenantData:
 
 
 class SandboxState:
-    """The tenant: options, data, faults and what was called. Hold `lock` while you read or write it."""
+    """The tenant: options, data, faults and the log of calls. Hold `lock` while you read or write it."""
 
     def __init__(self, options: SandboxOptions | None = None, clock: Clock = utc_now) -> None:
         self._first_options = options or SandboxOptions()
@@ -145,7 +145,7 @@ class SandboxState:
         self.reset()
 
     def reset(self) -> None:
-        """Throw away data, waiting work, calls and faults; the options are again those of the start."""
+        """Delete data, waiting work, calls and faults; restore the options of the start."""
         with self.lock:
             self.options = self._first_options
             self.data = TenantData()
@@ -178,7 +178,7 @@ class SandboxState:
         )
 
     def ensure_store(self, external_id: str, now: datetime) -> None:
-        """Create a store that is named for the first time, as Engage does (facts 5.1), and note it."""
+        """Create a store that is named for the first time, as Engage does, and log it."""
         if external_id not in self.data.stores:
             self.data.stores[external_id] = new_store(external_id, external_id, created_by_receipt=True)
             self.note(now, "store", external_id, "ignored", "unknown storeExternalId: a store was created")
@@ -189,7 +189,7 @@ class SandboxState:
 
 
 def new_store(external_id: str, name: str, *, created_by_receipt: bool = False) -> dict[str, Any]:
-    """Return a store as on the wire. One that Engage made by itself has no type and no time zone."""
+    """Return a store as on the wire. One that Engage created by itself has no type and no time zone."""
     return {
         "externalId": external_id,
         "name": name,

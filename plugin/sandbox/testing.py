@@ -18,7 +18,7 @@ from plugin.sandbox.state import Clock, SandboxState, utc_now
 from plugin.sandbox.web.handler import Sleep
 from plugin.sandbox.web.server import SandboxServer
 
-#: What Engage wants on every request (facts 1).
+#: What Engage requires on every request.
 HEADERS: Mapping[str, str] = MappingProxyType(
     {"apikey": "sandbox-key-0001", "User-Agent": "SandboxTests/1.0", "Content-Type": "application/json"}
 )

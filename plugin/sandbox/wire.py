@@ -1,4 +1,4 @@
-"""What goes over the wire: a call, its answer, a refusal, and the small checks that all operations share."""
+"""What is sent over HTTP: a call, its answer, an error, and the small checks that all operations share."""
 
 import json
 import re
@@ -35,7 +35,7 @@ class Answer:
 
 
 class ApiError(Exception):
-    """A call that Engage refuses. code: symbolic; field: the field at fault; more: further keys of the body."""
+    """A call that Engage refuses. code: Engage's name of the error; field: the field at fault; more: further keys of the body."""
 
     def __init__(
         self, status: int, code: str, message: str, field: str | None = None, more: Mapping[str, str] | None = None
@@ -59,22 +59,22 @@ class Call:
     raw_body: bytes
 
     def body(self) -> dict[str, Any]:
-        """Return the body, a JSON object with Decimal numbers. Raises Refusal 400."""
+        """Return the body, a JSON object with Decimal numbers. Raises ApiError 400."""
         data = parse_json(self.raw_body)
         if not isinstance(data, dict):
             raise ApiError(400, "InvalidRequestBody", "The body must be a JSON object.")
         return data
 
     def guid(self, name: str, code: str | None = None) -> str:
-        """Return a GUID of the path or the query in lower case. Raises Refusal 400 when it is none."""
+        """Return a GUID of the path or the query in lower case. Raises ApiError 400 if it is not one."""
         return guid(self.path.get(name, self.query.get(name, "")), name, code)
 
     def page(self, items: Sequence[Any], *, default_count: int = 100) -> dict[str, Any]:
-        """Return the page of items that offset and count ask for. Raises Refusal 400."""
+        """Return the page of items that offset and count ask for. Raises ApiError 400."""
         offset = self._number("offset", 0, 0)
         count = self._number("count", default_count, 1)
-        found = list(items[offset : offset + count])
-        return {"items": found, "totalCount": len(items), "offset": offset, "count": count}
+        page = list(items[offset : offset + count])
+        return {"items": page, "totalCount": len(items), "offset": offset, "count": count}
 
     def _number(self, name: str, default: int, least: int) -> int:
         text = self.query.get(name)
@@ -99,26 +99,26 @@ class Operation:
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse a request's body; numbers with a point become Decimal. Raises Refusal 400."""
+    """Parse a request's body; numbers with a point become Decimal. Raises ApiError 400."""
     try:
         return json.loads(body, parse_float=Decimal, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        raise ApiError(400, "InvalidRequestBody", "The body is no valid JSON.") from None
+        raise ApiError(400, "InvalidRequestBody", "The body is not valid JSON.") from None
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def guid(value: Any, name: str, code: str | None = None) -> str:
-    """Return a GUID in lower case. Raises Refusal 400 with the code, or one made from the name."""
+    """Return a GUID in lower case. Raises ApiError 400 with the code, or one made from the name."""
     if not isinstance(value, str) or not GUID.fullmatch(value):
         raise ApiError(400, code or f"Invalid{name[:1].upper()}{name[1:]}", f"{name} must be a GUID.", name)
     return value.lower()
 
 
 def parse_time(value: Any) -> datetime | None:
-    """Read an ISO 8601 date-time with an offset as aware UTC; None when it is none."""
+    """Read an ISO 8601 date-time with an offset as aware UTC; None if it is not one."""
     if not isinstance(value, str) or not re.match(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}", value):
         return None
     try:
@@ -129,7 +129,7 @@ def parse_time(value: Any) -> datetime | None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a JSON value is a number of a sane size."""
+    """Return whether a JSON value is a number of a plausible size."""
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
         return False
     return -(10**15) < value < 10**15 and (not isinstance(value, Decimal) or value.as_tuple().exponent >= -12)  # type: ignore[operator]
@@ -151,7 +151,7 @@ def _plain(value: Any) -> Any:
 
 
 def with_extra_fields(data: Any) -> Any:
-    """Add keys that no contract knows to every object, except preferences, whose keys the contract closes."""
+    """Add keys that the contract does not have to every object, except preferences, whose keys the contract closes."""
     if isinstance(data, Mapping):
         more = {name: value if name == "preferences" else with_extra_fields(value) for name, value in data.items()}
         return {**more, "sandboxExtra": "ignore me", "sandboxExtraObject": {"nested": [1, None]}}
@@ -159,7 +159,7 @@ def with_extra_fields(data: Any) -> Any:
 
 
 def error_body(refusal: ApiError, shape: ErrorShape) -> tuple[bytes, str]:
-    """Return a refusal's body and content type in the shape that the tenant uses; no page documents one (facts 1)."""
+    """Return an error's body and content type in the tenant's shape; Engage does not document one (docs/engage.md#errors)."""
     if shape == "empty":
         return b"", JSON
     if shape == "html":

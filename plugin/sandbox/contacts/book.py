@@ -23,16 +23,18 @@ _SEARCHES = ("email", "mobilePhone", "socialSecurityNumber", "customKey", "any")
 
 
 def rules_of(state: SandboxState, contact_type: str) -> ContactTypeRules:
-    """Return the rules of a contact type. Raises Refusal 400 InvalidContactType."""
+    """Return the rules of a contact type. Raises ApiError 400 InvalidContactType."""
     rules = state.options.contact_types.get(contact_type)
     if rules is None:
-        known = ", ".join(state.options.contact_types)
-        raise ApiError(400, "InvalidContactType", f"The contact type is not known; known are {known}.", "contactType")
+        names = ", ".join(state.options.contact_types)
+        raise ApiError(
+            400, "InvalidContactType", f"The contact type is unknown; the tenant has {names}.", "contactType"
+        )
     return rules
 
 
 def get(state: SandboxState, contact_id: str) -> StoredContact:
-    """Return a contact. Raises Refusal 404 ContactNotFound."""
+    """Return a contact. Raises ApiError 404 ContactNotFound."""
     contact = state.data.contacts.get(contact_id)
     if contact is None:
         raise ApiError(404, "ContactNotFound", "No contact has this id.")
@@ -41,16 +43,16 @@ def get(state: SandboxState, contact_id: str) -> StoredContact:
 
 def matches(state: SandboxState, attribute: str, value: str, contact_type: str | None = None) -> set[str]:
     """Return the ids of the contacts that have this value."""
-    found = state.data.contact_index.get((attribute, folded(attribute, value)), set())
+    contact_ids = state.data.contact_index.get((attribute, folded(attribute, value)), set())
     if contact_type is None:
-        return set(found)
-    return {contact_id for contact_id in found if state.data.contacts[contact_id].contact_type == contact_type}
+        return set(contact_ids)
+    return {contact_id for contact_id in contact_ids if state.data.contacts[contact_id].contact_type == contact_type}
 
 
 def search(state: SandboxState, query: Mapping[str, str]) -> StoredContact:
-    """Return the one contact that has all the values of a query (facts 2.2).
+    """Return the one contact that has all the values of a query.
 
-    Raises Refusal 400 for a value of the wrong form or no value, 404 ContactNotFound, 409 MultipleMatches.
+    Raises ApiError 400 for a value of the wrong form or no value, 404 ContactNotFound, 409 MultipleMatches.
     """
     contact_type = query.get("contactType") or None
     if contact_type is not None:
@@ -58,16 +60,16 @@ def search(state: SandboxState, query: Mapping[str, str]) -> StoredContact:
     given = {name: query[name] for name in _SEARCHES if query.get(name, "").strip()}
     if not given:
         raise ApiError(400, "InvalidSearchQuery", f"Give one of {', '.join(_SEARCHES)}.")
-    found: set[str] | None = None
+    contact_ids: set[str] | None = None
     for name, value in given.items():
         attribute = _searched_attribute(state, name, value)
         here = matches(state, attribute, value, contact_type)
-        found = here if found is None else found & here
-    if not found:
+        contact_ids = here if contact_ids is None else contact_ids & here
+    if not contact_ids:
         raise ApiError(404, "ContactNotFound", "No contact matches.")
-    if len(found) > 1:
+    if len(contact_ids) > 1:
         raise ApiError(409, "MultipleMatches", "More than one contact matches; give the contactType.")
-    return state.data.contacts[found.pop()]
+    return state.data.contacts[contact_ids.pop()]
 
 
 def _searched_attribute(state: SandboxState, name: str, value: str) -> str:
@@ -113,7 +115,7 @@ def create(
     store_external_id: str | None = None,
     approved: bool = True,
 ) -> StoredContact:
-    """Store a new contact from a flat body. The caller has looked for duplicates. Raises Refusal 400."""
+    """Store a new contact from a flat body. The caller has checked that it is not a duplicate. Raises ApiError 400."""
     contact_type, attributes, unknown = checked_new(state, body)
     preferences, consents = read_preferences(body), read_consents(body)
     if contact_type == "Member" and attributes.get("memberNumber") is None:
@@ -133,7 +135,7 @@ def create(
 
 
 def checked_new(state: SandboxState, body: Mapping[str, Any]) -> tuple[str, dict[str, Any], list[str]]:
-    """Return type, attributes and unknown names of a body for a new contact. Raises Refusal 400."""
+    """Return type, attributes and unknown names of a body for a new contact. Raises ApiError 400."""
     contact_type = body.get("contactType", state.options.default_contact_type)
     if not isinstance(contact_type, str):
         raise ApiError(400, "InvalidContactType", "contactType must be a text.", "contactType")
@@ -144,9 +146,9 @@ def checked_new(state: SandboxState, body: Mapping[str, Any]) -> tuple[str, dict
 
 
 def change(state: SandboxState, contact: StoredContact, body: Mapping[str, Any], now: datetime) -> None:
-    """Change the fields that a flat body has; "" and null erase (facts 2.5). contactType and unknown names do nothing.
+    """Change the fields that a flat body has; "" and null erase. contactType and unknown names do nothing.
 
-    Raises Refusal 400 for a bad value, 409 when another contact has the new key.
+    Raises ApiError 400 for a bad value, 409 when another contact has the new key.
     """
     attributes, unknown = read_attributes(body, state.options)
     preferences, consents = read_preferences(body), read_consents(body)
@@ -179,7 +181,7 @@ def remove(state: SandboxState, contact: StoredContact, now: datetime) -> None:
 
 
 def wire(contact: StoredContact) -> dict[str, Any]:
-    """Return a contact as Engage answers it (facts 2.1)."""
+    """Return a contact as Engage answers it."""
     return {
         "id": contact.id,
         "attributes": {**contact.attributes, "contactType": contact.contact_type},

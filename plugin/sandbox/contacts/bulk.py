@@ -1,4 +1,4 @@
-"""Bulk creation and change of contacts: accepted at once, done later, told row by row (facts 2.9).
+"""Bulk creation and change of contacts: accepted at once, done later, reported row by row (docs/engage.md#bulk).
 
 The fields of the status answer are not documented; these are the sandbox's.
 """
@@ -83,10 +83,10 @@ def _update_row(state: SandboxState, row: dict[str, Any], contact_type: str, now
     if isinstance(named, str) and GUID.fullmatch(named):
         contact = book.get(state, named.lower())
     elif isinstance(row.get(key), str):
-        found = book.matches(state, key, row[key], contact_type)
-        if len(found) != 1:
+        contact_ids = book.matches(state, key, row[key], contact_type)
+        if len(contact_ids) != 1:
             raise ApiError(404, "ContactNotFound", "No contact of this type has this key.", key)
-        contact = state.data.contacts[found.pop()]
+        contact = state.data.contacts[contact_ids.pop()]
     else:
         raise ApiError(400, f"Missing{key[:1].upper()}{key[1:]}", f"A row needs contactId or {key}.", key)
     changes = {name: value for name, value in row.items() if name not in {"contactId", "id"}}

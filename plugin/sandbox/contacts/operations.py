@@ -1,4 +1,4 @@
-"""The operations on single contacts, the changes feed and the contact overview (facts 2)."""
+"""The operations on single contacts, the changes feed and the contact overview (docs/engage.md#contact-model)."""
 
 import re
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ def find_contact_id(call: Call) -> Answer:
 
 
 def create_contact(call: Call) -> Answer:
-    """Create a contact; source, store and approval are read from the query alone (facts 1)."""
+    """Create a contact; source, store and approval are read from the query alone."""
     state, body = call.state, call.body()
     unapproved = call.query.get("createAsUnapproved", "false")
     if unapproved not in {"true", "false"}:
@@ -73,7 +73,7 @@ def delete_contact(call: Call) -> Answer:
 
 
 def update_contact_type(call: Call) -> Answer:
-    """Change the type, when the contact has what the new type requires (facts 2.6)."""
+    """Change the type, when the contact has what the new type requires."""
     state, contact = call.state, _contact(call)
     new_type = call.query.get("contactTypeId", "")
     check_required(contact.attributes, book.rules_of(state, new_type))
@@ -87,7 +87,7 @@ def update_contact_type(call: Call) -> Answer:
 
 
 def set_preference(name: str) -> Handler:
-    """Return the operation that sets one preference; it approves an unapproved contact too (facts 2.5)."""
+    """Return the operation that sets one preference; it approves an unapproved contact too."""
 
     def operation(call: Call) -> Answer:
         contact = _contact(call)
@@ -104,14 +104,14 @@ def set_preference(name: str) -> Handler:
 
 
 def get_changed_contacts(call: Call) -> Answer:
-    """List the ids changed in a time window, each once, oldest first (facts 2.8)."""
+    """List the ids changed in a time window, each once, oldest first."""
     kind = call.query.get("changeType")
     if kind not in {"Created", "Updated", "Deleted"}:
         raise ApiError(400, "InvalidChangeType", "changeType must be Created, Updated or Deleted.", "changeType")
     start = _feed_time(call.query.get("fromDate", ""), "fromDate")
     end = _feed_time(call.query["toDate"], "toDate") if "toDate" in call.query else call.now
-    found = [id_ for time, changed, id_ in call.state.data.changes if changed == kind and start <= time <= end]
-    unique = list(dict.fromkeys(found))
+    contact_ids = [id_ for time, changed, id_ in call.state.data.changes if changed == kind and start <= time <= end]
+    unique = list(dict.fromkeys(contact_ids))
     if len(unique) > call.state.options.max_changes:
         raise ApiError(
             400, "TooManyContacts", f"More than {call.state.options.max_changes} ids; ask for a shorter time."
@@ -130,7 +130,7 @@ def _feed_time(text: str, name: str) -> datetime:
 
 
 def get_contact_overview(call: Call) -> Answer:
-    """Get the enriched profile by contactId, or by contactType and a key; it has no point total (facts 2.4)."""
+    """Get the enriched profile by contactId, or by contactType and a key; it has no point total."""
     if "contactId" in call.query:
         contact = _contact(call)
     elif not call.query.get("contactType"):

@@ -1,7 +1,8 @@
-"""What Engage demands of a contact's fields, and when two values are the same.
+"""What Engage requires of a contact's fields, and when two values are equal.
 
 The codes InvalidEmailAddress, InvalidPhoneNumber, InvalidSocialSecurityNumber and InvalidContactType are documented
-for find (facts 2.2); for writes no page lists codes, so the others are built the same way and name the field.
+for find (docs/engage.md#finding-a-contact); for writes Engage does not list codes, so the others
+are built the same way and name the field.
 """
 
 import re
@@ -53,17 +54,17 @@ def folded(attribute: str, value: Any) -> str:
 
 
 def is_email(value: str) -> bool:
-    """Whether a text has the form of an e-mail address."""
+    """Return whether a text has the form of an e-mail address."""
     return len(value) <= 254 and EMAIL.fullmatch(value) is not None
 
 
 def is_searchable_phone(value: str) -> bool:
-    """Whether a search takes a text for a phone number: any run of digits of that length does (facts 2.2)."""
+    """Return whether a search takes a text for a phone number: any run of digits of that length does."""
     return _SEARCHED_PHONE.fullmatch(_PHONE_FILLER.sub("", value)) is not None
 
 
 def is_social_security_number(value: str) -> bool:
-    """Whether a text is a Swedish personal or coordination number or a Finnish code, check digit included."""
+    """Return whether a text is a Swedish personal or coordination number or a Finnish code, check digit included."""
     text = value.strip().upper()
     if swedish := _SWEDISH.fullmatch(text):
         _, month, day, _ = swedish.groups()
@@ -87,12 +88,12 @@ def refused(attribute: str, why: str) -> ApiError:
 def read_attributes(body: Mapping[str, Any], options: SandboxOptions) -> tuple[dict[str, Any], list[str]]:
     """Return the checked attributes of a flat body, empty values as None, and the names that the tenant lacks.
 
-    Raises Refusal 400 that names the attribute.
+    Raises ApiError 400 that names the attribute.
     """
-    known = options.attributes
+    tenant_attributes = options.attributes
     others = {"preferences", "consents", "contactType"}
-    unknown = [name for name in body if name not in known and name not in others]
-    return {name: _value(name, value) for name, value in body.items() if name in known}, unknown
+    unknown = [name for name in body if name not in tenant_attributes and name not in others]
+    return {name: _value(name, value) for name, value in body.items() if name in tenant_attributes}, unknown
 
 
 def _value(name: str, value: Any) -> Any:
@@ -121,9 +122,9 @@ def _text(name: str, value: str) -> str:
         if not _WRITTEN_PHONE.fullmatch(value):
             raise refused(name, "must be in international form, with + and the country's number")
     if name == "socialSecurityNumber" and not is_social_security_number(value):
-        raise refused(name, "is no Swedish or Finnish number")
+        raise refused(name, "is not a Swedish or Finnish number")
     if name == "countryCode" and value.upper() not in COUNTRIES:
-        raise refused(name, "is no ISO 3166-1 alpha-2 code")
+        raise refused(name, "is not an ISO 3166-1 alpha-2 code")
     if name == "birthDay" and not _is_day(value):
         raise refused(name, "must be a day such as 1990-05-17")
     return value.strip()
@@ -141,7 +142,7 @@ def _is_day(value: str) -> bool:
 
 
 def read_preferences(body: Mapping[str, Any]) -> dict[str, bool]:
-    """Return the preferences that a body sets. Raises Refusal 400 for an unknown name or a value that is no boolean."""
+    """Return the preferences that a body sets. Raises ApiError 400 for an unknown name or a value that is not a boolean."""
     given = body.get("preferences")
     if given is None:
         return {}
@@ -158,7 +159,7 @@ def read_preferences(body: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def read_consents(body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the consents that a body sets, by id: yes or no, never unset again (facts 2.10). Raises Refusal 400."""
+    """Return the consents that a body sets, by id: yes or no; a consent is never unset again. Raises ApiError 400."""
     given = body.get("consents")
     if given is None:
         return {}
@@ -177,13 +178,13 @@ def read_consents(body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         for name in ("source", "comment"):
             if consent.get(name) is not None and not isinstance(consent[name], str):
                 raise ApiError(400, "InvalidConsent", f"{where}.{name} must be a text.", f"{where}.{name}")
-        kept = ("id", "value", "date", "source", "comment")
-        consents[consent["id"]] = {name: consent[name] for name in kept if consent.get(name) is not None}
+        stored_names = ("id", "value", "date", "source", "comment")
+        consents[consent["id"]] = {name: consent[name] for name in stored_names if consent.get(name) is not None}
     return consents
 
 
 def check_required(attributes: Mapping[str, Any], rules: ContactTypeRules) -> None:
-    """Check that a contact has what its type requires. Raises Refusal 400 that names the attribute."""
+    """Check that a contact has what its type requires. Raises ApiError 400 that names the attribute."""
     for name in rules.required:
         if attributes.get(name) is None:
             text = f"{name} is required for this contact type."

@@ -1,4 +1,4 @@
-"""Promotion assignments: what a contact has been given, and its redemption (facts 6.2 to 6.4)."""
+"""Promotion assignments: the promotions of a contact, and their redemption (docs/engage.md#promotions)."""
 
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -29,7 +29,7 @@ def list_promotion_assignments(call: Call) -> Answer:
 
 
 def assign_promotion(call: Call) -> Answer:
-    """Give an active promotion to a contact; the answer is the assignment."""
+    """Assign an active promotion to a contact; the answer is the assignment."""
     state, body = call.state, call.body()
     contact_id = guid(body.get("contactId"), "contactId", "InvalidContactId")
     promotion_id = guid(body.get("promotionId"), "promotionId", "InvalidPromotionId")
@@ -54,7 +54,7 @@ def add(state: SandboxState, assignment: StoredAssignment) -> None:
 
 
 def redeem_promotion(call: Call) -> Answer:
-    """Redeem an assignment in a channel; a template's id redeems nothing (facts 6.1, 6.3)."""
+    """Redeem an assignment in a channel; a template's id redeems nothing."""
     assignment_id = call.guid("assignmentId", "InvalidPromotionAssignmentId")
     channel = call.body().get("redemptionChannel")
     if channel not in CHANNELS:
@@ -85,7 +85,7 @@ def _redeem(state: SandboxState, assignment_id: str, channel: str, now: datetime
 
 
 def reactivate_promotion(call: Call) -> Answer:
-    """Give a redeemed assignment back, where the tenant has this operation at all: no page documents it (facts 6.3)."""
+    """Reactivate a redeemed assignment, where the tenant has this operation (docs/engage.md#reactivating-a-promotion)."""
     if not call.state.options.reactivate_promotions:
         raise ApiError(404, "NotFound", "This tenant has no such path.")
     assignment_id = call.guid("assignmentId", "InvalidPromotionAssignmentId")
@@ -116,7 +116,7 @@ def _record(call: Call, assignment_id: str, outcome: str, channel: str | None) -
 
 
 def wire(state: SandboxState, assignment: StoredAssignment) -> dict[str, Any]:
-    """Return an assignment as Engage answers it (facts 6.2)."""
+    """Return an assignment as Engage answers it."""
     promotion = state.data.promotions[assignment.promotion_id]
     presentation = promotion.wire.get("presentation") or {}
     return {

@@ -1,4 +1,4 @@
-"""Point accounts, their transactions and the point shop (facts 7.2 and 7.3)."""
+"""Point accounts, their transactions and the point shop (docs/engage.md#points)."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -12,13 +12,13 @@ _TRANSACTIONS = "/api/v3/point-transactions"
 
 
 def list_point_accounts(call: Call) -> Answer:
-    """List a contact's accounts; a contact that is not known has none."""
+    """List a contact's accounts; an unknown contact has none."""
     contact_id = call.guid("contactId", "InvalidContactId")
     accounts = [account for account in call.state.data.point_accounts.values() if account.contact_id == contact_id]
-    found = [wire(account, call.now) for account in accounts]
+    rows = [wire(account, call.now) for account in accounts]
     if call.state.options.point_accounts_answer == "array":
-        return Answer(data=found)
-    return Answer(data={**call.page(found), "links": []})
+        return Answer(data=rows)
+    return Answer(data={**call.page(rows), "links": []})
 
 
 def get_point_account(call: Call) -> Answer:
@@ -63,7 +63,7 @@ def _account_of(call: Call) -> StoredPointAccount | None:
 
 
 def add_point_transaction(call: Call) -> Answer:
-    """Add points to an account or take them off; a known transactionId changes nothing."""
+    """Add points to an account or deduct them; a transactionId that exists changes nothing."""
     body = call.body()
     account = call.state.data.point_accounts.get(str(body.get("accountId")))
     if account is None or isinstance(body["accountId"], bool):
@@ -91,7 +91,7 @@ def add_point_transaction(call: Call) -> Answer:
 def add_transaction(
     state: SandboxState, account: StoredPointAccount, fields: dict[str, Any], now: datetime
 ) -> dict[str, Any]:
-    """Store a transaction; a Deduction's amount is kept negative. fields: as written, checked by the caller."""
+    """Store a transaction; a Deduction's amount is stored as negative. fields: as written, checked by the caller."""
     kind = fields.get("transactionType", "Addition")
     amount = Decimal(fields["amount"])
     transaction = {
@@ -124,7 +124,7 @@ def _is_over(transaction: dict[str, Any], now: datetime) -> bool:
 
 
 def wire(account: StoredPointAccount, now: datetime) -> dict[str, Any]:
-    """Return an account as Engage answers it: balance of active points, pending ones beside it."""
+    """Return an account as Engage answers it: the balance of active points and that of pending ones."""
     live = [transaction for transaction in account.transactions if not _is_over(transaction, now)]
     pending = sum((t["amount"] for t in live if _is_pending(t, now)), Decimal())
     ends = [end for t in live if t["amount"] > 0 and (end := parse_time(t["validTo"]))]

@@ -1,4 +1,4 @@
-"""Multichannel promotions, the templates that assignments are made of (facts 6.5)."""
+"""Multichannel promotions, the templates that assignments are made of (docs/engage.md#templates)."""
 
 import calendar
 import re
@@ -15,7 +15,7 @@ _FIELDS = ("name", "externalId", "validity", "presentation", "redemptionChannels
 
 
 def create_promotion(call: Call) -> Answer:
-    """Create a draft; a person activates it before it can be assigned."""
+    """Create a draft; an operator activates it before it can be assigned."""
     wire = checked(call.state, call.body())
     promotion = StoredPromotion(new_id(), "Draft", wire)
     call.state.data.promotions[promotion.id] = promotion
@@ -42,12 +42,12 @@ def update_promotion(call: Call) -> Answer:
 
 
 def delete_promotion(call: Call) -> Answer:
-    """Delete a template that nobody has."""
+    """Delete a template that is assigned to no contact."""
     return _delete(call.state, _by_id(call))
 
 
 def delete_promotion_by_external_id(call: Call) -> Answer:
-    """Delete a template that nobody has, by its externalId."""
+    """Delete a template that is assigned to no contact, by its externalId."""
     return _delete(call.state, _by_external_id(call))
 
 
@@ -67,10 +67,12 @@ def _by_id(call: Call) -> StoredPromotion:
 
 def _by_external_id(call: Call) -> StoredPromotion:
     external_id = call.query.get("externalId")
-    found = [p for p in call.state.data.promotions.values() if external_id and p.wire.get("externalId") == external_id]
-    if not found:
+    promotions = [
+        p for p in call.state.data.promotions.values() if external_id and p.wire.get("externalId") == external_id
+    ]
+    if not promotions:
         raise ApiError(404, "PromotionNotFound", "No promotion has this externalId.")
-    return found[0]
+    return promotions[0]
 
 
 def as_wire(promotion: StoredPromotion, now: datetime) -> dict[str, Any]:
@@ -113,7 +115,7 @@ def _months_later(day: date, months: int) -> date:
 
 
 def checked(state: SandboxState, body: dict[str, Any], own_id: str | None = None) -> dict[str, Any]:
-    """Return the fields of a template. Raises Refusal 400 BadRequest that names the field."""
+    """Return the fields of a template. Raises ApiError 400 BadRequest that names the field."""
     name, external_id = body.get("name"), body.get("externalId")
     if not isinstance(name, str) or not name.strip() or len(name) > 450:
         raise _bad("name", "must be a text of 1 to 450 characters")

@@ -1,4 +1,4 @@
-"""Reward vouchers: all or nothing, redeemed once, given back at most three times (facts 7.1)."""
+"""Reward vouchers: redeemed as a whole and once, reactivated at most three times (docs/engage.md#reward-vouchers)."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -33,19 +33,19 @@ def list_vouchers(wanted: Callable[[StoredVoucher, datetime], bool]) -> Handler:
     def operation(call: Call) -> Answer:
         contact = book.get(call.state, call.guid("contactId", "InvalidContactId"))
         vouchers = call.state.data.vouchers.values()
-        found = [wire(v) for v in vouchers if v.contact_id == contact.id and wanted(v, call.now)]
-        return Answer(data=call.page(found))
+        rows = [wire(v) for v in vouchers if v.contact_id == contact.id and wanted(v, call.now)]
+        return Answer(data=call.page(rows))
 
     return operation
 
 
 def redeem_reward_voucher(call: Call) -> Answer:
-    """Redeem a voucher whole."""
+    """Redeem a voucher as a whole."""
     return _change(call, "Redeemed", _redeem)
 
 
 def reactivate_reward_voucher(call: Call) -> Answer:
-    """Give a redeemed voucher back."""
+    """Reactivate a redeemed voucher."""
     return _change(call, "Reactivated", _reactivate)
 
 
@@ -86,13 +86,13 @@ def _redeem(call: Call, voucher: StoredVoucher) -> None:
 
 
 def _reactivate(call: Call, voucher: StoredVoucher) -> None:
-    most = call.state.options.max_voucher_reactivations
+    limit = call.state.options.max_voucher_reactivations
     if voucher.redeemed_on is None:
         raise ApiError(409, "RewardVoucherAlreadyActivated", "The reward voucher is not redeemed.")
     if _is_expired(voucher, call.now):
         raise ApiError(409, "RewardVoucherExpired", "The reward voucher has expired.")
-    if voucher.reactivations >= most:
-        raise ApiError(409, "RewardVoucherReactivationLimitReached", f"A voucher comes back at most {most} times.")
+    if voucher.reactivations >= limit:
+        raise ApiError(409, "RewardVoucherReactivationLimitReached", f"A voucher can be reactivated {limit} times.")
     voucher.reactivations += 1
     voucher.redeemed_on = None
 

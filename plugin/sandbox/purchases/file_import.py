@@ -1,4 +1,4 @@
-"""Files as Engage imports them (facts 9.2 and 9.3): a row of an unknown contact is ignored, and so is a known receipt.
+"""Files as Engage imports them (docs/engage.md#receipt-files): a row of an unknown contact is ignored, and so is a receipt that exists.
 
 Namespaces and names are those that are documented or inferred; how a real importer treats contacts and redemptions is not
 known, so those two are the sandbox's own.
@@ -39,9 +39,9 @@ _NUMBERS = frozenset(
 
 
 def import_file(state: SandboxState, kind: str, content: bytes, now: datetime) -> dict[str, int]:
-    """Import a file and return how many rows came to what. kind: transactions, contacts or redemptions.
+    """Import a file and return the number of rows by outcome. kind: transactions, contacts or redemptions.
 
-    Raises Refusal 400 for a file that is ignored whole: no XML, another root, too many lines, several match key types.
+    Raises ApiError 400 for a file that is ignored as a whole: not XML, another root, too many lines, several match key types.
     """
     work: Mapping[str, Callable[[SandboxState, etree._Element, datetime], str]] = {
         "transactions": _receipt,
@@ -58,7 +58,7 @@ def import_file(state: SandboxState, kind: str, content: bytes, now: datetime) -
 
 
 def take_files(state: SandboxState, folder: Path, now: datetime) -> dict[str, int]:
-    """Import and delete every file of a folder in the order of names, as the job at Voyado does; add the outcomes up."""
+    """Import and delete every file of a folder in the order of names, as Voyado's job does; return the sums of the outcomes."""
     total: Counter[str] = Counter()
     for path in sorted(folder.glob("*.xml")):
         kind = path.stem.rpartition("_")[2]
@@ -98,9 +98,9 @@ def _receipt(state: SandboxState, row: etree._Element, now: datetime) -> str:
     if len(matched(state, body["contact"])) != 1:
         state.note(now, "receipt file", receipt_id, "ignored", "ContactNotFound")
         return "unknown contact"
-    known = state.data.receipts.get(receipt_id)
-    if known is not None:
-        known.times_received += 1
+    earlier = state.data.receipts.get(receipt_id)
+    if earlier is not None:
+        earlier.times_received += 1
         return "known receipt"
     receipt = StoredReceipt(receipt_id, to_json(body), now, created)
     state.data.receipts[receipt_id] = receipt
@@ -116,7 +116,9 @@ def _contact(state: SandboxState, row: etree._Element, now: datetime) -> str:
     for name, text in fields.items():
         try:
             book.change(state, contact, {name: text}, now)
-        except ApiError as refusal:  # field by field: a bad one is skipped, the rest applied (facts 9.2)
+        except (
+            ApiError
+        ) as refusal:  # field by field: an invalid one is skipped, the rest is applied (docs/engage.md#contact-files)
             state.note(now, "contact file", contact.id, "ignored", f"{name}: {refusal.code}")
     return "changed"
 

@@ -1,6 +1,6 @@
-"""What Engage demands of a receipt: presence, kind, and the signs of purchases and returns (facts 5.2, 5.3).
+"""What Engage requires of a receipt: which fields, their types, and the signs of purchases and returns (docs/engage.md#receipt-fields).
 
-No page lists the codes of this operation, so every refusal is 400 InvalidReceipt and names the field.
+Engage does not list the codes of this operation, so every refusal is 400 InvalidReceipt and names the field.
 """
 
 import re
@@ -16,7 +16,7 @@ MATCH_KEY_TYPES = {
     for name in ("contactId", "memberNumber", "socialSecurityNumber", "mobilePhone", "externalId", "email")
 }
 _CURRENCY = re.compile(r"[A-Z]{3}")
-#: Tuples, not sets: a value of the body may be a list, which no set can look up.
+#: Tuples, not sets: a value of the body may be a list, which a set cannot look up.
 _ITEM_TYPES = ("PURCHASE", "RETURN", "ADJUSTMENT")
 _ITEM_TEXTS = ("sku", "articleNumber", "articleName")
 _ITEM_NUMBERS = ("quantity", "grossPaidPrice", "taxAmount", "taxPercent")
@@ -32,7 +32,7 @@ def refused(field: str, why: str) -> ApiError:
 
 
 def check_receipt(body: Mapping[str, Any], *, check_sums: bool) -> datetime:
-    """Check a receipt and return its createdDate, aware UTC. Raises Refusal 400 that names the field."""
+    """Check a receipt and return its createdDate, aware UTC. Raises ApiError 400 that names the field."""
     _check_contact(body.get("contact"))
     for name in ("uniqueReceiptId", "receiptNumber", "storeExternalId"):
         _text(body, name, name)
@@ -145,7 +145,7 @@ def _name_values(holder: Mapping[str, Any], where: str) -> None:
 
 
 def _object(value: Any, field: str, only: frozenset[str] | None = None) -> dict[str, Any]:
-    """Return an object. only: the keys that the contract closes it to."""
+    """Return an object. only: the keys that the contract allows."""
     if not isinstance(value, dict):
         raise refused(field, "must be an object")
     if only is not None and not value.keys() <= only:

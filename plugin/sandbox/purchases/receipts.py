@@ -1,6 +1,6 @@
-"""Receipts and the purchase history that comes of them (facts 3 and 5).
+"""Receipts and the purchase history that results (docs/engage.md#receipts).
 
-A receipt is accepted at once and imported later; what is wrong with its contact shows only in the integration log.
+A receipt is accepted at once and imported later; a fault of its contact appears in the integration log only.
 """
 
 from datetime import UTC, datetime
@@ -16,15 +16,15 @@ from plugin.sandbox.wire import Answer, ApiError, Call, Operation, parse_json
 
 
 def create_receipt(call: Call) -> Answer:
-    """Accept a receipt for import. One whose uniqueReceiptId is known changes nothing (facts 5.1)."""
+    """Accept a receipt for import. One whose uniqueReceiptId exists changes nothing."""
     state, body = call.state, call.body()
     created = check_receipt(body, check_sums=state.options.check_receipt_sums)
-    known = state.data.receipts.get(body["uniqueReceiptId"])
-    if known is not None:
-        known.times_received += 1
-        if known.body != call.raw_body and parse_json(known.body) != body:
+    earlier = state.data.receipts.get(body["uniqueReceiptId"])
+    if earlier is not None:
+        earlier.times_received += 1
+        if earlier.body != call.raw_body and parse_json(earlier.body) != body:
             text = "uniqueReceiptId is known: a receipt with other contents was ignored"
-            state.note(call.now, "receipt", known.unique_receipt_id, "ignored", text)
+            state.note(call.now, "receipt", earlier.unique_receipt_id, "ignored", text)
         return Answer(202)
     receipt = StoredReceipt(body["uniqueReceiptId"], call.raw_body, call.now, created)
     state.data.receipts[receipt.unique_receipt_id] = receipt
@@ -36,15 +36,15 @@ def create_receipt(call: Call) -> Answer:
 
 def import_receipt(state: SandboxState, receipt: StoredReceipt, store_external_id: str, now: datetime) -> None:
     body = parse_json(receipt.body)
-    found = matched(state, body["contact"])
-    if len(found) != 1:
+    contact_ids = matched(state, body["contact"])
+    if len(contact_ids) != 1:
         receipt.state = "failed"
-        receipt.reason = "MultipleMatches" if found else "ContactNotFound"
+        receipt.reason = "MultipleMatches" if contact_ids else "ContactNotFound"
         state.note(now, "receipt", receipt.unique_receipt_id, "failed", receipt.reason)
         return
     state.ensure_store(store_external_id, now)
     receipt.state = "imported"
-    receipt.contact_id = found.pop()
+    receipt.contact_id = contact_ids.pop()
     state.data.transactions[receipt.contact_id].append(receipt)
     for used in body.get("usedPromotions", []):
         _note_promotion(state, receipt, used["couponId"], now)
@@ -59,7 +59,7 @@ def matched(state: SandboxState, contact: dict[str, Any]) -> set[str]:
 
 
 def _note_promotion(state: SandboxState, receipt: StoredReceipt, coupon_id: str, now: datetime) -> None:
-    """Note a named promotion that does not fit: naming it on a receipt redeems nothing (facts 5.2)."""
+    """Log a named promotion that does not fit: naming it on a receipt redeems nothing."""
     assignment = state.data.assignments.get(coupon_id.lower())
     if assignment is None or assignment.contact_id != receipt.contact_id:
         why = "usedPromotions names an assignment that this contact has not"
@@ -96,7 +96,7 @@ def _history(call: Call) -> Answer:
 
 
 def _transaction(state: SandboxState, receipt: StoredReceipt) -> dict[str, Any]:
-    """Return a receipt as a line of the history (facts 3); net means without tax."""
+    """Return a receipt as a line of the history; net means without tax."""
     body = parse_json(receipt.body)
     net = sum((_net(item) for item in body["items"]), Decimal())
     store = state.data.stores.get(body["storeExternalId"], {})

@@ -1,6 +1,6 @@
 """From a request to an operation and back: fault, guards, work, log.
 
-The guards are Engage's (facts 1 and 1.1): key, System/Version as user agent, Content-Type on every request, 200
+The guards are Engage's (docs/engage.md#addresses-and-headers): key, System/Version as user agent, Content-Type on every request, 200
 requests a second for each key.
 """
 
@@ -25,7 +25,7 @@ Sleep = Callable[[float], object]
 
 
 class DroppedConnectionError(ConnectionError):
-    """The connection is to be closed without an answer, as a fault wants or after a reset; the server does it."""
+    """The connection is to be closed without an answer, because of a fault or after a reset; the server closes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _response(outcome: _Outcome) -> Response:
 
 
 def _outcome(state: SandboxState, operation: Operation, path: dict[str, str], raw: bytes, strike: Strike) -> _Outcome:
-    """Return what is answered. The lock is held."""
+    """Return the answer. The caller holds the lock."""
     options = state.options
     headers: dict[str, str] = {}
     try:
@@ -127,7 +127,7 @@ def _give_up(operation: Operation) -> NoReturn:
 
 
 def _guard(state: SandboxState, headers: dict[str, str], now: float) -> None:
-    """Refuse what Engage refuses before it looks at the operation. Raises Refusal."""
+    """Refuse what Engage refuses before it does the operation. Raises ApiError."""
     options, given = state.options, request.headers
     key = given.get("apikey", "").strip()
     accepted = options.accepted_keys
@@ -162,7 +162,7 @@ def _log(
     duration_s: float,
     raw: bytes,
 ) -> None:
-    """Write the call down, without query values; status is None where the connection was dropped."""
+    """Log the call, without query values; status is None if the connection was dropped."""
     operation_id = operation.operation_id if operation else None
     state.last_sequence += 1
     state.call_counts[operation_id or "unknown", str(outcome.status) if outcome else "dropped"] += 1

@@ -1,4 +1,4 @@
-"""The page at `/`: what the sandbox holds, for people. No script, nothing from outside, reloaded every 3 seconds."""
+"""The page at `/`: the sandbox's data, for people. It has no script, loads nothing from outside and reloads every 3 seconds."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -22,13 +22,13 @@ th{background:var(--soft)}td.number{text-align:right;font-variant-numeric:tabula
 
 
 class _Number(str):
-    """A cell that is set to the right."""
+    """A cell that is aligned to the right."""
 
     __slots__ = ()
 
 
 def render_page(state: SandboxState, address: str) -> bytes:
-    """Return the page as UTF-8 HTML; of each kind the newest 50. Everything that came from outside is escaped.
+    """Return the page as UTF-8 HTML; with the newest 50 of each kind. Everything that was received is escaped.
 
     address: the sandbox's own, for the commands that are shown.
     """
@@ -67,7 +67,7 @@ def render_page(state: SandboxState, address: str) -> bytes:
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="3">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>Engage sandbox</title>'
         f"<style>{_STYLE}</style></head><body><h1>Engage sandbox</h1>"
-        "<p>A stand-in for Voyado Engage. Nothing here leaves this machine; everything is gone when it stops.</p>"
+        "<p>A stand-in for Voyado Engage. Nothing leaves this machine; all data is lost when it stops.</p>"
     )
     return (head + "".join(sections) + "</body></html>").encode(errors="replace")
 

@@ -1,8 +1,8 @@
 """The sandbox's HTTP server: threads, keep-alive connections, and connections that are dropped on purpose.
 
-It stands on the standard library because one process must hold all data: werkzeug's server closes every connection,
-and gunicorn keeps its application in a child process, out of a test's sight. On one core it bore 4100 requests a
-second where gunicorn's threads bore 3000 (8 connections, POST of a receipt to an empty Flask view).
+It uses the standard library's server because one process must hold all data: werkzeug's server closes every connection,
+and gunicorn keeps its application in a child process, out of a test's reach. On one core it served 4100 requests a
+second where gunicorn's threads served 3000 (8 connections, POST of a receipt to an empty Flask view).
 """
 
 import io
@@ -52,19 +52,19 @@ class SandboxServer(ThreadingMixIn, TCPServer):
                 _hang_up(connection)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Remember the connection, then serve it in its thread."""
+        """Record the connection as open, then serve it in its thread."""
         with self._open_lock:
             self._open.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Forget the connection and close it."""
+        """Remove the connection from the open ones and close it."""
         with self._open_lock:
             self._open.discard(request)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Stay silent when a connection ended; show the trace of anything else."""
+        """Print nothing when a connection ended; print the traceback of any other error."""
         if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
             super().handle_error(request, client_address)
 
@@ -73,7 +73,7 @@ def _hang_up(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_RDWR)
     except OSError:
-        return  # the other side was faster
+        return  # the client closed the connection first
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(head[0] + (b"" if self.command == "HEAD" else content))
 
     def __getattr__(self, name: str) -> Any:
-        """Hand every method to the application, which knows which ones a path has."""
+        """Pass every method to the application, which knows which ones a path has."""
         if name.startswith("do_"):
             return self.answer
         raise AttributeError(name)
@@ -125,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _environ(self, body: bytes) -> dict[str, Any]:
-        """Return the request as PEP 3333 wants it."""
+        """Return the request's environment (PEP 3333)."""
         path, _, query = self.path.partition("?")
         host, port = self.server.server_address[:2]
         environ: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The sandbox's own paths: what tests and people look at, and what they change. No key is needed here."""
+"""The sandbox's own paths: what tests and people read and change. They need no key."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from plugin.sandbox.wire import JSON, ApiError, guid, parse_json, to_json
 
 
 def add_views(app: Flask, state: SandboxState, operation_ids: frozenset[str]) -> None:
-    """Give the application the page at `/` and everything under `/sandbox/`."""
+    """Add the page at `/` and everything under `/sandbox/` to the application."""
 
     def answer(work: Callable[[], Any]) -> Response:
         with state.lock:
@@ -66,7 +66,7 @@ def add_views(app: Flask, state: SandboxState, operation_ids: frozenset[str]) ->
 
 
 def receipt_view(receipt: StoredReceipt) -> dict[str, Any]:
-    """Return a receipt as it came, with what became of it: state queued, imported or failed."""
+    """Return a receipt as it was received, with its state: queued, imported or failed."""
     return {
         **parse_json(receipt.body),
         "times_received": receipt.times_received,
@@ -109,7 +109,7 @@ def _counts(state: SandboxState) -> dict[str, dict[str, int]]:
 
 
 def _summary(state: SandboxState) -> dict[str, Any]:
-    """Return how much of each kind there is: cheap, for those who wait until everything has arrived."""
+    """Return the number of items of each kind: a cheap call, for waiting until everything has arrived."""
     data = state.data
     receipts = data.receipts.values()
     return {
@@ -145,7 +145,7 @@ def _reset(state: SandboxState) -> dict[str, Any]:
 
 
 def _activate(state: SandboxState, promotion_id: str) -> dict[str, Any]:
-    """Do what a person does in Engage's pages: make a draft usable."""
+    """Activate a draft, as an operator does in Engage."""
     promotion = state.data.promotions.get(guid(promotion_id, "promotionId", "InvalidPromotionId"))
     if promotion is None:
         raise ApiError(404, "PromotionNotFound", "No promotion has this id.")
