@@ -1,6 +1,6 @@
-"""From an order or refund to Engage's receipt: signs, kinds of lines, currencies. Pure: no I/O.
+"""Building Engage's receipt from an order or refund: signs, kinds of lines, currencies. Pure: no I/O.
 
-Engage facts 5.2 and 5.3; DESIGN, money and proof.
+Fields and rules: docs/engage.md#receipts.
 """
 
 from collections import defaultdict
@@ -18,9 +18,9 @@ from plugin.store.shops.shops import RegisteredShop
 from webhooks.orders.refund_lines import restore_tax_from_order
 
 RATE_PLACES = Decimal("0.00000001")
-#: No two currencies are further apart; a rate beyond it is a fault of the shop's totals and is left out.
+#: No exchange rate is higher; one beyond it comes from wrong totals of the shop and is left out.
 MAX_RATE = Decimal(10) ** 9
-NAMES = {
+DEFAULT_NAMES = {
     LineKind.SHIPPING: "Shipping",
     LineKind.FEE: "Fee",
     LineKind.TIP: "Tip",
@@ -61,14 +61,15 @@ def purchase_receipt(
 
 
 def return_receipt(shop: RegisteredShop, refund: OrderRefunded, order: StoredOrder) -> Receipt:
-    """Return the receipt of a refund: negative quantities and total, positive rows (facts 5.3).
+    """Return the receipt of a refund: negative quantities and total, positive prices
+    (docs/engage.md#returns).
 
     Raises PayloadError when the order has no contact or the lines do not add up.
     """
     refund = restore_tax_from_order(refund, order)
     check_sum(refund.lines, refund.total)
     if order.contact_id is None:
-        raise PayloadError("the order belongs to no contact", "order_id")
+        raise PayloadError("the order has no contact in Engage", "order_id")
     bought = {str(line["id"]): line for line in order.details.get("lines", [])}
     return Receipt(
         contact_id=order.contact_id,
@@ -85,12 +86,12 @@ def return_receipt(shop: RegisteredShop, refund: OrderRefunded, order: StoredOrd
 
 
 def purchase_receipt_id(shop: RegisteredShop, order_id: str) -> str:
-    """Return the id under which Engage knows an order's receipt; refunds add -R and their own id."""
+    """Return the uniqueReceiptId of an order's receipt; refunds append -R and their own id."""
     return f"{shop.name}-{order_id}"
 
 
 def exchange_rate(order: OrderPaid, settings: ShopSettings) -> Decimal | None:
-    """Return the multiplier to the tenant's group currency; None where the order does not tell it."""
+    """Return the multiplier to the tenant's group currency; None where the order does not say it."""
     if not settings.group_currency:
         return None
     if order.currency == settings.group_currency:
@@ -103,20 +104,20 @@ def exchange_rate(order: OrderPaid, settings: ShopSettings) -> Decimal | None:
 
 def check_sum(lines: Sequence[Line], total: Decimal) -> None:
     """Raise PayloadError unless the lines add up to the total, to the last minor unit."""
-    summed = sum((line.gross_paid for line in lines), Decimal(0))
-    if summed != total:
-        raise PayloadError(f"the lines add up to {summed}, the total is {total}", "lines")
+    line_total = sum((line.gross_paid for line in lines), Decimal(0))
+    if line_total != total:
+        raise PayloadError(f"the lines add up to {line_total}, the total is {total}", "lines")
 
 
 def stored_lines(lines: Sequence[Line], settings: ShopSettings) -> list[dict[str, Any]]:
-    """Return what is kept of an order's lines, as JSON with money as text: refunds and My Pages read it."""
+    """Return the stored form of an order's lines, JSON with money as text. Refunds and My Pages read it."""
     return [
         {
             "id": line.line_id,
             "kind": line.kind.value,
             "sku": _sku(line, settings),
             "number": _number(line, settings),
-            "name": line.name or NAMES.get(line.kind, ""),
+            "name": line.name or DEFAULT_NAMES.get(line.kind, ""),
             "quantity": str(line.quantity),
             "gross": str(line.gross_paid),
             "tax": str(line.tax_amount),
@@ -129,17 +130,17 @@ def stored_lines(lines: Sequence[Line], settings: ShopSettings) -> list[dict[str
 def _item(line: Line, settings: ShopSettings, kind: str, bought: Mapping[str, Any] | None = None) -> ReceiptItem:
     sign = -1 if kind == "RETURN" else 1
     # a return names the article exactly as its purchase did, so that Engage can match them
-    named = bought or {"sku": _sku(line, settings), "number": _number(line, settings), "name": line.name}
+    article = bought or {"sku": _sku(line, settings), "number": _number(line, settings), "name": line.name}
     percent = line.tax_percent if line.tax_percent or bought is None else Decimal(bought["percent"])
     return ReceiptItem(
         type=kind,
-        sku=str(named["sku"]),
+        sku=str(article["sku"]),
         quantity=sign * line.quantity,
         gross_paid_price=line.gross_paid,
         tax_amount=line.tax_amount,
         tax_percent=percent,
-        article_number=str(named["number"]),
-        article_name=str(named["name"] or NAMES.get(line.kind) or named["sku"]),
+        article_number=str(article["number"]),
+        article_name=str(article["name"] or DEFAULT_NAMES.get(line.kind) or article["sku"]),
         article_group=line.article_group,
         awards_bonus=False if line.kind in {LineKind.SHIPPING, LineKind.FEE, LineKind.TIP} else None,
         discounts=tuple(

@@ -21,7 +21,7 @@ from plugin.store.tables.files import FallbackFile, FallbackRow, FileState
 from plugin.store.tables.orders import ShopOrder
 from plugin.store.tables.shops import Shop
 
-ENDED = (FileState.TAKEN, FileState.RECALLED, FileState.FAILED)
+ENDED = (FileState.PICKED_UP, FileState.RECALLED, FileState.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class FallbackFiles:
     def undeleted(self, shop: RegisteredShop, taken_before: datetime) -> list[StoredFile]:
         """Return files whose copies here have served: recalled ones, and those taken before a time."""
         served = (FallbackFile.state == FileState.RECALLED) | (
-            (FallbackFile.state == FileState.TAKEN) & (FallbackFile.ended_at < taken_before)
+            (FallbackFile.state == FileState.PICKED_UP) & (FallbackFile.ended_at < taken_before)
         )
         return self._find(FallbackFile.shop_id == shop.id, served, FallbackFile.deleted_at.is_(None))
 
@@ -141,7 +141,7 @@ class FallbackFiles:
             FileState.RENAMING,
             FallbackFile.erased.is_(False),
             FallbackFile.temporary == temporary,
-            reason="gets its name on the other side",
+            reason="is being renamed on the server",
         )
 
     def back_to_written(self, file_id: int, states: Sequence[FileState], reason: str, at: datetime) -> bool:
@@ -162,12 +162,12 @@ class FallbackFiles:
             run(session, update(FallbackFile).where(FallbackFile.id == file_id).values(**values))
 
     def sent(self, file_id: int, now: datetime, look_at: datetime) -> bool:
-        """Note that a file lies on the other side under its name."""
+        """Note that a file is on the server under its name."""
         return self._move(
             file_id,
             (FileState.RENAMING,),
             FileState.SENT,
-            reason="lies on the other side; not taken yet",
+            reason="on the server; not picked up yet",
             sent_at=now,
             next_attempt_at=look_at,
         )
@@ -198,7 +198,7 @@ class FallbackFiles:
         """Note that a file was taken, with all that follows: its receipts are sent, their events delivered."""
         before = (FileState.RENAMING, FileState.SENT, FileState.RECALLING)
         with self._database.transaction() as session:
-            values = {"state": FileState.TAKEN, "reason": reason, "ended_at": now, "next_attempt_at": None}
+            values = {"state": FileState.PICKED_UP, "reason": reason, "ended_at": now, "next_attempt_at": None}
             this = update(FallbackFile).where(FallbackFile.id == file.id, FallbackFile.state.in_(before))
             if run(session, this.values(**values)) != 1:
                 return False
@@ -211,7 +211,7 @@ class FallbackFiles:
     def forget_rows(self, shop: RegisteredShop, before: datetime) -> None:
         """Delete what is recorded of the rows of files that were taken before a time."""
         old = select(FallbackFile.id).where(
-            FallbackFile.shop_id == shop.id, FallbackFile.state == FileState.TAKEN, FallbackFile.ended_at < before
+            FallbackFile.shop_id == shop.id, FallbackFile.state == FileState.PICKED_UP, FallbackFile.ended_at < before
         )
         with self._database.transaction() as session:
             session.execute(delete(FallbackRow).where(FallbackRow.file_id.in_(old)))

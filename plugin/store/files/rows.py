@@ -19,7 +19,7 @@ CHUNK = 500
 #: States in which nothing of a file can have reached the other side under its name.
 UNSENT = (FileState.WRITING, FileState.WRITTEN, FileState.SENDING)
 #: States in which the other side has, or had, the whole file.
-UPLOADED_STATES = (FileState.SENT, FileState.TAKEN)
+UPLOADED_STATES = (FileState.SENT, FileState.PICKED_UP)
 T = TypeVar("T")
 #: Gives a file its name: of its kind, time and sequence.
 NameOf = Callable[[str, datetime, int], str]

@@ -205,12 +205,12 @@ class FallbackInbox:
             FallbackRow.event_id == InboxEvent.id,
             FallbackRow.file_id == FallbackFile.id,
             FallbackFile.kind == "receipts",
-            FallbackFile.state == FileState.TAKEN,
+            FallbackFile.state == FileState.PICKED_UP,
         )
         unfinished = exists().where(
             other.event_id == InboxEvent.id,
             other.file_id == other_file.id,
-            other.rest | ((other_file.kind == "receipts") & (other_file.state != FileState.TAKEN)),
+            other.rest | ((other_file.kind == "receipts") & (other_file.state != FileState.PICKED_UP)),
         )
         with self._database.transaction() as session:
             ids = list(
@@ -238,7 +238,7 @@ class FallbackInbox:
                 .where(
                     FallbackRow.shop_id == shop.id,
                     FallbackRow.key == receipt_id,
-                    FallbackFile.state != FileState.TAKEN,
+                    FallbackFile.state != FileState.PICKED_UP,
                 )
             )
 

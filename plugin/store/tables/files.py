@@ -26,11 +26,12 @@ class FileOrigin(StrEnum):
 
 
 class FileState(StrEnum):
-    """Where a file of the fallback is.
+    """Where a fallback file is.
 
-    writing: its events are taken out of the inbox, the file is not there yet. renaming: it is about to get its name on
-    the other side, so that a crash leaves its end unknown. sent: it lies there under its name. recalling: it is being
-    taken back out of a folder. taken: the importer, or the merchant, took it. failed: a person must look.
+    writing: its events were taken out of the inbox, the file is not complete yet. renaming: it is about to get its name
+    on the server, so that after a crash it is unknown whether it arrived. sent: it is on the server under its name.
+    recalling: it is being moved back out of a folder. taken: the importer, or the merchant, picked it up. failed: a person
+    must act.
     """
 
     WRITING = "writing"
@@ -39,7 +40,7 @@ class FileState(StrEnum):
     RENAMING = "renaming"
     SENT = "sent"
     RECALLING = "recalling"
-    TAKEN = "taken"
+    PICKED_UP = "taken"
     RECALLED = "recalled"
     FAILED = "failed"
 

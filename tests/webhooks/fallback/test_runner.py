@@ -77,7 +77,7 @@ def test_receipts_of_known_contacts_go_as_files_and_end_delivered_when_they_are_
     assert import_files(rig, files) == {"imported": 3, "rows": 3, "files": 1}
     rig.clock.forward(60)
     files.fallback.run()
-    assert files.files()[0].state is FileState.TAKEN
+    assert files.files()[0].state is FileState.PICKED_UP
     assert states(rig, *events) == ["delivered"] * 3
     back(rig, files)
     files.fallback.run()
@@ -377,7 +377,7 @@ def test_a_cut_after_the_rename_is_found_out_when_the_server_is_back(rig: Any, f
     import_files(rig, files)
     rig.clock.forward(100)
     files.fallback.run()
-    assert files.files()[0].state is FileState.TAKEN
+    assert files.files()[0].state is FileState.PICKED_UP
     assert files.server.sent == 1
     assert states(rig, event) == ["delivered"]
 

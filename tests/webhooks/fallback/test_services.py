@@ -97,7 +97,7 @@ def test_what_the_merchant_moved_out_of_the_folder_was_taken(services: Services)
     moved.unlink()
     guard.succeeded()
     run_fallback_once(services)
-    assert [file.state for file in services.fallback.files.newest(shop, 9)] == [FileState.TAKEN]
+    assert [file.state for file in services.fallback.files.newest(shop, 9)] == [FileState.PICKED_UP]
     known = services.stores.orders.get(shop, "1")
     assert known is not None
     assert known.receipt_sent_at is not None
