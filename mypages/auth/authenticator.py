@@ -1,16 +1,14 @@
-"""Who visits and by which way: a session's cookie, a bearer token, or a platform's proxy whose signature stands alone."""
+"""Authentication of a request: by a session cookie, a bearer token, or the signature of a platform's proxy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
-from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlsplit
 
 from flask import request
 
-from mypages.auth.sessions import Sessions, Shopper, read_token, shopper_of
-from mypages.views.models import MessageKind, Mode
+from mypages.auth.sessions import Sessions, Shopper, make_shopper, redeem_token
+from mypages.auth.visit import AccessDeniedError, AuthMethod, MessageKind, Mode, Visit
 from plugin.errors import UnverifiableError, VerificationError
 from plugin.platforms.registry import PLATFORMS
 from plugin.store.shops.handover_tokens import UsedTokens
@@ -21,61 +19,19 @@ BEARER = "Bearer "
 MAX_PREFIX_LENGTH = 200
 
 
-class AuthMethod(StrEnum):
-    """By which way a shopper proves who they are. A form token is needed for all but BEARER, which no browser adds itself."""
-
-    COOKIE = "cookie"
-    BEARER = "bearer"
-    PROXY = "proxy"
-
-
-class AccessDeniedError(Exception):
-    """The visit ends here, with a message."""
-
-    def __init__(self, kind: MessageKind, status: int, shop: RegisteredShop | None, why: str = "") -> None:
-        super().__init__(why)
-        self.kind = kind
-        self.status = status
-        self.shop = shop
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """One request of a proved shopper. base: beginning of addresses, with a slash at its end.
-
-    sealed: the session's new value, when this visit prolongs it.
-    """
-
-    shop: RegisteredShop
-    shopper: Shopper
-    via: AuthMethod
-    mode: Mode
-    base: str
-    sealed: str = ""
-
-    def link(self, part: str, **query: Any) -> str:
-        """Return an address within My Pages that keeps base and mode. id: of a purchase."""
-        return link(self.base, self.mode, part, **query)
-
-
-def link(base: str, mode: Mode, part: str, **query: Any) -> str:
-    """Return an address within My Pages."""
-    path = "" if part == "overview" else part
-    if "id" in query:
-        path += "/" + quote(str(query.pop("id")), safe="")
-    if mode is Mode.FRAGMENT:
-        query["embed"] = 1
-    return base + path + (f"?{urlencode(query)}" if query else "")
-
-
 def query_param(name: str) -> str:
-    """Return a parameter of the address, "" where there is none. Most addresses have none, and looking is dear."""
+    """Return a parameter of the address, "" where it is missing. Parsing is expensive and most addresses have no query."""
     return request.args.get(name, "") if request.query_string else ""
+
+
+def requested_mode() -> Mode:
+    """Return how the page is to be embedded, as the address says it."""
+    return Mode.FRAGMENT if query_param("embed") == "1" else Mode.PAGE
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticator:
-    """Proves who visits. cookie: the session cookie's name. public_path: what PUBLIC_URL has after the host."""
+    """Authenticates shoppers. cookie: the session cookie's name. public_path: the path of PUBLIC_URL."""
 
     shops: Shops
     used_tokens: UsedTokens
@@ -84,41 +40,40 @@ class Authenticator:
     cookie: str
     public_path: str
 
-    def shop(self, name: str) -> RegisteredShop:
+    def find_shop(self, name: str) -> RegisteredShop:
         """Return a shop by the name in the address. Raises AccessDeniedError."""
-        found = self.shops.named(name)
-        if found is None:
+        shop = self.shops.named(name)
+        if shop is None:
             raise AccessDeniedError(MessageKind.NO_SHOP, 404, None)
-        return found
+        return shop
 
-    def base_of(self, shop: RegisteredShop) -> str:
-        """Return the beginning of a shop's addresses here."""
+    def base_path(self, shop: RegisteredShop) -> str:
+        """Return the beginning of a shop's addresses on this host."""
         return f"{self.public_path}/mypages/{shop.name}/"
 
     def exchange_token(self, name: str, token: str) -> tuple[RegisteredShop, str]:
-        """Turn a token of the shop into a session; return its value. Raises AccessDeniedError."""
-        shop = self.shop(name)
-        shopper = self._of_token(shop, token)
+        """Exchange a token of the shop for a session; return its value. Raises AccessDeniedError."""
+        shop = self.find_shop(name)
+        shopper = self._redeem(shop, token)
         return shop, self.sessions.seal(shopper, self.clock())
 
-    def visit(self, name: str) -> Visit:
-        """Return the visit of a request to a shop's own addresses. Raises AccessDeniedError."""
-        shop = self.shop(name)
-        mode = Mode.FRAGMENT if query_param("embed") == "1" else Mode.PAGE
+    def authenticate(self, name: str) -> Visit:
+        """Authenticate a request to a shop's own addresses. Raises AccessDeniedError."""
+        shop, mode = self.find_shop(name), requested_mode()
         now, header = self.clock(), request.headers.get("Authorization", "")
         if header.startswith(BEARER):
             value = header.removeprefix(BEARER).strip()
-            opened = self.sessions.open(value, shop.name, now)
-            shopper = opened.shopper if opened is not None else self._of_token(shop, value)
-            return Visit(shop, shopper, AuthMethod.BEARER, mode, self.base_of(shop))
+            session = self.sessions.open(value, shop.name, now)
+            shopper = session.shopper if session is not None else self._redeem(shop, value)
+            return Visit(shop, shopper, AuthMethod.BEARER, mode, self.base_path(shop))
         session = self.sessions.open(request.cookies.get(self.cookie, ""), shop.name, now)
         if session is None:
             raise AccessDeniedError(MessageKind.LOGIN, 401, shop)
-        sealed = self.sessions.seal(session.shopper, now) if session.is_to_be_renewed(now) else ""
-        return Visit(shop, session.shopper, AuthMethod.COOKIE, mode, self.base_of(shop), sealed)
+        renewed = self.sessions.seal(session.shopper, now) if session.needs_renewal(now) else ""
+        return Visit(shop, session.shopper, AuthMethod.COOKIE, mode, self.base_path(shop), renewed)
 
-    def proxied(self, slug: str) -> Visit:
-        """Return the visit of a request through a platform's proxy. Raises AccessDeniedError."""
+    def authenticate_proxied(self, slug: str) -> Visit:
+        """Authenticate a request through the proxy of a platform. Raises AccessDeniedError."""
         platform, query = PLATFORMS.get(slug), request.query_string.decode("latin-1")
         domain = None if platform is None else platform.claimed_proxy_domain(query)
         shop = None if domain is None else self.shops.of_domain(slug, domain.lower())
@@ -128,16 +83,16 @@ class Authenticator:
             proxied = platform.verify_proxy_request(query, shop, self.clock())
             if proxied.customer_id is None:
                 raise AccessDeniedError(MessageKind.LOGIN, 200, shop)
-            shopper = shopper_of(shop, proxied.customer_id, proxied.locale)
+            shopper = make_shopper(shop, proxied.customer_id, proxied.locale)
         except VerificationError as error:
             raise AccessDeniedError(MessageKind.TOKEN_REFUSED, 401, shop, str(error)) from error
         except UnverifiableError as error:
             raise AccessDeniedError(MessageKind.BUSY, 503, shop, str(error)) from error
         return Visit(shop, shopper, AuthMethod.PROXY, Mode.LIQUID, proxy_base(proxied.path_prefix))
 
-    def _of_token(self, shop: RegisteredShop, token: str) -> Shopper:
+    def _redeem(self, shop: RegisteredShop, token: str) -> Shopper:
         try:
-            return read_token(shop, PLATFORMS[shop.platform], token, self.used_tokens, self.clock())
+            return redeem_token(shop, PLATFORMS[shop.platform], token, self.used_tokens, self.clock())
         except VerificationError as error:
             raise AccessDeniedError(MessageKind.TOKEN_REFUSED, 401, shop, str(error)) from error
         except UnverifiableError as error:

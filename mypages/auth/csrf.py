@@ -1,19 +1,21 @@
-"""Tokens that show that a form came from our own page: they work without cookies (platform facts 1.8).
+"""CSRF tokens: they show that a form came from one of our pages, without cookies.
 
-A token is a keyed hash of shop, customer and time, and stands in the form. It proves nothing of who posts; that the
-session or the proxy's signature does. It proves that the page was made for this shopper, here and lately.
+Behind a platform's proxy cookies do not reach us, see docs/platforms/shopify.md#app-proxy-and-session-tokens.
+
+A token is signed for one shop and one customer, with the time of signing. It does not authenticate the sender, which
+the session or the proxy's signature does. It proves that the page was made for this shopper, by us and recently.
 """
 
-import base64
 import hashlib
-import hmac
 import secrets
 from datetime import datetime
 
+from itsdangerous import BadSignature, TimestampSigner
+
 from plugin.store.shops.vault import Vault
 
-LIFE_S = 60 * 60
-_CLOCK_S = 60
+LIFETIME_S = 60 * 60
+MAX_CLOCK_SKEW_S = 60
 MAX_LENGTH = 200
 
 
@@ -24,18 +26,29 @@ class CsrfTokens:
         self._key = vault.derive("my pages forms")
 
     def make(self, shop: str, customer_id: str, now: datetime) -> str:
-        """Return a token for a page that is made now."""
-        when = f"{int(now.timestamp()):x}.{secrets.token_hex(8)}"
-        return f"{when}.{self._sign(shop, customer_id, when)}"
+        """Return a token for a page that is made now. Each token is different."""
+        return _Signer(self._key, shop, customer_id, now).sign(secrets.token_hex(8)).decode()
 
     def is_valid(self, token: str, shop: str, customer_id: str, now: datetime) -> bool:
-        """Tell whether a token was made for this shopper at this shop, within the last hour."""
-        when, _, signature = token[:MAX_LENGTH].rpartition(".")
-        if not hmac.compare_digest(signature.encode("utf-8", "replace"), self._sign(shop, customer_id, when).encode()):
+        """Return whether a token was made for this shopper at this shop, within the last hour."""
+        if len(token) > MAX_LENGTH:
             return False
-        made = int(when.partition(".")[0], 16)
-        return -_CLOCK_S <= now.timestamp() - made <= LIFE_S
+        try:
+            signer = _Signer(self._key, shop, customer_id, now)
+            _, signed_at = signer.unsign(token.encode("utf-8", "replace"), return_timestamp=True)
+        except BadSignature:
+            return False
+        return -MAX_CLOCK_SKEW_S <= now.timestamp() - signed_at.timestamp() <= LIFETIME_S
 
-    def _sign(self, shop: str, customer_id: str, when: str) -> str:
-        words = "\0".join((shop, customer_id, when)).encode("utf-8", "replace")
-        return base64.urlsafe_b64encode(hmac.new(self._key, words, hashlib.sha256).digest()).decode().rstrip("=")
+
+class _Signer(TimestampSigner):
+    """A signer for one shopper whose timestamps are those of our clock."""
+
+    def __init__(self, key: bytes, shop: str, customer_id: str, now: datetime) -> None:
+        shopper = f"{shop}\0{customer_id}".encode("utf-8", "replace")
+        super().__init__(key, salt=shopper, key_derivation="hmac", digest_method=hashlib.sha256)
+        self._now = now
+
+    def get_timestamp(self) -> int:
+        """Return the time of signing, in seconds since 1970."""
+        return int(self._now.timestamp())

@@ -1,4 +1,4 @@
-"""Loading what a page shows: only what it needs, side by side, from the cache at once and from Engage with patience."""
+"""Fetching what a page shows: in parallel, at once from the cache or within a time limit from Engage."""
 
 import logging
 import time
@@ -17,25 +17,25 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: No shopper waits longer than this for Engage, in seconds.
-LOAD_TIMEOUT_S = 2.8
-Ask = Callable[[EngageClient], Any]
+FETCH_TIMEOUT_S = 2.8
+Query = Callable[[EngageClient], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class FetchResult(Generic[T]):
-    """What came of asking: a value, or the error instead."""
+    """The result of a query: a value, or else the error."""
 
     cached: Cached[T] | None = None
     error: Exception | None = None
 
     @property
-    def gone(self) -> bool:
-        """Whether Engage said that there is no such thing."""
+    def is_missing(self) -> bool:
+        """Whether Engage answered that it does not exist."""
         return isinstance(self.error, EngageNotFoundError)
 
     @property
-    def not_offered(self) -> bool:
-        """Whether Engage said that the tenant, or its key, has nothing of the kind, and not that a contact has nothing."""
+    def is_not_offered(self) -> bool:
+        """Whether the tenant, or its API key, lacks the whole feature, rather than the contact having no data."""
         code = (getattr(self.error, "code", None) or "").lower()
         forbidden = isinstance(self.error, UnauthorisedError) and self.error.status == 403
         return forbidden or (
@@ -44,44 +44,44 @@ class FetchResult(Generic[T]):
         )
 
 
-class Loader:
-    """Asks Engage for one shopper. pool: threads for calls that are not answered from the cache."""
+class Fetcher:
+    """Runs queries for one shopper. pool: threads for calls that the cache does not answer."""
 
     def __init__(self, cached: CachedEngage, client: EngageClient, owner: Owner, pool: ThreadPoolExecutor) -> None:
         self._cached, self._client, self._owner, self._pool = cached, client, owner, pool
 
-    def kept(self, ask: Callable[[EngageClient], T]) -> Cached[T] | None:
-        """Return what is fresh in the cache, None where that is nothing."""
+    def from_cache(self, query: Callable[[EngageClient], T]) -> Cached[T] | None:
+        """Return a fresh answer from the cache, or None. Engage is not called."""
         try:
-            return self._cached.read(self._client, self._owner, ask, cache_only=True)
+            return self._cached.read(self._client, self._owner, query, cache_only=True)
         except (CacheMissError, EngageError):
             return None
 
-    def load(self, asks: Mapping[str, Ask]) -> dict[str, FetchResult[Any]]:
-        """Return what came of each question. None takes longer than PATIENCE_S in all."""
-        until = time.monotonic() + LOAD_TIMEOUT_S
-        found: dict[str, FetchResult[Any]] = {}
+    def fetch(self, queries: Mapping[str, Query]) -> dict[str, FetchResult[Any]]:
+        """Return the result of each query, by its name. All of them together take at most FETCH_TIMEOUT_S."""
+        deadline = time.monotonic() + FETCH_TIMEOUT_S
+        results: dict[str, FetchResult[Any]] = {}
         waiting: dict[str, Future[Cached[Any]]] = {}
-        for name, ask in asks.items():
+        for name, query in queries.items():
             try:
-                found[name] = FetchResult(self._cached.read(self._client, self._owner, ask, cache_only=True))
+                results[name] = FetchResult(self._cached.read(self._client, self._owner, query, cache_only=True))
             except CacheMissError:
-                waiting[name] = self._pool.submit(self._cached.read, self._client, self._owner, ask)
+                waiting[name] = self._pool.submit(self._cached.read, self._client, self._owner, query)
             except EngageError as error:
-                found[name] = self._missing(name, error)
+                results[name] = self._failed(name, error)
         for name, future in waiting.items():
             try:
-                found[name] = FetchResult(future.result(max(until - time.monotonic(), 0)))
+                results[name] = FetchResult(future.result(max(deadline - time.monotonic(), 0)))
             except (EngageError, FutureTimeoutError) as error:
                 future.cancel()
-                found[name] = self._missing(name, error)
-        return found
+                results[name] = self._failed(name, error)
+        return results
 
-    def _missing(self, name: str, error: Exception) -> FetchResult[Any]:
-        log.info("shop=%s part=%s is not to be had: %s", self._owner.shop, name, type(error).__name__)
+    def _failed(self, name: str, error: Exception) -> FetchResult[Any]:
+        log.info("shop=%s part=%s could not be fetched from Engage: %s", self._owner.shop, name, type(error).__name__)
         return FetchResult(error=error)
 
 
 def earliest(now: datetime, *times: datetime | None) -> datetime | None:
-    """Return the earliest of the times that lie ahead, or None."""
-    return min((when for when in times if when is not None and when > now), default=None)
+    """Return the earliest of the times that are in the future, or None."""
+    return min((time for time in times if time is not None and time > now), default=None)

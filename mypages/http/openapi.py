@@ -1,4 +1,4 @@
-"""The OpenAPI description of My Pages' JSON, made from the classes of `mypages.content`, so that both say the same."""
+"""The OpenAPI description of My Pages' JSON, generated from the view models, so that both agree."""
 
 import inspect
 import types
@@ -11,8 +11,9 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from mypages.auth.sessions import SESSION_S
-from mypages.http.page import NAMES
+from mypages.auth.sessions import SESSION_LIFETIME_S
+from mypages.auth.visit import MessageKind
+from mypages.http.page import CONTENT_NAMES
 from mypages.views import models
 
 PAGES: Mapping[str, type[Any]] = {
@@ -84,8 +85,8 @@ def _page(name: str, schemas: dict[str, Any]) -> dict[str, Any]:
     whole = {
         "type": "object",
         "additionalProperties": False,
-        "required": [*common, NAMES[name]],
-        "properties": {**common, NAMES[name]: _schema(kind, schemas)},
+        "required": [*common, CONTENT_NAMES[name]],
+        "properties": {**common, CONTENT_NAMES[name]: _schema(kind, schemas)},
     }
     sometimes = {"404": _error("There is no such part or purchase, or no such shop.", schemas)}
     return {
@@ -171,7 +172,7 @@ def _session(schemas: dict[str, Any]) -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "required": ["session", "expires_in"],
-        "properties": {"session": {"type": "string"}, "expires_in": {"type": "integer", "example": SESSION_S}},
+        "properties": {"session": {"type": "string"}, "expires_in": {"type": "integer", "example": SESSION_LIFETIME_S}},
     }
     return {
         "operationId": "start_session",
@@ -199,7 +200,7 @@ def _error(words: str, schemas: dict[str, Any]) -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "required": ["error", "login_url"],
-        "properties": {"error": _schema(models.MessageKind, schemas), "login_url": {"type": "string"}},
+        "properties": {"error": _schema(MessageKind, schemas), "login_url": {"type": "string"}},
     }
     return _json(words, {"$ref": "#/components/schemas/Error"})
 
@@ -209,10 +210,10 @@ def _json(words: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _schema(kind: Any, schemas: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a type of `mypages.content`, and add those of its classes."""
+    """Return the schema of a member's type, and add the schemas of its classes to `schemas`."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in {Union, types.UnionType}:
-        inner = _schema(next(one for one in arguments if one is not type(None)), schemas)
+        inner = _schema(next(argument for argument in arguments if argument is not type(None)), schemas)
         return {"nullable": True, "allOf": [inner]} if "$ref" in inner else {**inner, "nullable": True}
     if origin is tuple:
         if len(arguments) == 2 and arguments[1] is not Ellipsis:
@@ -221,7 +222,7 @@ def _schema(kind: Any, schemas: dict[str, Any]) -> dict[str, Any]:
     if is_dataclass(kind):
         return _object(kind, schemas)
     if isinstance(kind, type) and issubclass(kind, StrEnum):
-        schemas.setdefault(kind.__name__, {"type": "string", "enum": [str(one) for one in kind]})
+        schemas.setdefault(kind.__name__, {"type": "string", "enum": [str(member) for member in kind]})
         return {"$ref": f"#/components/schemas/{kind.__name__}"}
     return dict(_PLAIN[kind])
 
@@ -238,7 +239,7 @@ _PLAIN: Mapping[Any, dict[str, Any]] = {
 def _object(kind: Any, schemas: dict[str, Any]) -> dict[str, Any]:
     name = kind.__name__
     if name not in schemas:
-        schemas[name] = {}  # a class that holds itself would not end
+        schemas[name] = {}  # ends the recursion of a class that contains itself
         hints = get_type_hints(kind)
         properties = {entry.name: _schema(hints[entry.name], schemas) for entry in fields(kind)}
         schemas[name] = {
@@ -258,5 +259,5 @@ def _path(name: str) -> str:
 def _version() -> str:
     try:
         return version("engage-shop-plugin")
-    except PackageNotFoundError:  # run from a checkout that was not installed
+    except PackageNotFoundError:  # run from a checkout without an installation
         return "0"

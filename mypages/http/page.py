@@ -1,38 +1,33 @@
-"""One visit: showing a page, changing data, and asking for newer data."""
+"""One request of an authenticated shopper: showing a page, changing data, and reloading data from Engage."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from babel import Locale
 from flask import request
 
-from mypages.auth.authenticator import AccessDeniedError, AuthMethod, Visit, query_param
+from mypages.auth.authenticator import query_param
 from mypages.auth.csrf import CsrfTokens
-from mypages.data.fetch import Loader
-from mypages.data.page_cache import PageCache
-from mypages.http.responses import RenderedBody, as_json, html, wants_json
+from mypages.auth.visit import AccessDeniedError, AuthMethod, MessageKind, Visit
+from mypages.data.fetch import Fetcher
+from mypages.http.dependencies import PageDependencies
+from mypages.http.responses import MIMETYPES, RenderedBody, as_json, html, wants_json
 from mypages.views import editing, profile
 from mypages.views.builder import ViewBuilder
 from mypages.views.formatting import Formatter
 from mypages.views.language import locale_for
-from mypages.views.models import MessageKind, Mode, PageContext, PartState
-from plugin.engage.cache.cached import CachedEngage, Owner
-from plugin.engage.client import EngageClient
-from plugin.store.contacts.snapshot import ShopperSnapshot, ShopperSnapshots
-from plugin.store.contacts.sync_state import SyncStates
-from plugin.store.inbox.edits import Edits
+from mypages.views.models import PartState
+from mypages.views.page_context import PageContext
+from plugin.engage.cache.cached import Owner
+from plugin.store.contacts.snapshot import ShopperSnapshot
 from plugin.store.inbox.keys import customer_key
-from plugin.store.orders.orders import Orders
-from plugin.store.shops.registry import Shops
-from plugin.store.shops.shops import RegisteredShop
 
-#: The name of each part's content in its template and in JSON.
-NAMES = {
+#: The name of each part's view model in its template and in JSON.
+CONTENT_NAMES = {
     "overview": "overview",
     "profile": "profile",
     "transactions": "purchases",
@@ -43,106 +38,81 @@ NAMES = {
 }
 #: Parts that a tenant may not have.
 OPTIONAL_PARTS = ("points", "vouchers")
-#: A shopper may ask for newer data this often.
+#: The least time between two reloads of a shopper's data from Engage.
 RELOAD_PAUSE = timedelta(seconds=60)
-NOTHING = RenderedBody(b"", "text/html")
-
-
-class PageDependencies(Protocol):
-    """What showing needs of `mypages.pages.MyPages`."""
-
-    @property
-    def shops(self) -> Shops: ...
-    @property
-    def sync_states(self) -> SyncStates: ...
-    @property
-    def shoppers(self) -> ShopperSnapshots: ...
-    @property
-    def orders(self) -> Orders: ...
-    @property
-    def edits(self) -> Edits: ...
-    @property
-    def cached(self) -> CachedEngage: ...
-    @property
-    def pool(self) -> ThreadPoolExecutor: ...
-    @property
-    def memory(self) -> PageCache: ...
-    def client_for(self, shop: RegisteredShop, /) -> EngageClient: ...
-    def clock(self) -> datetime: ...
-    def wake(self, event_id: int, /) -> None: ...
+EMPTY = RenderedBody(b"", "text/html")
 
 
 @dataclass(frozen=True, slots=True)
 class PageResult:
-    """What a visit ends with: an answer, or the address that the browser goes on to."""
+    """A body with its status, or the location that the browser is redirected to."""
 
-    answered: RenderedBody = NOTHING
+    body: RenderedBody = EMPTY
     status: int = 200
     location: str = ""
 
 
 class PageController:
-    """Shows one visitor what is theirs."""
+    """Answers one request of one shopper."""
 
-    def __init__(self, parts: PageDependencies, visit: Visit, tokens: CsrfTokens, assets: str) -> None:
-        self._parts, self._visit, self._tokens, self._assets = parts, visit, tokens, assets
+    def __init__(self, dependencies: PageDependencies, visit: Visit, tokens: CsrfTokens, assets: str) -> None:
+        self._dependencies, self._visit, self._tokens, self._assets = dependencies, visit, tokens, assets
         self._shop, self._customer_id = visit.shop, visit.shopper.customer_id
-        self._now = parts.clock()
+        self._now = dependencies.clock()
         self._json = wants_json()
-        self._standing = self._snapshot()
+        self._snapshot = self._read_snapshot()
 
-    def page(self, part: str, one: str = "") -> PageResult:
-        """Return a page: as it was built a moment ago for this shopper if nothing has changed, else built now."""
-        if part in OPTIONAL_PARTS and not self._offers(part):
+    def show(self, part: str, purchase_id: str = "") -> PageResult:
+        """Return a page, from the page cache if nothing has changed for this shopper. purchase_id: for a single purchase."""
+        if part in OPTIONAL_PARTS and not self._may_have(part):
             raise AccessDeniedError(MessageKind.NO_PAGE, 404, self._shop)
         if "Cache-Control" in request.headers and (
             request.cache_control.no_cache or request.cache_control.max_age == 0
         ):
-            self._ask_fresh()  # the browser's own reload
+            self._invalidate()  # the browser's own reload
         number = _page_number()
         key = (
             self._shop.id, json.dumps(self._shop.stored_settings, sort_keys=True), self._shop.tenant,
-            self._customer_id, self._visit.shopper.locale, self._standing, part, one, number,
-            self._json, self._visit.mode, self._visit.base, self._visit.via, request.headers.get("Accept-Language", ""),
+            self._customer_id, self._visit.shopper.locale, self._snapshot, part, purchase_id, number,
+            self._json, self._visit.mode, self._visit.base, self._visit.auth_method, request.headers.get("Accept-Language", ""),
         )  # fmt: skip
-        kind = "application/json" if self._json else _mimetype(self._visit.mode)
-        known = self._parts.memory.get(key, self._now)
-        if known is not None:
-            return PageResult(RenderedBody(known, kind))
+        mimetype = "application/json" if self._json else MIMETYPES[self._visit.mode]
+        cached = self._dependencies.page_cache.get(key, self._now)
+        if cached is not None:
+            return PageResult(RenderedBody(cached, mimetype))
         builder = self._builder(number)
-        name = "transaction" if one else part
-        content = self._content(builder, part, one)
-        answered = self._render(name, content, builder)
-        self._parts.memory.put(key, answered.body, builder.until, self._now)
-        return PageResult(answered)
+        content = self._content(builder, part, purchase_id)
+        body = self._render("transaction" if purchase_id else part, content, builder)
+        self._dependencies.page_cache.put(key, body.body, builder.valid_until, self._now)
+        return PageResult(body)
 
     def act(self, action: str) -> PageResult:
-        """Carry out what was posted."""
-        given = _posted_json() if request.mimetype == "application/json" else None
-        token = given.pop("csrf", "") if isinstance(given, dict) else request.form.get("csrf", "")
-        if self._visit.via is not AuthMethod.BEARER and not (
+        """Carry out a posted action: "profile" or "reload"."""
+        posted = _posted_json() if request.mimetype == "application/json" else None
+        token = posted.pop("csrf", "") if isinstance(posted, dict) else request.form.get("csrf", "")
+        if self._visit.auth_method is not AuthMethod.BEARER and not (
             isinstance(token, str) and self._tokens.is_valid(token, self._shop.name, self._customer_id, self._now)
         ):
             raise AccessDeniedError(MessageKind.FORM_TOO_OLD, 403, self._shop)
         if action == "reload":
             return self._reload()
-        if self._standing.contact_id is None:
+        if self._snapshot.contact_id is None:
             raise AccessDeniedError(MessageKind.NOT_YOURS_TO_CHANGE, 403, self._shop)
-        return self._edit(given, str(token))
+        return self._edit(posted, str(token))
 
-    # --- what is shown
+    # --- showing
 
-    def _content(self, builder: ViewBuilder, part: str, one: str) -> Any:
-        if one:
-            receipt = builder.receipt(one)
+    def _content(self, builder: ViewBuilder, part: str, purchase_id: str) -> Any:
+        if purchase_id:
+            receipt = builder.receipt(purchase_id)
             if receipt.purchase is None and receipt.state not in {PartState.AWAY, PartState.STALE}:
                 raise AccessDeniedError(MessageKind.NO_PAGE, 404, self._shop)
             return receipt
         if part == "overview":
-            content: Any = builder.overview({name: self._offers(name) for name in OPTIONAL_PARTS})
+            content: Any = builder.overview({name: self._may_have(name) for name in OPTIONAL_PARTS})
         else:
             content = getattr(builder, part)()
-        self._remember(builder.detected_features)
+        self._store_features(builder.detected_features)
         if (
             part in OPTIONAL_PARTS
             and builder.detected_features.get(part) == "no"
@@ -152,7 +122,7 @@ class PageController:
         return content
 
     def _render(self, name: str, content: Any, builder: ViewBuilder) -> RenderedBody:
-        settings, linked = self._shop.settings, self._standing.contact_id is not None
+        settings, linked = self._shop.settings, self._snapshot.contact_id is not None
         part = "transactions" if name == "transaction" else name
         parts: tuple[str, ...] = ("overview", "profile", "transactions", "promotions")
         if linked:
@@ -161,16 +131,22 @@ class PageController:
             )
         csrf = (
             ""
-            if self._visit.via is AuthMethod.BEARER
+            if self._visit.auth_method is AuthMethod.BEARER
             else self._tokens.make(self._shop.name, self._customer_id, self._now)
         )
         if self._json:
-            words = {"part": name, "locale": str(builder.form.locale), "linked": linked, "parts": parts, "csrf": csrf}
-            return as_json({**words, NAMES[name]: content})
-        frame = PageContext(
+            common = {
+                "part": name,
+                "locale": str(builder.formatter.locale),
+                "linked": linked,
+                "parts": parts,
+                "csrf": csrf,
+            }
+            return as_json({**common, CONTENT_NAMES[name]: content})
+        context = PageContext(
             shop=self._shop,
             title=settings.page_title or self._shop.name,
-            locale=builder.form.locale,
+            locale=builder.formatter.locale,
             part=part,
             parts=parts,
             base=self._visit.base,
@@ -179,131 +155,133 @@ class PageController:
             csrf=csrf,
             linked=linked,
             signup_url=settings.signup_url,
-            logout=self._visit.via is AuthMethod.COOKIE,
+            logout=self._visit.auth_method is AuthMethod.COOKIE,
             reloadable=linked,
         )
-        return html(name, frame, **{NAMES[name]: content})
+        return html(name, context, **{CONTENT_NAMES[name]: content})
 
-    def _snapshot(self) -> ShopperSnapshot:
-        return self._parts.shoppers.standing(self._shop, self._customer_id, customer_key(self._customer_id))
+    def _read_snapshot(self) -> ShopperSnapshot:
+        return self._dependencies.shoppers.standing(self._shop, self._customer_id, customer_key(self._customer_id))
 
     def _builder(self, page: int) -> ViewBuilder:
-        parts, shop, standing = self._parts, self._shop, self._standing
-        loader = None
-        if standing.contact_id is not None:
-            owner = Owner(shop.name, shop.tenant, standing.contact_id, standing.generation, standing.fresh_after)
-            loader = Loader(parts.cached, parts.client_for(shop), owner, parts.pool)
-        edits = parts.edits.open_of(shop, self._customer_id) if standing.edits else ()
+        dependencies, shop, snapshot = self._dependencies, self._shop, self._snapshot
+        fetcher = None
+        if snapshot.contact_id is not None:
+            owner = Owner(shop.name, shop.tenant, snapshot.contact_id, snapshot.generation, snapshot.fresh_after)
+            fetcher = Fetcher(dependencies.cached, dependencies.client_for(shop), owner, dependencies.pool)
+        edits = dependencies.edits.open_of(shop, self._customer_id) if snapshot.edits else ()
         return ViewBuilder(
             shop=shop,
             customer_id=self._customer_id,
-            contact_id=standing.contact_id,
-            loader=loader,
-            overlay=profile.PendingEdits(edits),
-            form=Formatter(self._locale(loader), _zone(shop.settings.time_zone)),
-            orders=parts.orders,
+            contact_id=snapshot.contact_id,
+            fetcher=fetcher,
+            pending_edits=profile.PendingEdits(edits),
+            formatter=Formatter(self._locale(fetcher), _zone(shop.settings.time_zone)),
+            orders=dependencies.orders,
             now=self._now,
             page=page,
         )
 
-    def _locale(self, loader: Loader | None) -> Locale:
-        """Return the language: of the shop, then of the contact where it is known already, then of the browser."""
+    def _locale(self, fetcher: Fetcher | None) -> Locale:
+        """Return the locale: of the shop, else of the contact if it is in the cache, else of the browser."""
         token, setting = self._visit.shopper.locale, self._shop.settings.locale or None
         attributes = None
-        if loader is not None and not (token or setting):
-            contact_id = self._standing.contact_id or ""
-            kept = loader.kept(lambda client: client.get_contact(contact_id))
-            attributes = kept.value.attributes if kept is not None else None
+        if fetcher is not None and not (token or setting):
+            contact_id = self._snapshot.contact_id or ""
+            contact = fetcher.from_cache(lambda client: client.get_contact(contact_id))
+            attributes = contact.value.attributes if contact is not None else None
         return locale_for(token, setting, attributes, request.accept_languages.values())
 
-    def _offers(self, part: str) -> bool:
-        """Tell whether the tenant may have points or vouchers."""
-        setting, found = getattr(self._shop.settings, part), getattr(self._shop.settings, f"{part}_found")
-        return bool(setting == "yes" or (setting == "auto" and found != "no"))
+    def _may_have(self, part: str) -> bool:
+        """Return whether the tenant may have an optional part."""
+        setting, stored = getattr(self._shop.settings, part), getattr(self._shop.settings, f"{part}_found")
+        return bool(setting == "yes" or (setting == "auto" and stored != "no"))
 
     def _has(self, part: str, detected_features: dict[str, str]) -> bool:
-        """Tell whether the tenant has points or vouchers for certain."""
-        setting, found = getattr(self._shop.settings, part), getattr(self._shop.settings, f"{part}_found")
-        return bool(setting == "yes" or (setting == "auto" and (detected_features.get(part) or found) == "yes"))
+        """Return whether the tenant is known to have an optional part."""
+        setting, stored = getattr(self._shop.settings, part), getattr(self._shop.settings, f"{part}_found")
+        return bool(setting == "yes" or (setting == "auto" and (detected_features.get(part) or stored) == "yes"))
 
-    def _remember(self, detected_features: dict[str, str]) -> None:
-        """Store what the answers told of the tenant, so that the next page knows it."""
+    def _store_features(self, detected_features: dict[str, str]) -> None:
+        """Store which optional parts the tenant has, for the next page."""
         settings = self._shop.settings
-        news = {
-            f"{name}_found": what
-            for name, what in detected_features.items()
-            if getattr(settings, name) == "auto" and getattr(settings, f"{name}_found") != what
+        changes = {
+            f"{name}_found": detected
+            for name, detected in detected_features.items()
+            if getattr(settings, name) == "auto" and getattr(settings, f"{name}_found") != detected
         }
-        if news:
-            self._parts.shops.change(self._shop.name, news)
+        if changes:
+            self._dependencies.shops.change(self._shop.name, changes)
 
-    # --- what is changed
+    # --- changing
 
-    def _ask_fresh(self) -> bool:
-        """Let older data count as stale; False within a minute after the last time."""
-        standing = self._standing
-        if standing.contact_id is None:
+    def _invalidate(self) -> bool:
+        """Treat cached data as stale; return False within RELOAD_PAUSE of the last time."""
+        snapshot = self._snapshot
+        if snapshot.contact_id is None:
             return False
-        if standing.fresh_after is not None and self._now - standing.fresh_after < RELOAD_PAUSE:
+        if snapshot.fresh_after is not None and self._now - snapshot.fresh_after < RELOAD_PAUSE:
             return False
-        asked = self._parts.sync_states.invalidate_before(self._shop, standing.contact_id, self._now, RELOAD_PAUSE)
-        self._standing = self._snapshot()
-        return asked
+        accepted = self._dependencies.sync_states.invalidate_before(
+            self._shop, snapshot.contact_id, self._now, RELOAD_PAUSE
+        )
+        self._snapshot = self._read_snapshot()
+        return accepted
 
     def _reload(self) -> PageResult:
-        asked = self._ask_fresh()
+        accepted = self._invalidate()
         if self._json:
-            return PageResult(as_json({"reloaded": asked}))
+            return PageResult(as_json({"reloaded": accepted}))
         back = query_param("back")
-        return self._on_to(back if back in NAMES and back != "transaction" else "overview")
+        return self._redirect(back if back in CONTENT_NAMES and back != "transaction" else "overview")
 
-    def _edit(self, given: Any, token: str) -> PageResult:
+    def _edit(self, body: Any, token: str) -> PageResult:
         builder = self._builder(1)
         settings = self._shop.settings
         if request.mimetype == "application/json":
-            posted = editing.of_json(given, settings.editable_fields)
+            posted = editing.from_json(body, settings.editable_fields)
             if posted is None:
                 return PageResult(as_json({"error": "not_taken", "problems": {}}), 400)
         else:
-            posted = editing.of_form(request.form, request.form.getlist("shown"), settings.editable_fields)
-        found = builder.contact()
-        if found is None or found.cached is None:
+            posted = editing.from_form(request.form, request.form.getlist("shown"), settings.editable_fields)
+        result = builder.contact()
+        if result is None or result.cached is None:
             raise AccessDeniedError(MessageKind.NOT_SAVED, 503, self._shop)
-        values = profile.values_of(found.cached.value, builder.overlay, settings.editable_fields)
-        preferences = {**found.cached.value.preferences, **builder.overlay.preferences}
-        checked = editing.check(posted, values, preferences, self._now.date(), builder.form.locale.territory)
-        if checked.problems:
+        values = profile.values_of(result.cached.value, builder.pending_edits, settings.editable_fields)
+        preferences = {**result.cached.value.preferences, **builder.pending_edits.preferences}
+        validated = editing.validate(posted, values, preferences, self._now.date(), builder.formatter.locale.territory)
+        if validated.problems:
             if self._json:
-                return PageResult(as_json({"error": "not_taken", "problems": checked.problems}), 422)
-            content = builder.profile_of(found, posted.values, checked.problems, posted.was)
+                return PageResult(as_json({"error": "not_taken", "problems": validated.problems}), 422)
+            content = builder.profile_of(result, posted.values, validated.problems, posted.was)
             return PageResult(self._render("profile", content, builder), 422)
-        if checked:
-            stands = f"{self._standing.generation} {self._standing.edits}"
+        if validated:
+            snapshot = f"{self._snapshot.generation} {self._snapshot.edits}"
             event_id = editing.accept(
-                self._parts.edits, self._shop, self._customer_id, checked, token, self._now, stands=stands
+                self._dependencies.edits, self._shop, self._customer_id, validated, token, self._now, snapshot=snapshot
             )
             if event_id is not None:
-                self._parts.wake(event_id)
-            self._standing = self._snapshot()
+                self._dependencies.wake(event_id)
+            self._snapshot = self._read_snapshot()
         if self._json:
-            return PageResult(as_json({"saving": bool(checked)}), 202 if checked else 200)
-        return self._on_to("profile")
+            return PageResult(as_json({"saving": bool(validated)}), 202 if validated else 200)
+        return self._redirect("profile")
 
-    def _on_to(self, part: str) -> PageResult:
-        """Lead on to a page; behind a proxy, which may follow by itself and unsigned, show it at once."""
-        return self.page(part) if self._visit.via is AuthMethod.PROXY else PageResult(location=self._visit.link(part))
+    def _redirect(self, part: str) -> PageResult:
+        """Redirect to a page. Behind a proxy, which may follow redirects unsigned, show the page at once."""
+        return (
+            self.show(part)
+            if self._visit.auth_method is AuthMethod.PROXY
+            else PageResult(location=self._visit.link(part))
+        )
 
 
 def _posted_json() -> Any:
-    """Return what was posted as JSON, None where it is none that can be read."""
+    """Return the posted JSON, None where it cannot be parsed."""
     try:
         return request.get_json(silent=True)
-    except RecursionError:  # silent is about what is no JSON, not about JSON that is nested too deeply
+    except RecursionError:  # silent covers malformed JSON, not JSON that is nested too deeply
         return None
-
-
-def _mimetype(mode: Mode) -> str:
-    return "application/liquid" if mode is Mode.LIQUID else "text/html"
 
 
 @lru_cache(maxsize=64)
@@ -312,6 +290,6 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _page_number() -> int:
-    """Return the page that the address asks for, 1 at least."""
-    words = query_param("page")
-    return int(words) if words.isascii() and words.isdigit() and len(words) <= 6 and int(words) > 0 else 1
+    """Return the page number of the address, at least 1."""
+    digits = query_param("page")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 6 and int(digits) > 0 else 1

@@ -1,4 +1,4 @@
-"""From content to an answer: HTML in the shopper's language, JSON of the same, and the headers that keep both personal."""
+"""Responses: HTML in the shopper's language, JSON of the same content, and the headers that protect both."""
 
 import json
 import re
@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 from babel import Locale
 from flask import Response, g, render_template, request
 
-from mypages.auth.authenticator import link
-from mypages.views.models import Message, MessageKind, Mode, PageContext
+from mypages.auth.visit import MessageKind, Mode, link
+from mypages.views.page_context import Message, PageContext
 from mypages.views.theme import image_sources
 from plugin.store.shops.settings import ShopSettings
 from plugin.store.shops.shops import RegisteredShop
 
-#: A host and a port, and nothing that means something in a Content-Security-Policy.
+#: A host and a port, without characters that have a meaning in a Content-Security-Policy.
 _ORIGIN = re.compile(r"[A-Za-z0-9.\-]+(:[0-9]+)?")
 MIMETYPES: Mapping[Mode, str] = {
     Mode.PAGE: "text/html",
@@ -30,34 +30,34 @@ MIMETYPES: Mapping[Mode, str] = {
 
 @dataclass(frozen=True, slots=True)
 class RenderedBody:
-    """What is sent: a body and its kind."""
+    """The body of a response, and its MIME type."""
 
     body: bytes
     mimetype: str
 
 
-def html(template: str, frame: PageContext, **content: Any) -> RenderedBody:
-    """Render a template of My Pages in a frame."""
-    g.mypages_locale = frame.locale
+def html(template: str, context: PageContext, **content: Any) -> RenderedBody:
+    """Render a template of My Pages."""
+    g.mypages_locale = context.locale
 
     def page_link(part: str, **query: Any) -> str:
-        return link(frame.base, frame.mode, part, **query)
+        return link(context.base, context.mode, part, **query)
 
-    members = {entry.name: getattr(frame, entry.name) for entry in fields(frame)}
-    words = render_template(f"mypages/{template}.html", frame=frame, link=page_link, **members, **content)
-    if frame.mode is Mode.LIQUID:
-        # the shop's theme would run what looks like Liquid, also in a name or a promotion's text
-        words = words.replace("{{", "&#123;&#123;").replace("{%", "&#123;%")
-    return RenderedBody(words.encode("utf-8", "replace"), MIMETYPES[frame.mode])
+    members = {entry.name: getattr(context, entry.name) for entry in fields(context)}
+    text = render_template(f"mypages/{template}.html", link=page_link, **members, **content)
+    if context.mode is Mode.LIQUID:
+        # the shop's theme would run any text that looks like Liquid, also in a name or a promotion
+        text = text.replace("{{", "&#123;&#123;").replace("{%", "&#123;%")
+    return RenderedBody(text.encode("utf-8", "replace"), MIMETYPES[context.mode])
 
 
 def as_json(content: Mapping[str, Any]) -> RenderedBody:
-    """Return content as JSON: amounts as texts, times in ISO 8601."""
+    """Return content as JSON: amounts as strings, times in ISO 8601."""
     return RenderedBody(json.dumps(to_json(content), ensure_ascii=True).encode(), "application/json")
 
 
 def to_json(value: Any) -> Any:
-    """Return a value of `mypages.content` as JSON has it."""
+    """Return a view model, or a value of it, as what `json.dumps` takes."""
     if is_dataclass(value) and not isinstance(value, type):
         return {entry.name: to_json(getattr(value, entry.name)) for entry in fields(value)}
     if isinstance(value, Mapping):
@@ -74,19 +74,19 @@ def to_json(value: Any) -> Any:
 def message(
     kind: MessageKind, shop: RegisteredShop | None, locale: Locale, base: str, assets: str, mode: Mode
 ) -> RenderedBody:
-    """Return a page, or JSON, that only says something."""
+    """Return a message page, or the same as JSON."""
     login_url = shop.settings.login_url if shop is not None else ""
     if wants_json():
         return as_json({"error": kind, "login_url": login_url})
     title = (shop.settings.page_title or shop.name) if shop is not None else ""
-    frame = PageContext(
+    context = PageContext(
         shop=shop, title=title, locale=locale, part="message", parts=(), base=base, assets=assets, mode=mode
     )
-    return html("message", frame, message=Message(kind, login_url))
+    return html("message", context, message=Message(kind, login_url))
 
 
 def wants_json() -> bool:
-    """Tell whether the request asks for JSON rather than a page."""
+    """Return whether the request asks for JSON rather than a page."""
     accepted = request.headers.get("Accept", "")
     if "json" not in accepted and request.mimetype != "application/json":
         return False
@@ -94,9 +94,9 @@ def wants_json() -> bool:
     return best == "application/json" or (request.mimetype == "application/json" and "text/html" not in accepted)
 
 
-def with_security_headers(answer: Response, shop: RegisteredShop | None, mode: Mode = Mode.PAGE) -> Response:
-    """Add the headers that keep a personal page personal."""
-    headers = answer.headers
+def with_security_headers(response: Response, shop: RegisteredShop | None, mode: Mode = Mode.PAGE) -> Response:
+    """Add the headers that keep a personal page out of caches, frames and scripts of others."""
+    headers = response.headers
     if mode is not Mode.LIQUID:  # inside a theme the policy is the shop's own
         settings = shop.settings if shop is not None else None
         ancestors = settings.frame_ancestors if settings is not None else ""
@@ -110,19 +110,22 @@ def with_security_headers(answer: Response, shop: RegisteredShop | None, mode: M
     headers["Referrer-Policy"] = "no-referrer"
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Vary"] = "Cookie, Authorization, Accept, Accept-Language"
-    return answer
+    return response
 
 
 def _login_origin(settings: ShopSettings | None) -> str:
-    """Return the origin that logging out leads on to: browsers hold a form's redirects to the policy too."""
+    """Return the origin that logging out redirects to: browsers apply form-action to redirects too."""
     parts = urlsplit(settings.login_url if settings is not None else "")
     return f" {parts.scheme}://{parts.netloc}" if parts.netloc and _ORIGIN.fullmatch(parts.netloc) else ""
 
 
-def with_cors(answer: Response) -> Response:
-    """Let scripts of other origins read an answer that no cookie had a part in (a customer-account extension, facts 1.8)."""
-    answer.headers["Access-Control-Allow-Origin"] = "*"
-    answer.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, Accept"
-    answer.headers["Access-Control-Allow-Methods"] = "GET, POST"
-    answer.headers["Access-Control-Max-Age"] = "600"
-    return answer
+def with_cors(response: Response) -> Response:
+    """Let scripts of other origins read a response to a request without a cookie.
+
+    Customer account extensions need it, see docs/platforms/shopify.md#app-proxy-and-session-tokens.
+    """
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, Accept"
+    response.headers["Access-Control-Allow-Methods"] = "GET, POST"
+    response.headers["Access-Control-Max-Age"] = "600"
+    return response

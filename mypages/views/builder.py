@@ -1,14 +1,15 @@
-"""Building each part from what was found: views of `mypages.content`, and until when they may be shown again."""
+"""Builds the view models of a page from what Engage answered, and computes how long the page stays valid."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from mypages.data.fetch import Ask, FetchResult, Loader, earliest
+from mypages.data.fetch import Fetcher, FetchResult, Query, earliest
 from mypages.data.queries import PAGE_SIZE, ContactQueries, PointHistory
+from mypages.data.sanitise import safe_text
 from mypages.views import loyalty, profile, purchases
-from mypages.views.formatting import Formatter, text
+from mypages.views.formatting import Formatter
 from mypages.views.models import (
     Overview,
     PartState,
@@ -19,6 +20,7 @@ from mypages.views.models import (
     Purchase,
     Purchases,
     Receipt,
+    Voucher,
     Vouchers,
 )
 from plugin.engage.data.models import Contact, Page, Transaction
@@ -26,102 +28,112 @@ from plugin.store.orders.orders import Orders, StoredOrder
 from plugin.store.shops.shops import RegisteredShop
 
 OVERVIEW_PURCHASES = 5
-#: How many of the shopper's own orders are looked at for the total that was paid.
+#: How many of the shopper's stored orders are searched for the total that was paid.
 KNOWN_ORDERS = 200
-#: How many of them can be new enough to be missing in Engage.
+#: How many of them may be too new to be in Engage.
 NEW_ORDERS = 10
-#: How many pages of the history are looked through for one purchase.
+#: How many pages of the history are searched for one purchase.
 SEARCHED_PAGES = 5
-#: How long a page without Engage's answer is shown again.
-AWAY_AGAIN = timedelta(seconds=2)
-LONG = timedelta(hours=1)
+#: How long a page without Engage's answer is valid.
+AWAY_VALIDITY = timedelta(seconds=2)
+MAX_VALIDITY = timedelta(hours=1)
 
 
 @dataclass(slots=True)
 class ViewBuilder:
-    """Builds the parts of one page for one shopper. loader: None without a contact that may be shown.
+    """Builds the parts of one page for one shopper. fetcher: None without a contact that may be shown.
 
-    until: how long the page may be shown again; grows smaller with each part. detected_features: what the answers told of the tenant.
+    valid_until: how long the page may be shown from a cache; each part can shorten it. detected_features: "yes" or "no"
+    for each optional part whose presence in the tenant the answers show.
     """
 
     shop: RegisteredShop
     customer_id: str
     contact_id: str | None
-    loader: Loader | None
-    overlay: profile.PendingEdits
-    form: Formatter
+    fetcher: Fetcher | None
+    pending_edits: profile.PendingEdits
+    formatter: Formatter
     orders: Orders
     now: datetime
     page: int = 1
-    until: datetime = field(init=False)
-    _asks: ContactQueries = field(init=False)
+    valid_until: datetime = field(init=False)
+    _queries: ContactQueries = field(init=False)
     detected_features: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.until = self.now + LONG
-        self._asks = ContactQueries(self.contact_id or "", self.page)
+        self.valid_until = self.now + MAX_VALIDITY
+        self._queries = ContactQueries(self.contact_id or "", self.page)
 
     # --- whole pages
 
     def overview(self, offered: Mapping[str, bool]) -> Overview:
-        """Return all parts, asked for side by side. offered: whether points and vouchers are worth asking for."""
-        asks = {"profile": self._asks.contact, "transactions": self._asks.history, "promotions": self._asks.assignments}
+        """Return all parts, fetched in parallel. offered: whether the tenant may have points and vouchers."""
+        queries = {
+            "profile": self._queries.contact,
+            "transactions": self._queries.history,
+            "promotions": self._queries.assignments,
+        }
         if offered["points"]:
-            asks["points"] = self._asks.accounts
+            queries["points"] = self._queries.accounts
         if offered["vouchers"]:
-            asks["vouchers"] = self._asks.available
-        found = self._load(asks)
-        made = self._purchases(found.get("transactions"), 1)
-        few = Purchases(
-            state=made.state, age=made.age, fetched_at=made.fetched_at, items=made.items[:OVERVIEW_PURCHASES],
-            older=made.older or len(made.items) > OVERVIEW_PURCHASES, total=made.total,
+            queries["vouchers"] = self._queries.available_vouchers
+        results = self._fetch(queries)
+        listed = self._purchases(results.get("transactions"), 1)
+        newest = Purchases(
+            state=listed.state, age=listed.age, fetched_at=listed.fetched_at, items=listed.items[:OVERVIEW_PURCHASES],
+            older=listed.older or len(listed.items) > OVERVIEW_PURCHASES, total=listed.total,
         )  # fmt: skip
-        points = self._points(found.get("points")) if "points" in asks else None
-        vouchers = self._vouchers(found.get("vouchers"), None) if "vouchers" in asks else None
+        points = self._points(results.get("points")) if "points" in queries else None
+        vouchers = self._vouchers(results.get("vouchers"), None) if "vouchers" in queries else None
         return Overview(
-            profile=self.profile_of(found.get("profile")),
-            purchases=few,
-            promotions=self._promotions(found.get("promotions")),
-            points=points if self._has("points", points is not None and bool(points.accounts)) else None,
-            vouchers=vouchers if self._has("vouchers", vouchers is not None and bool(vouchers.active)) else None,
+            profile=self.profile_of(results.get("profile")),
+            purchases=newest,
+            promotions=self._promotions(results.get("promotions")),
+            points=points if self._is_on_overview("points", points is not None and bool(points.accounts)) else None,
+            vouchers=vouchers
+            if self._is_on_overview("vouchers", vouchers is not None and bool(vouchers.active))
+            else None,
         )
 
     def profile(self) -> Profile:
         """Return personal data and preferences."""
-        return self.profile_of(self._load({"profile": self._asks.contact}).get("profile"))
+        return self.profile_of(self._fetch({"profile": self._queries.contact}).get("profile"))
 
     def transactions(self) -> Purchases:
         """Return a page of purchases."""
-        return self._purchases(self._load({"transactions": self._asks.history}).get("transactions"), self.page)
+        return self._purchases(self._fetch({"transactions": self._queries.history}).get("transactions"), self.page)
 
     def promotions(self) -> Promotions:
         """Return promotions."""
-        return self._promotions(self._load({"promotions": self._asks.assignments}).get("promotions"))
+        return self._promotions(self._fetch({"promotions": self._queries.assignments}).get("promotions"))
 
     def points(self) -> Points:
         """Return balances and a page of changes."""
-        return self._points(self._load({"points": self._asks.point_history}).get("points"))
+        return self._points(self._fetch({"points": self._queries.point_history}).get("points"))
 
     def vouchers(self) -> Vouchers:
         """Return vouchers that can be used, and used ones."""
-        found = self._load({"vouchers": self._asks.available, "all vouchers": self._asks.every_voucher})
-        return self._vouchers(found.get("vouchers"), found.get("all vouchers"))
+        queries = {"vouchers": self._queries.available_vouchers, "all vouchers": self._queries.all_vouchers}
+        results = self._fetch(queries)
+        return self._vouchers(results.get("vouchers"), results.get("all vouchers"))
 
-    def receipt(self, wanted: str) -> Receipt:
-        """Return one purchase; purchase is None where the shopper has none of that id, or Engage is away."""
-        own = self._own_order(wanted)
+    def receipt(self, purchase_id: str) -> Receipt:
+        """Return one purchase; `purchase` is None where the shopper has none with that id, or Engage is away."""
+        own = self._own_order(purchase_id)
         if own is not None:
             return Receipt(
-                state=PartState.FRESH, purchase=purchases.of_order(own, self.shop.name, self.form), back=self.page
+                state=PartState.FRESH,
+                purchase=purchases.from_order(own, self.shop.name, self.formatter),
+                back=self.page,
             )
-        if self.loader is None:
+        if self.fetcher is None:
             return Receipt(state=PartState.UNLINKED)
         pages = dict.fromkeys([self.page, *range(1, SEARCHED_PAGES + 1)])
         last = Receipt(state=PartState.FRESH)
         for number in pages:
-            found = self._load({"transactions": self._asks.history_page(number)}).get("transactions")
-            listed = self._purchases(found, number)
-            match = next((one for one in listed.items if one.id == wanted), None)
+            result = self._fetch({"transactions": self._queries.history_page(number)}).get("transactions")
+            listed = self._purchases(result, number)
+            match = next((purchase for purchase in listed.items if purchase.id == purchase_id), None)
             last = Receipt(
                 state=listed.state, age=listed.age, fetched_at=listed.fetched_at, purchase=match, back=number
             )
@@ -132,150 +144,153 @@ class ViewBuilder:
         return last
 
     def contact(self) -> FetchResult[Contact] | None:
-        """Return the contact itself, for a change of it."""
-        return self._load({"profile": self._asks.contact}).get("profile")
+        """Return the contact itself, to compare a change with."""
+        return self._fetch({"profile": self._queries.contact}).get("profile")
 
-    def _load(self, asks: Mapping[str, Ask]) -> dict[str, FetchResult[Any]]:
-        return {} if self.loader is None else self.loader.load(asks)
+    def _fetch(self, queries: Mapping[str, Query]) -> dict[str, FetchResult[Any]]:
+        return {} if self.fetcher is None else self.fetcher.fetch(queries)
 
     # --- parts
 
     def profile_of(
         self,
-        found: FetchResult[Contact] | None,
+        result: FetchResult[Contact] | None,
         posted: Mapping[str, str] | None = None,
         problems: Mapping[str, Problem] | None = None,
         was: Mapping[str, str] | None = None,
     ) -> Profile:
-        """Return the profile. posted, problems and was: of a form that was not taken."""
-        state, setting, overlay = self._state(found), self.shop.settings.editable_fields, self.overlay
-        known = found is not None and found.cached is not None
-        contact = found.cached.value if found is not None and found.cached is not None else Contact("")
-        shown = found is not None and not found.gone
-        values = profile.values_of(contact, overlay, setting) if shown else {}
+        """Return the profile. posted, problems and was: of a form that was rejected."""
+        state, setting, pending_edits = self._state(result), self.shop.settings.editable_fields, self.pending_edits
+        is_known = result is not None and result.cached is not None
+        contact = result.cached.value if result is not None and result.cached is not None else Contact("")
+        is_linked = result is not None and not result.is_missing
+        is_refused = bool(pending_edits.refused) and is_linked
+        values = profile.values_of(contact, pending_edits, setting) if is_linked else {}
+        editable = setting if is_known else ()
         return Profile(
             **state,
-            greeting=text(values.get("firstName"), 60),
-            fields=profile.fields(values, overlay, self.form),
-            preferences=profile.preferences(contact.preferences, overlay, setting if known else ()) if shown else (),
-            form=profile.form_fields(values, setting, self.form, posted, problems, was) if known else (),
-            saving=overlay.is_saving and shown,
-            refused=bool(overlay.refused) and shown,
-            refused_why="value" if overlay.refused and shown else "",
+            greeting=safe_text(values.get("firstName"), 60),
+            fields=profile.fields(values, pending_edits, self.formatter),
+            preferences=profile.preferences(contact.preferences, pending_edits, editable) if is_linked else (),
+            form=profile.form_fields(values, setting, self.formatter, posted, problems, was) if is_known else (),
+            saving=pending_edits.is_saving and is_linked,
+            refused=is_refused,
+            refused_why="value" if is_refused else "",
             problems=bool(problems),
         )
 
-    def _purchases(self, found: FetchResult[Page[Transaction]] | None, number: int) -> Purchases:
-        state = self._state(found)
-        page = found.cached.value if found is not None and found.cached is not None else None
+    def _purchases(self, result: FetchResult[Page[Transaction]] | None, number: int) -> Purchases:
+        state = self._state(result)
+        page = result.cached.value if result is not None and result.cached is not None else None
         own = self.orders.newest_of(self.shop, self.customer_id, KNOWN_ORDERS if page else PAGE_SIZE)
         name = self.shop.name
         new = self._being_registered(own, page) if number == 1 else ()
         if page is None:
             return Purchases(**state, items=new, page=number, newer=number > 1)
-        listed = purchases.fetched(page, own, name, self.form)
-        end = page.offset + len(page.items)
-        older = end < page.total_count if page.total_count is not None else len(page.items) >= PAGE_SIZE
+        listed = purchases.from_history(page, own, name, self.formatter)
         return Purchases(
             **state,
             items=new + listed,
             page=number,
             newer=number > 1,
-            older=older and bool(listed),
+            older=_has_more(page) and bool(listed),
             total=page.total_count,
         )
 
     def _being_registered(self, own: Any, page: Page[Transaction] | None) -> tuple[Purchase, ...]:
         new = own[:NEW_ORDERS] if page is not None else own
-        return purchases.being_registered(new, page, self.shop.name, self.form, self.now)
+        return purchases.being_registered(new, page, self.shop.name, self.formatter, self.now)
 
-    def _promotions(self, found: FetchResult[Any] | None) -> Promotions:
-        state = self._state(found)
-        if found is None or found.cached is None:
+    def _promotions(self, result: FetchResult[Any] | None) -> Promotions:
+        state = self._state(result)
+        if result is None or result.cached is None:
             return Promotions(**state)
-        page = found.cached.value
-        self._ends(*(one.expires_on for one in page.items))
-        active, used = loyalty.promotions(page, self.form, self.now, self._currencies())
+        page = result.cached.value
+        self._limit_validity(*(item.expires_on for item in page.items))
+        active, used = loyalty.promotions(page, self.formatter, self.now, self._currencies())
         return Promotions(**state, active=active, used=used)
 
-    def _points(self, found: FetchResult[PointHistory] | None) -> Points:
-        self._learn("points", found, lambda value: bool(value.accounts.items))
-        state = self._state(found)
-        if found is None or found.cached is None:
+    def _points(self, result: FetchResult[PointHistory] | None) -> Points:
+        self._detect_feature("points", result, lambda value: bool(value.accounts.items))
+        state = self._state(result)
+        if result is None or result.cached is None:
             return Points(**state)
-        history = found.cached.value
+        history = result.cached.value
         changes = history.changes
-        older = False
-        if changes is not None:
-            end = changes.offset + len(changes.items)
-            older = end < changes.total_count if changes.total_count is not None else len(changes.items) >= PAGE_SIZE
         return Points(
             **state,
-            accounts=loyalty.point_accounts(history.accounts, self.form),
-            history=loyalty.point_changes(changes, self.form) if changes is not None else (),
+            accounts=loyalty.point_accounts(history.accounts, self.formatter),
+            history=loyalty.point_changes(changes, self.formatter) if changes is not None else (),
             page=self.page,
             newer=self.page > 1,
-            older=older,
+            older=changes is not None and _has_more(changes),
         )
 
-    def _vouchers(self, found: FetchResult[Any] | None, every: FetchResult[Any] | None) -> Vouchers:
-        self._learn("vouchers", found, lambda page: bool(page.items))
-        state = self._state(found, every if every is not None and every.cached is not None else None)
-        if found is None or found.cached is None:
+    def _vouchers(self, result: FetchResult[Any] | None, all_result: FetchResult[Any] | None) -> Vouchers:
+        self._detect_feature("vouchers", result, lambda page: bool(page.items))
+        state = self._state(result, all_result if all_result is not None and all_result.cached is not None else None)
+        if result is None or result.cached is None:
             return Vouchers(**state)
-        page, wanted = found.cached.value, self._currencies()
-        self._ends(*(one.expires_on for one in page.items))
-        used = (
-            loyalty.used_vouchers(every.cached.value, self.form, wanted) if every is not None and every.cached else ()
-        )
-        return Vouchers(**state, active=loyalty.usable_vouchers(page, self.form, self.now, wanted), used=used)
+        page, wanted = result.cached.value, self._currencies()
+        self._limit_validity(*(item.expires_on for item in page.items))
+        used: tuple[Voucher, ...] = ()
+        if all_result is not None and all_result.cached:
+            used = loyalty.used_vouchers(all_result.cached.value, self.formatter, wanted)
+        return Vouchers(**state, active=loyalty.usable_vouchers(page, self.formatter, self.now, wanted), used=used)
 
     # --- what parts share
 
-    def _state(self, *found: FetchResult[Any] | None) -> dict[str, Any]:
-        """Return the state of a part that was made of these answers, and note how long it may be shown again."""
-        first = found[0]
-        if first is None or first.gone:
+    def _state(self, *results: FetchResult[Any] | None) -> dict[str, Any]:
+        """Return the state of a part that is built from these results, and limit the page's validity accordingly."""
+        first = results[0]
+        if first is None or first.is_missing:
             return {"state": PartState.UNLINKED}
-        got = [one.cached for one in found if one is not None and one.cached is not None]
+        answers = [result.cached for result in results if result is not None and result.cached is not None]
         if first.cached is None:
-            self._ends(self.now + AWAY_AGAIN)
+            self._limit_validity(self.now + AWAY_VALIDITY)
             return {"state": PartState.AWAY}
-        fetched_at = min(one.fetched_at for one in got)
-        self.until = min(self.until, *(one.fresh_until for one in got))
-        if any(one.stale for one in got):
-            return {"state": PartState.STALE, "age": self.form.age(fetched_at, self.now), "fetched_at": fetched_at}
+        fetched_at = min(answer.fetched_at for answer in answers)
+        self.valid_until = min(self.valid_until, *(answer.fresh_until for answer in answers))
+        if any(answer.stale for answer in answers):
+            return {"state": PartState.STALE, "age": self.formatter.age(fetched_at, self.now), "fetched_at": fetched_at}
         return {"state": PartState.FRESH, "fetched_at": fetched_at}
 
-    def _ends(self, *times: datetime | None) -> None:
-        sooner = earliest(self.now, *times)
-        if sooner is not None:
-            self.until = min(self.until, sooner)
+    def _limit_validity(self, *times: datetime | None) -> None:
+        end = earliest(self.now, *times)
+        if end is not None:
+            self.valid_until = min(self.valid_until, end)
 
-    def _learn(self, name: str, found: FetchResult[Any] | None, has_some: Callable[[Any], bool]) -> None:
-        if found is None:
+    def _detect_feature(self, name: str, result: FetchResult[Any] | None, has_data: Callable[[Any], bool]) -> None:
+        if result is None:
             return
-        if found.cached is not None and has_some(found.cached.value):
+        if result.cached is not None and has_data(result.cached.value):
             self.detected_features[name] = "yes"
-        elif found.not_offered:
+        elif result.is_not_offered:
             self.detected_features[name] = "no"
 
-    def _has(self, name: str, shown: bool) -> bool:
-        """Tell whether the overview shows points or vouchers: those of a tenant that has them."""
-        setting, known = getattr(self.shop.settings, name), getattr(self.shop.settings, f"{name}_found")
+    def _is_on_overview(self, name: str, has_data: bool) -> bool:
+        """Return whether the overview shows points or vouchers: only if the tenant has them."""
+        setting, stored = getattr(self.shop.settings, name), getattr(self.shop.settings, f"{name}_found")
         return (
-            shown
+            has_data
             or setting == "yes"
-            or (setting == "auto" and known == "yes" and self.detected_features.get(name) != "no")
+            or (setting == "auto" and stored == "yes" and self.detected_features.get(name) != "no")
         )
 
     def _currencies(self) -> tuple[str, ...]:
         newest = self.orders.newest_of(self.shop, self.customer_id, 1)
-        return loyalty.currencies((order.currency for order in newest), self.form)
+        return loyalty.likely_currencies((order.currency for order in newest), self.formatter)
 
-    def _own_order(self, wanted: str) -> StoredOrder | None:
-        """Return an order of this shop, if it is this shopper's."""
-        if not wanted.startswith(f"{self.shop.name}-"):
+    def _own_order(self, purchase_id: str) -> StoredOrder | None:
+        """Return a stored order of this shop, if it belongs to this shopper."""
+        if not purchase_id.startswith(f"{self.shop.name}-"):
             return None
-        order = self.orders.get(self.shop, wanted.removeprefix(f"{self.shop.name}-"))
+        order = self.orders.get(self.shop, purchase_id.removeprefix(f"{self.shop.name}-"))
         return order if order is not None and order.customer_id == self.customer_id else None
+
+
+def _has_more(page: Page[Any]) -> bool:
+    """Return whether older entries follow this page."""
+    if page.total_count is None:
+        return len(page.items) >= PAGE_SIZE
+    return page.offset + len(page.items) < page.total_count

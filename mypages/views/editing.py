@@ -1,4 +1,4 @@
-"""What a shopper posts to change their data: read, checked and put into the inbox, where it goes the way of every event."""
+"""Changes that a shopper posts: they are read, validated and stored in the inbox like any other event."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -24,16 +24,15 @@ from plugin.store.inbox.keys import customer_key
 from plugin.store.shops.shops import RegisteredShop
 
 WAS = "was."
-SHOWN = "shown"
 MIN_BIRTH_YEAR = 1900
 
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """A form as it was posted, or the same as JSON. values: by attribute. was: what the shopper saw, where it says so.
+    """A posted form, or the same as JSON. values: by attribute. was: what the shopper saw, if the form has it.
 
-    Only what differs from what the shopper saw is their change: a page may be old, and somebody else may have changed
-    the contact since; above all, a box that was ticked then is no new yes.
+    Only a difference from what the shopper saw is their change. The page may be old and the contact may have changed
+    since; above all, a box that was ticked on the old page does not give consent again.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)
@@ -42,8 +41,8 @@ class Posted:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """What is to be changed, and what was not taken."""
+class ValidatedEdit:
+    """The values to change, and the problems of the others."""
 
     attributes: Mapping[str, str]
     preferences: Mapping[str, bool]
@@ -53,11 +52,11 @@ class Checked:
         return bool(self.attributes or self.preferences)
 
 
-def of_form(form: Mapping[str, str], shown: list[str], setting: tuple[str, ...]) -> Posted:
+def from_form(form: Mapping[str, str], shown: list[str], setting: tuple[str, ...]) -> Posted:
     """Read a posted form.
 
-    shown: the preferences whose boxes were on the page, each with a colon and what it was (`acceptsSms:no`); a box that
-    is not ticked says no.
+    shown: the preferences whose boxes were on the page, each with a colon and its earlier value (`acceptsSms:no`). A box
+    without a tick means no.
     """
     boxes = dict(entry.partition(":")[::2] for entry in shown)
     attributes, preferences = editable_attributes(setting), editable_preferences(setting)
@@ -69,11 +68,11 @@ def of_form(form: Mapping[str, str], shown: list[str], setting: tuple[str, ...])
     )
 
 
-def of_json(found: Any, setting: tuple[str, ...]) -> Posted | None:
-    """Read `{"fields": {...}, "preferences": {...}}`; None when it is something else, or names what may not be changed."""
-    if not isinstance(found, dict) or not found.keys() <= {"fields", "preferences"}:
+def from_json(body: Any, setting: tuple[str, ...]) -> Posted | None:
+    """Read `{"fields": {...}, "preferences": {...}}`; None for anything else, or fields that may not be changed."""
+    if not isinstance(body, dict) or not body.keys() <= {"fields", "preferences"}:
         return None
-    values, preferences = found.get("fields", {}), found.get("preferences", {})
+    values, preferences = body.get("fields", {}), body.get("preferences", {})
     if not isinstance(values, dict) or not isinstance(preferences, dict):
         return None
     if not values.keys() <= set(editable_attributes(setting)) or not preferences.keys() <= editable_preferences(
@@ -87,66 +86,68 @@ def of_json(found: Any, setting: tuple[str, ...]) -> Posted | None:
     return Posted(values, preferences)
 
 
-def check(
+def validate(
     posted: Posted,
     values: Mapping[str, str],
     preferences: Mapping[str, bool | None],
     today: date,
     territory: str | None = None,
-) -> Checked:
-    """Return what differs from what is known, cleaned, and why the rest was not taken.
+) -> ValidatedEdit:
+    """Return the normalised values that differ from the current ones, and why others were rejected.
 
-    territory: the country that a phone number without one is read as of where no other fits.
+    values and preferences: the current ones. territory: the country of a phone number without a country code, where
+    neither the form nor the contact names a country.
     """
     attributes: dict[str, str] = {}
     problems: dict[str, Problem] = {}
     countries = [posted.values.get("countryCode"), values.get("countryCode"), territory]
     for name, raw in posted.values.items():
-        known = input_value(name, values.get(name, ""))
-        if raw.strip() == known or raw.strip() == posted.was.get(name):
+        current = input_value(name, values.get(name, ""))
+        if raw.strip() == current or raw.strip() == posted.was.get(name):
             continue
         value, problem = _read(name, raw, countries, today)
         if not raw.strip():
-            problem = Problem.NEEDED if known else Problem.NONE
+            problem = Problem.NEEDED if current else Problem.NONE
         if problem:
             problems[name] = problem
-        elif value is not None and value != known:
+        elif value is not None and value != current:
             attributes[name] = value
     changed = {
         name: value
         for name, value in posted.preferences.items()
         if preferences.get(name) is not value and posted.was.get(name) != ("yes" if value else "no")
     }
-    return Checked(attributes, changed, problems)
+    return ValidatedEdit(attributes, changed, problems)
 
 
 def accept(
     edits: Edits,
     shop: RegisteredShop,
     customer_id: str,
-    checked: Checked,
+    validated: ValidatedEdit,
     form_token: str,
     now: datetime,
     *,
-    stands: str,
+    snapshot: str,
 ) -> int | None:
     """Store a change in the inbox and return its event's id; None when the same form was sent twice at once.
 
-    form_token and stands (how the shopper stood before) tell a double click, which changes once, from the same change
-    made anew after another one: no, yes and no again are three, also where a script sends them with one token or none.
+    form_token and snapshot (the shopper's state before the change) distinguish a double click, which changes once, from
+    the same change made again after another: no, yes and no again are three changes, even where a script sends them
+    with the same token or without one.
     """
-    edit = ProfileEdit(customer_id, checked.attributes, checked.preferences)
+    edit = ProfileEdit(customer_id, validated.attributes, validated.preferences)
     body = encode_edit(edit, now)
-    minute = int(now.timestamp()) // 60  # a change that an operator discarded leaves no trace in how the shopper stands
-    words = repr(
-        (form_token, stands, minute, customer_id, sorted(edit.attributes.items()), sorted(edit.preferences.items()))
+    minute = int(now.timestamp()) // 60  # a change that an operator discarded does not change the snapshot
+    identity = repr(
+        (form_token, snapshot, minute, customer_id, sorted(edit.attributes.items()), sorted(edit.preferences.items()))
     )
     new = NewEvent(
         shop_id=shop.id,
         platform=shop.platform,
         topic=PROFILE_EDITED,
         kind=EventKind.PROFILE_EDIT,
-        dedupe_key="my-pages:" + hashlib.sha256(words.encode()).hexdigest(),
+        dedupe_key="my-pages:" + hashlib.sha256(identity.encode()).hexdigest(),
         ordering_key=customer_key(customer_id),
         occurred_at=now,
         received_at=now,
@@ -157,13 +158,13 @@ def accept(
 
 
 def _superseded(open_edits: Sequence[OpenEdit], edit: ProfileEdit) -> list[int]:
-    """Return the parked edits of which the new one says every field anew."""
+    """Return the ids of the parked edits whose every field the new edit sets again."""
     names = edit.attributes.keys() | edit.preferences.keys()
-    return [one.event_id for one in open_edits if one.parked and PendingEdits([one]).refused <= names]
+    return [old.event_id for old in open_edits if old.parked and PendingEdits([old]).refused <= names]
 
 
 def _read(name: str, raw: str, countries: list[str | None], today: date) -> tuple[str | None, Problem]:
-    """Return a value as it is sent, or why it cannot be."""
+    """Return a value in the form in which it is sent to Engage, or its problem."""
     if len(raw) > MAX_LENGTH:
         return None, Problem.TOO_LONG
     kind = INPUTS.get(name, "text")
@@ -178,8 +179,8 @@ def _read(name: str, raw: str, countries: list[str | None], today: date) -> tupl
         return code, Problem.NONE if code else Problem.NO_COUNTRY
     if kind == "date":
         return _birthday(raw, today)
-    words = clean_text(raw)
-    return words, Problem.NONE if words else Problem.NO_TEXT
+    cleaned = clean_text(raw)
+    return cleaned, Problem.NONE if cleaned else Problem.NO_TEXT
 
 
 def _birthday(raw: str, today: date) -> tuple[str | None, Problem]:

@@ -1,16 +1,9 @@
-"""How values are written for a shopper: Babel's money, dates and numbers, and texts that nothing can be hidden in.
-
-What Engage sends is taken as hostile: too long, of the wrong kind, with characters that turn the page around. What
-cannot be shown becomes nothing, and never an error.
-"""
+"""Formatting values for a shopper: money, dates, numbers and ages, with Babel."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from babel import Locale
@@ -23,74 +16,40 @@ from babel.numbers import (
     get_currency_precision,
 )
 
-from mypages.views.models import Amount, Moment, Number
+from mypages.data.sanitise import is_sane
+from mypages.views.values import Amount, Moment, Number
 
-MAX_TEXT = 500
-MAX_DIGITS = 18
-#: Control characters, halves of surrogate pairs, and marks that turn the direction of what follows (UAX 9).
-_ODD = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
-)
 _CURRENCY = re.compile(r"^[A-Z]{3}$")
-#: Years outside of these are a system's way of saying "never" or "nothing".
+#: Systems write years outside of these for "never" or "none".
 FIRST_YEAR, LAST_YEAR = 1900, 9000
-
-
-def text(value: Any, most: int = MAX_TEXT) -> str:
-    """Return a value as short, harmless text; objects that no page can show become nothing."""
-    if value is None or isinstance(value, (Mapping, list, tuple, bool, bytes)):
-        return ""
-    if isinstance(value, Decimal):
-        value = plain_number(value)
-    return _ODD.sub("", str(value)[: 4 * most]).strip()[:most]
-
-
-def plain_number(value: Decimal | None) -> str:
-    """Return a number without exponent, "" for one that is absurd."""
-    return "" if value is None or not is_sane(value) else format(value, "f")
-
-
-def is_sane(value: Decimal) -> bool:
-    """Tell whether a number is one that a page can show."""
-    return value.is_finite() and len(value.as_tuple().digits) <= 2 * MAX_DIGITS and abs(value.adjusted()) <= MAX_DIGITS
-
-
-def https_link(value: Any) -> str:
-    """Return an address that a shopper may be led to, or ""."""
-    link = text(value, 2000)
-    try:
-        parts = urlsplit(link)
-    except ValueError:
-        return ""
-    return link if parts.scheme == "https" and parts.hostname and "\\" not in link and " " not in link else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Formatter:
-    """Writes values in a shopper's locale and the shop's time zone."""
+    """Formats values in a shopper's locale and the shop's time zone."""
 
     locale: Locale
     zone: ZoneInfo
 
     def money(self, amount: Decimal | None, currency: str | None) -> Amount | None:
-        """Return an amount; without its currency where that is not known. None for no amount, or an absurd one."""
+        """Return an amount, without its currency where that is not known. None for no amount, or one that is not sane."""
         if amount is None or not is_sane(amount):
             return None
         code = currency if currency is not None and _CURRENCY.match(currency) else ""
         # people write some currencies without the decimals that were paid: then the locale's pattern decides
-        usual = get_currency_precision(code) > 0 or not amount % 1
+        currency_digits = get_currency_precision(code) > 0 or not amount % 1
         try:
-            words = (
-                format_currency(amount, code, locale=self.locale, currency_digits=usual)
+            formatted = (
+                format_currency(amount, code, locale=self.locale, currency_digits=currency_digits)
                 if code
                 else self._decimal(amount)
             )
         except (UnknownCurrencyError, ValueError):
-            words = f"{self._decimal(amount)} {code}"
-        return Amount(words, amount, code)
+            formatted = f"{self._decimal(amount)} {code}"
+        return Amount(formatted, amount, code)
 
     def number(self, value: Decimal | int | None) -> Number | None:
-        """Return a number; None for none, or an absurd one."""
+        """Return a number; None for None, or for a number that is not sane."""
         if value is None or not is_sane(Decimal(value)):
             return None
         return Number(self._decimal(Decimal(value)), Decimal(value))
@@ -104,7 +63,7 @@ class Formatter:
         )
 
     def day(self, value: datetime | None) -> Moment | None:
-        """Return the day of a time in the shop's zone; None for none, or one that means "never"."""
+        """Return the day of a time in the shop's zone; None for None, or for a year that means "never"."""
         if value is None or not FIRST_YEAR <= value.year <= LAST_YEAR:
             return None
         return Moment(
@@ -112,7 +71,7 @@ class Formatter:
         )
 
     def plain_date(self, value: str) -> str:
-        """Return a date without time (ISO 8601, perhaps with a time that is not looked at), or the text as it is."""
+        """Return an ISO 8601 date, or the text unchanged. A time after the date is ignored."""
         try:
             return format_date(date.fromisoformat(value[:10]), format="long", locale=self.locale)
         except ValueError:

@@ -1,59 +1,24 @@
-"""What each page shows, ready for templates and JSON: texts formatted by Babel, and raw values beside them.
+"""The view models of the parts of My Pages, for templates and JSON: formatted texts and the raw values beside them.
 
-Nothing in here is a sentence of a language: words that need translating are names (`PartState.AWAY`, `gives_kind`,
+They hold no sentence of any language: words that need translating are names (`PartState.AWAY`, `gives_kind`,
 `problem`), which the templates turn into text. Values of people and of Engage are plain texts, escaped by Jinja.
 
-Templates (in `templates/mypages/`, all extending `base.html`) and what each gets beside the frame:
-
-    overview.html       overview: Overview
-    profile.html        profile: Profile
-    transactions.html   purchases: Purchases
-    transaction.html    receipt: Receipt            one purchase, also for printing
-    promotions.html     promotions: Promotions
-    points.html         points: Points
-    vouchers.html       vouchers: Vouchers
-    message.html        message: Message            no session, no such page, form too old, ...
-
-Every template gets `frame: Frame`, the same members as variables of their own (`shop`, `title`, `locale`, `part`, `parts`,
-`csrf`, `base`, `assets`, `mode`, `linked`, `signup_url`, `logout`), and `link(part, **query)`, which makes an address within
-My Pages that keeps base and mode: `link("transactions", page=2)`, `link("transactions", id="8812")`, `link("overview")`.
-Forms are posted to `link("profile")` with the hidden field `csrf` and one field for each `FormField.name`, beside a hidden
-field `was.NAME` of its `was`. A preference is a checkbox of value `yes` named like the preference, beside a hidden field
-`shown` of value `NAME:WAS` (`{{ p.name }}:{{ p.was }}`), so that an unticked box is told from one that was not there, and
-an old page from a new yes. "Reload" is a form posted to `link("reload", back=part)` with `csrf`.
-
-Before a template is rendered, `flask.g.mypages_locale` holds the Babel locale, for gettext.
-JSON answers (`mypages/json_views.py`) are these classes with the same names; the OpenAPI file describes them.
+JSON answers (`mypages.http.responses`) have the same members, and `mypages.http.openapi` describes them with the
+docstrings of these classes.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from enum import StrEnum
 
-from babel import Locale
-
-from plugin.store.shops.shops import RegisteredShop
-
-
-class Mode(StrEnum):
-    """How a page is embedded.
-
-    PAGE: whole document. FRAGMENT: only what stands inside `main`, for embedding (`?embed=1`). LIQUID: inside the
-    shop's theme (`application/liquid`), without html and head; braces are made harmless after rendering.
-    """
-
-    PAGE = "page"
-    FRAGMENT = "fragment"
-    LIQUID = "liquid"
+from mypages.views.values import Amount, Moment, Number
 
 
 class PartState(StrEnum):
-    """How a part could be had.
+    """Where a part's data comes from.
 
-    FRESH: as Engage says now. STALE: Engage is away, shown as it was `age` ago. AWAY: Engage is away and nothing is
-    kept; what this shop itself knows is shown. UNLINKED: the shopper has no contact that may be shown.
+    FRESH: from Engage, recently. STALE: Engage is away, the data is `age` old. AWAY: Engage is away and nothing is
+    cached; only what this shop itself knows is shown. UNLINKED: the shopper has no contact that may be shown.
     """
 
     FRESH = "fresh"
@@ -62,47 +27,9 @@ class PartState(StrEnum):
     UNLINKED = "unlinked"
 
 
-class MessageKind(StrEnum):
-    """What a message page says. The comments name the HTTP status."""
-
-    LOGIN = "login"  # 401: nobody is logged in, or the session is over
-    TOKEN_REFUSED = "token_refused"  # noqa: S105 - 401: the hand-over from the shop was refused; log in again
-    NO_SHOP = "no_shop"  # 404: no shop under this address
-    NO_PAGE = "no_page"  # 404: no such page, or no such purchase of this shopper
-    FORM_TOO_OLD = "form_too_old"  # 403: the form is too old or was not ours; open the page again
-    NOT_YOURS_TO_CHANGE = "not_yours_to_change"  # 403: no verified link to a contact
-    NOT_SAVED = "not_saved"  # 503: the change could not be stored; try again
-    BUSY = "busy"  # 503: the database is away; try again
-
-
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """Money. text: in the shopper's locale; value: major units; currency: ISO 4217, or "" where it is not known."""
-
-    text: str
-    value: Decimal
-    currency: str
-
-
-@dataclass(frozen=True, slots=True)
-class Number:
-    """A number. text: in the shopper's locale."""
-
-    text: str
-    value: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A day or time. text: in the shopper's locale; value: aware UTC (`value.isoformat()` for `<time datetime>`)."""
-
-    text: str
-    value: datetime
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What every part tells of itself. age: words such as "2 hours", only when STALE. fetched_at: aware UTC."""
+    """The state that every part has. age: words such as "2 hours", only when STALE. fetched_at: aware UTC."""
 
     state: PartState
     age: str = ""
@@ -359,40 +286,3 @@ class Overview:
     promotions: Promotions
     points: Points | None = None
     vouchers: Vouchers | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A page that only says something. login_url: where the shop logs in, or "". heading and text: the template's."""
-
-    kind: MessageKind
-    login_url: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class PageContext:
-    """What every page gets.
-
-    shop: None on the page of a shop that is not known. part: overview, profile, transactions, promotions, points,
-    vouchers or message. parts: those that the tenant has, in order, for the navigation; empty without a session.
-    csrf: for forms, "" where nothing may be posted. base: beginning of every address, with a slash at its end
-    (`/mypages/web/`, or `/apps/engage/` behind Shopify's proxy). assets: beginning of static files' addresses, with a
-    slash at its end; absolute unless mode is PAGE. linked: the shopper has a verified contact.
-    signup_url: where to sign up for the programme, or "". logout: whether there is a session that can be ended.
-    reloadable: whether "reload" may be offered. words: the shop's own texts.
-    """
-
-    shop: RegisteredShop | None
-    title: str
-    locale: Locale
-    part: str
-    parts: tuple[str, ...]
-    base: str
-    assets: str
-    mode: Mode = Mode.PAGE
-    csrf: str = ""
-    linked: bool = False
-    signup_url: str = ""
-    logout: bool = False
-    reloadable: bool = False
-    words: Mapping[str, str] = field(default_factory=dict)

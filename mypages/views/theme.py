@@ -1,7 +1,8 @@
-"""A shop's own looks: its settings become a small stylesheet of CSS variables, served from here.
+"""A shop's own theme: its settings become a small stylesheet of CSS variables, which we serve.
 
-Only values that `plugin/store/shops/settings.py` has checked get in. The shop's colour is moved towards black or white until
-text in it can be read (WCAG 2.2, 1.4.3: 4.5 to 1), on the light and on the dark surfaces of `static/mypages.css`.
+Only values that `plugin/store/shops/settings.py` has validated are used. The shop's colour is moved towards black or
+white until text in it is readable (WCAG 2.2, 1.4.3: 4.5 to 1), on the light and on the dark surfaces of
+`static/mypages.css`.
 """
 
 import hashlib
@@ -30,11 +31,11 @@ FONTS: Mapping[str, str] = {
     "humanist": 'Seravek,"Gill Sans Nova",Ubuntu,Calibri,"DejaVu Sans",source-sans-pro,sans-serif',
     "serif": '"Iowan Old Style","Palatino Linotype",Palatino,"URW Palladio L",P052,Georgia,serif',
 }
-#: How much a filled surface must differ from what it lies on; its words are what is read.
-SEEN = 1.2
-KEPT_S = 86400
+#: The least contrast of a filled surface with its background; less than READABLE, because only its text is read.
+VISIBLE = 1.2
+BROWSER_CACHE_S = 86400
 _STATIC = Path(__file__).parent.parent / "static"
-#: Changes with our stylesheet and script, so that browsers may keep them.
+#: Changes with our stylesheet and script, so that browsers may cache them.
 VERSION = hashlib.sha256(b"".join((_STATIC / name).read_bytes() for name in ("mypages.css", "mypages.js"))).hexdigest()[
     :10
 ]
@@ -42,7 +43,7 @@ VERSION = hashlib.sha256(b"".join((_STATIC / name).read_bytes() for name in ("my
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """What `base.html` needs to look like the shop. Texts are "" where the shop has none; lang: for the attribute."""
+    """What `base.html` needs to look like the shop. Texts are "" where the shop has none; lang: the HTML attribute."""
 
     lang: str
     scheme: str = "auto"
@@ -55,7 +56,7 @@ class Looks:
 
 
 def looks(shop: RegisteredShop | None, assets: str, locale: Locale) -> Looks:
-    """Return a shop's looks in a locale; our own where there is no shop. assets: where static files are."""
+    """Return a shop's looks in a locale, our defaults where there is no shop. assets: where static files are."""
     if shop is None:
         return Looks(tag(locale))
     settings = shop.settings
@@ -64,20 +65,20 @@ def looks(shop: RegisteredShop | None, assets: str, locale: Locale) -> Looks:
         scheme=settings.theme_scheme,
         stylesheet=address(settings, shop.name, assets),
         logo=settings.theme_logo_url,
-        welcome=_in_language(settings.theme_welcome, locale),
-        help=_in_language(settings.theme_help, locale),
+        welcome=_in_locale(settings.theme_welcome, locale),
+        help=_in_locale(settings.theme_help, locale),
         help_url=settings.theme_help_url,
     )
 
 
 def add_route(routes: Blueprint, settings_of: Callable[[str], ShopSettings | None]) -> None:
-    """Serve each shop's stylesheet beside the static files, so that it is found wherever they are; give templates `looks`."""
+    """Serve each shop's stylesheet beside the static files, with the same base address; give templates `looks`."""
     routes.context_processor(lambda: {"looks": looks})
 
     @routes.after_request
-    def keep(answer: Response) -> Response:
-        if request.endpoint == f"{routes.name}.static":  # its address changes with its content, see VERSION
-            answer.headers["Cache-Control"] = f"public, max-age={KEPT_S}"
+    def let_browsers_cache(answer: Response) -> Response:
+        if request.endpoint == f"{routes.name}.static":  # the address changes with the content, see VERSION
+            answer.headers["Cache-Control"] = f"public, max-age={BROWSER_CACHE_S}"
             answer.headers["X-Content-Type-Options"] = "nosniff"
         return answer
 
@@ -87,24 +88,24 @@ def add_route(routes: Blueprint, settings_of: Callable[[str], ShopSettings | Non
         if settings is None:
             abort(404)
         answer = Response(stylesheet(settings), mimetype="text/css")
-        answer.headers["Cache-Control"] = f"public, max-age={KEPT_S}"
+        answer.headers["Cache-Control"] = f"public, max-age={BROWSER_CACHE_S}"
         answer.headers["X-Content-Type-Options"] = "nosniff"
         return answer
 
 
 def stylesheet(settings: ShopSettings) -> str:
-    """Return the stylesheet, "" where the shop keeps our own looks."""
-    plain: list[str] = []
+    """Return the stylesheet, "" where the shop uses our defaults."""
+    variables: list[str] = []
     dark = ""
     if settings.theme_accent:
-        plain.append(_colours(settings.theme_accent, LIGHT_SURFACE, "#ffffff"))
+        variables.append(_colours(settings.theme_accent, LIGHT_SURFACE, "#ffffff"))
         dark = _colours(settings.theme_accent, DARK_SURFACE, "#1d1f1c")
     if settings.theme_corners in CORNERS and settings.theme_corners != "soft":
         large, small = CORNERS[settings.theme_corners]
-        plain += [f"--mp-radius:{large}", f"--mp-radius-small:{small}"]
+        variables += [f"--mp-radius:{large}", f"--mp-radius-small:{small}"]
     if settings.theme_font in FONTS:
-        plain.append(f"--mp-font:{FONTS[settings.theme_font]}")
-    rules = [f".mp{{{';'.join(plain)}}}"] if plain else []
+        variables.append(f"--mp-font:{FONTS[settings.theme_font]}")
+    rules = [f".mp{{{';'.join(variables)}}}"] if variables else []
     if dark:
         rules.append(f".mp-dark{{{dark}}}")
         rules.append(f"@media (prefers-color-scheme:dark){{.mp-auto{{{dark}}}}}")
@@ -112,28 +113,29 @@ def stylesheet(settings: ShopSettings) -> str:
 
 
 def _colours(colour: str, surface: str, card: str) -> str:
-    """Return the variables of a colour: as words and lines it is made readable, as a filled surface it stays what it is,
-    unless nobody would see it on a card.
+    """Return the variables of a colour.
+
+    For text and lines it is made readable. As a filled surface it is unchanged, unless it would be invisible on a card.
     """
-    words = readable(colour, surface)
-    fill = colour if contrast(colour, card) >= SEEN else words
-    return f"--mp-accent:{words};--mp-fill:{fill};--mp-on-fill:{ink_on(fill)}"
+    accent = readable(colour, surface)
+    fill = colour if contrast(colour, card) >= VISIBLE else accent
+    return f"--mp-accent:{accent};--mp-fill:{fill};--mp-on-fill:{ink_on(fill)}"
 
 
 def address(settings: ShopSettings, shop: str, assets: str) -> str:
-    """Return the stylesheet's address, which changes with its content; "" where there is nothing to fetch."""
+    """Return the stylesheet's address, which changes with its content; "" where it is empty."""
     css = stylesheet(settings)
     if not css:
         return ""
     return f"{assets}theme/{shop}.css?v={hashlib.sha256(css.encode()).hexdigest()[:10]}"
 
 
-def _in_language(texts: Mapping[str, str], locale: Locale) -> str:
+def _in_locale(texts: Mapping[str, str], locale: Locale) -> str:
     return texts.get(locale.language, texts.get("", ""))
 
 
 def image_sources(settings: ShopSettings | None) -> str:
-    """Return what a Content-Security-Policy allows as images: our own, and of the shop the one file that is its logo."""
+    """Return the image sources of the Content-Security-Policy: our own, and the shop's logo."""
     logo = settings.theme_logo_url if settings is not None else ""
     return f"'self' {logo}".strip()
 
@@ -148,13 +150,13 @@ def readable(colour: str, surface: str) -> str:
 
 
 def ink_on(colour: str) -> str:
-    """Return black or white, whichever can be read better on the colour."""
+    """Return black or white, whichever is more readable on the colour."""
     return max(("#ffffff", "#000000"), key=lambda ink: contrast(ink, colour))
 
 
-def contrast(one: str, other: str) -> float:
+def contrast(first: str, second: str) -> float:
     """Return the contrast ratio of two colours, 1 to 21 (WCAG 2.2, "contrast ratio")."""
-    dark, light = sorted((_luminance(one), _luminance(other)))
+    dark, light = sorted((_luminance(first), _luminance(second)))
     return (light + 0.05) / (dark + 0.05)
 
 

@@ -10,7 +10,7 @@ from plugin.services.worker import WorkerServices
 if (
     TYPE_CHECKING
 ):  # the modules are imported in the functions: a command starts fast, and a worker loads nothing of the web
-    from mypages.http.routes import MyPages
+    from mypages.http.dependencies import PageDependencies
     from plugin.auth.api_auth import ApiAuthenticator
     from plugin.promotions.bulk_assignment import BulkAssigner
     from plugin.promotions.checkout import Checkout
@@ -95,13 +95,13 @@ class Services(WorkerServices):
         )
 
     @cached_property
-    def my_pages(self) -> MyPages:
+    def my_pages(self) -> PageDependencies:
         """The pages on which shoppers see their data."""
-        from mypages.http.routes import MyPages
+        from mypages.http.dependencies import PageDependencies
         from plugin.store.contacts.snapshot import ShopperSnapshots
         from plugin.store.inbox.edits import Edits
 
-        return MyPages(
+        return PageDependencies(
             shops=self.stores.shops,
             sync_states=self.stores.sync_states,
             shoppers=ShopperSnapshots(self.database),

@@ -310,7 +310,7 @@ def test_old_answers_are_pruned(tmp_path: Path, pages: Any) -> None:
 
 
 def test_built_pages_are_bounded_in_size_and_time() -> None:
-    memory, now = PageCache(most_bytes=1600), datetime.now(UTC)
+    memory, now = PageCache(max_bytes=1600), datetime.now(UTC)
     later = now + timedelta(hours=1)
     for number in range(40):
         memory.put(number, b"x" * 100, later, now)

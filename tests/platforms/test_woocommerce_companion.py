@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from support.captured import CAPTURED
 from support.helpers import Clock
 
-from mypages.auth.sessions import Shopper, read_token
+from mypages.auth.sessions import Shopper, redeem_token
 from plugin.cli import main
 from plugin.errors import VerificationError
 from plugin.events import ConsentChange, OrderPaid, OrderRefunded, UsedPromotion, UsedVoucher
@@ -110,9 +110,9 @@ def test_a_token_of_the_plugin_starts_a_session_once(
 ) -> None:
     token = run(php, TOKEN, secret=butik.shopper_secret, shop="butik", now=int(clock().timestamp()), locale=locale)
     used = UsedTokens(database)
-    assert read_token(butik, WOOCOMMERCE, token, used, clock()) == Shopper("butik", "7", language)
+    assert redeem_token(butik, WOOCOMMERCE, token, used, clock()) == Shopper("butik", "7", language)
     with pytest.raises(VerificationError, match="once"):
-        read_token(butik, WOOCOMMERCE, token, used, clock())
+        redeem_token(butik, WOOCOMMERCE, token, used, clock())
 
 
 def test_a_token_ends_soon_and_is_this_shops(php: str, butik: RegisteredShop, database: Database, clock: Clock) -> None:
@@ -123,7 +123,7 @@ def test_a_token_ends_soon_and_is_this_shops(php: str, butik: RegisteredShop, da
     clock.forward(200)
     for wrong in (token, forged, other):
         with pytest.raises(VerificationError):
-            read_token(butik, WOOCOMMERCE, wrong, UsedTokens(database), clock())
+            redeem_token(butik, WOOCOMMERCE, wrong, UsedTokens(database), clock())
 
 
 # --- the page in My account ---
@@ -138,7 +138,7 @@ def test_the_token_is_in_a_form_and_in_no_address(php: str, butik: RegisteredSho
     assert 'method="post" action="https://plugin.example/mypages/butik/session" target="engage-crm-frame"' in shown
     assert not any(token in address for address in re.findall(r'(?:href|src|action)="([^"]*)"', shown))
     assert butik.shopper_secret not in shown
-    assert read_token(butik, WOOCOMMERCE, html.unescape(token), UsedTokens(database), datetime.now(UTC)) == Shopper(
+    assert redeem_token(butik, WOOCOMMERCE, html.unescape(token), UsedTokens(database), datetime.now(UTC)) == Shopper(
         "butik", "7", "sv-SE"
     )
 

@@ -86,9 +86,9 @@ class Pages:
         self.cache_file = folder / "my-pages-cache.sqlite"
         self.kept = kept or ResponseCache.in_file(self.cache_file, self.vault.derive("my pages cache"))
         self.cached = CachedEngage(self.call_guards, self.kept, SingleFlight())
-        self.memory, self.woken = PageCache(), list[int]()
+        self.page_cache, self.woken = PageCache(), list[int]()
         self.services.__dict__["cached"] = self.cached
-        pages = replace(self.services.my_pages, wake=self.woken.append, memory=self.memory)
+        pages = replace(self.services.my_pages, wake=self.woken.append, page_cache=self.page_cache)
         app = Flask("pages")
         app.register_blueprint(blueprint(pages))
         self.app = app
@@ -180,7 +180,7 @@ class Pages:
 
     def forget_built(self) -> None:
         """Forget pages that were built a moment ago, as after their time."""
-        self.memory._pages.clear()
+        self.page_cache._pages.clear()
 
     def event(self, platform: Any, shop: RegisteredShop, kind: str, **data: Any) -> int:
         """Put an event of the shop into the inbox, as its webhook would."""
