@@ -264,7 +264,7 @@ class CustomerErased:
 
 @dataclass(frozen=True, slots=True)
 class CustomerMerged:
-    """Two customers of the shop became one."""
+    """The shop merged two customers."""
 
     occurred_at: datetime
     kept_id: str

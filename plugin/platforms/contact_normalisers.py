@@ -26,6 +26,11 @@ def clean_email(value: Any) -> str | None:
     return text.lower()
 
 
+def dropped_notes(dropped: Iterable[str]) -> tuple[str, ...]:
+    """Return the remarks for the operator on a customer's fields that were left out."""
+    return tuple(f"{name} is not valid and was left out." for name in dropped)
+
+
 def clean_country(value: Any) -> str | None:
     """Return an ISO 3166-1 alpha-2 code in capitals; None when it is not such a code."""
     text = clean_text(value)

@@ -34,7 +34,7 @@ class Amount(fields.Field[Decimal]):
             amount = Decimal(value)
         except InvalidOperation:
             raise ValidationError("is not an amount") from None
-        if not amount.is_finite() or len(amount.as_tuple().digits) > MAX_DIGITS or abs(amount.adjusted()) > MAX_DIGITS:
+        if not is_plausible(amount):
             raise ValidationError("is not an amount")
         return amount
 
@@ -57,6 +57,21 @@ class Identifier(fields.Field[str]):
         if text is None or len(text) > MAX_ID:
             raise ValidationError("is not an id")
         return text
+
+
+def is_plausible(amount: Decimal) -> bool:
+    """Return whether an amount is finite and has at most MAX_DIGITS digits before and behind the point."""
+    return amount.is_finite() and len(amount.as_tuple().digits) <= MAX_DIGITS and abs(amount.adjusted()) <= MAX_DIGITS
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """Return a JSON object; empty for any other value."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_objects(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of a JSON array; any other value is left out."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def read_identifier(value: Any) -> str | None:

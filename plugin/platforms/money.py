@@ -73,6 +73,11 @@ def close_gap(
     return tuple(closed)
 
 
+def amount_line(amount: Decimal) -> Line:
+    """Return the line for a refunded amount that belongs to no line of the order."""
+    return Line("amount", LineKind.AMOUNT, Decimal(1), amount, Decimal(0), Decimal(0), name="Refund")
+
+
 def fit_refund(
     lines: Sequence[Line], total: Decimal, currency: str, *, rounding: Decimal = Decimal(0)
 ) -> tuple[Line, ...]:
@@ -85,8 +90,7 @@ def fit_refund(
     if lines and summed < total <= summed + rounding:
         return close_gap(lines, total, currency)
     if total > summed:
-        rest = Line("amount", LineKind.AMOUNT, Decimal(1), total - summed, Decimal(0), Decimal(0), name="Refund")
-        return (*lines, rest)
+        return (*lines, amount_line(total - summed))
     if total == summed:
         return tuple(lines)
     shares = [rounded(line.gross_paid * total / summed, currency) for line in lines]

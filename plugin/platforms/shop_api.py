@@ -1,9 +1,10 @@
 """What a platform must supply for calls to its shops: webhook subscriptions, and customers and orders that changed."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from plugin.event_kinds import EventKind
 
@@ -36,6 +37,11 @@ class PolledResource:
     cursor: str
     meta: Mapping[str, str] = field(default_factory=dict)
     platform: str | None = None
+
+
+def encode_body(resource: Mapping[str, Any]) -> bytes:
+    """Return a resource as the JSON body of a webhook; decimals become texts."""
+    return json.dumps(resource, default=str, ensure_ascii=False).encode("utf-8", "replace")
 
 
 class ShopApi(Protocol):

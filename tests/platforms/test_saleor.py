@@ -528,7 +528,7 @@ def test_what_the_sum_holds_beyond_the_named_refunds_is_an_amount_of_its_own() -
 def test_a_refund_that_was_taken_back_is_none() -> None:
     whole = refunded_order(("E1", 100.0))
     whole["totalRefunded"] = money(0.0)
-    assert mapped("order_refunded", told("OrderRefunded", {"order": whole})).ignored == "no money was given back"
+    assert mapped("order_refunded", told("OrderRefunded", {"order": whole})).ignored == "no money was refunded"
 
 
 def test_an_order_that_was_never_paid_in_full_has_nothing_to_return() -> None:

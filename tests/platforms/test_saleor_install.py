@@ -46,7 +46,7 @@ HEADER = re.compile(r"^(X-|Authorization)", re.IGNORECASE)
 
 
 def faults_in(manifest: dict[str, Any]) -> list[str]:
-    """Check a manifest as Saleor does (platform facts 3.1); return its faults."""
+    """Check a manifest as Saleor does (docs/platforms/saleor.md#installation); return its faults."""
     faults = [f"{name}: required" for name in ("id", "name", "version") if not isinstance(manifest.get(name), str)]
     faults += [f"{name}: no address" for name in ADDRESSES if not _address(manifest.get(name) or "https://x.example")]
     faults += [f"permission {name}" for name in manifest.get("permissions", []) if name not in PERMISSIONS]

@@ -319,7 +319,7 @@ def test_where_no_transaction_gives_money_back_nothing_was_given_back(
 ) -> None:
     lines = {} if with_lines else {"refund_line_items": []}
     found = mapped("refunds/create", refund(transactions=transactions, **lines))
-    assert found == MappingResult(ignored="no money was given back")
+    assert found == MappingResult(ignored="no money was refunded")
 
 
 def test_a_refund_without_a_list_of_transactions_is_believed_by_its_lines() -> None:

@@ -1,4 +1,4 @@
-"""The traps of the platforms (platform facts 6), and the tests that would catch whoever falls into one."""
+"""The traps of the platforms (docs/platforms/common.md#list-of-traps), and the tests that catch each of them."""
 
 import ast
 from functools import cache
@@ -21,7 +21,7 @@ WOO_API, WATCH, SHOP_END = (
 )
 PROXY, SALEOR_INSTALL = "platforms/test_shopify_identity.py", "platforms/test_saleor_install.py"
 
-#: Number in the facts, what the trap is, and the tests: file and name.
+#: Number in docs/platforms/common.md#list-of-traps, what the trap is, and the tests: file and name.
 TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
     1: (
         "a body that is written anew before its HMAC is checked",

@@ -1,7 +1,7 @@
 """A stand-in for a WooCommerce shop: its REST API over real HTTP, with the habits and errors of the real one.
 
-Platform facts 2.1 and 2.4: Basic or query keys, plain permalinks, pages, exclusive time filters, no filter for customers,
-refunds of an order, webhooks that never show their secret and are switched off after failures.
+As docs/platforms/woocommerce.md#rest-api describes it: Basic or query keys, plain permalinks, pages, exclusive time
+filters, no filter for customers, refunds of an order, webhooks that never show their secret and are switched off after failures.
 """
 
 import base64

@@ -7,10 +7,11 @@ from datetime import datetime
 from plugin.engage.data.models import Consent, ContactWrite
 from plugin.events import Channel, ConsentChange
 from plugin.platforms.fields import clamp_to_received_at
+from plugin.platforms.internal_events import PREFERENCES
 from plugin.store.inbox.keys import pending_contact_key
 from webhooks.attempt.context import Context, Origin
 
-PREFERENCES = {Channel.EMAIL: "acceptsEmail", Channel.SMS: "acceptsSms", Channel.POSTAL: "acceptsPostal"}
+PREFERENCE_OF_CHANNEL = {channel: name for name, channel in PREFERENCES.items()}
 
 
 def send_consents(context: Context, contact_id: str, changes: Iterable[ConsentChange], at: datetime) -> bool:
@@ -41,7 +42,7 @@ def apply_pending_opt_outs(context: Context, contact_id: str, customer_id: str) 
     kept = ledger.latest(shop, waiting)
     if not kept:
         return
-    channels = {channel.value: channel for channel in PREFERENCES}
+    channels = {channel.value: channel for channel in PREFERENCE_OF_CHANNEL}
     noes = []
     for subject, (value, when) in kept.items():
         channel = channels.get(subject, Channel.OTHER)
@@ -103,8 +104,8 @@ def _news(context: Context, contact_id: str, dated: Sequence[tuple[datetime, Con
             continue
         news.ledger[subject] = (change.value, when, change.source)
         known[subject] = (change.value, when)
-        if change.channel in PREFERENCES:
-            news.preferences[PREFERENCES[change.channel]] = change.value
+        if change.channel in PREFERENCE_OF_CHANNEL:
+            news.preferences[PREFERENCE_OF_CHANNEL[change.channel]] = change.value
         consent_id = settings.consent_ids.get(subject, subject if change.channel is Channel.OTHER else None)
         if consent_id is not None:
             news.consents.append(Consent(consent_id, change.value, when, change.source or settings.source))

@@ -19,7 +19,7 @@ from plugin.platforms.base import (
     WebhookRequest,
 )
 from plugin.platforms.contact_normalisers import clean_email
-from plugin.platforms.fields import clamp_to_received_at, load, parse_json, read_instant
+from plugin.platforms.fields import clamp_to_received_at, load, parse_json, read_identifier, read_instant
 from plugin.platforms.saleor import customers, identity, orders, refunds, schemas
 from plugin.platforms.saleor.addresses import domain_of
 from plugin.platforms.saleor.api import SaleorApi
@@ -133,15 +133,15 @@ class Saleor(BasePlatform):
             user = order.get("user") if isinstance(order.get("user"), dict) else {}
             assert isinstance(user, dict)
             return EventHints(
-                customer_id=_text(user.get("id")),
+                customer_id=read_identifier(user.get("id")),
                 email=clean_email(user.get("email")) or clean_email(order.get("userEmail")),
-                order_id=_text(order.get("id")),
+                order_id=read_identifier(order.get("id")),
                 occurred_at=issued_at,
             )
         user = found.get("user")
         if isinstance(user, dict):
             return EventHints(
-                customer_id=_text(user.get("id")),
+                customer_id=read_identifier(user.get("id")),
                 email=clean_email(user.get("email")),
                 occurred_at=read_instant(user.get("updatedAt")) or issued_at,
             )
@@ -229,13 +229,6 @@ def event_in(body: dict[str, Any]) -> dict[str, Any]:
 def _header(request: WebhookRequest, name: str) -> str:
     """Return a header with or without X- before its name, which Saleor 4.0 drops; empty when it is missing."""
     return (request.headers.get(name) or request.headers.get(f"x-{name}") or "").strip()
-
-
-def _text(value: Any) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        return None
-    text = str(value).strip()
-    return text if text and text.isprintable() else None
 
 
 SALEOR = Saleor()

@@ -5,7 +5,7 @@ from typing import Any
 
 from plugin.errors import PayloadError
 from plugin.events import Address, Customer, CustomerCreated, CustomerDeleted, CustomerUpdated, MappingResult
-from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, e164
+from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, dropped_notes, e164
 from plugin.platforms.fields import load
 from plugin.platforms.saleor import schemas
 
@@ -63,7 +63,7 @@ def read_customer(
         extra=_extra(user),
         dropped=dropped,
     )
-    return customer, tuple(f"{name} is not valid and was left out." for name in dropped)
+    return customer, dropped_notes(dropped)
 
 
 def metadata_of(holder: dict[str, Any]) -> tuple[tuple[str, str], ...]:

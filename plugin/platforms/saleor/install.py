@@ -98,7 +98,7 @@ def _register(service: InstallationService) -> ShopCredentials:
 
 
 def _former_app_id(shop: ShopCredentials, app_id: str) -> str | None:
-    """Return the id that our app had in this shop before: what Saleor still sends of it is ours too."""
+    """Return the id that our app had in this shop before: what Saleor still sends for it is for us too."""
     present = shop.credentials.get("app_id")
     return present if present != app_id else shop.credentials.get("former_app_id")
 
@@ -159,7 +159,7 @@ def _connection(service: InstallationService, shop: ShopCredentials) -> dict[str
 
 
 def _claimed_issuer(token: str) -> str:
-    """Read whose keys a token must be checked with; believed only once they fit."""
+    """Read whose keys a token must be checked with; trusted only after that."""
     try:
         claims = jwt.decode(token, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, RecursionError):

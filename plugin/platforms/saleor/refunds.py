@@ -55,7 +55,7 @@ def order_refunded(body: dict[str, Any], at: datetime) -> MappingResult:
     summed = sum((g.amount for g in given), Decimal(0))
     in_all = rounded(amount_of(order, "total_refunded"), currency) if order.get("total_refunded") else summed
     if in_all <= 0:
-        return MappingResult(ignored="no money was given back")
+        return MappingResult(ignored="no money was refunded")
     if in_all > summed:
         given.append(_Refund(f"sum-{in_all}", in_all - summed, issued_at, _payment_name(order)))
     reasons = _reasons(order, lines, currency)
@@ -158,7 +158,7 @@ def _reason_for(given: _Refund, reasons: Sequence[_Reason]) -> _Reason | None:
 
 
 def _lines_back(lines: Sequence[Line], reason: _Reason | None, currency: str) -> list[Line]:
-    """Return the order's lines in the quantities that came back, at the price paid."""
+    """Return the order's lines in the returned quantities, at the price paid."""
     if reason is None:
         return []
     bought = {line.line_id: line for line in lines}

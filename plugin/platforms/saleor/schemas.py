@@ -1,8 +1,7 @@
 """The fields of Saleor's bodies that we read: what the plugin's own queries ask for; each of them may be null.
 
-A field that the app may not see is null (docs/platforms/saleor.md#installation), and
-a shop that was installed with an older query sends
-fewer fields. Amounts are JSON numbers in major units.
+A field that the app may not see is null (docs/platforms/saleor.md#installation), and a shop that was
+installed with an older query sends fewer fields. Amounts are JSON numbers in major units.
 """
 
 from typing import Any
@@ -188,7 +187,7 @@ class NamedSchema(SaleorSchema):
 
 
 class ReturnedLineSchema(SaleorSchema):
-    """What came back of a line."""
+    """The returned part of a line."""
 
     quantity = fields.Integer(strict=True, required=True)
     order_line = fields.Nested(NamedSchema, allow_none=True)

@@ -92,7 +92,7 @@ class Tokens:
 
 
 def _token_answer(domain: str, asked: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """Ask the token endpoint and return what is kept of its answer. Its texts are not repeated: they may hold a token."""
+    """Ask the token endpoint and return what is stored of its answer. Its texts are not repeated: they may contain a token."""
     answer = send(domain, "POST", EXCHANGE, body=dict(asked))
     if answer.status != 200:
         raise ShopApiError(
@@ -106,14 +106,14 @@ def _token_answer(domain: str, asked: Mapping[str, Any], now: datetime) -> dict[
         raise ShopApiError(f"{domain} gave no access token.", status=answer.status)
     if found.get("associated_user"):
         raise ShopApiError(f"{domain} gave a person's own token (online); the plugin needs the shop's (offline).")
-    kept: dict[str, Any] = {"access_token": token}
+    credentials: dict[str, Any] = {"access_token": token}
     if isinstance(found.get("scope"), str):
-        kept["scope"] = found["scope"]
+        credentials["scope"] = found["scope"]
     ends = _end(found.get("expires_in"), now)
     if ends is not None and isinstance(found.get("refresh_token"), str):
-        kept |= {"expires_at": ends, "refresh_token": found["refresh_token"]}
-        kept["refresh_expires_at"] = _end(found.get("refresh_token_expires_in"), now)
-    return kept
+        credentials |= {"expires_at": ends, "refresh_token": found["refresh_token"]}
+        credentials["refresh_expires_at"] = _end(found.get("refresh_token_expires_in"), now)
+    return credentials
 
 
 def _end(seconds: Any, now: datetime) -> str | None:

@@ -5,7 +5,6 @@ reads both. Inferred, and watched while reading: `order=updated_at asc` sorts a 
 with 429 and Retry-After; waiting is the caller's.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -14,14 +13,14 @@ from urllib.parse import parse_qs, urlsplit
 from plugin.errors import ShopApiError
 from plugin.event_kinds import EventKind
 from plugin.platforms.base import ShopCredentials
-from plugin.platforms.fields import read_instant
+from plugin.platforms.fields import as_object, as_objects, read_instant
 from plugin.platforms.http import ShopResponse
-from plugin.platforms.shop_api import PolledResource, Subscription
+from plugin.platforms.shop_api import PolledResource, Subscription, encode_body
 from plugin.platforms.shopify import admin
 from plugin.platforms.shopify.app_toml import TOPIC_SCOPES, missing_scopes
 
 PAGE = 250
-#: Orders in these states were paid; what was given back since does not change that.
+#: Orders in these states were paid; later refunds do not change that.
 PAID = frozenset({"paid", "partially_refunded", "refunded"})
 
 
@@ -35,7 +34,7 @@ class ShopifyApi:
     def __init__(
         self,
         shop: ShopCredentials,
-        keep: Callable[[Mapping[str, Any]], None],
+        save: Callable[[Mapping[str, Any]], None],
         *,
         topics: Sequence[str],
         api_version: str,
@@ -44,14 +43,14 @@ class ShopifyApi:
     ) -> None:
         self._domain = str(shop.shop_domain)
         self._name = shop.name
-        self._tokens = admin.Tokens(shop, keep, clock)
+        self._tokens = admin.Tokens(shop, save, clock)
         self._topics = topics
         self._root = f"/admin/api/{api_version}"
         self._by_shop = by_shop
 
     def check(self) -> str:
         """Prove the token and its scopes, and return the shop's name. Raises ShopApiError."""
-        name = _object(self._get(f"{self._root}/shop.json").get("shop")).get("name")
+        name = as_object(self._get(f"{self._root}/shop.json").get("shop")).get("name")
         missing = self._missing_scopes()
         if missing:
             raise ShopApiError(
@@ -62,7 +61,7 @@ class ShopifyApi:
     def subscriptions(self, address: str) -> tuple[Subscription, ...]:
         """Return each topic with what is wrong with it.
 
-        Where the app's configuration subscribes (shopify.app.toml), Shopify keeps it in step and shows it to no API:
+        Where the app's configuration subscribes (shopify.app.toml), Shopify keeps them up to date and shows them in no API:
         what can be wrong is a scope that was not granted, or a second subscription of this shop that doubles it.
         """
         missing = self._missing_scopes()
@@ -153,7 +152,7 @@ class ShopifyApi:
     def _pages(self, path: str, what: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
         while True:
             answer = self._call("GET", path, query=query)
-            yield from _objects(_object(answer.json()).get(what))
+            yield from as_objects(as_object(answer.json()).get(what))
             following = _next_page(answer.headers.get("link", ""))
             if following is None:
                 return
@@ -161,7 +160,7 @@ class ShopifyApi:
 
     def _known(self) -> list[dict[str, Any]]:
         """Return this shop's own subscriptions; those of the app's configuration are not among them."""
-        return _objects(self._get(f"{self._root}/webhooks.json", {"limit": str(PAGE)}).get("webhooks"))
+        return as_objects(self._get(f"{self._root}/webhooks.json", {"limit": str(PAGE)}).get("webhooks"))
 
     def _problem(self, here: list[dict[str, Any]], address: str) -> str:
         ours = [s for s in here if s.get("address") == address]
@@ -176,11 +175,11 @@ class ShopifyApi:
     def _missing_scopes(self) -> tuple[str, ...]:
         granted = self._get("/admin/oauth/access_scopes.json").get("access_scopes")
         return missing_scopes(
-            sorted(set(TOPIC_SCOPES.values())), ",".join(str(scope.get("handle")) for scope in _objects(granted))
+            sorted(set(TOPIC_SCOPES.values())), ",".join(str(scope.get("handle")) for scope in as_objects(granted))
         )
 
     def _get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
-        return _object(self._call("GET", path, query=query).json())
+        return as_object(self._call("GET", path, query=query).json())
 
     def _call(
         self, method: str, path: str, body: Any = None, *, query: Mapping[str, str] | None = None
@@ -215,7 +214,7 @@ def _of_order(order: dict[str, Any], changed_at: datetime, mark: str) -> Iterato
     # the body holds no time of payment; the webhook's time of triggering takes its place
     meta = {"triggered_at": bought_at} if isinstance(bought_at, str) else {}
     yield _found("orders/paid", EventKind.ORDER_PAID, order, changed_at, mark, meta)
-    for refund in sorted(_objects(order.get("refunds")), key=lambda r: str(r.get("created_at"))):
+    for refund in sorted(as_objects(order.get("refunds")), key=lambda r: str(r.get("created_at"))):
         whole = {"order_id": order.get("id"), **refund}
         yield _found("refunds/create", EventKind.REFUND, whole, changed_at, f"{mark}|refund {_id(refund)}")
     if order.get("cancelled_at"):
@@ -230,8 +229,7 @@ def _found(
     cursor: str,
     meta: Mapping[str, str] | None = None,
 ) -> PolledResource:
-    body = json.dumps(resource, default=str, ensure_ascii=False).encode("utf-8", "replace")
-    return PolledResource(topic, kind, _id(resource), body, changed_at, cursor, meta or {})
+    return PolledResource(topic, kind, _id(resource), encode_body(resource), changed_at, cursor, meta or {})
 
 
 def _next_page(link: str) -> str | None:
@@ -246,11 +244,3 @@ def _next_page(link: str) -> str | None:
 
 def _id(found: Mapping[str, Any]) -> str:
     return str(found.get("id") or "")
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []

@@ -18,7 +18,7 @@ from plugin.events import (
     DataRequested,
     MappingResult,
 )
-from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, e164
+from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, dropped_notes, e164
 from plugin.platforms.fields import load
 from plugin.platforms.shopify import schemas
 
@@ -51,11 +51,11 @@ def customer_merged(body: dict[str, Any], at: datetime) -> MappingResult:
     found = load(schemas.MergeSchema(), body)
     if found.get("status") not in {None, "completed", "success"}:
         return MappingResult(ignored=f"the merge has the status {found['status']!r}: nothing was merged")
-    kept = _tail(found.get("admin_graphql_api_customer_kept_id"))
-    merged = _tail(found.get("admin_graphql_api_customer_deleted_id"))
-    if not kept or not merged:
+    kept_id = _tail(found.get("admin_graphql_api_customer_kept_id"))
+    merged_id = _tail(found.get("admin_graphql_api_customer_deleted_id"))
+    if not kept_id or not merged_id:
         raise PayloadError("is missing", "admin_graphql_api_customer_kept_id or ..._deleted_id")
-    return MappingResult((CustomerMerged(at, kept, merged),))
+    return MappingResult((CustomerMerged(at, kept_id, merged_id),))
 
 
 def email_consent(body: dict[str, Any], at: datetime) -> MappingResult:
@@ -134,7 +134,7 @@ def read_customer(
         address=_address(places),
         dropped=dropped,
     )
-    return customer, tuple(f"{name} is not valid and was left out." for name in dropped)
+    return customer, dropped_notes(dropped)
 
 
 def gid_or_id(found: dict[str, Any]) -> str | None:

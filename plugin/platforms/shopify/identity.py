@@ -23,7 +23,7 @@ _PREFIX = re.compile(r"/[A-Za-z0-9/_-]{1,200}")
 
 
 def claimed_shop(query_string: str) -> str | None:
-    """Return the shop that a proxied request names; believed only once its signature holds."""
+    """Return the shop that a proxied request names; trusted only after its signature was verified."""
     try:
         return shop_domain(read_query(query_string).get("shop", [""])[0])
     except VerificationError:
@@ -64,7 +64,7 @@ def shopper_of_session_token(token: str, shop: ShopCredentials, now: datetime) -
     customer = _CUSTOMER.fullmatch(subject) if isinstance(subject, str) else None
     if customer is None:
         raise VerificationError(
-            "The session token names no customer: nobody is logged in, or the app may not read protected customer data."
+            "The session token names no customer: the shopper is not logged in, or the app may not read protected customer data."
         )
     return ShopperProof(customer.group(1))
 

@@ -84,7 +84,7 @@ class Pages:
         return self._to_shopify(app, shop)
 
     def callback(self) -> Response:
-        """Finish: check everything, exchange the code, keep the token, and say what comes next."""
+        """Finish: check everything, exchange the code, store the token, and show the next steps."""
         app = self._app()
         if app is None:
             return _no_credentials()

@@ -30,7 +30,7 @@ def shop_domain(text: str | None) -> str | None:
 
 
 def read_query(query: str) -> dict[str, list[str]]:
-    """Parse a query, empty values kept. Raises VerificationError, also when a name that must occur once occurs twice."""
+    """Parse a query, including empty values. Raises VerificationError, also when a name that must occur once occurs twice."""
     if len(query) > MAX_QUERY:
         raise VerificationError("The query is too long.")
     try:

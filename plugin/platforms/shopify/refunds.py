@@ -19,10 +19,10 @@ MONEY_STATES = frozenset({"success", "pending", None})
 
 
 def refund_created(body: dict[str, Any], at: datetime) -> MappingResult:
-    """Map refunds/create: lines, shipping, and what is left over as an amount. Lines add up to what was given back.
+    """Map refunds/create: lines, shipping, and what is left over as an amount. Lines add up to what was refunded.
 
     The transactions say how much money goes back. Where they say none, lines were only put back in stock, a payment was cancelled
-    before it was captured (void), or it failed. A body without any list of transactions is believed by its lines.
+    before it was captured (void), or it failed. A body without any list of transactions is taken by its lines.
     """
     refund = load(schemas.RefundSchema(), body)
     transactions = refund.get("transactions")
@@ -30,7 +30,7 @@ def refund_created(body: dict[str, Any], at: datetime) -> MappingResult:
         return MappingResult(ignored="a refund of a test order")
     paid = [t for t in transactions or () if _is_money(t)]
     if transactions is not None and not paid:
-        return MappingResult(ignored="no money was given back")
+        return MappingResult(ignored="no money was refunded")
     currency = _currency(refund, paid)
     lines = _lines(refund, currency)
     if any(t["amount"] < 0 for t in paid) or any(min(line.gross_paid, line.tax_amount) < 0 for line in lines):
@@ -38,7 +38,7 @@ def refund_created(body: dict[str, Any], at: datetime) -> MappingResult:
     summed = sum((line.gross_paid for line in lines), Decimal(0))
     total = sum((t["amount"] for t in paid), Decimal(0)) if paid else summed
     if not total:
-        return MappingResult(ignored="no money was given back")
+        return MappingResult(ignored="no money was refunded")
     payments = tuple(Payment(clean_text(t.get("gateway")) or "other", t["amount"]) for t in paid)
     return MappingResult(
         (
@@ -119,7 +119,7 @@ def _lines(refund: dict[str, Any], currency: str) -> list[Line]:
 
 
 def _closed(lines: list[Line], total: Decimal, currency: str) -> tuple[Line, ...]:
-    """Make lines add up to what was given back, as far as the sums alone show whether their tax comes on top of them."""
+    """Make lines add up to what was refunded, as far as the sums alone show whether their tax comes on top of them."""
     summed = sum((line.gross_paid for line in lines), Decimal(0))
     tax = sum((line.tax_amount for line in lines), Decimal(0))
     room = rounding_slack(len(lines), currency)

@@ -169,7 +169,7 @@ class OrderSchema(ShopSchema):
 
 
 class RefundLineSchema(ShopSchema):
-    """What came back of a line."""
+    """The returned part of a line."""
 
     line_item_id = Identifier(required=True)
     quantity = fields.Integer(strict=True, required=True)
@@ -180,13 +180,13 @@ class RefundLineSchema(ShopSchema):
 
 
 class RefundShippingSchema(ShopSchema):
-    """Shipping that was given back."""
+    """Shipping that was refunded."""
 
     subtotal_amount_set = money_set()
 
 
 class AdjustmentSchema(ShopSchema):
-    """An amount that was given back without a line; its amounts are negative."""
+    """An amount that was refunded without a line; its amounts are negative."""
 
     kind = fields.String(allow_none=True)
     amount = Amount(allow_none=True)

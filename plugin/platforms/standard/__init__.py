@@ -19,7 +19,7 @@ from plugin.platforms.base import (
     WebhookRequest,
 )
 from plugin.platforms.contact_normalisers import clean_email, clean_text
-from plugin.platforms.fields import parse_json, read_identifier, read_instant
+from plugin.platforms.fields import as_object, parse_json, read_identifier, read_instant
 from plugin.platforms.standard import signature
 from plugin.platforms.standard.normalise import normalise
 
@@ -90,9 +90,9 @@ class Standard(BasePlatform):
             found = parse_json(body)
         except PayloadError:
             return EventHints()
-        data = _object(found.get("data"))
-        order, refund = _object(data.get("order")), _object(data.get("refund"))
-        customer = _object(data.get("customer")) or _object(order.get("customer"))
+        data = as_object(found.get("data"))
+        order, refund = as_object(data.get("order")), as_object(data.get("refund"))
+        customer = as_object(data.get("customer")) or as_object(order.get("customer"))
         return EventHints(
             customer_id=read_identifier(customer.get("id")),
             email=clean_email(customer.get("email")),
@@ -107,10 +107,6 @@ class Standard(BasePlatform):
         if delivery.topic == UNREADABLE:
             raise PayloadError("is missing or not a text", "type")
         return normalise(delivery.topic, found, received_at)
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 STANDARD = Standard()

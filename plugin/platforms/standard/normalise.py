@@ -26,12 +26,10 @@ from plugin.events import (
     UsedPromotion,
     UsedVoucher,
 )
-from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, e164
-from plugin.platforms.fields import MAX_ID, clamp_to_received_at, read_identifier, read_instant
-from plugin.platforms.money import checked_currency, minor_unit, percent_of
+from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, dropped_notes, e164
+from plugin.platforms.fields import MAX_ID, clamp_to_received_at, is_plausible, read_identifier, read_instant
+from plugin.platforms.money import amount_line, checked_currency, minor_unit, percent_of
 from plugin.platforms.standard.schema import check
-
-MAX_DIGITS = 18
 
 
 def normalise(topic: str, body: dict[str, Any], received_at: datetime) -> MappingResult:
@@ -136,8 +134,7 @@ def _refunded(data: dict[str, Any], at: datetime) -> MappingResult:
             f"the lines add up to {summed} {currency}, more than the total {total} {currency}", "refund.lines"
         )
     if summed < total:
-        rest = Line("amount", LineKind.AMOUNT, Decimal(1), total - summed, Decimal(0), Decimal(0), name="Refund")
-        lines = (*lines, rest)
+        lines = (*lines, amount_line(total - summed))
     return MappingResult(
         (
             OrderRefunded(
@@ -209,7 +206,7 @@ def _customer(found: dict[str, Any], *, need_id: bool = False) -> tuple[Customer
         extra=_extra(found),
         dropped=dropped,
     )
-    return customer, tuple(f"{name} is not valid and was left out." for name in dropped)
+    return customer, dropped_notes(dropped)
 
 
 def _consents(holder: dict[str, Any]) -> tuple[ConsentChange, ...]:
@@ -269,7 +266,7 @@ def _payments(holder: dict[str, Any], total: Decimal) -> tuple[Payment, ...]:
 
 def _amount(value: Any, path: str) -> Decimal:
     amount = Decimal(value)
-    if not amount.is_finite() or len(amount.as_tuple().digits) > MAX_DIGITS or abs(amount.adjusted()) > MAX_DIGITS:
+    if not is_plausible(amount):
         raise PayloadError("is not an amount", path)
     return amount
 

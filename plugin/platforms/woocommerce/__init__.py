@@ -132,14 +132,14 @@ class WooCommerce(BasePlatform):
         # all refunds: what is left for the last depends on those before
         return {} if api is None else refunds.as_meta(api.refunds(order_id))
 
-    def api(self, shop: ShopCredentials, keep: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
+    def api(self, shop: ShopCredentials, save: Callable[[Mapping[str, Any]], None]) -> ShopApi | None:
         """Return the calls to a shop; None before its keys are stored."""
         from plugin.platforms.woocommerce.api import api_for
 
-        return api_for(shop, keep)
+        return api_for(shop, save)
 
     def install_routes(self, service: InstallationService) -> Any:
-        """Return the pages that a shop's authorisation comes back to."""
+        """Return the pages that a shop's authorisation returns to."""
         from plugin.platforms.woocommerce.install import blueprint
 
         return blueprint(service)

@@ -1,6 +1,5 @@
 """Calls to a WooCommerce shop (docs/platforms/woocommerce.md#rest-api): check, webhooks, and what changed since a time."""
 
-import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,7 @@ from plugin.errors import ShopApiError
 from plugin.event_kinds import EventKind
 from plugin.platforms.base import ShopCredentials
 from plugin.platforms.http import host_of, shop_http
-from plugin.platforms.shop_api import PolledResource, Subscription
+from plugin.platforms.shop_api import PolledResource, Subscription, encode_body
 from plugin.platforms.woocommerce import CANCELLED_TOPIC, REFUNDED, SUBSCRIBED, orders, refunds
 from plugin.platforms.woocommerce.hooks import Hooks
 from plugin.platforms.woocommerce.rest import Rest, RestRoute, base_of, discover_route, name_of
@@ -27,7 +26,7 @@ SHIFTS = "The shop's list changes faster than it can be read; the next look read
 SAME_PAGE = "The shop gives the same page of its list again and again; is there a cache in front of its REST API?"
 SECOND = timedelta(seconds=1)
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-Keep = Callable[[Mapping[str, Any]], None]
+Save = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class WooApi:
 
     shop: ShopCredentials
     base: str
-    keep: Keep
+    save: Save
     known: dict[str, Any] = field(repr=False)
 
     def check(self) -> str:
@@ -112,7 +111,7 @@ class WooApi:
         if not (order_id.isascii() and order_id.isdigit()):
             raise ShopApiError("An order's id must be a number.")
         return list(
-            self._pages(f"/orders/{order_id}/refunds", {"orderby": "id", "order": "asc"}, most=MAX_REFUND_PAGES)
+            self._pages(f"/orders/{order_id}/refunds", {"orderby": "id", "order": "asc"}, max_pages=MAX_REFUND_PAGES)
         )
 
     def _orders_by_change(
@@ -149,10 +148,10 @@ class WooApi:
                 return last - SECOND
         return None
 
-    def _pages(self, path: str, query: Mapping[str, str], *, most: int = 100_000) -> Iterator[dict[str, Any]]:
-        """Yield each row of a list once, from at most `most` pages."""
+    def _pages(self, path: str, query: Mapping[str, str], *, max_pages: int = 100_000) -> Iterator[dict[str, Any]]:
+        """Yield each row of a list once, from at most `max_pages` pages."""
         seen: set[int] = set()
-        for page in islice(self._lists(path, query), most):
+        for page in islice(self._lists(path, query), max_pages):
             yield from (row for row in page if _number(row) not in seen)
             seen.update(_number(row) for row in page)
 
@@ -189,7 +188,7 @@ class WooApi:
     def _remember(self, changed: Mapping[str, Any]) -> None:
         """Save changed credentials, here too: the next call of this object must not use the former ones."""
         self.known.update(changed)
-        self.keep(dict(self.known))
+        self.save(dict(self.known))
 
     def _rest(self) -> Rest:
         known = self.known
@@ -211,11 +210,11 @@ class WooApi:
         )
 
 
-def api_for(shop: ShopCredentials, keep: Keep = lambda _credentials: None) -> WooApi | None:
+def api_for(shop: ShopCredentials, save: Save = lambda _credentials: None) -> WooApi | None:
     """Return the calls to a shop; None before its keys are stored. Raises ShopApiError for an invalid address."""
     if not shop.credentials.get("key") or not shop.credentials.get("secret"):
         return None
-    return WooApi(shop, base_of(shop), keep, dict(shop.credentials))
+    return WooApi(shop, base_of(shop), save, dict(shop.credentials))
 
 
 def prove(shop: ShopCredentials, key: str, secret: str) -> dict[str, Any]:
@@ -235,12 +234,11 @@ def route_credentials(route: RestRoute) -> dict[str, bool]:
 def _resource(
     topic: str, kind: EventKind, number: int, body: Mapping[str, Any], changed: datetime, place: tuple[datetime, int]
 ) -> PolledResource:
-    raw = json.dumps(body, default=str, ensure_ascii=False).encode("utf-8", "replace")
-    return PolledResource(topic, kind, str(number), raw, changed, f"{place[0].isoformat()}|{place[1]}")
+    return PolledResource(topic, kind, str(number), encode_body(body), changed, f"{place[0].isoformat()}|{place[1]}")
 
 
 def _cursor(text: str | None) -> tuple[datetime, int] | None:
-    """Read a cursor of ours. Raises ShopApiError."""
+    """Read a cursor that this module made. Raises ShopApiError."""
     if text is None:
         return None
     at, _, number = text.partition("|")

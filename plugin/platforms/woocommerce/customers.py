@@ -9,7 +9,7 @@ from typing import Any
 
 from plugin.errors import PayloadError
 from plugin.events import Address, Customer, CustomerCreated, CustomerDeleted, CustomerUpdated, MappingResult
-from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, e164
+from plugin.platforms.contact_normalisers import clean_country, clean_email, clean_text, dropped_notes, e164
 from plugin.platforms.fields import clamp_to_received_at, load
 from plugin.platforms.woocommerce import schemas
 from plugin.platforms.woocommerce.meta import consents_of, extra_of
@@ -87,7 +87,7 @@ def read_people(
         extra=extra_of(names.get("meta_data")),
         dropped=dropped,
     )
-    return customer, tuple(f"{name} is not valid and was left out." for name in dropped)
+    return customer, dropped_notes(dropped)
 
 
 def _customer(kind: type[CustomerCreated | CustomerUpdated], body: dict[str, Any], at: datetime) -> MappingResult:

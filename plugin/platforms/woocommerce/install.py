@@ -36,7 +36,7 @@ PAGE = """<!doctype html>
 
 
 def blueprint(service: InstallationService) -> Blueprint:
-    """Return the two addresses that an authorisation comes back to: the shop's server, and the merchant's browser."""
+    """Return the two addresses that an authorisation returns to: the shop's server, and the merchant's browser."""
     routes = Blueprint("install_woocommerce", __name__, url_prefix=URL_PREFIX)
 
     @routes.post("/callback")

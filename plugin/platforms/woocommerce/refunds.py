@@ -3,7 +3,8 @@
 An order's body names its refunds with id and amount alone. Their lines come from GET /orders/{id}/refunds: read at
 delivery and stored with the event, added to the body by the companion plugin, or read by the reconciliation. Without them
 a refund of all that was left of the order becomes its remaining lines; any other becomes an amount. With them, lines
-that come back whole come back as they were bought: the shop's own amounts leave out what negative fees and roundings did.
+that are returned whole are returned as they were bought: the shop's own amounts leave out the effect of negative fees
+and roundings.
 """
 
 import json
@@ -15,8 +16,8 @@ from typing import Any
 
 from plugin.events import Discount, Line, LineKind, OrderRefunded, Payment
 from plugin.platforms.contact_normalisers import clean_text
-from plugin.platforms.fields import load, parse_json
-from plugin.platforms.money import checked_currency, percent_of, rounded
+from plugin.platforms.fields import as_objects, load, parse_json
+from plugin.platforms.money import amount_line, checked_currency, percent_of, rounded
 from plugin.platforms.woocommerce import schemas
 from plugin.platforms.woocommerce.lines import gross_of, shares, spread
 from plugin.platforms.woocommerce.meta import pairs
@@ -98,8 +99,8 @@ def pruned(refund: Mapping[str, Any]) -> dict[str, Any]:
     for group, names in LINE_FIELDS.items():
         wanted[group] = [
             {name: line.get(name) for name in names}
-            | {"meta_data": [m for m in _objects(line.get("meta_data")) if m.get("key") == REFUNDED_LINE]}
-            for line in _objects(refund.get(group))
+            | {"meta_data": [m for m in as_objects(line.get("meta_data")) if m.get("key") == REFUNDED_LINE]}
+            for line in as_objects(refund.get(group))
         ]
     return wanted
 
@@ -114,16 +115,11 @@ def _age(refund_id: str) -> tuple[int, str]:
 
 
 def _ids(entries: Any) -> list[str]:
-    return [str(entry["id"]) for entry in _objects(entries) if isinstance(entry.get("id"), (int, str))]
-
-
-def _objects(entries: Any) -> list[dict[str, Any]]:
-    """Return the objects of a raw list; other plugins may leave anything there."""
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return [str(entry["id"]) for entry in as_objects(entries) if isinstance(entry.get("id"), (int, str))]
 
 
 def _lines(detail: dict[str, Any], currency: str) -> list[Line]:
-    """Return what came back. A line whose quantity is 0 is money for it and no article: it is left to the amount."""
+    """Return the returned lines. A line whose quantity is 0 refunds money and no article: it becomes part of the amount."""
     goods = [
         _line(e, LineKind.GOODS, -e["quantity"], currency) for e in detail.get("line_items") or () if e["quantity"]
     ]
@@ -143,9 +139,9 @@ def _lines(detail: dict[str, Any], currency: str) -> list[Line]:
 
 
 def _less(lines: list[Line], taken_off: Decimal, currency: str) -> list[Line]:
-    """Take the part of negative fees that comes back off the goods, as it was when they were bought.
+    """Take the returned part of negative fees off the goods, as when they were bought.
 
-    More than the lines come to is left to the amount of the refund.
+    Where it is more than the lines come to, they are left as they are.
     """
     if taken_off > sum((line.gross_paid for line in lines), ZERO):
         return lines
@@ -171,7 +167,7 @@ def _sum(line: Line, other: Line) -> Line:
 
 
 def _whole_lines(left: Mapping[str, _Left], lines: list[Line], total: Decimal) -> list[Line]:
-    """Return lines that come back in their whole quantity as they were bought, when the refund is exactly that."""
+    """Return lines that are returned in their whole quantity as they were bought, when the refund is exactly that."""
     back = {line.line_id: left[line.line_id] for line in lines if line.line_id in left}
     whole = len(back) == len(lines) and all(
         line.kind is not LineKind.GOODS or line.quantity == back[line.line_id].quantity for line in lines
@@ -210,11 +206,10 @@ def _after(left: Mapping[str, _Left] | None, lines: Sequence[Line]) -> dict[str,
 
 
 def _closed(lines: Sequence[Line], total: Decimal, currency: str) -> tuple[Line, ...]:
-    """Make lines add up to what was given back: the amount goes before the lines (REST API, `amount`)."""
+    """Make lines add up to the refund's amount, which takes precedence over them (REST API, `amount`)."""
     summed = sum((line.gross_paid for line in lines), ZERO)
     if total > summed:
-        amount = Line("amount", LineKind.AMOUNT, Decimal(1), total - summed, ZERO, ZERO, name="Refund")
-        return (*lines, amount)
+        return (*lines, amount_line(total - summed))
     if total < summed:
         parts = shares([line.gross_paid for line in lines], total, currency)
         return tuple(
