@@ -87,7 +87,7 @@ def _change(plugin: RunningPlugin, number: int) -> bytes:
 
 
 def measure(database: str, **environment: str) -> bool:
-    """Measure on one database and print; tell whether it stayed within what is aimed at."""
+    """Measure on one database, print, and return whether the goal was met."""
     with (
         tempfile.TemporaryDirectory() as name,
         sandbox(rate_limit_per_s=None, keep_calls=1000) as url,

@@ -114,7 +114,7 @@ def run(port: int, host: str, workers: int, web_processes: int) -> None:
 
 
 def _run_children(services: Services, workers: int, web: list[str], url: str) -> None:
-    """Start every process and keep it running until this one is told to stop."""
+    """Start every process and keep it running until this process is asked to stop."""
     from plugin.metrics import delete_old_metrics
     from plugin.runtime.supervisor import Supervisor, own_command
 

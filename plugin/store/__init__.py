@@ -1,1 +1,4 @@
-"""SQL: the inbox, contact links, shops and all else that must survive. SQL stands in this package alone."""
+"""SQL: the inbox, contact links, shops and all else that must survive a restart. All SQL of the product is here.
+
+Decisions about events, contacts and orders are in `webhooks`.
+"""

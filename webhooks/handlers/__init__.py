@@ -1,4 +1,7 @@
-"""One module a shop event. A handler ends quietly (delivered) or raises what the error tree says."""
+"""What each kind of event means: one module per kind.
+
+Handlers decide; contacts, consents, receipts and redemptions are in packages of their own below.
+"""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType

@@ -1,4 +1,7 @@
-"""Saleor: headers, topics and what they become (docs/platforms/saleor.md)."""
+"""Saleor: headers, topics and what they become (docs/platforms/saleor.md).
+
+What all platforms share is in the modules beside this folder.
+"""
 
 import secrets
 from collections.abc import Callable, Mapping

@@ -1,4 +1,7 @@
-"""Shopify: headers, topics and what they become (docs/platforms/shopify.md)."""
+"""Shopify: headers, topics and what they become (docs/platforms/shopify.md).
+
+What all platforms share is in the modules beside this folder.
+"""
 
 import secrets
 from collections.abc import Callable, Mapping

@@ -1,4 +1,7 @@
-"""Any shop that signs its webhooks as the Standard Webhooks specification says."""
+"""Any shop that signs its webhooks as the Standard Webhooks specification says.
+
+What all platforms share is in the modules beside this folder.
+"""
 
 import base64
 import secrets

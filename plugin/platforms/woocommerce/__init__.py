@@ -1,4 +1,7 @@
-"""WooCommerce: headers, topics and what they become (docs/platforms/woocommerce.md)."""
+"""WooCommerce: headers, topics and what they become (docs/platforms/woocommerce.md).
+
+What all platforms share is in the modules beside this folder.
+"""
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
