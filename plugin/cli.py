@@ -106,7 +106,7 @@ def run(port: int, host: str, workers: int, web_processes: int) -> None:
     with exclusive_state_dir(services.settings.state_dir):
         check_port(host, port)
         services.database.migrate()
-        services.manifest  # noqa: B018 - checked here, before anything starts
+        services.manifest  # noqa: B018 - read here: a faulty manifest prevents the start
         services.stores.shops.check_key()
         services.close()
         web = ["--host", host, "--port", str(port), "--processes", str(web_processes)]
@@ -178,7 +178,10 @@ def worker() -> None:
 @click.option("--once", is_flag=True, help="Sweep once and end.")
 @report_errors
 def sweep(once: bool) -> None:
-    """Find lost leases and due events. DATABASE_URL, REDIS_URL and SECRET_KEY must be set. Example: engage-plugin sweep"""
+    """Release lost leases and wake workers for due events. DATABASE_URL, REDIS_URL and SECRET_KEY must be set.
+
+    Example: engage-plugin sweep
+    """
     from plugin.runtime.loops import run_sweep
 
     services = make_services(shared=True)

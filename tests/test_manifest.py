@@ -13,7 +13,7 @@ from plugin.platforms.registry import PLATFORMS
 ROOT = PLACES[0].parent
 
 
-def test_the_manifest_names_every_event_and_platform_and_the_packages_version() -> None:
+def test_manifest_names_every_event_and_platform_and_the_packages_version() -> None:
     manifest = load_manifest(PLATFORMS)
     with (ROOT / "pyproject.toml").open("rb") as file:
         assert manifest.version == tomllib.load(file)["project"]["version"]
@@ -35,7 +35,7 @@ def test_addresses_are_absolute_when_it_is_served() -> None:
         ({"pages": [{"name": "x", "path": "x"}]}, "path"),
     ],
 )
-def test_a_faulty_manifest_stops_the_start(tmp_path: Path, change: dict[str, object], fault: str) -> None:
+def test_faulty_manifest_stops_the_start(tmp_path: Path, change: dict[str, object], fault: str) -> None:
     content = {**json.loads(PLACES[0].read_text()), **change}
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps(content))
@@ -43,7 +43,7 @@ def test_a_faulty_manifest_stops_the_start(tmp_path: Path, change: dict[str, obj
         load_manifest(PLATFORMS, (path,))
 
 
-def test_a_missing_or_broken_manifest_says_so(tmp_path: Path) -> None:
+def test_missing_or_broken_manifest_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="missing"):
         load_manifest(PLATFORMS, (tmp_path / "none.json",))
     broken = tmp_path / "manifest.json"

@@ -1,4 +1,4 @@
-"""What all commands share: settings, services, output, and errors that help."""
+"""What all commands share: services, output, and errors turned into messages."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ from plugin.store.database.errors import describe_database_error
 from plugin.store.shops.registry import holds_shops
 
 METRICS_FOLDER = "metrics"
-#: A column with sentences is at least so wide, in characters.
+#: The least width, in characters, of a column with sentences.
 PROSE_WIDTH = 24
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,7 +34,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 
 
 def report_errors(function: Callable[P, R]) -> Callable[P, R]:
-    """Turn our errors into messages on standard error: exit 2 for a faulty set-up, 1 for anything else."""
+    """Turn errors into messages on standard error, and exit with 2 for a faulty set-up, with 1 for any other error."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -55,7 +55,7 @@ def report_errors(function: Callable[P, R]) -> Callable[P, R]:
             sys.exit(1)
         except RedisError as error:
             click.echo(
-                f"Error: Redis did not do its part ({what_failed_in_redis(error)}). {_about_redis()} "
+                f"Error: Redis failed ({what_failed_in_redis(error)}). {_about_redis()} "
                 "`engage-plugin doctor` checks it.",
                 err=True,
             )
@@ -65,15 +65,15 @@ def report_errors(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def what_failed_in_redis(error: RedisError) -> str:
-    """Name a fault of Redis for an operator: of a connection that fails, with the client's own first line."""
+    """Describe an error of Redis for an operator; for a failed connection with the first line of the client's text."""
     name = type(error).__name__
     lines = str(error).strip().splitlines() if isinstance(error, RedisConnectionError | RedisTimeoutError) else []
     return f"{name}: {lines[0]}" if lines else name
 
 
 def _about_redis() -> str:
-    """Say which Redis was asked, and what to do."""
-    address = load_settings().safe_redis_url()  # read before without a fault: nothing but Redis gets here
+    """Return which Redis was used, and what to check."""
+    address = load_settings().safe_redis_url()  # the settings have been read without a fault before
     if address is None:
         return "The embedded one runs while `engage-plugin run` does."
     return f"Is REDIS_URL ({address}) right and the server up?"
@@ -92,17 +92,17 @@ def make_services(*, port: int = DEFAULT_PORT, shared: bool = False) -> Services
 
 
 @contextmanager
-def open_services(*, migrate: bool = True, tell_new: bool = False) -> Iterator[Services]:
-    """Open services for one command. The embedded database is brought up to date, one on a server is checked.
+def open_services(*, migrate: bool = True, announce_new: bool = False) -> Iterator[Services]:
+    """Open the services of a command. The embedded database is migrated; the schema of a database on a server is checked.
 
-    tell_new: say on standard error when the embedded database was not there and was made.
+    announce_new: print on standard error that the embedded database did not exist and was created.
     """
     services = make_services()
     try:
         if services.settings.embedded_database and migrate:
-            if services.database.migrate() and tell_new:
+            if services.database.migrate() and announce_new:
                 click.echo(
-                    f"Made a new database: {services.settings.safe_database_url()}. To use one that is there already, set its "
+                    f"Created a new database: {services.settings.safe_database_url()}. To use an existing one, set its "
                     "STATE_DIR or DATABASE_URL in this terminal too.",
                     err=True,
                 )
@@ -114,15 +114,15 @@ def open_services(*, migrate: bool = True, tell_new: bool = False) -> Iterator[S
 
 
 def show(value: Any) -> None:
-    """Print JSON: times as ISO 8601, money as text."""
+    """Print JSON, with times in ISO 8601 and money as text."""
     click.echo(json.dumps(value, indent=2, default=_plain, ensure_ascii=False))
 
 
 def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
-    """Print a table, or a line that says there is nothing. Times are UTC.
+    """Print a table, or a line that says that it is empty. Times are UTC.
 
-    Where the terminal is so narrow that words and ids would be broken, or prose stand in a column of single words, each
-    row is a paragraph instead.
+    In a terminal so narrow that words and ids would be broken, or prose be squeezed into a column of single words, each row
+    is printed as a paragraph.
     """
     from rich.console import Console
     from rich.measure import Measurement
@@ -131,17 +131,17 @@ def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     if not rows:
         click.echo(f"{title}: none")
         return
-    console, made = Console(), Table(title=title, title_justify="left")
+    console, drawn = Console(), Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
         cells = [_cell(row[number]) for row in rows]
         whole = all(isinstance(row[number], datetime | int | None) for row in rows)
         narrowest = min(PROSE_WIDTH, max(map(len, cells))) if any(map(_is_prose, cells)) else None
-        made.add_column(column, overflow="fold", no_wrap=whole, min_width=narrowest)
+        drawn.add_column(column, overflow="fold", no_wrap=whole, min_width=narrowest)
     for row in rows:
-        made.add_row(*map(_cell, row))
-    # a width without limit: what is measured within one is never wider
-    if Measurement.get(console, console.options.update_width(10_000), made).minimum <= console.width:
-        console.print(made)
+        drawn.add_row(*map(_cell, row))
+    # measured without a limit of the width: within a limit the result is never wider
+    if Measurement.get(console, console.options.update_width(10_000), drawn).minimum <= console.width:
+        console.print(drawn)
         return
     click.echo(title)
     for row in rows:
@@ -149,7 +149,7 @@ def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
 
 
 def _paragraph(columns: list[str], cells: list[str], width: int) -> str:
-    """Write a row as words: names and short values one after the other, each longer text on lines of its own."""
+    """Return a row as text: names and short values on one line, each longer text on its own lines."""
     named = [(column, cell) for column, cell in zip(columns, cells, strict=True) if cell]
     short = [f"{column} {cell}" for column, cell in named if not _is_prose(cell)]
     parts = [", ".join(short), *(f"{column}: {cell}" for column, cell in named if _is_prose(cell))]
@@ -165,14 +165,14 @@ def _is_prose(cell: str) -> bool:
 
 
 def read_time(text: str | None) -> datetime | None:
-    """Read the time of an option, UTC where it names no zone. Raises BadParameter."""
+    """Return the time of an option, in UTC if it has no zone. Raises BadParameter."""
     if text is None:
         return None
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
-        raise click.BadParameter(f"{text!r} is no ISO 8601 time such as 2026-03-05T09:30:00+01:00") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+        raise click.BadParameter(f"{text!r} is not an ISO 8601 time such as 2026-03-05T09:30:00+01:00") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _cell(value: Any) -> str:

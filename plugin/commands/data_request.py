@@ -1,4 +1,4 @@
-"""engage-plugin data-request: what is kept here of a shopper who asks for it."""
+"""`engage-plugin data-request`: print the stored data of a shopper who asked for it."""
 
 import click
 
@@ -16,35 +16,35 @@ from plugin.store.privacy.data_requests import DataRequests, DataSubject
 @click.argument("event_id", type=int)
 @report_errors
 def data_request(event_id: int) -> None:
-    """Print as JSON what this plugin keeps of the shopper whose request for data is parked. Nothing is changed.
+    """Print as JSON what this plugin stores about the shopper whose request for data is parked. Nothing is changed.
 
     Example: engage-plugin data-request 42 > answer.json
     """
     with open_services() as services:
         row, _ = services.event_admin.show(event_id)
         shop = services.stores.shops.get(row.shop)
-        found = DataRequests(services.database).gather(shop, _person(services, event_id))
-        show({"request": event_id, **found})
+        data = DataRequests(services.database).gather(shop, _subject(services, event_id))
+        show({"request": event_id, **data})
         click.echo(
-            f"When it is answered: engage-plugin events discard {event_id} --why answered. What Engage knows of the contacts "
-            "above is exported there.",
+            f"When it is answered: engage-plugin events discard {event_id} --why answered. What Engage stores about the "
+            "contacts above is exported there.",
             err=True,
         )
 
 
-def _person(services: Services, event_id: int) -> DataSubject:
-    """Read who asks from the request. Raises ConflictError when the event is none, or its body is gone."""
+def _subject(services: Services, event_id: int) -> DataSubject:
+    """Return who asks. Raises ConflictError if the event is not a request for data, or its body was deleted."""
     stored = services.event_admin.stored(event_id)
     if stored.body:
         delivery = Delivery(stored.topic, meta=stored.meta)
         mapped = PLATFORMS[stored.platform].normalise(delivery, stored.body, stored.received_at)
         for event in mapped.events:
             if isinstance(event, DataRequested):
-                return _of(services, event)
-    raise ConflictError(f"Event {event_id} is no request for data, or its body is no longer kept.")
+                return _subject_of(services, event)
+    raise ConflictError(f"Event {event_id} is not a request for data, or its body is no longer stored.")
 
 
-def _of(services: Services, event: DataRequested) -> DataSubject:
+def _subject_of(services: Services, event: DataRequested) -> DataSubject:
     keys = [customer_key(event.customer_id)] if event.customer_id else []
     guests = [text for text in (event.email, event.mobile_phone) if text]
     keys += [guest_key(text, services.vault.digest) for text in guests]

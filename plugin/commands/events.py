@@ -1,4 +1,4 @@
-"""engage-plugin status and events: look and act."""
+"""`engage-plugin status` and `events`: see what became of events, retry and discard them."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -39,7 +39,7 @@ def status(as_json: bool) -> None:
 
 
 def _causes(services: Services) -> Iterator[str]:
-    """Say why events of whole shops wait."""
+    """Yield why all events of a shop wait."""
     for shop in services.stores.shops.all():
         if shop.stopped_reason is not None:
             yield f"{shop.name}: deliveries are stopped: {shop.stopped_reason}"
@@ -47,8 +47,8 @@ def _causes(services: Services) -> Iterator[str]:
         away_since = services.call_guards.for_key(shop.engage_key).open_since()
         if away_since is not None:
             yield (
-                f"{shop.name}: Engage has not answered since {away_since:%Y-%m-%d %H:%M:%S} UTC; a probe goes out every "
-                f"{services.settings.retry_base_s:g} s, and everything goes on when one is answered"
+                f"{shop.name}: Engage has not answered since {away_since:%Y-%m-%d %H:%M:%S} UTC; a probe is sent every "
+                f"{services.settings.retry_base_s:g} s, and deliveries continue when one is answered"
             )
 
 
@@ -63,9 +63,9 @@ def events() -> None:
 @click.option("--topic", help="Only events of this topic.")
 @click.option("--customer", help="Only events of this customer id.")
 @click.option("--error", "error_code", help="Only events with this error code.")
-@click.option("--since", help="Received at or after this time (ISO 8601; UTC where it names no zone).")
-@click.option("--until", help="Received before this time (ISO 8601; UTC where it names no zone).")
-@click.option("--after", type=int, help="The oldest with a higher id, to page on; without it the newest.")
+@click.option("--since", help="Received at or after this time (ISO 8601; UTC if it has no zone).")
+@click.option("--until", help="Received before this time (ISO 8601; UTC if it has no zone).")
+@click.option("--after", type=int, help="The oldest events with a higher id, for the next page; without it the newest.")
 @click.option("--limit", default=LIST_LIMIT, show_default=True, type=click.IntRange(1, 1000))
 @json_option
 @report_errors
@@ -82,7 +82,7 @@ def list_events(
     as_json: bool,
 ) -> None:
     """List the newest events. Example: engage-plugin events list --state parked --json"""
-    wanted = EventFilter(
+    criteria = EventFilter(
         state=state,
         shop=shop,
         topic=topic,
@@ -94,22 +94,22 @@ def list_events(
     with open_services() as services:
         stopped = _stopped(services)
         if shop is not None:
-            services.stores.shops.id_and_platform(shop)  # a mistyped name is told, and not an empty list
-        found = services.event_admin.find(wanted, limit=limit, after_id=after)
+            services.stores.shops.id_and_platform(shop)  # a mistyped name is an error, not an empty list
+        rows = services.event_admin.find(criteria, limit=limit, after_id=after)
         if as_json:
-            show([asdict(row) for row in found])
+            show([asdict(row) for row in rows])
             return
         table(
             "Events (times are UTC)",
             ["id", "shop", "topic", "state", "attempts", "next attempt", "code", "why"],
             [
                 [e.id, e.shop, e.topic, e.state, e.attempts, e.next_attempt_at, e.error_code, _why(e, stopped)]
-                for e in found
+                for e in rows
             ],
         )
-        if len(found) == limit:
+        if len(rows) == limit:
             click.echo(
-                f"More: --after {found[-1].id}" if after is not None else f"Only the newest {limit}; all: --after 0"
+                f"More: --after {rows[-1].id}" if after is not None else f"Only the newest {limit}; all: --after 0"
             )
 
 
@@ -145,7 +145,7 @@ def _why(event: EventRow, stopped: Collection[str]) -> str | None:
 
 
 def _waits_for(event: EventRow, stopped: Collection[str]) -> str | None:
-    """Say what an event waits for that has no time for its next try, or a shop that is stopped."""
+    """Return what a pending event waits for, unless it is only for its next attempt."""
     if event.state != State.PENDING:
         return None
     if event.shop in stopped:
@@ -163,11 +163,9 @@ def _waits_for(event: EventRow, stopped: Collection[str]) -> str | None:
 @click.argument("event_ids", nargs=-1, type=int, metavar="ID...")
 @click.option("--error", "error_code", help="All parked events with this error code.")
 @click.option("--shop", help="All parked events of this shop.")
-@click.option(
-    "--since", help="All parked events received at or after this time (ISO 8601; UTC where it names no zone)."
-)
-@click.option("--until", help="All parked events received before this time (ISO 8601; UTC where it names no zone).")
-@click.option("--preview", "only_shown", is_flag=True, help="Only show which events, and what each would send.")
+@click.option("--since", help="All parked events received at or after this time (ISO 8601; UTC if it has no zone).")
+@click.option("--until", help="All parked events received before this time (ISO 8601; UTC if it has no zone).")
+@click.option("--preview", "preview", is_flag=True, help="Only show which events, and what each would send.")
 @json_option
 @report_errors
 def retry(
@@ -176,10 +174,10 @@ def retry(
     shop: str | None,
     since: str | None,
     until: str | None,
-    only_shown: bool,
+    preview: bool,
     as_json: bool,
 ) -> None:
-    """Try parked events again: those with the ids, or all that fit the options together.
+    """Try parked events again: those with the ids, or all that match every option.
 
     Example: engage-plugin events retry 42 43
 
@@ -189,33 +187,33 @@ def retry(
         ids = list(dict.fromkeys(event_ids))
         if error_code or shop or since or until:
             if ids:
-                raise ConflictError("Give ids or options, not both: which events are meant is not clear.")
+                raise ConflictError("Give ids or options, not both: it is not clear which events are meant.")
             if shop:
                 services.stores.shops.id_and_platform(shop)
-            wanted = EventFilter(
+            criteria = EventFilter(
                 state=State.PARKED.value,
                 error_code=error_code,
                 shop=shop,
                 since=read_time(since),
                 until=read_time(until),
             )
-            ids = [row.id for row in services.event_admin.find(wanted, limit=RETRY_LIMIT)]
+            ids = [row.id for row in services.event_admin.find(criteria, limit=RETRY_LIMIT)]
         if not ids:
-            raise ConflictError("No parked event fits: give ids, or --error, --shop, --since or --until.")
-        if only_shown:
+            raise ConflictError("No parked event matches: give ids, or --error, --shop, --since or --until.")
+        if preview:
             _show_previews(services, ids, as_json=as_json)
             return
-        taken = services.event_admin.retry(ids, services.clock())
-        for event_id in taken[:8]:
+        retried = services.event_admin.retry(ids, services.clock())
+        for event_id in retried[:8]:
             services.notifier.wake(event_id)
         if as_json:
-            show({"retried": taken})
+            show({"retried": retried})
         else:
-            click.echo(f"{len(taken)} events are tried again")
+            click.echo(f"{len(retried)} events are retried")
 
 
 def _show_previews(services: Services, ids: list[int], *, as_json: bool) -> None:
-    """Print what each event would send and how it would end, without doing it."""
+    """Print what each event would send and how it would end, without sending or storing anything."""
     rows: list[dict[str, Any]] = []
     for event_id in ids:
         state = services.event_admin.show(event_id)[0].state
@@ -223,12 +221,14 @@ def _show_previews(services: Services, ids: list[int], *, as_json: bool) -> None
             rows.append({"id": event_id, "would_send": [], "would_be": state, "why": "It would not be retried."})
             continue
         try:
-            found = services.preview.of_event(event_id)
+            result = services.preview.of_event(event_id)
         except ConflictError as error:
             rows.append({"id": event_id, "would_send": [], "would_be": "unknown", "why": str(error)})
             continue
-        calls = [call.operation for call in found.calls]
-        rows.append({"id": event_id, "would_send": calls, "would_be": found.event.state, "why": found.event.last_error})
+        calls = [call.operation for call in result.calls]
+        rows.append(
+            {"id": event_id, "would_send": calls, "would_be": result.event.state, "why": result.event.last_error}
+        )
     if as_json:
         show(rows)
         return
@@ -242,13 +242,13 @@ def _show_previews(services: Services, ids: list[int], *, as_json: bool) -> None
 
 @events.command()
 @click.argument("event_id", type=int)
-@click.option("--why", required=True, help="The reason, kept with the event.")
+@click.option("--why", required=True, help="The reason, stored with the event.")
 @report_errors
 def discard(event_id: int, why: str) -> None:
-    """End an event for good. Example: engage-plugin events discard 42 --why "test order of a colleague\""""
+    """End an event without sending it. Example: engage-plugin events discard 42 --why "test order of a colleague\""""
     if not why.strip():
-        raise click.BadParameter("must say why: it is all that is left of the event", param_hint="--why")
+        raise click.BadParameter("must not be empty: it is all that remains of the event", param_hint="--why")
     with open_services() as services:
         services.event_admin.discard(event_id, why.strip(), services.clock())
-        services.notifier.wake(event_id)  # the customer's next event may go now
+        services.notifier.wake(event_id)  # the customer's next event may be sent now
         click.echo(f"event {event_id} is discarded")

@@ -1,4 +1,4 @@
-"""engage-plugin fallback: the files for the time when Engage stays away."""
+"""`engage-plugin fallback`: the files that are written while Engage is unavailable."""
 
 import sys
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ shop_argument = click.argument("shop_name", metavar="[SHOP]", required=False)
 
 @click.group()
 def fallback() -> None:
-    """Files that take receipts to Engage while its API stays away."""
+    """Deliver receipts as files while Engage's API is unavailable."""
 
 
 @fallback.command("status")
@@ -27,19 +27,19 @@ def fallback() -> None:
 @json_option
 @report_errors
 def status_command(shop_name: str | None, limit: int, as_json: bool) -> None:
-    """Show how Engage stands and every file with the reason for its state. Example: engage-plugin fallback status"""
+    """Show whether Engage answers, and every file with the reason for its state. Example: engage-plugin fallback status"""
     with open_services() as services:
         shops = _shops(services, shop_name)
-        standings = [_standing(services, shop) for shop in shops]
+        summaries = [_summary(services, shop) for shop in shops]
         only = shops[0] if shop_name else None
         files = services.fallback.files.newest(only, limit)
         if as_json:
-            show({"shops": standings, "files": [asdict(file) for file in files]})
+            show({"shops": summaries, "files": [asdict(file) for file in files]})
             return
         table(
             "Shops",
             ["shop", "fallback", "engage", "since", "files by state"],
-            [[s["shop"], s["fallback"], s["engage"], s["since"], s["files"] or ""] for s in standings],
+            [[s["shop"], s["fallback"], s["engage"], s["since"], s["files"] or ""] for s in summaries],
         )
         table(
             "Files",
@@ -52,41 +52,41 @@ def status_command(shop_name: str | None, limit: int, as_json: bool) -> None:
 @shop_argument
 @report_errors
 def write_command(shop_name: str | None) -> None:
-    """Write files of what waits now, without waiting for FALLBACK_AFTER_S; only while Engage is away.
+    """Write what waits to files now, without waiting for FALLBACK_AFTER_S; only while Engage is unavailable.
 
     Example: engage-plugin fallback write web-se
     """
     with open_services() as services:
         for shop in _shops(services, shop_name):
-            outage = services.engage_status_for(shop)
-            if outage.since is None:
+            status = services.engage_status_for(shop)
+            if status.since is None:
                 why = (
                     "it answers"
-                    if outage.availability.value == "answers"
-                    else "Redis, which keeps that, does not answer"
+                    if status.availability.value == "answers"
+                    else "Redis, which holds that state, does not answer"
                 )
                 raise ConflictError(
-                    f"Engage is not known to be away for shop {shop.name} ({why}): what waits goes by the API, and a file "
-                    "would be taken back at once."
+                    f"Engage is not known to be unavailable for shop {shop.name} ({why}): what waits is sent by the API, and a "
+                    "file would be withdrawn at once."
                 )
-            with _turn(services, shop) as work:
-                services.fallback.recover(work)
-                click.echo(f"{shop.name}: {services.fallback.write(work)} events are in files now")
+            with _locked_files(services, shop) as session:
+                services.fallback.recover(session)
+                click.echo(f"{shop.name}: {services.fallback.write(session)} events are in files now")
 
 
 @fallback.command("send")
 @shop_argument
 @report_errors
 def send_command(shop_name: str | None) -> None:
-    """Send files now that wait for their next try, and look for those that were sent.
+    """Send the files that wait for their next attempt now, and check whether sent files were picked up.
 
     Example: engage-plugin fallback send web-se
     """
     with open_services() as services:
         for shop in _shops(services, shop_name):
             services.fallback.files.send_now(shop, services.clock())
-            with _turn(services, shop) as work:
-                services.fallback.run_cycle(work)
+            with _locked_files(services, shop) as session:
+                services.fallback.run_cycle(session)
             counts = services.fallback.files.counts(shop)
             click.echo(f"{shop.name}: {', '.join(f'{state} {n}' for state, n in sorted(counts.items())) or 'no files'}")
 
@@ -95,15 +95,15 @@ def send_command(shop_name: str | None) -> None:
 @click.argument("names", nargs=-1, required=True, metavar="FILE...")
 @report_errors
 def recall_command(names: tuple[str, ...]) -> None:
-    """Take files back that were not sent: their events go by the API, or into a new file while fallback=yes.
+    """Withdraw files that were not sent: their events are sent by the API, or in a new file while fallback=yes.
 
     Example: engage-plugin fallback recall 20260305093000_000471_transactions.xml
     """
     with open_services() as services:
         for name in names:
             file = services.fallback.files.get(name)
-            with _turn(services, services.stores.shops.get(file.shop)) as work:
-                services.fallback.recall(work, services.fallback.files.get(name), "a person took it back")
+            with _locked_files(services, services.stores.shops.get(file.shop)) as session:
+                services.fallback.recall(session, services.fallback.files.get(name), "a person took it back")
             click.echo(f"{name}: taken back")
 
 
@@ -111,14 +111,14 @@ def recall_command(names: tuple[str, ...]) -> None:
 @click.argument("shop_name", metavar="SHOP")
 @report_errors
 def check_command(shop_name: str) -> None:
-    """Connect to the shop's SFTP server: show the host key to pin, log in, look for the folders. Sends nothing.
+    """Connect to the shop's SFTP server: show the host key to pin, log in, check the folders. Sends nothing.
 
     Example: engage-plugin fallback check web-se
     """
     with open_services() as services:
         shop = services.stores.shops.get(shop_name)
         if shop.settings.fallback_transfer == "folder":
-            _report(_checked_folder(services, shop))
+            _report(_folder_checks(services, shop))
             return
         from plugin.engage_files.sftp import shown_host_key
 
@@ -131,15 +131,15 @@ def check_command(shop_name: str) -> None:
                 f"engage-plugin shops set {shop.name} 'fallback_host_key={key.line}'"
             )
             sys.exit(1)
-        _report(_checked_server(services, shop))
+        _report(_server_checks(services, shop))
 
 
-def _checked_server(services: Services, shop: RegisteredShop) -> Iterator[tuple[str, str]]:
-    """Yield what was looked at and what is wrong with it, "" for nothing. Raises TransferError without a login."""
+def _server_checks(services: Services, shop: RegisteredShop) -> Iterator[tuple[str, str]]:
+    """Yield what was checked and its fault, "" for none. Raises TransferError if the login fails."""
     from plugin.engage_files.sftp import SftpTransfer
 
     transfer = services.transfer_for(shop)
-    assert isinstance(transfer, SftpTransfer), "the setting says so"
+    assert isinstance(transfer, SftpTransfer), "fallback_transfer is sftp"
     with transfer:
         yield f"login as {shop.settings.fallback_user}", ""
         for setting in ("fallback_receipts_folder", "fallback_contacts_folder", "fallback_redemptions_folder"):
@@ -154,7 +154,7 @@ def _checked_server(services: Services, shop: RegisteredShop) -> Iterator[tuple[
                 yield f"{setting}={folder}", ""
 
 
-def _checked_folder(services: Services, shop: RegisteredShop) -> Iterator[tuple[str, str]]:
+def _folder_checks(services: Services, shop: RegisteredShop) -> Iterator[tuple[str, str]]:
     with services.transfer_for(shop) as transfer:
         transfer.find(shop.settings.fallback_receipts_folder, "", None)
     yield "folder", ""
@@ -176,21 +176,21 @@ def _shops(services: Services, name: str | None) -> list[RegisteredShop]:
     return shops
 
 
-def _standing(services: Services, shop: RegisteredShop) -> dict[str, Any]:
-    outage = services.engage_status_for(shop)
+def _summary(services: Services, shop: RegisteredShop) -> dict[str, Any]:
+    status = services.engage_status_for(shop)
     counts = services.fallback.files.counts(shop)
     return {
         "shop": shop.name,
         "fallback": "yes" if shop.settings.fallback else "no",
-        "engage": outage.availability.value,
-        "since": outage.since,
+        "engage": status.availability.value,
+        "since": status.since,
         "files": ", ".join(f"{state} {number}" for state, number in sorted(counts.items())),
     }
 
 
 @contextmanager
-def _turn(services: Services, shop: RegisteredShop) -> Iterator[Any]:
-    with services.fallback.lease_shop(shop) as work:
-        if work is None:
-            raise ConflictError(f"Another process is at the files of shop {shop.name} just now: try again in a minute.")
-        yield work
+def _locked_files(services: Services, shop: RegisteredShop) -> Iterator[Any]:
+    with services.fallback.lease_shop(shop) as session:
+        if session is None:
+            raise ConflictError(f"Another process is working on the files of shop {shop.name}: try again in a minute.")
+        yield session

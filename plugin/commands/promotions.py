@@ -1,4 +1,4 @@
-"""engage-plugin promotions: create drafts, show both names, assign to people, look at redemptions."""
+"""`engage-plugin promotions`: create drafts, show and assign promotions, list redemptions."""
 
 import csv
 import sys
@@ -25,14 +25,14 @@ LIST_LIMIT = 50
 
 @click.group()
 def promotions() -> None:
-    """Create promotions as drafts, assign them, and look at redemptions."""
+    """Create promotions as drafts, assign them, and list redemptions."""
 
 
 @promotions.command()
 @click.argument("shop")
-@click.option("--name", required=True, help="Its name, for people.")
+@click.option("--name", required=True, help="Its name, as operators see it.")
 @click.option("--code", help="The code of the shop's own price rule (Engage: external offer code).")
-@click.option("--percent", help="So many percent off, such as 20.")
+@click.option("--percent", help="The discount in percent, such as 20.")
 @click.option("--money", help="An amount off in the tenant's group currency, such as 50.")
 @click.option("--money-in", multiple=True, metavar="CUR:AMOUNT", help="What --money is in another currency; repeat it.")
 @click.option("--external-id", help="The shop's own name of it, unique; --code when it is not given.")
@@ -83,11 +83,11 @@ def create(  # noqa: PLR0913, PLR0917 - one option a field of the promotion
             description=description,
             local_values=tuple(_money(pair) for pair in money_in),
         )
-        made = services.promotion_service.create(services.stores.shops.get(shop), write)
+        promotion = services.promotion_service.create(services.stores.shops.get(shop), write)
         if as_json:
-            show({**serializers.promotion_json(made), "next": ACTIVATE})
+            show({**serializers.promotion_json(promotion), "next": ACTIVATE})
             return
-        click.echo(f"created: promotion id {made.id}, externalId {made.external_id or write.external_id}")
+        click.echo(f"created: promotion id {promotion.id}, externalId {promotion.external_id or write.external_id}")
         click.echo(ACTIVATE)
 
 
@@ -96,7 +96,7 @@ def create(  # noqa: PLR0913, PLR0917 - one option a field of the promotion
 @json_option
 @report_errors
 def list_promotions(shop: str, as_json: bool) -> None:
-    """List the promotions that were created here, with their present status. Example: engage-plugin promotions list web-se"""
+    """List the promotions that were created here, with their current status. Example: engage-plugin promotions list web-se"""
     with open_services() as services:
         rows = [
             serializers.listed_promotion_json(entry)
@@ -125,14 +125,14 @@ def show_promotion(
     Example: engage-plugin promotions show web-se SPRING20 --customer 1001
     """
     with open_services() as services:
-        of = services.stores.shops.get(shop)
-        found = services.promotion_service.find(of, promotion)
-        card: dict[str, Any] = serializers.promotion_json(found)
-        one = _one_person(customer, email, contact)
-        if one is not None:
-            contact_id = services.bulk_assigner.contact_of(of, services.client_for(of), one)
-            mine = services.promotion_service.assignments(of, contact_id, found)
-            card["assignments"] = [serializers.assignment_json(a) for a in mine]
+        registered = services.stores.shops.get(shop)
+        details = services.promotion_service.find(registered, promotion)
+        card: dict[str, Any] = serializers.promotion_json(details)
+        person = _one_person(customer, email, contact)
+        if person is not None:
+            contact_id = services.bulk_assigner.contact_of(registered, services.client_for(registered), person)
+            assignments = services.promotion_service.assignments(registered, contact_id, details)
+            card["assignments"] = [serializers.assignment_json(a) for a in assignments]
         if as_json:
             show(card)
             return
@@ -168,32 +168,32 @@ def assign(
     refusals: Path | None,
     as_json: bool,
 ) -> None:
-    """Assign a promotion (id or externalId) to a person or to a list; the same list goes on where it stopped.
+    """Assign a promotion (id or externalId) to a person or to a list; the same list continues where it stopped.
 
     A list has one customer id, e-mail or contactId a line, or a heading that names the column customer_id, email or
     contact_id. Exit 1 when rows were refused.
 
     Example: engage-plugin promotions assign web-se SPRING20 --file members.csv --refusals refused.csv
     """
-    one = _one_person(customer, email, contact)
-    if (one is None) == (file is None):
+    person = _one_person(customer, email, contact)
+    if (person is None) == (file is None):
         raise ConfigurationError(["Give one of --customer, --email, --contact and --file."])
-    people = [one] if one is not None else read_recipients(_text_of(file))
+    people = [person] if person is not None else read_recipients(_text_of(file))
     with open_services() as services:
-        of = services.stores.shops.get(shop)
-        made = _assign(services, of, promotion, people, again=again)
+        registered = services.stores.shops.get(shop)
+        outcome = _assign(services, registered, promotion, people, again=again)
     lines = {p.position: p.line for p in people}
     if refusals is not None:
-        _write_refusals(refusals, made, lines)
+        _write_refusals(refusals, outcome, lines)
     if as_json:
-        show(serializers.report_json(made, people))
+        show(serializers.report_json(outcome, people))
     else:
-        counts = ", ".join(f"{number} {state}" for state, number in sorted(made.counts.items()))
+        counts = ", ".join(f"{number} {state}" for state, number in sorted(outcome.counts.items()))
         click.echo(f"{len(people)} rows: {counts}")
-        rows = [[lines[row.position], row.reason] for row in made.refused[:LIST_LIMIT]]
+        rows = [[lines[row.position], row.reason] for row in outcome.refused[:LIST_LIMIT]]
         if rows:
             table("Refused rows", ["line", "why"], rows)
-    if made.refused:
+    if outcome.refused:
         sys.exit(1)
 
 
@@ -205,15 +205,15 @@ def assign(
 @json_option
 @report_errors
 def redemptions(shop: str, state: str | None, order: str | None, limit: int, as_json: bool) -> None:
-    """List what orders used; intended means that Engage has not confirmed it yet.
+    """List what orders redeemed; intended means that Engage has not confirmed it yet.
 
     Example: engage-plugin promotions redemptions web-se --state intended
     """
     with open_services() as services:
-        of, store = services.stores.shops.get(shop), services.stores.redemptions
-        wanted = [RedemptionState(state)] if state else list(RedemptionState)
-        found = store.of_order(of, order) if order else store.find(of, wanted, limit=limit)
-        rows = [asdict(row) for row in found if row.state in wanted]
+        registered, store = services.stores.shops.get(shop), services.stores.redemptions
+        states = [RedemptionState(state)] if state else list(RedemptionState)
+        redemptions = store.of_order(registered, order) if order else store.find(registered, states, limit=limit)
+        rows = [asdict(row) for row in redemptions if row.state in states]
         if as_json:
             show([{name: value for name, value in row.items() if name not in {"fresh", "shop_id"}} for row in rows])
             return
@@ -222,19 +222,17 @@ def redemptions(shop: str, state: str | None, order: str | None, limit: int, as_
 
 
 def _assign(services: Services, shop: RegisteredShop, name: str, people: list[Recipient], *, again: bool) -> Report:
-    """Assign with a progress bar on standard error, where somebody looks at it."""
-    found = services.promotion_service.find(shop, name)
+    """Assign with a progress bar on standard error."""
+    promotion = services.promotion_service.find(shop, name)
     try:
         with click.progressbar(length=len(people), label="assigning", file=sys.stderr) as bar:
 
             def progress(done: int) -> None:
                 bar.update(done - bar.pos)
 
-            return services.bulk_assigner.run(shop, found, people, again=again, progress=progress)
+            return services.bulk_assigner.run(shop, promotion, people, again=again, progress=progress)
     except TransientError as error:
-        raise ConflictError(
-            f"{error} The list stopped there: run the same command again, it goes on where it was."
-        ) from error
+        raise ConflictError(f"{error} The list stopped there: run the same command again to continue there.") from error
 
 
 def _one_person(customer: str | None, email: str | None, contact: str | None) -> Recipient | None:
@@ -252,11 +250,11 @@ def _text_of(file: Path | None) -> str:
         raise ConfigurationError([f"{file} is not UTF-8."]) from None
 
 
-def _write_refusals(path: Path, made: Report, lines: dict[int, int]) -> None:
+def _write_refusals(path: Path, outcome: Report, lines: dict[int, int]) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["line", "row", "reason"])
-        writer.writerows([lines[row.position], row.position, row.reason] for row in made.refused)
+        writer.writerows([lines[row.position], row.position, row.reason] for row in outcome.refused)
 
 
 def _day(option: str, text: str | None) -> date | None:

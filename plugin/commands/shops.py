@@ -1,4 +1,4 @@
-"""engage-plugin shops: register shops and change their settings."""
+"""`engage-plugin shops`: register shops and change their settings."""
 
 import os
 from collections import Counter
@@ -36,7 +36,7 @@ def shops() -> None:
 @click.option("--store", required=True, help="externalId of the store for contacts and receipts.")
 @click.option("--source", default="ECOM", show_default=True, help="Source of new contacts.")
 @click.option("--shop-domain", help="The shop's domain, as its webhooks name it.")
-@click.option("--webhook-secret", help="The secret that signs webhooks; else the app's, else a new one.")
+@click.option("--webhook-secret", help="The secret that signs webhooks; otherwise the app's, or a new one.")
 @report_errors
 def add(
     name: str,
@@ -67,7 +67,7 @@ def add(
     faults += _faults_in(lambda: adapter.check_secret(new.webhook_secret))
     if faults:
         raise ConfigurationError(faults)
-    with open_services(tell_new=True) as services:
+    with open_services(announce_new=True) as services:
         if webhook_secret is None and platform in services.app_secrets:
             new = replace(new, webhook_secret=services.app_secrets[platform])
         shop = services.stores.shops.add(new, services.clock())
@@ -75,7 +75,7 @@ def add(
             _warn_of_random_secret(shop, APP_SECRETS[platform])
         if adapter.domain_example and shop.shop_domain is None:
             click.echo(
-                f"{shop.name} has no domain, and can be neither installed nor asked for what its webhooks missed: "
+                f"{shop.name} has no domain: it cannot be installed, nor asked for what its webhooks missed: "
                 f"engage-plugin shops set {shop.name} shop_domain={adapter.domain_example}",
                 err=True,
             )
@@ -86,8 +86,8 @@ def add(
 
 def _warn_of_random_secret(shop: RegisteredShop, setting: str) -> None:
     click.echo(
-        f"{setting} is not set in this terminal: {shop.name} was given a random webhook secret, and what the app signs will "
-        f"be refused. Store the app's secret: engage-plugin shops set {shop.name} webhook_secret=SECRET",
+        f"{setting} is not set in this terminal: {shop.name} was given a random webhook secret, and webhooks that the app signs "
+        f"will be refused. Store the app's secret: engage-plugin shops set {shop.name} webhook_secret=SECRET",
         err=True,
     )
 
@@ -98,14 +98,14 @@ def _warn_of_random_secret(shop: RegisteredShop, setting: str) -> None:
 def list_shops(as_json: bool) -> None:
     """List registered shops. Example: engage-plugin shops list --json"""
     with open_services() as services:
-        found = services.stores.shops.all()
+        registered = services.stores.shops.all()
         if as_json:
-            show([_card(shop, services.settings.public_url) for shop in found])
+            show([_card(shop, services.settings.public_url) for shop in registered])
             return
         table(
             "Shops",
             ["name", "platform", "domain", "engage", "deliveries"],
-            [[s.name, s.platform, s.shop_domain, s.engage_url, s.stopped_reason or "running"] for s in found],
+            [[s.name, s.platform, s.shop_domain, s.engage_url, s.stopped_reason or "running"] for s in registered],
         )
 
 
@@ -119,12 +119,12 @@ def show_shop(name: str, secrets: bool, as_json: bool) -> None:
     with open_services() as services:
         shop = services.stores.shops.get(name)
         card = _card(shop, services.settings.public_url, secrets=secrets)
-        standard = defaults()
+        default_values = defaults()
         rows = [
             {
                 "setting": key,
-                "value": shop.stored_settings.get(key, standard.get(key, "")),
-                "default": standard.get(key, ""),
+                "value": shop.stored_settings.get(key, default_values.get(key, "")),
+                "default": default_values.get(key, ""),
                 "meaning": setting.meaning,
             }
             for key, setting in SETTINGS.items()
@@ -142,10 +142,10 @@ def show_shop(name: str, secrets: bool, as_json: bool) -> None:
 @click.argument("changes", nargs=-1, required=True, metavar="KEY=VALUE...")
 @report_errors
 def set_shop(name: str, changes: tuple[str, ...]) -> None:
-    """Change settings; an empty VALUE takes one back to its default. No restart is needed.
+    """Change settings; an empty VALUE restores the default. No restart is needed.
 
     Also shop_domain=, engage_key=, engage_url= and webhook_secret= (the former secret stays valid until the new one is set again), and
-    fallback_password= or fallback_key=@FILE of the SFTP user; one takes the place of the other.
+    fallback_password= or fallback_key=@FILE of the SFTP user; one replaces the other.
 
     Example: engage-plugin shops set web-se group_currency=SEK login_url=https://shop.example/login
     """
@@ -176,9 +176,9 @@ def set_shop(name: str, changes: tuple[str, ...]) -> None:
         if "webhook_secret" in access:
             former = len(services.stores.shops.get(name).webhook_secrets) > 1
             click.echo(
-                "The former webhook secret counts too, until you set this one once more."
+                "The former webhook secret stays valid, until you set this one once more."
                 if former
-                else "No former webhook secret counts any more."
+                else "The former webhook secret is no longer valid."
             )
 
 
@@ -186,7 +186,7 @@ def set_shop(name: str, changes: tuple[str, ...]) -> None:
 @click.argument("name")
 @report_errors
 def install_shop(name: str) -> None:
-    """Say what to do in the shop to install the plugin there, with the addresses to open.
+    """Print the steps that install the plugin in the shop, with the addresses to open.
 
     Example: engage-plugin shops install web-se
     """
@@ -204,12 +204,12 @@ def install_shop(name: str) -> None:
 
 @shops.command("erase")
 @click.argument("name")
-@click.option("--sure", is_flag=True, help="Do it; without this the command only says what it would do.")
+@click.option("--sure", is_flag=True, help="Do it; without this the command only prints what it would do.")
 @report_errors
 def erase_shop(name: str, sure: bool) -> None:
-    """Erase all that is kept of a shop's customers, and stop its deliveries. Engage keeps its contacts.
+    """Erase all stored data of a shop's customers, and stop its deliveries. The contacts in Engage stay.
 
-    A shop that asks for it itself (Shopify's shop/redact) is erased without this.
+    A shop that requests it itself (Shopify's shop/redact) is erased without this.
 
     Example: engage-plugin shops erase web-se --sure
     """
@@ -228,18 +228,18 @@ def erase_shop(name: str, sure: bool) -> None:
         erasures.record(shop_id, None, services.clock(), dict(total))
         if services.stores.shops.renew_lost_secrets(shop_id, PLATFORMS[platform].new_secret()):
             click.echo(
-                f"The secrets of {name} could not be opened and were replaced. To use the shop again, set its engage_key "
+                f"The secrets of {name} could not be decrypted and were replaced. To use the shop again, set its engage_key "
                 f"and give the shop the secrets that `engage-plugin shops show {name} --secrets` prints.",
                 err=True,
             )
         left = erasures.under_way(shop_id)
         show({"erased": dict(total), "still_worked_on": left})
         if left:
-            raise ConflictError(f"{left} events are being worked on just now: run this again in some minutes.")
+            raise ConflictError(f"{left} events are being processed: run this again in some minutes.")
 
 
 def _read_changes(changes: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
-    """Return what KEY=VALUE arguments want, and what is wrong with them: one that is none, a key that comes twice."""
+    """Return the values of KEY=VALUE arguments by key, and the faults: not KEY=VALUE, or a key given twice."""
     wanted: dict[str, str] = {}
     faults = []
     for change in changes:
@@ -254,7 +254,7 @@ def _read_changes(changes: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
 
 
 def _faults_in(check: Callable[[], object]) -> list[str]:
-    """Return what a check finds wrong."""
+    """Return the faults that a check raises."""
     try:
         check()
     except ConfigurationError as error:
@@ -263,7 +263,7 @@ def _faults_in(check: Callable[[], object]) -> list[str]:
 
 
 def _read_file_access(given: dict[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Return the SFTP user's password or key, read from its file where it begins with @, and what is wrong with it."""
+    """Return the SFTP user's password or key, read from its file if it begins with @, and the faults."""
     access = {key.removeprefix("fallback_"): value for key, value in given.items()}
     key = access.get("key", "")
     if key.startswith("@"):
@@ -282,12 +282,12 @@ def _read_file_access(given: dict[str, str]) -> tuple[dict[str, str], list[str]]
 
 
 def engage_url_faults(url: str) -> list[str]:
-    """Return what is wrong with the address of a tenant; plain http is for this machine alone."""
+    """Return the faults of a tenant's address; plain http is allowed on this machine only."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         return [f"The Engage address {url!r} must be https://CLIENT.voyado.com."]
     if parts.scheme == "http" and not is_loopback_host(parts.hostname):
-        return ["The Engage address must be https: the API key travels there."]
+        return ["The Engage address must be https: the API key is sent there."]
     if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
         return ["The Engage address must have no path: the plugin adds /api/v3 itself."]
     return []

@@ -1,4 +1,4 @@
-"""engage-plugin woocommerce: keys that were made by hand, webhooks, and taking the plugin out of a shop."""
+"""`engage-plugin woocommerce`: store REST keys that were created manually, repair webhooks, uninstall."""
 
 import json
 import zipfile
@@ -22,7 +22,7 @@ COMPANION = "engage-crm"
 
 @click.group()
 def woocommerce() -> None:
-    """Connect a WooCommerce shop by hand, or take the plugin out of it."""
+    """Connect a WooCommerce shop manually, or remove the plugin from it."""
 
 
 @woocommerce.command()
@@ -37,7 +37,7 @@ def woocommerce() -> None:
 @click.option("--secret", envvar="WOOCOMMERCE_SECRET", hidden=True, expose_value=True)
 @report_errors
 def keys(name: str, path: Path | None, key: str | None, secret: str | None) -> None:
-    """Prove and store a shop's REST keys, and make its webhooks.
+    """Check and store a shop's REST keys, and create its webhooks.
 
     The keys are asked for, so that they stay out of the shell's history, or read from --file, or from the environment:
     WOOCOMMERCE_KEY and WOOCOMMERCE_SECRET.
@@ -46,47 +46,47 @@ def keys(name: str, path: Path | None, key: str | None, secret: str | None) -> N
     """
     with open_services() as services:
         shop = _shop(services, name)
-        key, secret = _given(path, key, secret)
+        key, secret = _read_keys(path, key, secret)
         faults = check_keys(key, secret)
         if faults:
             raise ConfigurationError(faults)
         credentials = prove(shop, key, secret)
         services.installation_service.save_credentials(name, credentials)
         click.echo(f"{name}: the keys work and are stored.")
-        _show(_api(services, name).repair(_address(services, shop)))
+        _print_changes(_api(services, name).repair(_address(services, shop)))
 
 
 @woocommerce.command()
 @click.argument("name")
 @report_errors
 def hooks(name: str) -> None:
-    """Make, correct or switch on the shop's webhooks. Example: engage-plugin woocommerce hooks web-se"""
+    """Create, correct or enable the shop's webhooks. Example: engage-plugin woocommerce hooks web-se"""
     with open_services() as services:
         shop = _shop(services, name)
-        _show(_api(services, name).repair(_address(services, shop)))
+        _print_changes(_api(services, name).repair(_address(services, shop)))
 
 
 @woocommerce.command()
 @click.argument("name")
-@click.option("--forget", is_flag=True, help="Forget the keys even though the shop cannot be reached any more.")
+@click.option("--forget", is_flag=True, help="Delete the keys even if the shop cannot be reached.")
 @report_errors
 def uninstall(name: str, forget: bool) -> None:
-    """Delete our webhooks in the shop and forget its keys; contacts, receipts and links stay.
+    """Delete the plugin's webhooks in the shop and the stored keys; contacts, receipts and links stay.
 
     Example: engage-plugin woocommerce uninstall web-se
     """
     with open_services() as services:
         _shop(services, name)
         try:
-            _show(_api(services, name).remove())
+            _print_changes(_api(services, name).remove())
         except ShopApiError as error:
             if not forget:
                 raise
             click.echo(f"The webhooks in the shop could not be removed: {error}")
         services.stores.shops.save_credentials(name, {})
         click.echo(
-            f"{name}: the keys are forgotten here; revoke them under WooCommerce > Settings > Advanced > REST API. Links to "
-            "contacts, orders and consents are kept, for a new installation and for refunds."
+            f"{name}: the keys are deleted here; revoke them under WooCommerce > Settings > Advanced > REST API. Links to "
+            "contacts, orders and consents stay, for a new installation and for refunds."
         )
 
 
@@ -120,13 +120,13 @@ def _shop(services: Services, name: str) -> RegisteredShop:
 
 
 def _api(services: Services, name: str) -> WooApi:
-    def keep(credentials: Mapping[str, Any]) -> None:
+    def save(credentials: Mapping[str, Any]) -> None:
         services.stores.shops.save_credentials(name, credentials)
 
-    api = api_for(services.stores.shops.get(name), keep)
+    api = api_for(services.stores.shops.get(name), save)
     if api is None:
         raise NotFoundHereError(
-            f"No keys of {name} are stored: `engage-plugin shops install {name}` says how to get some."
+            f"No keys of {name} are stored: `engage-plugin shops install {name}` says how to get them."
         )
     return api
 
@@ -135,27 +135,27 @@ def _address(services: Services, shop: RegisteredShop) -> str:
     return f"{services.settings.public_url}/webhooks/{SLUG}/{shop.name}"
 
 
-def _given(path: Path | None, key: str | None, secret: str | None) -> tuple[str, str]:
+def _read_keys(path: Path | None, key: str | None, secret: str | None) -> tuple[str, str]:
     if path is not None:
-        return _in_file(path)
+        return _read_key_file(path)
     return (
         (key or click.prompt("Consumer key (ck_...)", hide_input=True)).strip(),
         (secret or click.prompt("Consumer secret (cs_...)", hide_input=True)).strip(),
     )
 
 
-def _in_file(path: Path) -> tuple[str, str]:
-    """Return key and secret of two lines, or of the JSON that WooCommerce sends; whatever else is there is checked later."""
+def _read_key_file(path: Path) -> tuple[str, str]:
+    """Return the key and the secret of two lines, or of the JSON that WooCommerce sends. They are not checked here."""
     text = path.read_bytes().decode("utf-8", "replace").strip()
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError):
         first, _, second = text.partition("\n")
         return first.strip(), second.strip()
-    found = found if isinstance(found, dict) else {}
-    return str(found.get("consumer_key", "")), str(found.get("consumer_secret", ""))
+    content = content if isinstance(content, dict) else {}
+    return str(content.get("consumer_key", "")), str(content.get("consumer_secret", ""))
 
 
-def _show(done: tuple[str, ...]) -> None:
-    for line in done or ("Every webhook is as it should be.",):
+def _print_changes(changes: tuple[str, ...]) -> None:
+    for line in changes or ("Every webhook is correct.",):
         click.echo(line)

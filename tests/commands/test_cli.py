@@ -70,7 +70,7 @@ def test_every_command_has_help_with_an_example(run, path: tuple[str, ...]) -> N
     assert f"engage-plugin{path[0]}" in text
 
 
-def test_a_shop_is_registered_and_what_its_developer_needs_is_printed(run) -> None:  # type: ignore[no-untyped-def]
+def test_shop_is_registered_and_what_its_developer_needs_is_printed(run) -> None:  # type: ignore[no-untyped-def]
     card = json.loads(run(*ADD).stdout)
     assert card["webhook_url"] == "http://127.0.0.1:8000/webhooks/standard/web-se"
     assert card["mypages_url"] == "http://127.0.0.1:8000/mypages/web-se/"
@@ -79,7 +79,7 @@ def test_a_shop_is_registered_and_what_its_developer_needs_is_printed(run) -> No
     assert [shop["name"] for shop in json.loads(run("shops", "list", "--json").output)] == ["web-se"]
 
 
-def test_every_fault_of_a_new_shop_is_told_at_once(run) -> None:  # type: ignore[no-untyped-def]
+def test_every_fault_of_a_new_shop_is_reported_at_once(run) -> None:  # type: ignore[no-untyped-def]
     answer = run(
         *("shops", "add", "Web SE", "--platform", "standard", "--engage-url", "http://acme.voyado.com"),
         *("--engage-key", "", "--store", "s", "--webhook-secret", "short"),
@@ -90,7 +90,7 @@ def test_every_fault_of_a_new_shop_is_told_at_once(run) -> None:  # type: ignore
     assert json.loads(run("shops", "list", "--json").output) == []
 
 
-def test_the_engage_key_is_stored_encrypted_and_never_shown(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_engage_key_is_stored_encrypted_and_never_shown(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     run(*ADD[:-3], "very-secret-key", "--store", "s")
     assert b"very-secret-key" not in b"".join(path.read_bytes() for path in tmp_path.glob("*.sqlite*"))
     assert "very-secret-key" not in run("shops", "show", "web-se", "--secrets").output
@@ -120,7 +120,7 @@ def test_settings_are_typed_and_every_fault_is_listed(run) -> None:  # type: ign
         {"--store": "a store"},
     ],
 )
-def test_a_faulty_registration_is_refused_with_the_reason(run, change: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
+def test_faulty_registration_is_refused_with_the_reason(run, change: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
     arguments = list(ADD)
     for name, value in change.items():
         if name in arguments:
@@ -132,7 +132,7 @@ def test_a_faulty_registration_is_refused_with_the_reason(run, change: dict[str,
     assert answer.output.strip()
 
 
-def test_a_name_is_taken_once(run) -> None:  # type: ignore[no-untyped-def]
+def test_second_shop_of_the_same_name_is_refused(run) -> None:  # type: ignore[no-untyped-def]
     run(*ADD)
     answer = run(*ADD)
     assert answer.exit_code == 1
@@ -140,7 +140,7 @@ def test_a_name_is_taken_once(run) -> None:  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("platform", ["saleor", "shopify", "woocommerce"])
-def test_a_shop_that_is_found_by_its_domain_is_told_so_and_can_be_given_one(run, platform: str) -> None:  # type: ignore[no-untyped-def]
+def test_shop_without_its_domain_gets_a_warning_and_can_be_given_one(run, platform: str) -> None:  # type: ignore[no-untyped-def]
     answer = run(*[{"standard": platform}.get(word, word) for word in ADD])
     assert answer.exit_code == 0
     assert "shops set web-se shop_domain=" in answer.stderr
@@ -153,11 +153,11 @@ def test_a_shop_that_is_found_by_its_domain_is_told_so_and_can_be_given_one(run,
     assert (taken.exit_code, "Another shop" in taken.stderr) == (1, True)
 
 
-def test_a_new_database_and_addresses_of_this_machine_are_told_once(  # type: ignore[no-untyped-def]
+def test_new_database_and_addresses_of_this_machine_are_announced_once(  # type: ignore[no-untyped-def]
     run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run(*ADD).stderr
-    assert f"Made a new database: sqlite:///{tmp_path}/engage-plugin.sqlite" in first
+    assert f"Created a new database: sqlite:///{tmp_path}/engage-plugin.sqlite" in first
     assert "PUBLIC_URL is not set" in first
     monkeypatch.setenv("PUBLIC_URL", "https://engage.shop.example")
     second = run(*["web-no" if word == "web-se" else word for word in ADD])
@@ -165,7 +165,7 @@ def test_a_new_database_and_addresses_of_this_machine_are_told_once(  # type: ig
     assert second.stderr == ""
 
 
-def test_a_shop_of_an_app_without_the_apps_secret_is_told_what_to_do(  # type: ignore[no-untyped-def]
+def test_shop_of_an_app_without_the_apps_secret_gets_a_warning(  # type: ignore[no-untyped-def]
     run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = [*("shopify" if word == "standard" else word for word in ADD), "--shop-domain"]
@@ -180,7 +180,7 @@ def test_a_shop_of_an_app_without_the_apps_secret_is_told_what_to_do(  # type: i
     assert json.loads(of_app.stdout)["webhook_secret"] == "shpss_0123456789abcdef"
 
 
-def test_every_fault_of_a_change_is_told_at_once_and_nothing_is_changed(run) -> None:  # type: ignore[no-untyped-def]
+def test_every_fault_of_a_change_is_reported_at_once_and_nothing_is_changed(run) -> None:  # type: ignore[no-untyped-def]
     run(*ADD)
     before = run("shops", "show", "web-se", "--secrets", "--json").stdout
     answer = run(
@@ -196,7 +196,7 @@ def test_every_fault_of_a_change_is_told_at_once_and_nothing_is_changed(run) -> 
     assert run("shops", "show", "web-se", "--secrets", "--json").stdout == before
 
 
-def test_the_doctor_sees_that_events_of_a_standard_shop_arrive(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_doctor_sees_that_events_of_a_standard_shop_arrive(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     run(*ADD)
 
     def told() -> dict[str, str]:
@@ -237,7 +237,7 @@ def test_wrong_environment_stops_the_start_with_every_fault(run, monkeypatch: py
         assert name in answer.output
 
 
-def test_the_sandbox_tells_where_it_is(tmp_path: Path) -> None:
+def test_sandbox_prints_its_address(tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "plugin.cli", "sandbox", "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as sandbox:
@@ -249,7 +249,7 @@ def test_the_sandbox_tells_where_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["web", "worker", "sweep"])
-def test_one_process_of_many_needs_its_services_named(run, command: str) -> None:  # type: ignore[no-untyped-def]
+def test_single_process_requires_database_and_redis_addresses(run, command: str) -> None:  # type: ignore[no-untyped-def]
     assert "SECRET_KEY" in run(command, "--help").output
     answer = run(command)
     assert answer.exit_code == 2
@@ -257,7 +257,7 @@ def test_one_process_of_many_needs_its_services_named(run, command: str) -> None
     assert "REDIS_URL" in answer.output
 
 
-def test_a_schema_that_is_behind_stops_the_start(run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_schema_that_is_behind_stops_the_start(run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'empty.sqlite'}")
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:9")
     answer = run("sweep")
@@ -265,7 +265,7 @@ def test_a_schema_that_is_behind_stops_the_start(run, monkeypatch: pytest.Monkey
     assert "engage-plugin migrate" in answer.output
 
 
-def test_the_doctor_says_what_to_mend(run) -> None:  # type: ignore[no-untyped-def]
+def test_doctor_says_what_to_fix(run) -> None:  # type: ignore[no-untyped-def]
     with running_sandbox() as sandbox:
         arguments = [sandbox.url if a == "http://127.0.0.1:9" else a for a in ADD]
         run(*arguments)
@@ -276,7 +276,7 @@ def test_the_doctor_says_what_to_mend(run) -> None:  # type: ignore[no-untyped-d
         assert checks["balance, 0 events accepted"]["result"] == "ok"
 
 
-def test_the_doctor_tells_of_a_shop_without_an_address_and_goes_on(run) -> None:  # type: ignore[no-untyped-def]
+def test_doctor_reports_a_shop_without_an_address_and_continues(run) -> None:  # type: ignore[no-untyped-def]
     run(*ADD)
     services = make_services()
     new = NewShop("butik", "woocommerce", "http://127.0.0.1:9", "k", "s" * 40, {"store": "s"})
@@ -288,7 +288,7 @@ def test_the_doctor_tells_of_a_shop_without_an_address_and_goes_on(run) -> None:
     assert "web-se: key and stores" in checks
 
 
-def test_the_doctor_checks_types_clock_and_time_to_answer(run) -> None:  # type: ignore[no-untyped-def]
+def test_doctor_checks_types_clock_and_time_to_answer(run) -> None:  # type: ignore[no-untyped-def]
     with running_sandbox() as sandbox:
         seeds = {"stores": [{"externalId": "s", "name": "S"}]}
         requests.post(f"{sandbox.url}/sandbox/seed", json=seeds, timeout=5).raise_for_status()
@@ -304,7 +304,7 @@ def test_the_doctor_checks_types_clock_and_time_to_answer(run) -> None:  # type:
         assert "Nobility" in checks["web-se: contact types"]["todo"]
 
 
-def test_the_doctor_lists_what_is_inferred_and_compares_a_swagger(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_doctor_lists_what_is_inferred_and_compares_a_swagger(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     listed = json.loads(run("doctor", "--contract", "--json").stdout)
     assert {"list_promotion_assignments", "get_bulk_status"} <= {row["operation"] for row in listed if row["whole"]}
     assert "compare" in run("doctor", "--contract").output
@@ -322,7 +322,7 @@ ORDER = {
 }  # fmt: skip
 
 
-def test_a_preview_of_a_file_prints_what_would_be_sent_and_sends_nothing(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_preview_of_a_file_prints_what_would_be_sent_and_sends_nothing(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     with running_sandbox() as sandbox:
         run(*[sandbox.url if a == "http://127.0.0.1:9" else a for a in ADD])
         path = tmp_path / "order.json"
@@ -342,7 +342,7 @@ def test_a_preview_of_a_file_prints_what_would_be_sent_and_sends_nothing(run, tm
         assert {call["method"] for call in asked} == {"GET"}
 
 
-def test_a_preview_says_why_an_event_would_be_parked_or_cannot_be_read(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_preview_says_why_an_event_would_be_parked_or_cannot_be_read(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     run(*ADD)
     path = tmp_path / "order.json"
     path.write_text(json.dumps({"topic": "order.paid", "body": {"type": "order.paid", "data": {"order": {"id": 1}}}}))
@@ -355,11 +355,13 @@ def test_a_preview_says_why_an_event_would_be_parked_or_cannot_be_read(run, tmp_
     path.write_bytes(b"\xff")
     assert run("preview", str(path), "--shop", "web-se").exit_code == 2
     path.write_text("garbage")
-    assert f"{path} holds no webhook: the body is not JSON" in run("preview", str(path), "--shop", "web-se").stderr
+    assert (
+        f"{path} does not hold a webhook: the body is not JSON" in run("preview", str(path), "--shop", "web-se").stderr
+    )
     assert "order.paid" in run("preview", str(path), "--shop", "web-se", "--topic", "no.such").output
 
 
-def test_the_list_says_what_a_waiting_event_waits_for_and_a_discard_lets_it_go(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_list_says_what_an_event_waits_for_and_a_discard_releases_it(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     shop_id = 1
     run(*ADD)
     database = Database(f"sqlite:///{tmp_path / 'engage-plugin.sqlite'}")
@@ -391,7 +393,7 @@ def test_the_list_says_what_a_waiting_event_waits_for_and_a_discard_lets_it_go(r
     database.close()
 
 
-def test_what_an_operator_types_wrong_is_told_and_does_nothing(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_mistyped_command_is_refused_and_changes_nothing(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     run(*ADD)
     database = Database(f"sqlite:///{tmp_path / 'engage-plugin.sqlite'}")
     inbox, now = Inbox(database), datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
@@ -430,7 +432,7 @@ def test_what_an_operator_types_wrong_is_told_and_does_nothing(run, tmp_path: Pa
     assert [step["operation"] for step in shown["timeline"]] == ["received", "retry"]
 
 
-def test_the_status_says_why_a_whole_shop_waits(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_status_says_why_a_whole_shop_waits(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     run(*ADD)
     database = Database(f"sqlite:///{tmp_path / 'engage-plugin.sqlite'}")
     now = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
@@ -448,8 +450,11 @@ def test_the_status_says_why_a_whole_shop_waits(run, tmp_path: Path) -> None:  #
     assert "Deliveries of the shop are stopped: `engage-plugin shops show web-se` says why." in listed
 
 
-def test_a_new_webhook_secret_set_twice_ends_the_former_one(run) -> None:  # type: ignore[no-untyped-def]
+def test_webhook_secret_set_twice_revokes_the_former_one(run) -> None:  # type: ignore[no-untyped-def]
     run(*ADD)
     secret = "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVoxMjM0NTY="
-    assert "The former webhook secret counts too" in run("shops", "set", "web-se", f"webhook_secret={secret}").output
-    assert "No former webhook secret" in run("shops", "set", "web-se", f"webhook_secret={secret}").output
+    assert "The former webhook secret stays valid" in run("shops", "set", "web-se", f"webhook_secret={secret}").output
+    assert (
+        "The former webhook secret is no longer valid"
+        in run("shops", "set", "web-se", f"webhook_secret={secret}").output
+    )

@@ -47,7 +47,7 @@ def run(*arguments: str, ends_with: int = 0) -> str:
     return result.output
 
 
-def test_a_host_key_is_shown_pinned_and_checked_step_by_step(shops: Shops, server: SftpServer, tmp_path: Path) -> None:
+def test_host_key_is_shown_pinned_and_checked_step_by_step(shops: Shops, server: SftpServer, tmp_path: Path) -> None:
     place = [f"fallback_port={server.port}", f"fallback_base={tmp_path}", "fallback_user=merchant"]
     run("shops", "set", "web-se", "fallback_host=127.0.0.1", *place, f"fallback_password={PASSWORD}")
     shown = run("fallback", "check", "web-se", ends_with=1)
@@ -63,7 +63,7 @@ def test_a_host_key_is_shown_pinned_and_checked_step_by_step(shops: Shops, serve
     assert "another host key" in run("fallback", "check", "web-se", ends_with=1)
 
 
-def test_secrets_are_sealed_and_faults_of_settings_are_told(shops: Shops, tmp_path: Path) -> None:
+def test_secrets_are_encrypted_and_faults_of_settings_are_reported(shops: Shops, tmp_path: Path) -> None:
     private, _ = make_key(tmp_path / "key")
     run("shops", "set", "web-se", f"fallback_key=@{tmp_path / 'key'}")
     assert shops.get("web-se").file_access == {"key": private}
@@ -103,12 +103,13 @@ def test_files_without_events_are_listed_sent_and_their_states_explained(
     assert "taken 1" in run("fallback", "send", "web-se")
     assert "only a file that was not sent" in run("fallback", "recall", str(name), ends_with=1)
     assert "There is no file x.xml" in run("fallback", "recall", "x.xml", ends_with=1)
-    assert "Engage is not known to be away for shop web-se (Redis, which keeps that, does not answer)" in run(
-        "fallback", "write", "web-se", ends_with=1
+    assert (
+        "Engage is not known to be unavailable for shop web-se (Redis, which holds that state, does not answer)"
+        in run("fallback", "write", "web-se", ends_with=1)
     )
 
 
-def test_a_run_of_history_that_died_leaves_no_file_that_could_go_out(shops: Shops, tmp_path: Path, clock: Any) -> None:
+def test_backfill_that_crashed_leaves_no_file_that_could_be_sent(shops: Shops, tmp_path: Path, clock: Any) -> None:
     from bench.fallback_files import receipt
 
     shop, folder = shops.get("web-se"), tmp_path / "files"

@@ -41,14 +41,14 @@ def told(monkeypatch: pytest.MonkeyPatch, url: str) -> str:
     return said
 
 
-def test_a_server_that_is_down_is_told_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_that_is_down_is_reported_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
     said = told(monkeypatch, f"postgresql://nobody:{SECRET}@127.0.0.1:1/shop")
     assert "127.0.0.1" in said
     assert "refused" in said
 
 
 @pytest.mark.postgresql
-def test_a_missing_database_and_a_wrong_user_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_database_and_wrong_user_have_different_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     server = make_url(service_url("TEST_POSTGRESQL_URL"))
     missing = server.set(database="nothing_of_ours").render_as_string(hide_password=False)
     assert '"nothing_of_ours" does not exist' in told(monkeypatch, missing)
@@ -56,7 +56,7 @@ def test_a_missing_database_and_a_wrong_user_are_told_apart(monkeypatch: pytest.
     assert '"nobody_of_ours"' in told(monkeypatch, stranger)
 
 
-def test_a_file_that_cannot_be_opened_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_database_file_that_cannot_be_opened_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "folder.sqlite").mkdir()
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/folder.sqlite")
     assert "unable to open database file" in CliRunner().invoke(main, ["status"]).stderr
@@ -71,7 +71,7 @@ def failing_with(error: Exception) -> Result:
     return CliRunner().invoke(fails)
 
 
-def test_redis_is_told_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redis_that_is_down_is_reported_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
     away = RedisConnectionError("Error 111 connecting to 127.0.0.1:1. Connection refused.")
     monkeypatch.setenv("REDIS_URL", f"redis://:{SECRET}@127.0.0.1:1")
     answer = failing_with(away)
@@ -84,7 +84,7 @@ def test_redis_is_told_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "embedded Redis" in [check["what"] for check in doctor]
 
 
-def test_other_faults_keep_their_text_to_themselves() -> None:
+def test_text_of_other_errors_is_not_printed() -> None:
     refused = ResponseError("unknown command, with args beginning with: ada@example.com")
     assert "ada@example.com" not in failing_with(refused).stderr
     statement = ProgrammingError("SELECT 1", {}, Exception("no such column: ada@example.com"))

@@ -27,7 +27,7 @@ def test_no_word_is_broken_however_narrow_the_terminal(
     assert max(map(len, printed.splitlines())) <= width
 
 
-def test_a_narrow_terminal_gets_paragraphs_and_a_wide_one_a_table(
+def test_narrow_terminal_gets_paragraphs_and_a_wide_one_a_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
@@ -42,6 +42,6 @@ def test_a_narrow_terminal_gets_paragraphs_and_a_wide_one_a_table(
     assert "┃ topic" in capsys.readouterr().out
 
 
-def test_nothing_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_table_prints_none(capsys: pytest.CaptureFixture[str]) -> None:
     table("Events", COLUMNS, [])
     assert capsys.readouterr().out == "Events: none\n"

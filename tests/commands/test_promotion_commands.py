@@ -55,7 +55,7 @@ def seed(sandbox: RunningSandbox, **entries: Any) -> dict[str, list[str]]:
     return dict(answer.json())
 
 
-def test_a_promotion_from_its_draft_to_its_assignments(run: Run, sandbox: RunningSandbox, tmp_path: Path) -> None:
+def test_promotion_is_created_activated_and_assigned(run: Run, sandbox: RunningSandbox, tmp_path: Path) -> None:
     people = [{"contactType": "Member", "email": f"m{number}@example.com"} for number in range(3)]
     contacts = seed(sandbox, contacts=people)["contacts"]
     created = run(
@@ -105,7 +105,7 @@ def test_a_promotion_from_its_draft_to_its_assignments(run: Run, sandbox: Runnin
         ("--money", "5", "--external-id", "X", "--days", "3", "--money-in", "EUR"),
     ],
 )
-def test_a_faulty_command_says_what_to_mend(run: Run, options: tuple[str, ...]) -> None:
+def test_faulty_command_says_what_to_fix(run: Run, options: tuple[str, ...]) -> None:
     assert run("promotions", "create", "web-se", "--name", "A", *options, code=2).output.strip()
 
 
@@ -120,7 +120,7 @@ def test_what_cannot_be_a_promotion_is_refused(run: Run) -> None:
     )
 
 
-def test_an_api_token_is_shown_once_and_revoked(run: Run, tmp_path: Path) -> None:
+def test_api_token_is_shown_once_and_revoked(run: Run, tmp_path: Path) -> None:
     token = json.loads(run("api-tokens", "create", "web-se").stdout)["api_token"]
     assert token.startswith("ept.web-se.")
     (row,) = json.loads(run("api-tokens", "list", "web-se", "--json").stdout)
@@ -137,7 +137,7 @@ def test_redemptions_are_listed_by_state(run: Run) -> None:
     assert "none" in run("promotions", "redemptions", "web-se").output
 
 
-def test_the_doctor_counts_redemptions_that_engage_does_not_confirm(run: Run, tmp_path: Path) -> None:
+def test_doctor_counts_redemptions_that_engage_does_not_confirm(run: Run, tmp_path: Path) -> None:
     from datetime import UTC, datetime, timedelta
 
     from plugin.store.database.engine import Database

@@ -44,7 +44,7 @@ def names() -> list[str]:
     return [shop["name"] for shop in json.loads(run("shops", "list", "--json").stdout)]
 
 
-def test_a_shop_is_not_registered_with_another_key_than_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shop_is_not_registered_with_another_key_than_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     assert add("web-se").exit_code == 0
     monkeypatch.setenv("SECRET_KEY", OTHER)
     refused = add("tmpk")
@@ -56,7 +56,7 @@ def test_a_shop_is_not_registered_with_another_key_than_the_others(monkeypatch: 
     assert names() == ["web-se"]
 
 
-def test_no_key_is_made_beside_shops_that_another_opens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_key_is_made_when_shops_need_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SECRET_KEY", OTHER)
     assert add("web-se").exit_code == 0
     monkeypatch.delenv("SECRET_KEY")
@@ -95,7 +95,7 @@ def _store_with_other_key(database: Database, name: str) -> None:
 
 
 @pytest.mark.usefixtures("broken")
-def test_a_shop_that_cannot_be_opened_is_left_out_and_told_by_name() -> None:
+def test_unreadable_shop_is_left_out_and_named() -> None:
     assert names() == ["web-se"]
     assert add("web-no").exit_code == 0
     checks = {check["what"]: check for check in json.loads(run("doctor", "--json").stdout)}
@@ -108,7 +108,7 @@ def test_a_shop_that_cannot_be_opened_is_left_out_and_told_by_name() -> None:
 
 
 @pytest.mark.usefixtures("broken")
-def test_erasing_a_shop_that_cannot_be_opened_lets_it_be_set_up_again() -> None:
+def test_erased_unreadable_shop_can_be_set_up_again() -> None:
     erased = run("shops", "erase", "tmpk", "--sure")
     assert erased.exit_code == 0
     assert "were replaced" in erased.stderr
@@ -121,7 +121,9 @@ def test_erasing_a_shop_that_cannot_be_opened_lets_it_be_set_up_again() -> None:
 
 
 @pytest.mark.usefixtures("broken")
-def test_the_figures_tell_of_the_other_shops_and_the_log_of_the_one_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_metrics_report_the_other_shops_and_the_log_names_the_unreadable_one_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     services = Services(load_settings(), "redis://127.0.0.1:1")
     for _ in range(2):
         assert 'engage_plugin_breaker_open{shop="web-se"} 0.0' in services.metrics.render().decode()
@@ -130,7 +132,7 @@ def test_the_figures_tell_of_the_other_shops_and_the_log_of_the_one_once(caplog:
 
 
 @pytest.mark.usefixtures("broken")
-def test_the_sweep_goes_on_after_a_faulty_set_up(
+def test_sweep_continues_after_a_faulty_set_up(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     services = Services(load_settings(), "redis://127.0.0.1:1")

@@ -30,7 +30,7 @@ def engage(*words: str, typed: str | None = None) -> Result:
 
 
 @pytest.mark.parametrize("given", ["typed", "file", "json file", "environment"])
-def test_keys_are_proved_stored_and_the_webhooks_made(
+def test_keys_are_checked_and_stored_and_webhooks_created(
     woo: WooShop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
     words, typed = ["woocommerce", "keys", "butik"], None
@@ -58,7 +58,7 @@ def test_keys_are_proved_stored_and_the_webhooks_made(
     ("typed", "status", "said"),
     [(f"{SECRET}\n{KEY}\n", 2, "ck_"), (f"{KEY}\ncs_{'x' * 40}\n", 1, "keys are wrong")],
 )
-def test_keys_that_are_none_or_do_not_work_are_not_stored(woo: WooShop, typed: str, status: int, said: str) -> None:
+def test_invalid_or_refused_keys_are_not_stored(woo: WooShop, typed: str, status: int, said: str) -> None:
     done = engage("woocommerce", "keys", "butik", typed=typed)
     assert done.exit_code == status
     assert said in done.output
@@ -67,26 +67,26 @@ def test_keys_that_are_none_or_do_not_work_are_not_stored(woo: WooShop, typed: s
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "", '{"consumer_key": 1}', "\x00", "[" * 5000])
-def test_a_file_that_holds_no_keys_is_a_fault_with_its_reason(woo: WooShop, tmp_path: Path, text: str) -> None:
+def test_file_without_keys_is_refused_with_the_reason(woo: WooShop, tmp_path: Path, text: str) -> None:
     (tmp_path / "keys").write_text(text)
     done = engage("woocommerce", "keys", "butik", "--file", str(tmp_path / "keys"))
     assert done.exit_code == 2
     assert "consumer key" in done.output
 
 
-def test_webhooks_are_mended_and_at_last_taken_out(woo: WooShop) -> None:
+def test_webhooks_are_repaired_and_removed(woo: WooShop) -> None:
     engage("woocommerce", "keys", "butik", typed=f"{KEY}\n{SECRET}\n")
     woo.webhooks[1]["status"] = "disabled"
     assert "switched off" in engage("woocommerce", "hooks", "butik").output
     assert woo.webhooks[1]["status"] == "active"
-    assert "as it should be" in engage("woocommerce", "hooks", "butik").output
+    assert "Every webhook is correct" in engage("woocommerce", "hooks", "butik").output
     done = engage("woocommerce", "uninstall", "butik")
     assert done.exit_code == 0, done.output
     assert woo.webhooks == {}
     assert "No keys of butik" in engage("woocommerce", "uninstall", "butik").output
 
 
-def test_keys_of_a_shop_that_is_gone_are_forgotten_on_demand(woo: WooShop) -> None:
+def test_keys_of_an_unreachable_shop_are_deleted_on_demand(woo: WooShop) -> None:
     engage("woocommerce", "keys", "butik", typed=f"{KEY}\n{SECRET}\n")
     woo.away = 100
     assert engage("woocommerce", "uninstall", "butik").exit_code == 1
@@ -101,7 +101,7 @@ def test_another_platforms_shop_is_refused(woo: WooShop) -> None:
     assert "not on WooCommerce" in done.output
 
 
-def test_the_steps_of_an_installation_name_every_address(woo: WooShop) -> None:
+def test_steps_of_an_installation_name_every_address(woo: WooShop) -> None:
     done = engage("shops", "install", "butik")
     assert done.exit_code == 0, done.output
     assert f"{woo.url}/wc-auth/v1/authorize?" in done.output

@@ -23,7 +23,9 @@ KILLS = int(os.environ.get("CHAOS_KILLS", "12"))
 SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10**6))
 
 
-def test_whatever_dies_each_event_arrives_once_and_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_events_arrive_once_and_in_order_when_processes_are_killed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     environment = {
         "RETRY_BASE_S": "0.05", "SWEEP_INTERVAL_S": "0.5", "LEASE_S": "5", "ENGAGE_RATE": "200", "LONGEST_RESTART_PAUSE_S": "1",
     }  # fmt: skip
@@ -44,7 +46,7 @@ def test_whatever_dies_each_event_arrives_once_and_in_order(tmp_path: Path, caps
     assert sum(report.kills.values()) >= KILLS
 
 
-def test_a_worker_that_sleeps_past_its_lease_and_wakes_does_nothing_twice(tmp_path: Path) -> None:
+def test_worker_that_sleeps_past_its_lease_repeats_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "plugin"
     environment = {"RETRY_BASE_S": "0.2", "SWEEP_INTERVAL_S": "0.5", "LEASE_S": "5"}
     plugin = RunningPlugin(folder, environment, free_port())

@@ -151,9 +151,7 @@ JUMPS = {0: 0.4, 60: 0.06, -60: 0.06, 24 * 60: 0.06}
 
 
 @pytest.mark.parametrize("jumps", [APART, JUMPS], ids=["a-minute-apart", "jumps-of-hours"])
-def test_whatever_the_clocks_say_each_event_arrives_once_and_in_order(
-    machines: Machines, jumps: Mapping[float, float]
-) -> None:
+def test_events_arrive_once_and_in_order_with_wrong_clocks(machines: Machines, jumps: Mapping[float, float]) -> None:
     with running_sandbox(SandboxOptions(rate_limit_per_s=None, keep_calls=20_000)) as sandbox:
         chaos = ClockChaos(machines, sandbox, seed=3, events=EVENTS, people=PEOPLE, kills=0)  # type: ignore[arg-type]
         chaos.fault(latency_s=0.02, latency_jitter_s=0.02, error_rate=0.1, done_but_504_rate=0.1)

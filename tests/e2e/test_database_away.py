@@ -96,7 +96,7 @@ def processes(plugin: RunningPlugin) -> set[tuple[int, str]]:
 
 
 @pytest.mark.postgresql
-def test_the_database_is_cut_off_and_comes_back(tmp_path: Path, postgresql_url_of_a_plugin: str) -> None:
+def test_plugin_survives_a_database_that_is_cut_off(tmp_path: Path, postgresql_url_of_a_plugin: str) -> None:
     server = make_url(postgresql_url_of_a_plugin)
     cable = Cable(server.host or "127.0.0.1", server.port or 5432)
     environment = {
@@ -128,7 +128,7 @@ def test_the_database_is_cut_off_and_comes_back(tmp_path: Path, postgresql_url_o
         cable.cut()
 
 
-def test_the_embedded_database_is_locked_for_too_long_and_free_again(tmp_path: Path) -> None:
+def test_plugin_survives_an_embedded_database_that_is_locked_too_long(tmp_path: Path) -> None:
     folder = tmp_path / "plugin"
     plugin = RunningPlugin(folder, {"ENGAGE_RATE": "200", "LEASE_S": "15"}, free_port())
     try:

@@ -101,7 +101,7 @@ class Shop:
         return session
 
 
-def test_a_standard_shop_goes_the_whole_way(running: RunningPlugin, engage: RunningSandbox) -> None:
+def test_events_of_a_standard_shop_arrive_in_engage(running: RunningPlugin, engage: RunningSandbox) -> None:
     shop = Shop(running, engage, "standard")
     email = f"ada-{shop.name}@example.com"
     person = customer(email=email)
@@ -134,7 +134,7 @@ def test_a_standard_shop_goes_the_whole_way(running: RunningPlugin, engage: Runn
     assert "299,00" in page.text
 
 
-def test_a_shopify_shop_goes_the_whole_way(running: RunningPlugin, engage: RunningSandbox) -> None:
+def test_events_of_a_shopify_shop_arrive_in_engage(running: RunningPlugin, engage: RunningSandbox) -> None:
     shop = Shop(running, engage, "shopify")
     email = f"ada-{shop.name}@example.com"
     now = datetime.now(UTC)
@@ -151,7 +151,7 @@ def test_a_shopify_shop_goes_the_whole_way(running: RunningPlugin, engage: Runni
     assert (parcel["sku"], parcel["grossPaidPrice"], parcel["awardsBonus"]) == ("SHIPPING", 49.00, False)
 
 
-def test_a_shop_that_cannot_map_its_body_finds_the_fault_named(running: RunningPlugin, engage: RunningSandbox) -> None:
+def test_body_that_cannot_be_mapped_is_parked_with_the_fault(running: RunningPlugin, engage: RunningSandbox) -> None:
     shop = Shop(running, engage, "standard")
     event = shop.arrived(shop.standard("order.paid", order={"id": "1"}))
     assert (event["state"], event["error_code"]) == ("parked", "payload:order.currency")
@@ -185,7 +185,7 @@ def test_bad_input_over_real_http_gets_a_clear_answer(
     connection.close()
 
 
-def test_a_50_mb_body_is_refused_without_being_read(running: RunningPlugin, engage: RunningSandbox) -> None:
+def test_50_mb_body_is_refused_without_being_read(running: RunningPlugin, engage: RunningSandbox) -> None:
     shop = Shop(running, engage, "standard")
     address = urlsplit(shop.webhook_url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=10)
@@ -196,7 +196,7 @@ def test_a_50_mb_body_is_refused_without_being_read(running: RunningPlugin, enga
     connection.close()
 
 
-def test_the_plain_addresses_answer(running: RunningPlugin) -> None:
+def test_plain_addresses_answer(running: RunningPlugin) -> None:
     manifest = requests.get(f"{running.url}/manifest.json", timeout=5).json()
     assert manifest["pages"][0]["url"].startswith(running.url)
     assert requests.get(f"{running.url}/healthz", timeout=5).json() == {"status": "ok"}
@@ -212,7 +212,7 @@ def test_the_plain_addresses_answer(running: RunningPlugin) -> None:
     assert proxied.status_code == 401
 
 
-def test_the_sample_bodies_end_without_an_unexplained_park(running: RunningPlugin, engage: RunningSandbox) -> None:
+def test_sample_bodies_end_without_an_unexplained_park(running: RunningPlugin, engage: RunningSandbox) -> None:
     shop = Shop(running, engage, "shopify")
     found = [(f"found-{one.name}", one.topic, one.body) for one in found_shopify_webhooks()]
     sent = {
@@ -240,6 +240,6 @@ def _is_settled(event: dict[str, Any]) -> bool:
     return event["state"] not in {"pending", "leased"} or (event["state"] == "pending" and waits)
 
 
-def test_the_books_add_up_at_the_end(running: RunningPlugin) -> None:
+def test_states_add_up_at_the_end(running: RunningPlugin) -> None:
     counts = json.loads(running.command_of_its_own("status", "--json"))
     assert counts["accepted"] == sum(number for state, number in counts.items() if state != "accepted") > 0

@@ -138,7 +138,7 @@ def shop(
         running.stop()
 
 
-def test_what_people_do_in_the_shop_arrives_in_engage(
+def test_purchases_in_a_real_shop_arrive_in_engage(
     shop: VendureShop, plugin: RunningPlugin, sandbox: RunningSandbox
 ) -> None:
     anna, staff, guest = (Api(f"{shop.url}/{path}") for path in ("shop-api", "admin-api", "shop-api"))

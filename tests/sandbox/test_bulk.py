@@ -6,7 +6,7 @@ from support.sandbox_client import Engage, code
 
 
 @pytest.mark.parametrize("switch", ["string", "object"])
-def test_the_batch_id_comes_as_text_or_object_by_switch(make_engage: MakeEngage, switch: str) -> None:
+def test_batch_id_comes_as_text_or_object_by_switch(make_engage: MakeEngage, switch: str) -> None:
     engage = make_engage(bulk_answer=switch)
     answer = engage.post("contacts/bulk", [{"email": "ada@shop.test"}])
     assert answer.status_code == 202
@@ -14,7 +14,7 @@ def test_the_batch_id_comes_as_text_or_object_by_switch(make_engage: MakeEngage,
     assert engage.get("contacts/bulk/status", batchId=batch_id).json()["status"] == "Completed"
 
 
-def test_a_batch_waits_for_its_delay(make_engage: MakeEngage) -> None:
+def test_batch_waits_for_its_delay(make_engage: MakeEngage) -> None:
     engage = make_engage(bulk_delay_s=30)
     batch_id = engage.post("contacts/bulk", [{"email": "ada@shop.test"}]).json()
     assert engage.get("contacts/bulk/status", batchId=batch_id).json()["status"] == "Processing"
@@ -24,7 +24,7 @@ def test_a_batch_waits_for_its_delay(make_engage: MakeEngage) -> None:
     assert engage.get("contacts/bulk/status", batchId=batch_id).json()["status"] == "Completed"
 
 
-def test_bad_rows_are_told_and_the_others_are_done(engage: Engage) -> None:
+def test_bad_rows_are_reported_and_the_others_are_done(engage: Engage) -> None:
     rows = [{"email": "ada@shop.test"}, {"email": "bo"}, "no row", {"email": "ada@shop.test"}]
     batch_id = engage.post("contacts/bulk", rows, contactType="Contact").json()
     status = engage.get("contacts/bulk/status", batchId=batch_id).json()
@@ -43,7 +43,7 @@ def test_bulk_changes_find_contacts_by_id_or_key(engage: Engage) -> None:
     assert [error["errorCode"] for error in status["errors"]] == ["ContactNotFound", "MissingEmail"]
 
 
-def test_an_empty_value_in_bulk_erases(engage: Engage) -> None:
+def test_empty_value_in_bulk_erases(engage: Engage) -> None:
     ada = engage.contact(city="Lund")
     engage.patch("contacts/bulk", [{"contactId": ada, "city": ""}])
     assert "city" not in engage.get(f"contacts/{ada}").json()["attributes"]
@@ -56,5 +56,5 @@ def test_more_rows_than_allowed_and_unknown_types_are_refused(engage: Engage) ->
     assert code(engage.post("contacts/bulk", [{}], contactType="Robot")) == (400, "InvalidContactType")
 
 
-def test_an_unknown_batch_is_not_found(engage: Engage) -> None:
+def test_unknown_batch_is_not_found(engage: Engage) -> None:
     assert code(engage.get("contacts/bulk/status", batchId="x")) == (404, "BatchNotFound")

@@ -28,7 +28,7 @@ SSN = "8112189876"  # an invented number with a right check digit
         {"email": "ada@shop.test", "mobilePhone": "+46700000001", "contactType": "Member"},
     ],
 )
-def test_a_contact_is_found_by_each_key_as_a_bare_string(engage: Engage, query: dict[str, str]) -> None:
+def test_contact_is_found_by_each_key_as_a_bare_string(engage: Engage, query: dict[str, str]) -> None:
     contact_id = engage.contact(mobilePhone="+46700000001", socialSecurityNumber=SSN, externalId="CUST-1")
     answer = engage.get("contacts/id", **query)
     assert (answer.status_code, answer.json()) == (200, contact_id)
@@ -45,7 +45,7 @@ def test_a_contact_is_found_by_each_key_as_a_bare_string(engage: Engage, query: 
         ({"email": ""}, "InvalidSearchQuery"),
     ],
 )
-def test_a_search_of_the_wrong_form_is_refused(engage: Engage, query: dict[str, str], expected: str) -> None:
+def test_search_of_the_wrong_form_is_refused(engage: Engage, query: dict[str, str], expected: str) -> None:
     assert code(engage.get("contacts/id", **query)) == (400, expected)
 
 
@@ -77,7 +77,7 @@ def test_custom_key_is_the_member_number_where_the_tenant_says_so(make_engage: M
 # --- create ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_created_contact_is_a_member_with_the_query_s_source_and_store(engage: Engage) -> None:
+def test_created_contact_is_a_member_with_the_query_s_source_and_store(engage: Engage) -> None:
     body = {"email": "ada@shop.test", "firstName": "Ada", "countryCode": "SE", "preferences": {"acceptsEmail": True}}
     answer = engage.post("contacts", body, source="ECOM", storeExternalId="web-se")
     assert answer.status_code == 201
@@ -94,7 +94,7 @@ def test_source_store_and_approval_in_headers_are_ignored(engage: Engage) -> Non
     assert (meta["source"], meta["createdInStore"], meta["approved"]) == (None, None, True)
 
 
-def test_a_contact_can_be_created_unapproved(engage: Engage) -> None:
+def test_contact_can_be_created_unapproved(engage: Engage) -> None:
     answer = engage.post("contacts", {"email": "ada@shop.test"}, createAsUnapproved="true")
     assert answer.json()["meta"]["approved"] is False
     refused = engage.post("contacts", {"email": "bo@shop.test"}, createAsUnapproved="yes")
@@ -115,7 +115,7 @@ def test_a_contact_can_be_created_unapproved(engage: Engage) -> None:
         ({"firstName": "Ada"}, "MissingEmail", "email"),
     ],
 )
-def test_a_bad_field_is_refused_by_name_and_nothing_is_created(
+def test_bad_field_is_refused_by_name_and_nothing_is_created(
     engage: Engage, body: dict[str, object], expected: str, field: str | None
 ) -> None:
     answer = engage.post("contacts", body)
@@ -124,7 +124,7 @@ def test_a_bad_field_is_refused_by_name_and_nothing_is_created(
     assert engage.view("contacts") == []
 
 
-def test_the_key_and_the_mandatory_fields_follow_the_contact_type(make_engage: MakeEngage) -> None:
+def test_key_and_the_mandatory_fields_follow_the_contact_type(make_engage: MakeEngage) -> None:
     engage = make_engage(contact_types={"Member": ContactTypeRules("mobilePhone", ("lastName",))})
     assert code(engage.post("contacts", {"lastName": "Berg"})) == (400, "MissingMobilePhone")
     assert code(engage.post("contacts", {"mobilePhone": "+46700000001"})) == (400, "MissingLastName")
@@ -149,7 +149,7 @@ def test_create_answers_by_switch(make_engage: MakeEngage, switch: str, status: 
 
 
 @pytest.mark.parametrize(("switch", "status"), [("409-with-id", 409), ("409", 409), ("200-guid", 200)])
-def test_a_duplicate_key_is_answered_by_switch(make_engage: MakeEngage, switch: str, status: int) -> None:
+def test_duplicate_key_is_answered_by_switch(make_engage: MakeEngage, switch: str, status: int) -> None:
     engage = make_engage(duplicate_answer=switch)
     contact_id = engage.contact()
     answer = engage.post("contacts", {"email": "Ada@Shop.test", "contactType": "Contact"})
@@ -168,7 +168,7 @@ def test_two_types_may_share_a_key_where_the_tenant_says_so(make_engage: MakeEng
 # --- read, change, delete -------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_contact_is_not_found(engage: Engage) -> None:
+def test_unknown_contact_is_not_found(engage: Engage) -> None:
     for answer in (
         engage.get(f"contacts/{UNKNOWN_ID}"),
         engage.patch(f"contacts/{UNKNOWN_ID}", {"firstName": "Ada"}),
@@ -178,11 +178,11 @@ def test_an_unknown_contact_is_not_found(engage: Engage) -> None:
         assert code(answer) == (404, "ContactNotFound")
 
 
-def test_a_contact_id_that_is_no_guid_is_refused(engage: Engage) -> None:
+def test_contact_id_that_is_not_a_guid_is_refused(engage: Engage) -> None:
     assert code(engage.get("contacts/12")) == (400, "InvalidContactId")
 
 
-def test_a_patch_changes_only_what_it_holds(engage: Engage) -> None:
+def test_patch_changes_only_what_it_holds(engage: Engage) -> None:
     contact_id = engage.contact(firstName="Ada", city="Lund", preferences={"acceptsEmail": True})
     answer = engage.patch(f"contacts/{contact_id}", {"city": "Malmö", "preferences": {"acceptsSms": False}})
     assert answer.status_code == 200
@@ -192,17 +192,17 @@ def test_a_patch_changes_only_what_it_holds(engage: Engage) -> None:
 
 
 @pytest.mark.parametrize("empty", ["", None])
-def test_an_empty_value_erases(engage: Engage, empty: str | None) -> None:
+def test_empty_value_erases(engage: Engage, empty: str | None) -> None:
     contact_id = engage.contact(firstName="Ada")
     assert "firstName" not in engage.patch(f"contacts/{contact_id}", {"firstName": empty}).json()["attributes"]
 
 
-def test_the_key_cannot_be_erased(engage: Engage) -> None:
+def test_key_cannot_be_erased(engage: Engage) -> None:
     contact_id = engage.contact()
     assert code(engage.patch(f"contacts/{contact_id}", {"email": ""})) == (400, "MissingEmail")
 
 
-def test_an_unknown_attribute_is_ignored_without_an_error_but_noted(engage: Engage) -> None:
+def test_unknown_attribute_is_ignored_and_logged(engage: Engage) -> None:
     contact_id = engage.contact()
     answer = engage.patch(f"contacts/{contact_id}", {"frstName": "Ada"})
     assert answer.status_code == 200
@@ -210,7 +210,7 @@ def test_an_unknown_attribute_is_ignored_without_an_error_but_noted(engage: Enga
     assert [line["reason"] for line in engage.view("integration-log")] == ["unknown attribute frstName"]
 
 
-def test_an_attribute_of_the_tenant_is_kept(make_engage: MakeEngage) -> None:
+def test_attribute_of_the_tenant_is_stored(make_engage: MakeEngage) -> None:
     engage = make_engage(tenant_attributes=frozenset({"hasAccount"}))
     contact_id = engage.contact(hasAccount=True)
     assert engage.get(f"contacts/{contact_id}").json()["attributes"]["hasAccount"] is True
@@ -223,20 +223,20 @@ def test_type_and_store_cannot_be_patched(engage: Engage) -> None:
     assert (contact["attributes"]["contactType"], contact["meta"]["createdInStore"]) == ("Member", "web-se")
 
 
-def test_a_key_that_another_contact_has_is_a_conflict(engage: Engage) -> None:
+def test_key_that_another_contact_has_is_a_conflict(engage: Engage) -> None:
     engage.contact()
     other = engage.contact("bo@shop.test")
     assert code(engage.patch(f"contacts/{other}", {"email": "ada@shop.test"})) == (409, "ContactAlreadyExists")
 
 
-def test_a_changed_key_is_found_and_the_old_one_is_not(engage: Engage) -> None:
+def test_changed_key_is_found_and_the_old_one_is_not(engage: Engage) -> None:
     contact_id = engage.contact()
     engage.patch(f"contacts/{contact_id}", {"email": "ada@home.test"})
     assert engage.get("contacts/id", email="ada@home.test").json() == contact_id
     assert engage.get("contacts/id", email="ada@shop.test").status_code == 404
 
 
-def test_a_consent_is_set_changed_and_never_unset(engage: Engage) -> None:
+def test_consent_is_set_changed_and_never_unset(engage: Engage) -> None:
     contact_id = engage.contact()
     assert engage.get(f"contacts/{contact_id}").json()["consents"] == []
     for value in (True, False):
@@ -247,14 +247,14 @@ def test_a_consent_is_set_changed_and_never_unset(engage: Engage) -> None:
     assert code(refused) == (400, "InvalidConsent")
 
 
-def test_a_consent_without_a_definition_is_ignored_and_noted(engage: Engage) -> None:
+def test_consent_without_a_definition_is_ignored_and_logged(engage: Engage) -> None:
     engage.seed(consents=[{"id": "club"}])
     contact_id = engage.contact(consents=[{"id": "clbu", "value": True}])
     assert engage.get(f"contacts/{contact_id}").json()["consents"] == []
     assert engage.view("integration-log")[0]["reason"] == "unknown consent clbu"
 
 
-def test_the_type_changes_when_the_contact_has_what_it_requires(make_engage: MakeEngage) -> None:
+def test_type_changes_when_the_contact_has_what_it_requires(make_engage: MakeEngage) -> None:
     rules = {"Member": ContactTypeRules("email", ("lastName",)), "Contact": ContactTypeRules("email")}
     engage = make_engage(contact_types=rules)
     contact_id = engage.contact(contactType="Contact")
@@ -266,7 +266,7 @@ def test_the_type_changes_when_the_contact_has_what_it_requires(make_engage: Mak
     assert code(engage.post(path, contactTypeId="Robot")) == (400, "InvalidContactType")
 
 
-def test_the_type_does_not_change_onto_another_contact_s_key(make_engage: MakeEngage) -> None:
+def test_type_does_not_change_onto_another_contact_s_key(make_engage: MakeEngage) -> None:
     engage = make_engage(allow_same_key_in_types=True)
     engage.contact()
     guest = engage.contact(contactType="Contact")
@@ -275,14 +275,14 @@ def test_the_type_does_not_change_onto_another_contact_s_key(make_engage: MakeEn
 
 
 @pytest.mark.parametrize("name", ["acceptsEmail", "acceptsSms", "acceptsPostal"])
-def test_a_preference_has_its_own_path_and_approves(engage: Engage, name: str) -> None:
+def test_preference_has_its_own_path_and_approves(engage: Engage, name: str) -> None:
     contact_id = engage.contact(approved=False)
     contact = engage.post(f"contacts/{contact_id}/preferences/{name}", {"value": True}).json()
     assert (contact["preferences"], contact["meta"]["approved"]) == ({name: True}, True)
     assert code(engage.post(f"contacts/{contact_id}/preferences/{name}", {"value": 1})) == (400, "InvalidPreference")
 
 
-def test_a_deleted_contact_is_gone_with_what_it_had(engage: Engage) -> None:
+def test_deleted_contact_is_gone_with_what_it_had(engage: Engage) -> None:
     contact_id = engage.contact()
     assignment_id = engage.assignment(contact_id)
     engage.voucher(contact_id)
@@ -293,7 +293,7 @@ def test_a_deleted_contact_is_gone_with_what_it_had(engage: Engage) -> None:
     assert engage.post("contacts", {"email": "ada@shop.test"}).status_code == 201
 
 
-def test_the_overview_is_found_by_id_or_by_type_and_key(engage: Engage) -> None:
+def test_overview_is_found_by_id_or_by_type_and_key(engage: Engage) -> None:
     contact_id = engage.contact()
     assert engage.get("contactoverview", contactId=contact_id).json()["id"] == contact_id
     by_key = engage.get("contactoverview", contactType="Member", email="ada@shop.test")
@@ -304,7 +304,7 @@ def test_the_overview_is_found_by_id_or_by_type_and_key(engage: Engage) -> None:
 # --- changes --------------------------------------------------------------------------------------------------------
 
 
-def test_the_feed_names_each_changed_contact_once(engage: Engage) -> None:
+def test_feed_names_each_changed_contact_once(engage: Engage) -> None:
     ada = engage.contact()
     engage.clock.forward(60)
     bo = engage.contact("bo@shop.test")
@@ -318,7 +318,7 @@ def test_the_feed_names_each_changed_contact_once(engage: Engage) -> None:
     assert engage.get("contacts/changes", changeType="Deleted", **window).json() == [bo]
 
 
-def test_the_feed_keeps_to_its_window(engage: Engage) -> None:
+def test_feed_lists_only_its_time_window(engage: Engage) -> None:
     engage.contact()
     query = {"changeType": "Created", "fromDate": "2026-03-05 09:00:00.000"}
     assert engage.get("contacts/changes", **query, toDate="2026-03-05 09:29:59.999").json() == []
@@ -334,11 +334,11 @@ def test_the_feed_keeps_to_its_window(engage: Engage) -> None:
         ({"changeType": "Created"}, "InvalidDate"),
     ],
 )
-def test_the_feed_refuses_other_forms(engage: Engage, query: dict[str, str], expected: str) -> None:
+def test_feed_refuses_other_forms(engage: Engage, query: dict[str, str], expected: str) -> None:
     assert code(engage.get("contacts/changes", **query)) == (400, expected)
 
 
-def test_the_feed_refuses_more_ids_than_it_may_name(make_engage: MakeEngage) -> None:
+def test_feed_refuses_more_ids_than_it_may_name(make_engage: MakeEngage) -> None:
     engage = make_engage(max_changes=1)
     engage.contact()
     engage.contact("bo@shop.test")

@@ -23,7 +23,7 @@ def test_latency_is_waited_out(engage: Engage) -> None:
     assert (engage.clock() - before).total_seconds() == 2.5
 
 
-def test_a_call_that_waited_through_a_reset_leaves_no_trace(make_engage: MakeEngage) -> None:
+def test_call_that_waited_through_a_reset_leaves_no_trace(make_engage: MakeEngage) -> None:
     waiting, go_on = threading.Event(), threading.Event()
 
     def sleep(_seconds: float) -> None:
@@ -55,27 +55,27 @@ def test_jitter_comes_on_top_of_latency(engage: Engage) -> None:
     assert len(set(waits)) == 5
 
 
-def test_a_share_of_calls_fails_with_the_given_statuses(engage: Engage) -> None:
+def test_share_of_calls_fails_with_the_given_statuses(engage: Engage) -> None:
     engage.fault(error_rate=0.5, error_statuses=[500, 503], seed=7)
     seen = statuses(engage, 40)
     assert set(seen) == {200, 500, 503}
     assert 8 <= seen.count(200) <= 32
 
 
-def test_the_same_seed_strikes_the_same_calls(engage: Engage) -> None:
+def test_same_seed_chooses_the_same_calls(engage: Engage) -> None:
     engage.fault(error_rate=0.5, seed=7)
     first = statuses(engage, 20)
     engage.fault(seed=7)
     assert statuses(engage, 20) == first
 
 
-def test_an_outage_is_503(engage: Engage) -> None:
+def test_outage_is_503(engage: Engage) -> None:
     engage.fault(outage=True, retry_after_s=30)
     answer = engage.get("stores")
     assert (code(answer), answer.headers["Retry-After"]) == ((503, "ServiceUnavailable"), "30")
 
 
-def test_an_outage_can_close_connections_without_an_answer(engage: Engage) -> None:
+def test_outage_can_close_connections_without_an_answer(engage: Engage) -> None:
     engage.fault(outage=True, outage_mode="drop")
     with pytest.raises(requests.ConnectionError):
         engage.post("contacts", {"email": "ada@shop.test"})
@@ -84,7 +84,7 @@ def test_an_outage_can_close_connections_without_an_answer(engage: Engage) -> No
     assert [(call["status"], call["fault"]) for call in engage.view("calls")] == [(None, "outage")]
 
 
-def test_an_outage_leaves_the_sandbox_s_own_paths_alone(engage: Engage) -> None:
+def test_outage_leaves_the_sandbox_own_paths_alone(engage: Engage) -> None:
     engage.fault(outage=True, outage_mode="drop")
     assert engage.view("faults")["outage"] is True
 
@@ -112,18 +112,18 @@ def test_done_but_dropped_does_the_work_and_closes_the_connection(engage: Engage
     assert [r["state"] for r in engage.view("receipts")] == ["imported"]
 
 
-def test_a_share_of_calls_is_too_many(engage: Engage) -> None:
+def test_share_of_calls_is_too_many(engage: Engage) -> None:
     engage.fault(rate_429=1, retry_after_s=3)
     answer = engage.get("stores")
     assert (code(answer), answer.headers["Retry-After"]) == ((429, "TooManyRequests"), "3")
 
 
-def test_only_named_operations_are_struck(engage: Engage) -> None:
+def test_faults_apply_to_named_operations_only(engage: Engage) -> None:
     engage.fault(error_rate=1, error_statuses=[500], operations=["listStores"])
     assert (statuses(engage, 1), statuses(engage, 1, "consents")) == ([500], [200])
 
 
-def test_next_strikes_exactly_so_many_matching_calls(engage: Engage) -> None:
+def test_next_applies_to_exactly_that_many_matching_calls(engage: Engage) -> None:
     engage.fault(error_rate=0.01, error_statuses=[502], operations=["listStores"], next=2)
     assert statuses(engage, 1, "consents") == [200]
     assert statuses(engage, 4) == [502, 502, 200, 200]
@@ -156,7 +156,7 @@ def test_changes_are_partial_and_delete_clears(engage: Engage) -> None:
         {"latency_s": -1},
     ],
 )
-def test_a_fault_that_does_not_exist_is_refused_with_what_does(engage: Engage, faults: dict[str, Any]) -> None:
+def test_fault_that_does_not_exist_is_refused_with_what_does(engage: Engage, faults: dict[str, Any]) -> None:
     answer = engage.post("/sandbox/faults", {**faults, "retry_after_s": 9})
     assert answer.status_code == 400
     assert next(iter(faults)) in answer.json()["message"]
@@ -168,7 +168,7 @@ def test_unknown_names_are_answered_with_the_known_ones(engage: Engage) -> None:
     assert "createReceipt" in engage.post("/sandbox/faults", {"operations": ["x"]}).json()["message"]
 
 
-def test_a_slow_call_does_not_hold_up_others(make_engage: MakeEngage) -> None:
+def test_slow_call_does_not_hold_up_others(make_engage: MakeEngage) -> None:
     waiting, released = threading.Event(), threading.Event()
 
     def wait(_seconds: float) -> None:

@@ -24,7 +24,7 @@ def redeem(engage: Engage, assignment_id: str, channel: str = "ECOM") -> Any:
 
 
 @pytest.mark.parametrize("switch", ["array", "paged"])
-def test_the_list_is_an_array_or_a_page_by_switch(make_engage: MakeEngage, switch: str) -> None:
+def test_list_is_an_array_or_a_page_by_switch(make_engage: MakeEngage, switch: str) -> None:
     engage = make_engage(assignments_answer=switch)
     contact_id = engage.contact()
     assignment_id = engage.assignment(contact_id)
@@ -35,7 +35,7 @@ def test_the_list_is_an_array_or_a_page_by_switch(make_engage: MakeEngage, switc
     ]
 
 
-def test_the_list_can_be_kept_to_a_channel(engage: Engage) -> None:
+def test_list_can_be_limited_to_a_channel(engage: Engage) -> None:
     contact_id = engage.contact()
     engage.seed(promotions=[{**SPRING, "id": PROMOTION_ID}])
     engage.assignment(contact_id)
@@ -60,7 +60,7 @@ def test_the_list_can_be_kept_to_a_channel(engage: Engage) -> None:
         ({"valueType": "EXTERNALOFFER", "value": "SPRING20"}, "SPRING20"),
     ],
 )
-def test_a_value_is_read_by_its_type(engage: Engage, channel: dict[str, Any], value: Any) -> None:
+def test_value_is_read_by_its_type(engage: Engage, channel: dict[str, Any], value: Any) -> None:
     contact_id = engage.contact()
     engage.seed(promotions=[{"id": PROMOTION_ID, "name": "x", "redemptionChannels": [{"type": "ECOM", **channel}]}])
     engage.assignment(contact_id)
@@ -68,7 +68,7 @@ def test_a_value_is_read_by_its_type(engage: Engage, channel: dict[str, Any], va
     assert found[0]["value"] == value
 
 
-def test_a_redemption_is_done_once(engage: Engage) -> None:
+def test_redemption_is_done_once(engage: Engage) -> None:
     contact_id = engage.contact()
     assignment_id = engage.assignment(contact_id)
     answer = redeem(engage, assignment_id)
@@ -78,24 +78,24 @@ def test_a_redemption_is_done_once(engage: Engage) -> None:
     assert (item["redeemed"], item["redeemedOn"]) == (True, "2026-03-05T09:30:00+00:00")
 
 
-def test_an_expired_assignment_is_a_conflict(engage: Engage) -> None:
+def test_expired_assignment_is_a_conflict(engage: Engage) -> None:
     assignment_id = engage.assignment(engage.contact(), expiresOn="2026-03-05T09:30:00+00:00")
     assert code(redeem(engage, assignment_id)) == (409, "PromotionExpired")
 
 
-def test_an_assignment_of_an_ended_promotion_is_a_conflict(engage: Engage) -> None:
+def test_assignment_of_an_ended_promotion_is_a_conflict(engage: Engage) -> None:
     engage.seed(promotions=[{"id": PROMOTION_ID, "name": "Old", "status": "Ended"}])
     assert code(redeem(engage, engage.assignment(engage.contact()))) == (409, "PromotionExpired")
 
 
-def test_a_template_s_id_redeems_nothing(engage: Engage) -> None:
+def test_template_s_id_redeems_nothing(engage: Engage) -> None:
     contact_id = engage.contact()
     engage.assignment(contact_id)
     assert code(redeem(engage, PROMOTION_ID)) == (404, "PromotionAssignmentNotFound")
     assert engage.get("promotion-assignments", contactId=contact_id).json()[0]["redeemed"] is False
 
 
-def test_a_redemption_needs_a_guid_and_a_channel(engage: Engage) -> None:
+def test_redemption_needs_a_guid_and_a_channel(engage: Engage) -> None:
     assert code(redeem(engage, "7")) == (400, "InvalidPromotionAssignmentId")
     assert code(redeem(engage, UNKNOWN_ID, "WEB")) == (400, "InvalidRedemptionChannel")
 
@@ -119,7 +119,7 @@ def test_reactivation_does_not_exist_by_default(engage: Engage) -> None:
     assert code(answer) == (404, "NotFound")
 
 
-def test_reactivation_gives_a_redeemed_assignment_back_where_it_exists(make_engage: MakeEngage) -> None:
+def test_reactivation_restores_a_redeemed_assignment_where_it_exists(make_engage: MakeEngage) -> None:
     engage = make_engage(reactivate_promotions=True)
     assignment_id = engage.assignment(engage.contact(), redeemed=True)
     path = f"promotion-assignments/{assignment_id}/reactivate"
@@ -129,7 +129,7 @@ def test_reactivation_gives_a_redeemed_assignment_back_where_it_exists(make_enga
     assert code(engage.post(f"promotion-assignments/{UNKNOWN_ID}/reactivate")) == (404, "PromotionAssignmentNotFound")
 
 
-def test_an_expired_assignment_is_not_reactivated(make_engage: MakeEngage) -> None:
+def test_expired_assignment_is_not_reactivated(make_engage: MakeEngage) -> None:
     engage = make_engage(reactivate_promotions=True)
     assignment_id = engage.assignment(engage.contact(), redeemed=True, expiresOn="2026-03-05T10:00:00+00:00")
     engage.clock.forward(1_800)
@@ -137,7 +137,7 @@ def test_an_expired_assignment_is_not_reactivated(make_engage: MakeEngage) -> No
     assert code(answer) == (409, "PromotionExpired")
 
 
-def test_an_active_promotion_is_assigned_until_its_last_day(engage: Engage) -> None:
+def test_active_promotion_is_assigned_until_its_last_day(engage: Engage) -> None:
     contact_id = engage.contact()
     engage.seed(promotions=[{**SPRING, "id": PROMOTION_ID}])
     answer = engage.post("promotion-assignments", {"contactId": contact_id, "promotionId": PROMOTION_ID})
@@ -150,7 +150,7 @@ def test_an_active_promotion_is_assigned_until_its_last_day(engage: Engage) -> N
     ("unit", "amount", "expires_on"),
     [("Days", 30, "2026-04-04T23:59:59+00:00"), ("Months", 11, "2027-02-05T23:59:59+00:00")],
 )
-def test_an_assignment_can_have_its_own_validity(engage: Engage, unit: str, amount: int, expires_on: str) -> None:
+def test_assignment_can_have_its_own_validity(engage: Engage, unit: str, amount: int, expires_on: str) -> None:
     validity = {"startDate": "2026-01-01", "assignedValidity": {"unit": unit, "amount": amount}}
     engage.seed(promotions=[{**SPRING, "id": PROMOTION_ID, "validity": validity}])
     body = {"contactId": engage.contact(), "promotionId": PROMOTION_ID}
@@ -167,7 +167,7 @@ def test_an_assignment_can_have_its_own_validity(engage: Engage, unit: str, amou
         (None, PROMOTION_ID, 409, "PromotionExpired"),
     ],
 )
-def test_an_assignment_is_refused_with_the_documented_codes(
+def test_assignment_is_refused_with_the_documented_codes(
     engage: Engage, contact_id: str | None, promotion_id: str, status: int, expected: str
 ) -> None:
     engage.seed(promotions=[{"id": PROMOTION_ID, "name": "Old", "status": "Ended"}])
@@ -178,7 +178,7 @@ def test_an_assignment_is_refused_with_the_documented_codes(
 # --- templates ------------------------------------------------------------------------------------------------------
 
 
-def test_a_new_template_is_a_draft_that_a_person_activates(engage: Engage) -> None:
+def test_new_template_is_a_draft_that_a_person_activates(engage: Engage) -> None:
     promotion = engage.post(TEMPLATES, SPRING).json()
     assert promotion["status"] == "Draft"
     body = {"contactId": engage.contact(), "promotionId": promotion["id"]}
@@ -187,7 +187,7 @@ def test_a_new_template_is_a_draft_that_a_person_activates(engage: Engage) -> No
     assert engage.post("promotion-assignments", body).status_code == 200
 
 
-def test_a_template_is_read_by_id_and_by_external_id(engage: Engage) -> None:
+def test_template_is_read_by_id_and_by_external_id(engage: Engage) -> None:
     promotion = engage.post(TEMPLATES, SPRING).json()
     assert engage.get(f"{TEMPLATES}/{promotion['id']}").json() == promotion
     assert engage.get(TEMPLATES, externalId="RULE-77").json() == promotion
@@ -195,7 +195,7 @@ def test_a_template_is_read_by_id_and_by_external_id(engage: Engage) -> None:
     assert code(engage.get(f"{TEMPLATES}/{UNKNOWN_ID}")) == (404, "PromotionNotFound")
 
 
-def test_a_template_is_replaced_only_while_a_draft(engage: Engage) -> None:
+def test_template_is_replaced_only_while_a_draft(engage: Engage) -> None:
     promotion = engage.post(TEMPLATES, SPRING).json()
     path = f"{TEMPLATES}/{promotion['id']}"
     changed = engage.put(path, {"name": "Summer"}).json()
@@ -204,7 +204,7 @@ def test_a_template_is_replaced_only_while_a_draft(engage: Engage) -> None:
     assert code(engage.put(path, SPRING)) == (409, "PromotionNotDraft")
 
 
-def test_a_template_is_deleted_only_while_nobody_has_it(engage: Engage) -> None:
+def test_template_is_deleted_only_while_it_is_unassigned(engage: Engage) -> None:
     engage.assignment(engage.contact())
     assert code(engage.delete(f"{TEMPLATES}/{PROMOTION_ID}")) == (409, "PromotionAssigned")
     by_id, by_external_id = engage.post(TEMPLATES, {"name": "A"}).json(), engage.post(TEMPLATES, SPRING).json()
@@ -248,19 +248,19 @@ def test_a_template_is_deleted_only_while_nobody_has_it(engage: Engage) -> None:
         ({"presentation": {"heading": 7}}, "presentation.heading"),
     ],
 )
-def test_a_template_that_does_not_fit_is_refused_by_field(engage: Engage, change: dict[str, Any], field: str) -> None:
+def test_template_that_does_not_fit_is_refused_by_field(engage: Engage, change: dict[str, Any], field: str) -> None:
     answer = engage.post(TEMPLATES, {**SPRING, **change})
     assert code(answer) == (400, "BadRequest")
     assert answer.json()["field"] == field
 
 
-def test_an_external_id_is_used_once(engage: Engage) -> None:
+def test_external_id_is_used_once(engage: Engage) -> None:
     promotion = engage.post(TEMPLATES, SPRING).json()
     assert code(engage.post(TEMPLATES, SPRING)) == (400, "BadRequest")
     assert engage.put(f"{TEMPLATES}/{promotion['id']}", SPRING).status_code == 200
 
 
-def test_a_promotion_is_scheduled_active_and_ended_by_its_days(engage: Engage) -> None:
+def test_promotion_is_scheduled_active_and_ended_by_its_days(engage: Engage) -> None:
     validity = {"startDate": "2026-03-06", "endDate": "2026-03-06"}
     engage.seed(promotions=[{"id": PROMOTION_ID, "name": "One day", "validity": validity}])
     seen = []

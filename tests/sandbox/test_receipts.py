@@ -13,7 +13,7 @@ from plugin.sandbox.purchases.receipt_rules import check_receipt
 from plugin.sandbox.wire import ApiError, parse_json, to_json
 
 
-def test_a_receipt_is_accepted_and_stands_in_the_history(engage: Engage) -> None:
+def test_receipt_is_accepted_and_listed_in_the_history(engage: Engage) -> None:
     contact_id = engage.contact()
     engage.seed(stores=[{"externalId": "web-se", "name": "Web Sweden", "type": "ECOMM"}])
     assert engage.post("receipts", receipt(contact_id)).status_code == 202
@@ -26,14 +26,14 @@ def test_a_receipt_is_accepted_and_stands_in_the_history(engage: Engage) -> None
     assert (line["netPriceSum"], line["lineItems"][0]["sku"]) == (200, "SKU-1")
 
 
-def test_a_return_is_taken_with_the_documented_signs(engage: Engage) -> None:
+def test_return_is_taken_with_the_documented_signs(engage: Engage) -> None:
     contact_id = engage.contact()
     assert engage.post("receipts", returned(contact_id)).status_code == 202
     line = engage.get("contacts/transactions", contactId=contact_id).json()["items"][0]
     assert (line["numberOfItems"], line["localNetPriceSum"]) == (-1, -200)
 
 
-def test_an_exchange_has_the_net_total(engage: Engage) -> None:
+def test_exchange_has_the_net_total(engage: Engage) -> None:
     rows = [item(type="RETURN", quantity=-1), item(grossPaidPrice=300, taxAmount=60)]
     body = receipt(engage.contact(), items=rows, totalGrossPrice=50, paymentMethods=[{"type": "card", "value": 50}])
     assert engage.post("receipts", body).status_code == 202
@@ -80,7 +80,7 @@ def _without(name: str) -> dict[str, Any]:
         (returned("id", paymentMethods=[{"type": "card", "value": 250}]), "paymentMethods"),
     ],
 )
-def test_a_receipt_that_does_not_fit_is_refused_by_field(engage: Engage, body: dict[str, Any], field: str) -> None:
+def test_receipt_that_does_not_fit_is_refused_by_field(engage: Engage, body: dict[str, Any], field: str) -> None:
     answer = engage.post("receipts", body)
     assert code(answer) == (400, "InvalidReceipt")
     assert answer.json()["field"] == field
@@ -92,7 +92,7 @@ def test_sums_are_not_checked_where_the_tenant_does_not(make_engage: MakeEngage)
     assert engage.post("receipts", receipt(engage.contact(), totalGrossPrice=249.99)).status_code == 202
 
 
-def test_a_repeated_receipt_is_ignored_and_counted(engage: Engage) -> None:
+def test_repeated_receipt_is_ignored_and_counted(engage: Engage) -> None:
     contact_id = engage.contact()
     for _ in range(3):
         assert engage.post("receipts", receipt(contact_id)).status_code == 202
@@ -101,7 +101,7 @@ def test_a_repeated_receipt_is_ignored_and_counted(engage: Engage) -> None:
     assert [line["kind"] for line in engage.view("integration-log")] == ["store"]
 
 
-def test_a_known_id_with_other_contents_changes_nothing_and_is_noted(engage: Engage) -> None:
+def test_existing_id_with_other_contents_changes_nothing_and_is_logged(engage: Engage) -> None:
     contact_id = engage.contact()
     engage.post("receipts", receipt(contact_id))
     engage.post("receipts", receipt(contact_id, receiptNumber="9002"))
@@ -109,7 +109,7 @@ def test_a_known_id_with_other_contents_changes_nothing_and_is_noted(engage: Eng
     assert engage.view("integration-log")[-1]["subject"] == "web-se-9001"
 
 
-def test_a_receipt_shows_only_after_the_import(make_engage: MakeEngage) -> None:
+def test_receipt_shows_only_after_the_import(make_engage: MakeEngage) -> None:
     engage = make_engage(import_delay_s=900)
     contact_id = engage.contact()
     engage.post("receipts", receipt(contact_id))
@@ -121,12 +121,12 @@ def test_a_receipt_shows_only_after_the_import(make_engage: MakeEngage) -> None:
     assert engage.view("receipts")[0]["state"] == "imported"
 
 
-def test_an_unknown_store_is_created(engage: Engage) -> None:
+def test_unknown_store_is_created(engage: Engage) -> None:
     engage.post("receipts", receipt(engage.contact(), storeExternalId="wbe-se"))
     assert [store["externalId"] for store in engage.get("stores").json()] == ["wbe-se"]
 
 
-def test_an_unknown_contact_is_accepted_and_fails_in_the_log(engage: Engage) -> None:
+def test_unknown_contact_is_accepted_and_fails_in_the_log(engage: Engage) -> None:
     assert engage.post("receipts", receipt(UNKNOWN_ID)).status_code == 202
     log = [(line["kind"], line["subject"], line["outcome"], line["reason"]) for line in engage.view("integration-log")]
     assert log == [("receipt", "web-se-9001", "failed", "ContactNotFound")]
@@ -144,7 +144,7 @@ def test_an_unknown_contact_is_accepted_and_fails_in_the_log(engage: Engage) -> 
         ("MemberNumber", "M7"),
     ],
 )
-def test_a_receipt_finds_its_contact_by_each_key(engage: Engage, key_type: str, key: str | None) -> None:
+def test_receipt_finds_its_contact_by_each_key(engage: Engage, key_type: str, key: str | None) -> None:
     contact_id = engage.contact(mobilePhone="+46700000001", externalId="CUST-1", memberNumber="M7")
     engage.post("receipts", receipt("", contact={"matchKey": key or contact_id, "matchKeyType": key_type}))
     assert engage.view("receipts")[0]["contactId"] == contact_id
@@ -160,7 +160,7 @@ def test_another_type_than_the_default_must_be_named(engage: Engage) -> None:
 
 
 @pytest.mark.parametrize(("redeemed", "noted"), [(False, True), (True, False)])
-def test_naming_a_promotion_redeems_nothing_and_is_noted(engage: Engage, redeemed: bool, noted: bool) -> None:
+def test_naming_a_promotion_redeems_nothing_and_is_logged(engage: Engage, redeemed: bool, noted: bool) -> None:
     contact_id = engage.contact()
     assignment_id = engage.assignment(contact_id, redeemed=redeemed)
     engage.post("receipts", receipt(contact_id, usedPromotions=[{"couponId": assignment_id}]))
@@ -173,7 +173,7 @@ def test_naming_a_promotion_redeems_nothing_and_is_noted(engage: Engage, redeeme
 # --- history --------------------------------------------------------------------------------------------------------
 
 
-def test_the_history_is_paged_newest_first(engage: Engage) -> None:
+def test_history_is_paged_newest_first(engage: Engage) -> None:
     contact_id = engage.contact()
     for day in range(1, 6):
         body = receipt(contact_id, uniqueReceiptId=f"R-{day}", createdDate=f"2026-03-0{day}T10:00:00+01:00")
@@ -184,12 +184,12 @@ def test_the_history_is_paged_newest_first(engage: Engage) -> None:
 
 
 @pytest.mark.parametrize("paging", [{"offset": -1}, {"count": 0}, {"count": "many"}])
-def test_paging_that_is_no_number_is_refused(engage: Engage, paging: dict[str, Any]) -> None:
+def test_paging_that_is_not_a_number_is_refused(engage: Engage, paging: dict[str, Any]) -> None:
     answer = engage.get("contacts/transactions", contactId=engage.contact(), **paging)
     assert code(answer) == (400, "InvalidPaging")
 
 
-def test_the_history_can_be_a_bare_array(make_engage: MakeEngage) -> None:
+def test_history_can_be_a_bare_array(make_engage: MakeEngage) -> None:
     engage = make_engage(transactions_answer="array")
     assert engage.get("contacts/transactions", contactId=engage.contact()).json() == []
 
@@ -205,7 +205,7 @@ def test_each_path_of_the_history_can_be_missing(make_engage: MakeEngage) -> Non
         assert (query.status_code == 200, path.status_code == 200) == (by_query, by_path)
 
 
-def test_the_history_of_an_unknown_contact_is_not_found(engage: Engage) -> None:
+def test_history_of_an_unknown_contact_is_not_found(engage: Engage) -> None:
     assert code(engage.get("contacts/transactions", contactId=UNKNOWN_ID)) == (404, "ContactNotFound")
 
 
@@ -215,7 +215,7 @@ AMOUNTS = st.integers(0, 10**7).map(lambda minor: Decimal(minor) / 100)
 
 
 @given(st.lists(st.tuples(st.booleans(), AMOUNTS), min_size=1, max_size=8), st.integers(-3, 3))
-def test_a_receipt_passes_exactly_when_its_rows_add_up(rows: list[tuple[bool, Decimal]], off_by: int) -> None:
+def test_receipt_passes_exactly_when_its_rows_add_up(rows: list[tuple[bool, Decimal]], off_by: int) -> None:
     items = [
         item(type="RETURN" if back else "PURCHASE", quantity=-1 if back else 1, grossPaidPrice=gross, taxAmount=0)
         for back, gross in rows

@@ -19,7 +19,7 @@ def address(engage: Engage) -> tuple[str, int]:
     return host, int(port)
 
 
-def test_a_connection_serves_many_requests(engage: Engage) -> None:
+def test_connection_serves_many_requests(engage: Engage) -> None:
     connection = HTTPConnection(*address(engage), timeout=10)
     used = set()
     for _ in range(3):
@@ -31,7 +31,7 @@ def test_a_connection_serves_many_requests(engage: Engage) -> None:
     assert len(used) == 1
 
 
-def test_a_refused_body_does_not_spoil_the_connection(engage: Engage) -> None:
+def test_refused_body_does_not_spoil_the_connection(engage: Engage) -> None:
     connection = HTTPConnection(*address(engage), timeout=10)
     seen = []
     for method, path in (("DELETE", "/api/v3/receipts"), ("POST", "/api/v3/nothing"), ("GET", "/api/v3/stores")):
@@ -43,7 +43,7 @@ def test_a_refused_body_does_not_spoil_the_connection(engage: Engage) -> None:
     assert seen == [405, 404, 200]
 
 
-def test_a_head_request_has_no_body(engage: Engage) -> None:
+def test_head_request_has_no_body(engage: Engage) -> None:
     connection = HTTPConnection(*address(engage), timeout=10)
     connection.request("HEAD", "/")
     answer = connection.getresponse()
@@ -57,14 +57,14 @@ def test_a_head_request_has_no_body(engage: Engage) -> None:
     ("header", "status"),
     [("Transfer-Encoding: chunked", 411), ("Content-Length: x", 411), ("Content-Length: 99999999999", 413)],
 )
-def test_a_body_of_unknown_or_absurd_length_is_refused(engage: Engage, header: str, status: int) -> None:
+def test_body_of_unknown_or_absurd_length_is_refused(engage: Engage, header: str, status: int) -> None:
     with socket.create_connection(address(engage), timeout=10) as connection:
         connection.sendall(f"POST /api/v3/receipts HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode())
         answer = b"".join(iter(lambda: connection.recv(65_536), b""))
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
 
 
-def test_the_block_s_end_closes_idle_connections() -> None:
+def test_block_s_end_closes_idle_connections() -> None:
     with running_sandbox() as sandbox:
         session = requests.Session()
         assert session.get(f"{sandbox.url}/sandbox/stores", timeout=10).status_code == 200
@@ -73,7 +73,7 @@ def test_the_block_s_end_closes_idle_connections() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_serve_says_its_address_and_ends_cleanly_on_a_signal(number: signal.Signals) -> None:
+def test_serve_prints_its_address_and_ends_cleanly_on_a_signal(number: signal.Signals) -> None:
     program = "from plugin.sandbox import serve; serve(0, ready=lambda url: print(url, flush=True))"
     command = [sys.executable, "-W", "error", "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -87,7 +87,7 @@ def test_serve_says_its_address_and_ends_cleanly_on_a_signal(number: signal.Sign
     assert (process.returncode, errors) == (0, "")
 
 
-def test_a_taken_port_is_said() -> None:
+def test_taken_port_is_reported() -> None:
     with running_sandbox() as sandbox:
         port = int(sandbox.url.rpartition(":")[2])
         with pytest.raises(OSError, match="in use"), running_sandbox(port=port):

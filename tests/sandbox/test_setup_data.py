@@ -4,7 +4,7 @@ import pytest
 from support.sandbox_client import Engage, code
 
 
-def test_a_created_store_is_listed_and_read(engage: Engage) -> None:
+def test_created_store_is_listed_and_read(engage: Engage) -> None:
     store = {"name": "Web Sweden", "externalId": "web-se", "timeZone": "Europe/Stockholm", "type": "ECOMM"}
     created = engage.post("stores", {**store, "countryCode": "SE"}).json()
     assert store.items() <= created.items()
@@ -22,7 +22,7 @@ def test_a_created_store_is_listed_and_read(engage: Engage) -> None:
         ({"externalId": "web-se", "name": "Web"}, "StoreAlreadyExists"),
     ],
 )
-def test_a_store_that_does_not_fit_is_refused(engage: Engage, body: dict[str, object], expected: str) -> None:
+def test_store_that_does_not_fit_is_refused(engage: Engage, body: dict[str, object], expected: str) -> None:
     engage.seed(stores=[{"externalId": "web-se", "name": "Web Sweden"}])
     assert code(engage.post("stores", body)) == (400, expected)
 

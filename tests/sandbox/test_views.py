@@ -10,7 +10,7 @@ from sandbox.conftest import MakeEngage
 from support.sandbox_client import PROMOTION_ID, UNKNOWN_ID, Engage, code, receipt
 
 
-def test_the_page_shows_what_the_sandbox_holds(engage: Engage) -> None:
+def test_page_shows_what_the_sandbox_holds(engage: Engage) -> None:
     contact_id = engage.contact(firstName="Ada", storeExternalId="web-se")
     engage.post("receipts", receipt(contact_id))
     engage.post(f"promotion-assignments/{engage.assignment(contact_id)}/redeem", {"redemptionChannel": "ECOM"})
@@ -20,7 +20,7 @@ def test_the_page_shows_what_the_sandbox_holds(engage: Engage) -> None:
         assert text in page
 
 
-def test_the_page_escapes_everything(engage: Engage) -> None:
+def test_page_escapes_everything(engage: Engage) -> None:
     engage.contact(firstName="<script>alert(1)</script>", externalId='"><img src=x>')
     body = receipt(UNKNOWN_ID, storeExternalId="<b>")
     body["items"][0]["articleName"] = "<i>Cap</i> \ud800"
@@ -30,14 +30,14 @@ def test_the_page_escapes_everything(engage: Engage) -> None:
     assert not any(mark in page.text for mark in ("<script", "<img", "<i>", "<b>"))
 
 
-def test_the_page_loads_nothing_and_reloads_itself(engage: Engage) -> None:
+def test_page_loads_nothing_and_reloads_itself(engage: Engage) -> None:
     page = engage.get("/")
     assert '<meta http-equiv="refresh" content="3">' in page.text
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert not any(mark in page.text for mark in ("<script", "src=", "href=", "url(", "@import"))
 
 
-def test_the_page_tells_how_faults_are_switched_on_and_off(engage: Engage) -> None:
+def test_page_explains_how_faults_are_switched_on_and_off(engage: Engage) -> None:
     page = unescape(engage.get("/").text)
     address = re.search(r"""curl -d '{"outage": true}' (http\S+/sandbox/faults)<""", page)
     assert address is not None
@@ -78,7 +78,7 @@ def test_bodies_are_listed_on_request(engage: Engage) -> None:
     assert "InvalidEmailAddress" in call["answerBody"]
 
 
-def test_the_log_keeps_only_the_newest_calls_and_the_counts_keep_all(make_engage: MakeEngage) -> None:
+def test_log_holds_the_newest_calls_only_and_the_counts_all(make_engage: MakeEngage) -> None:
     engage = make_engage(keep_calls=2)
     for _ in range(5):
         engage.get("stores")
@@ -86,7 +86,7 @@ def test_the_log_keeps_only_the_newest_calls_and_the_counts_keep_all(make_engage
     assert engage.view("counts") == {"listStores": {"200": 5}}
 
 
-def test_a_receipt_is_shown_as_it_came(engage: Engage) -> None:
+def test_receipt_is_shown_as_it_was_received(engage: Engage) -> None:
     body = receipt(engage.contact())
     engage.post("receipts", body)
     shown = engage.view("receipts")[0]
@@ -94,7 +94,7 @@ def test_a_receipt_is_shown_as_it_came(engage: Engage) -> None:
     assert (shown["times_received"], shown["state"]) == (1, "imported")
 
 
-def test_the_summary_counts_what_there_is(engage: Engage) -> None:
+def test_summary_counts_items_of_each_kind(engage: Engage) -> None:
     contact_id = engage.contact()
     for body in (receipt(contact_id), receipt(contact_id), receipt(UNKNOWN_ID, uniqueReceiptId="web-se-9002")):
         engage.post("receipts", body)
@@ -119,7 +119,7 @@ def test_reset_empties_the_tenant_and_ends_faults_and_changed_options(engage: En
     assert engage.post("contacts", {"email": "ada@shop.test"}).status_code == 201
 
 
-def test_reset_forgets_work_that_waits(make_engage: MakeEngage) -> None:
+def test_reset_deletes_waiting_work(make_engage: MakeEngage) -> None:
     engage = make_engage(import_delay_s=900)
     engage.post("receipts", receipt(UNKNOWN_ID))
     engage.post("/sandbox/reset")
@@ -158,7 +158,7 @@ def test_seeded_entries_keep_their_ids(engage: Engage) -> None:
         ({"points": [{"contactId": UNKNOWN_ID}]}, "points[0]"),
     ],
 )
-def test_a_seed_that_does_not_fit_is_refused_by_entry(engage: Engage, entries: dict[str, Any], where: str) -> None:
+def test_seed_that_does_not_fit_is_refused_by_entry(engage: Engage, entries: dict[str, Any], where: str) -> None:
     answer = engage.post("/sandbox/seed", entries)
     assert answer.status_code == 400
     assert where in answer.json()["message"]
@@ -192,7 +192,7 @@ def test_options_change_while_the_sandbox_runs(engage: Engage) -> None:
         {"contact_types": {"Member": {"key": "shoeSize"}}},
     ],
 )
-def test_an_option_that_does_not_exist_is_refused(engage: Engage, change: dict[str, Any]) -> None:
+def test_option_that_does_not_exist_is_refused(engage: Engage, change: dict[str, Any]) -> None:
     before = engage.view("options")
     answer = engage.post("/sandbox/options", change)
     assert answer.status_code == 400

@@ -23,7 +23,7 @@ def test_vouchers_are_listed_by_kind(engage: Engage) -> None:
         assert page["totalCount"] == len(expected)
 
 
-def test_a_voucher_has_its_value_in_each_currency(engage: Engage) -> None:
+def test_voucher_has_its_value_in_each_currency(engage: Engage) -> None:
     contact_id = engage.contact()
     local = [{"currency": "SEK", "amount": 50}, {"currency": "EUR", "amount": 4.5}]
     engage.voucher(contact_id, voucherNumber="V-1", points=500, localValues=local)
@@ -32,14 +32,14 @@ def test_a_voucher_has_its_value_in_each_currency(engage: Engage) -> None:
     assert item["localValues"] == local
 
 
-def test_a_voucher_is_redeemed_once(engage: Engage) -> None:
+def test_voucher_is_redeemed_once(engage: Engage) -> None:
     voucher_id = engage.voucher(engage.contact())
     assert change(engage, voucher_id, "redeem").status_code == 200
     assert code(change(engage, voucher_id, "redeem")) == (409, "RewardVoucherAlreadyRedeemed")
     assert [row["outcome"] for row in engage.view("redemptions")] == ["Redeemed", "RewardVoucherAlreadyRedeemed"]
 
 
-def test_an_expired_voucher_is_neither_redeemed_nor_reactivated(engage: Engage) -> None:
+def test_expired_voucher_is_neither_redeemed_nor_reactivated(engage: Engage) -> None:
     contact_id = engage.contact()
     fresh = engage.voucher(contact_id, expiresOn="2026-03-05T09:30:00+00:00")
     used = engage.voucher(contact_id, expiresOn="2026-03-05T09:30:00+00:00", redeemed=True)
@@ -48,12 +48,12 @@ def test_an_expired_voucher_is_neither_redeemed_nor_reactivated(engage: Engage) 
 
 
 @pytest.mark.parametrize("what", ["redeem", "reactivate"])
-def test_an_unknown_voucher_has_the_documented_codes(engage: Engage, what: str) -> None:
+def test_unknown_voucher_has_the_documented_codes(engage: Engage, what: str) -> None:
     assert code(change(engage, "7", what)) == (400, "InvalidRewardVoucherId")
     assert code(change(engage, UNKNOWN_ID, what)) == (404, "RewardVoucherNotFound")
 
 
-def test_a_voucher_comes_back_three_times_and_no_more(engage: Engage) -> None:
+def test_voucher_is_reactivated_at_most_three_times(engage: Engage) -> None:
     voucher_id = engage.voucher(engage.contact())
     assert code(change(engage, voucher_id, "reactivate")) == (409, "RewardVoucherAlreadyActivated")
     for _ in range(3):
@@ -82,7 +82,7 @@ def account(engage: Engage, contact_id: str) -> str:
     return engage.seed(points=[{"contactId": contact_id, "transactions": transactions}])["points"][0]
 
 
-def test_an_account_has_balance_and_pending_points(engage: Engage, contact_id: str, account: str) -> None:
+def test_account_has_balance_and_pending_points(engage: Engage, contact_id: str, account: str) -> None:
     found = engage.get("point-accounts", contactId=contact_id).json()["items"]
     assert [(item["id"], item["balance"], item["pendingPoints"]) for item in found] == [(account, 100, 30)]
     assert found[0]["balanceExpires"] == "2026-12-31T23:00:00+00:00"
@@ -133,7 +133,7 @@ def test_transactions_of_nothing_are_refused(engage: Engage, query: dict[str, st
     assert code(engage.get("point-transactions", **query)) == (400, expected)
 
 
-def test_points_are_added_and_taken_once_for_each_transaction_id(engage: Engage, account: str) -> None:
+def test_points_are_added_and_deducted_once_for_each_transaction_id(engage: Engage, account: str) -> None:
     added = {"accountId": account, "amount": 50, "transactionId": UNKNOWN_ID}
     for _ in range(2):
         assert engage.post("point-transactions", added).status_code == 200
@@ -159,7 +159,7 @@ def test_points_that_do_not_fit_are_refused(
     assert code(engage.post("point-transactions", {"accountId": account, "amount": 1, **change})) == (400, expected)
 
 
-def test_the_point_shop_lists_its_items(engage: Engage, contact_id: str) -> None:
+def test_point_shop_lists_its_items(engage: Engage, contact_id: str) -> None:
     item = {"id": UNKNOWN_ID, "name": "Cap", "cost": 100, "pointDefinitionId": 1}
     engage.seed(pointShopItems=[item])
     assert engage.get("point-shop-items", contactId=contact_id).json() == [item]

@@ -47,7 +47,7 @@ def customers(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_history_is_counted_sent_listed_and_what_was_refused_is_written(
+def test_backfill_counts_sends_lists_and_writes_refused_rows(
     run: Run, customers: str, tmp_path: Path, sandbox: RunningSandbox
 ) -> None:
     dry = run("backfill", "customers", "--shop", "web-se", "--csv", customers, "--dry-run", "--json")
@@ -64,7 +64,7 @@ def test_history_is_counted_sent_listed_and_what_was_refused_is_written(
         assert [row["code"] for row in csv.DictReader(file)] == ["payload:customer.id"]
 
 
-def test_a_run_in_words_says_what_engage_confirmed(run: Run, customers: str) -> None:
+def test_backfill_prints_what_engage_confirmed(run: Run, customers: str) -> None:
     answer = run("backfill", "customers", "--shop", "web-se", "--csv", customers)
     assert "2 read, 1 confirmed by Engage" in answer.stdout
     assert "engage-plugin backfill report" in answer.stdout
@@ -76,24 +76,24 @@ def test_a_run_in_words_says_what_engage_confirmed(run: Run, customers: str) -> 
         (["backfill", "orders", "--shop", "web-se"], "exactly one of --api"),
         (["backfill", "orders", "--shop", "web-se", "--api"], "no API that could be read"),
         (["backfill", "orders", "--shop", "web-se", "--jsonl", "/no/such/file"], "cannot be read"),
-        (["backfill", "orders", "--shop", "web-se", "--csv", "x", "--from", "soon"], "no ISO 8601 time"),
+        (["backfill", "orders", "--shop", "web-se", "--csv", "x", "--from", "soon"], "not an ISO 8601 time"),
         (["backfill", "resume", "7", "--shop", "web-se"], "has no run 7"),
         (["backfill", "customers", "--shop", "nobody", "--api"], "no shop named"),
     ],
 )
-def test_what_cannot_be_done_is_said(run: Run, arguments: list[str], said: str) -> None:
+def test_impossible_command_says_why(run: Run, arguments: list[str], said: str) -> None:
     answer = run(*arguments)
     assert answer.exit_code != 0
     assert said in answer.output
 
 
-def test_a_finished_run_is_neither_resumed_nor_paused(run: Run, customers: str) -> None:
+def test_finished_run_is_neither_resumed_nor_paused(run: Run, customers: str) -> None:
     run("backfill", "customers", "--shop", "web-se", "--csv", customers)
     assert "is finished" in run("backfill", "resume", "1", "--shop", "web-se").output
     assert "only a running one" in run("backfill", "pause", "1", "--shop", "web-se").output
 
 
-def test_a_shop_without_an_api_is_compared_as_far_as_it_goes(run: Run) -> None:
+def test_shop_without_an_api_is_compared_with_engage_only(run: Run) -> None:
     answer = run("reconcile", "--shop", "web-se", "--from", "2026-03-01", "--json")
     assert answer.exit_code == 0, answer.output
     assert json.loads(answer.output)["differences"] == []
