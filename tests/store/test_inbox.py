@@ -16,7 +16,7 @@ from plugin.store.inbox.claiming import Claimed
 from plugin.store.inbox.inbox import Inbox, NewEvent
 from plugin.store.inbox.progress_writes import LeasedUpdate, NewTimelineEntry, apply_updates
 from plugin.store.inbox.statements import KEEP, RETRY
-from plugin.store.inbox.sweep import MOST_LOST_LEASES, Sweep
+from plugin.store.inbox.sweep import MAX_LOST_LEASES, Sweep
 from plugin.store.shops.registry import Shops
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.inbox import InboxEvent, State
@@ -485,7 +485,7 @@ def test_an_event_that_kills_its_worker_again_and_again_is_parked_and_others_go_
     box: InboxDriver, clock: Clock
 ) -> None:
     killer = box.accept("killer")
-    for _ in range(MOST_LOST_LEASES):
+    for _ in range(MAX_LOST_LEASES):
         claimed = box.claim()
         assert claimed is not None
         assert claimed.id == killer
@@ -508,7 +508,7 @@ def test_an_event_that_kills_its_worker_holds_contact_changes_as_other_parked_on
 ) -> None:
     shops.change(box.shop.name, {"parked_hold_contacts": hold})
     box.accept("killer", kind=kind)
-    for _ in range(MOST_LOST_LEASES):
+    for _ in range(MAX_LOST_LEASES):
         assert box.claim() is not None
         clock.forward(61)
         box.sweep.run(clock())

@@ -1,4 +1,4 @@
-"""Links from customers to contacts, what Engage was last sent, the consent ledger, and named locks.
+"""Links from customers to contacts, what Engage was last sent, the consent ledger, and what a shopper's pages depend on.
 
-Erasure is in `privacy`.
+Orders are in `orders`, the erasure of a person in `privacy`, locks in `plugin.store.locks`.
 """

@@ -1,4 +1,4 @@
-"""Where a shopper stands: everything that decides whether a page may be shown as it was built before, in one read."""
+"""A snapshot of what a shopper's pages depend on, in one read: while it is the same, a built page may be shown again."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,10 +17,10 @@ from plugin.store.tables.orders import ShopOrder
 
 @dataclass(frozen=True, slots=True)
 class ShopperSnapshot:
-    """A customer as the database knows them at this moment. Two equal standings show the same page.
+    """A customer as the database knows them at this moment. Two equal snapshots show the same page.
 
-    contact_id: of a verified link alone, else None (DESIGN, who is who). generation, fresh_after: of the contact, see
-    ContactState. orders: changes when the shop tells of another order. edits: changes with each change of the
+    contact_id: of a verified link alone, else None (docs/decisions/0011-verified-links.md). generation,
+    fresh_after: see ContactState. orders: changes when the shop reports another order. edits: changes with each change of the
     shopper's own that is on its way; "" when none is.
     """
 
@@ -32,13 +32,13 @@ class ShopperSnapshot:
 
 
 class ShopperSnapshots:
-    """Reads where shoppers stand."""
+    """Reads snapshots."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def standing(self, shop: RegisteredShop, customer_id: str, ordering_key: str) -> ShopperSnapshot:
-        """Return where a customer stands. ordering_key: theirs in the inbox."""
+        """Return the snapshot of a customer. ordering_key: theirs in the inbox."""
         where = {"shop_id": shop.id, "tenant": shop.tenant, "customer_id": customer_id, "ordering_key": ordering_key}
         with self._database.read_connection() as connection:
             row: Any = connection.execute(_STANDING, where).one()

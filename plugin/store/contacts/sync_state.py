@@ -3,7 +3,7 @@
 Stored by Engage tenant: a shop that is switched to another tenant starts with nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -54,8 +54,7 @@ class SyncStates:
             row = connection.execute(_GET, _key(shop, contact_id)).one_or_none()
         if row is None:
             return SyncState()
-        sent = {name: SyncedValue(digest, datetime.fromisoformat(at)) for name, (digest, at) in row.sent.items()}
-        return SyncState(row.contact_type, sent, row.generation)
+        return SyncState(row.contact_type, read_synced_values(row.sent), row.generation)
 
     def generation(self, shop: RegisteredShop, contact_id: str) -> int:
         """Return the number that is part of every cache key of the contact."""
@@ -163,6 +162,11 @@ def _touch_statement(database: Database) -> Update:
             updated_at=bindparam("now", type_=UtcDateTime()),
         )
     )
+
+
+def read_synced_values(stored: Mapping[str, Sequence[str]] | None) -> dict[str, SyncedValue]:
+    """Return stored values (name -> [digest, time]); nothing where there is no row."""
+    return {name: SyncedValue(digest, datetime.fromisoformat(at)) for name, (digest, at) in (stored or {}).items()}
 
 
 def _as_json(values: Mapping[str, SyncedValue]) -> dict[str, list[str]]:

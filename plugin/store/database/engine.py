@@ -81,7 +81,7 @@ class Database:
 
     @contextmanager
     def rolled_back(self) -> Iterator["Database"]:
-        """Open a database on which everything works and of which nothing is kept: all is undone at the end.
+        """Open a database on which everything works and nothing is committed: all is rolled back at the end.
 
         For one thread; on SQLite other writers wait meanwhile.
         """
@@ -130,7 +130,7 @@ class Database:
             session.execute(text("SELECT 1"))
 
     def migrate(self) -> bool:
-        """Bring the schema to the current revision; tell whether there were no tables before.
+        """Bring the schema to the current revision; return whether there were no tables before.
 
         On PostgreSQL several machines may try: one at a time does it. Raises ConfigurationError for a database of a newer version.
         """

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-#: The newest of the migrations. Said here too, because Alembic, which could tell, takes 8 MB of each process that asks it.
+#: The newest of the migrations. Repeated here, because Alembic, which knows it, takes 8 MB of each process that asks it.
 REVISION = "0018"
 
 

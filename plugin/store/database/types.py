@@ -10,7 +10,7 @@ BigId = BigInteger().with_variant(Integer, "sqlite")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime. SQLite keeps no zone, so it is taken off there and put on again."""
+    """An aware UTC datetime. SQLite stores no zone, so it is removed there on writing and added on reading."""
 
     impl = DateTime(timezone=True)
     cache_ok = True

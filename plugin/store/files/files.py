@@ -62,7 +62,7 @@ class FallbackFiles:
         return self._find(FallbackFile.shop_id == shop.id, FallbackFile.state.in_(states))
 
     def has_open(self, shop: RegisteredShop) -> bool:
-        """Tell whether any file of a shop is on its way, or lies here though it has served."""
+        """Return whether any file of a shop is on its way, or still has a copy here that is no longer needed."""
         ended = FallbackFile.state.in_([state.value for state in ENDED])
         lies_here = (FallbackFile.state != FileState.FAILED) & FallbackFile.deleted_at.is_(None)
         found = select(FallbackFile.id).where(FallbackFile.shop_id == shop.id, ~ended | lies_here).limit(1)

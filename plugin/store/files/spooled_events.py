@@ -1,7 +1,7 @@
 """Events of the inbox that go into files while Engage stays away, and how they come back.
 
 An event is `spooled` as soon as it is set down in a file's rows, before the file is written: what a crash leaves behind
-is a file in state `writing`, whose events are given back. So the same event is never in a file and under work at once.
+is a file in state `writing`, whose events are released. So the same event is never in a file and under work at once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -180,7 +180,7 @@ class FallbackInbox:
     def release_rest(self, shop: RegisteredShop, now: datetime) -> int:
         """Engage answers: let events whose files lie at the other side do by API what no file does.
 
-        Contacts and redemptions are made sure of, a receipt is not sent again. Returns how many are due now.
+        Contacts and redemptions are checked, a receipt is not sent again. Returns how many are due now.
         """
         with self._database.transaction() as session:
             rows = session.execute(
@@ -224,7 +224,7 @@ class FallbackInbox:
             return len(ids)
 
     def has_spooled(self, shop: RegisteredShop) -> bool:
-        """Tell whether any event of a shop is spooled."""
+        """Return whether any event of a shop is spooled."""
         spooled = select(InboxEvent.id).where(InboxEvent.shop_id == shop.id, is_in(State.SPOOLED)).limit(1)
         with self._database.reading() as session:
             return session.scalar(spooled) is not None

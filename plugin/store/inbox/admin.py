@@ -73,7 +73,7 @@ class TimelineEntry:
 
 @dataclass(frozen=True, slots=True)
 class StoredWebhook:
-    """A webhook as it came. body: None when it is no longer kept."""
+    """A webhook as it was received. body: None when it is no longer stored."""
 
     platform: str
     topic: str
@@ -169,7 +169,7 @@ class EventAdmin:
     def retry(self, event_ids: Sequence[int], now: datetime) -> list[int]:
         """Make parked events pending again, and bring waiting retries forward.
 
-        Returns the ids that were taken up. Raises NotFoundHereError for an unknown id and ConflictError for one
+        Returns the ids that were requeued. Raises NotFoundHereError for an unknown id and ConflictError for one
         that is finished or being worked on.
         """
         taken = []
@@ -190,7 +190,7 @@ class EventAdmin:
         return taken
 
     def discard(self, event_id: int, why: str, now: datetime) -> None:
-        """End a parked or pending event for good, with a person's reason. Raises ConflictError, NotFoundHereError."""
+        """Discard a parked or pending event, with the operator's reason. Raises ConflictError, NotFoundHereError."""
         with self._database.transaction() as session:
             row = session.execute(_LOCKED, {"id": event_id}).one_or_none()
             if row is None:

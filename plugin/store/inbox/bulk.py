@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 from sqlalchemy import and_, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from plugin.store.contacts.sync_state import SyncedValue, sync_state_row, sync_state_upsert
+from plugin.store.contacts.sync_state import SyncedValue, read_synced_values, sync_state_row, sync_state_upsert
 from plugin.store.database.engine import Database
 from plugin.store.database.statements import run
-from plugin.store.inbox.bulk_statements import changes_under, is_backlog, somebody_goes_first
-from plugin.store.inbox.claiming import release_next
+from plugin.store.inbox.bulk_statements import another_goes_first, changes_under, is_backlog
+from plugin.store.inbox.claiming import release_waiting
 from plugin.store.inbox.statements import LEASES
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.contacts import ContactLink, ContactState
@@ -59,7 +59,7 @@ class KnownContact:
 
 @dataclass(frozen=True, slots=True)
 class SyncedFields:
-    """What a customer's changes told their contact, field by field."""
+    """What a customer's changes sent to their contact, by field."""
 
     contact_id: str
     sent: Mapping[str, SyncedValue]
@@ -84,7 +84,7 @@ class BulkInbox:
         with self._database.transaction() as session:
             heads = (
                 select(InboxEvent.id)
-                .where(is_backlog(shop, now), ~somebody_goes_first())
+                .where(is_backlog(shop, now), ~another_goes_first())
                 .order_by(InboxEvent.next_attempt_at, InboxEvent.id)
                 .limit(most)
                 .with_for_update(skip_locked=True)
@@ -142,7 +142,7 @@ class BulkInbox:
                     )
                 )
                 for customer_id, contact_id, contact_type, sent in rows:
-                    found[customer_id] = KnownContact(contact_id, contact_type, _fields(sent))
+                    found[customer_id] = KnownContact(contact_id, contact_type, read_synced_values(sent))
         return found
 
     def shared_contacts(self, shop: RegisteredShop, contact_ids: Sequence[str]) -> set[str]:
@@ -160,7 +160,7 @@ class BulkInbox:
         return found
 
     def prolong(self, taken: ClaimedBatch, keys: Sequence[str], now: datetime, lease: timedelta) -> set[str]:
-        """Keep the leases of these ordering keys; returns those whose lease was lost."""
+        """Extend the leases of these ordering keys; return those whose lease was lost."""
         with self._database.transaction() as session:
             held = _held(session, taken, keys)
             for chunk in _chunks([change.id for change in _leading(taken.changes[key] for key in held)]):
@@ -171,20 +171,20 @@ class BulkInbox:
         self,
         shop: RegisteredShop,
         taken: ClaimedBatch,
-        told: Mapping[str, SyncedFields],
+        sent: Mapping[str, SyncedFields],
         now: datetime,
         outcome: str,
         *,
         shown: bool = True,
     ) -> int:
-        """End changes as delivered, and store what they told their contacts; returns how many ended.
+        """End changes as delivered, and store what they sent to their contacts; return how many ended.
 
-        told: by ordering key. Keys whose lease was lost are left alone: who took them over tells and stores by itself.
+        sent: by ordering key. Keys whose lease was lost are left alone: the worker that took them over sends and stores them.
         shown: whether any of it can be seen on My Pages, whose cache is then forgotten.
         """
         with self._database.transaction() as session:
-            held = _held(session, taken, list(told))
-            self._write_sent(session, shop, _newest(told[key] for key in held), now, shown=shown)
+            held = _held(session, taken, list(sent))
+            self._write_sent(session, shop, _newest(sent[key] for key in held), now, shown=shown)
             for chunk in _chunks(held):
                 ended = [change for key in chunk for change in taken.changes[key]]
                 ours = {change.id for change in ended if change.leads}
@@ -199,7 +199,7 @@ class BulkInbox:
                     for c in ended
                 ]
                 session.connection().execute(insert(DeliveryAttempt), lines)
-                _release(session, shop, chunk, now)
+                release_waiting(session, {(shop.id, key): now for key in chunk})
         return sum(len(taken.changes[key]) for key in held)
 
     def remember_sent(self, shop: RegisteredShop, sent: Mapping[str, Mapping[str, SyncedValue]], now: datetime) -> None:
@@ -210,7 +210,7 @@ class BulkInbox:
     def release(
         self, taken: ClaimedBatch, keys: Sequence[str], at: datetime, error: str, code: str, *, counts: bool
     ) -> None:
-        """Put the changes of these ordering keys back until `at`. code: ONE_BY_ONE keeps them from the bulk API."""
+        """Put the changes of these ordering keys back until `at`. code: SEND_SINGLY keeps them from the bulk API."""
         with self._database.transaction() as session:
             for chunk in _chunks(keys):
                 leading = {change.id for change in _leading(taken.changes[key] for key in chunk)}
@@ -234,7 +234,7 @@ class BulkInbox:
         *,
         shown: bool = True,
     ) -> None:
-        """Store what contacts were told; what somebody else told them later, while a batch took long, stays."""
+        """Store what was sent to contacts; what another worker sent later, while a batch was under way, stays."""
         rows = []
         for chunk in _chunks(sorted(sent)):
             known = _lock_sent(session, shop, chunk)
@@ -257,7 +257,7 @@ def _lock_sent(session: Session, shop: RegisteredShop, contact_ids: Sequence[str
         .order_by(ContactState.contact_id)
         .with_for_update()
     )
-    return {contact_id: _fields(sent) for contact_id, sent in rows}
+    return {contact_id: read_synced_values(sent) for contact_id, sent in rows}
 
 
 def _held(session: Session, taken: ClaimedBatch, keys: Sequence[str]) -> list[str]:
@@ -270,19 +270,15 @@ def _held(session: Session, taken: ClaimedBatch, keys: Sequence[str]) -> list[st
     return held
 
 
-def _newest(told: Iterable[SyncedFields]) -> dict[str, dict[str, SyncedValue]]:
-    """Put together what several customers told the same contact."""
+def _newest(updates: Iterable[SyncedFields]) -> dict[str, dict[str, SyncedValue]]:
+    """Merge what several customers sent to the same contact."""
     contacts: dict[str, dict[str, SyncedValue]] = {}
-    for one in told:
-        fields = contacts.setdefault(one.contact_id, {})
-        for name, sent in one.sent.items():
+    for update_ in updates:
+        fields = contacts.setdefault(update_.contact_id, {})
+        for name, sent in update_.sent.items():
             if name not in fields or fields[name].at <= sent.at:
                 fields[name] = sent
     return {contact_id: fields for contact_id, fields in contacts.items() if fields}
-
-
-def _fields(sent: Mapping[str, Sequence[str]] | None) -> dict[str, SyncedValue]:
-    return {name: SyncedValue(digest, datetime.fromisoformat(at)) for name, (digest, at) in (sent or {}).items()}
 
 
 def _leased(ids: Iterable[int], token: str) -> Any:
@@ -291,21 +287,6 @@ def _leased(ids: Iterable[int], token: str) -> Any:
 
 def _leading(groups: Iterable[Sequence[Change]]) -> Iterable[Change]:
     return (change for group in groups for change in group if change.leads)
-
-
-def _release(session: Session, shop: RegisteredShop, keys: Sequence[str], now: datetime) -> None:
-    waiting = (
-        select(InboxEvent.ordering_key)
-        .where(
-            is_in(State.PENDING),
-            InboxEvent.next_attempt_at.is_(None),
-            InboxEvent.shop_id == shop.id,
-            InboxEvent.ordering_key.in_(keys),
-        )
-        .distinct()
-    )
-    for key in list(session.scalars(waiting)):
-        release_next(session, shop.id, key, now)
 
 
 def _chunks(items: Sequence[T]) -> Iterable[Sequence[T]]:

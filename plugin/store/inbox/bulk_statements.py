@@ -12,12 +12,12 @@ from plugin.store.inbox.statements import is_blocking, is_earlier
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.inbox import InboxEvent, State, is_in, is_unfinished
 
-#: Marks a change that the bulk API is not for, or has refused: it is sent by itself.
+#: Marks a change that the bulk API is not for, or has refused: it is sent singly.
 SEND_SINGLY = "one_by_one"
 
 
 def is_backlog(shop: RegisteredShop, now: datetime) -> ColumnElement[bool]:
-    """Tell that an event is a profile change of a shop that came a while ago, is due, and may go by bulk."""
+    """Return the condition that an event is a due profile change of a shop, received a while ago, that may go by bulk."""
     return and_(
         is_in(State.PENDING),
         InboxEvent.next_attempt_at <= now,
@@ -29,8 +29,8 @@ def is_backlog(shop: RegisteredShop, now: datetime) -> ColumnElement[bool]:
     )
 
 
-def somebody_goes_first() -> ColumnElement[bool]:
-    """Tell that another event of the same customer is at work, in front, or parked and holding this one."""
+def another_goes_first() -> ColumnElement[bool]:
+    """Return the condition that another event of the same customer is leased, earlier, or parked and blocking this one."""
     mate = aliased(InboxEvent)
     earlier = is_earlier(mate, InboxEvent)
     return exists().where(

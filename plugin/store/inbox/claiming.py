@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import and_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from plugin.errors import ConflictError, NotFoundHereError
 from plugin.event_kinds import CONTACT_KINDS
 from plugin.store.database.statements import run
 from plugin.store.inbox.statements import (
     BLOCKED,
     FIRST_WAITING,
+    HAVE_WAITING,
     IN_FRONT,
     LEASE,
     LIVE_FIRST,
@@ -24,7 +26,7 @@ from plugin.store.inbox.statements import (
     PARKED_IN_FRONT,
     WAIT,
 )
-from plugin.store.tables.inbox import InboxEvent, State, is_in
+from plugin.store.tables.inbox import FINAL_STATES, InboxEvent, State, is_in
 
 #: How many due events are looked at beyond those wanted: some of them must wait for others of their customer.
 SPARE = 3
@@ -59,7 +61,7 @@ class Claimed:
 def claim_some(
     session: Session, now: datetime, lease: timedelta, most: int, *, live_first: bool
 ) -> tuple[int, list[Claimed]]:
-    """Lease up to `most` of the first due events; return how many were looked at, and the leased ones."""
+    """Lease up to `most` of the first due events; return how many were examined, and those that were leased."""
     due = _candidates(session, now, most + SPARE, live_first=live_first)
     if not due:
         return 0, []
@@ -110,7 +112,7 @@ def _candidates(session: Session, now: datetime, most: int, *, live_first: bool)
 
 
 def _defer(session: Session, row: Any, now: datetime) -> None:
-    """Let a due row wait for the one of its customer that blocks it: it is no longer due."""
+    """Make a due row wait for the row of its customer that blocks it: it is no longer due."""
     place = {"shop_id": row.shop_id, "key": row.ordering_key, "at": row.occurred_at, "id": row.id}
     in_front = session.scalar(IN_FRONT, {**place, "kind": row.kind})
     if in_front is not None:
@@ -129,11 +131,43 @@ def _defer(session: Session, row: Any, now: datetime) -> None:
         release_next(session, row.shop_id, row.ordering_key, now)
 
 
+def claim_in_any_state(session: Session, event_id: int, now: datetime, lease: timedelta) -> Claimed:
+    """Lease an event whatever its state and turn; a finished event starts again. For transactions that are rolled back.
+
+    Raises NotFoundHereError, and ConflictError when its body is no longer stored.
+    """
+    row = session.get(InboxEvent, event_id)
+    if row is None:
+        raise NotFoundHereError(f"There is no event {event_id}: `engage-plugin events list` shows those that are.")
+    if row.body is None:
+        raise ConflictError(f"The body of event {event_id} is not kept any more: there is nothing to map.")
+    same_key = and_(InboxEvent.shop_id == row.shop_id, InboxEvent.ordering_key == row.ordering_key)
+    others = update(InboxEvent).where(same_key, InboxEvent.id != row.id, is_in(State.LEASED))
+    run(session, others.values(state=State.PENDING))
+    if row.state in FINAL_STATES:
+        row.progress = {}
+    row.state = State.PENDING
+    session.flush()
+    claimed = lease_these(session, [event_id], now, lease)
+    assert claimed, "no other transaction writes meanwhile, and the customer's other leases are gone"
+    return claimed[0]
+
+
 def release_next(session: Session, shop_id: int, ordering_key: str, now: datetime) -> None:
     """Make the customer's first waiting event due."""
     head = session.scalar(FIRST_WAITING, {"shop_id": shop_id, "key": ordering_key})
     if head is not None:
         run(session, MAKE_DUE, {"row_id": head, "due": now})
+
+
+def release_waiting(session: Session, releases: Mapping[tuple[int, str], datetime]) -> None:
+    """Make the first waiting event due of each customer (shop id, ordering key) at the given time."""
+    if not releases:
+        return
+    values = {"shop_ids": sorted({shop_id for shop_id, _ in releases}), "keys": sorted({key for _, key in releases})}
+    for shop_id, key in session.connection().execute(HAVE_WAITING, values).all():
+        if due := releases.get((shop_id, key)):
+            release_next(session, shop_id, key, due)
 
 
 def requeue(session: Session, event_id: int, now: datetime) -> bool:
@@ -146,14 +180,14 @@ def requeue(session: Session, event_id: int, now: datetime) -> bool:
     return True
 
 
-def discard(session: Session, event_ids: Sequence[int], now: datetime, **told: str) -> list[int]:
-    """End those of some events that are pending or parked, let go what they held, and return their ids.
+def discard(session: Session, event_ids: Sequence[int], now: datetime, **reason: str) -> list[int]:
+    """Discard those of some events that are pending or parked, unblock what waited for them, and return their ids.
 
-    One that a worker has taken meanwhile is left to it. told: `last_error` and `error_code`, where they change.
+    An event that a worker has leased meanwhile is left alone. reason: `last_error` and `error_code`, where they change.
     """
     ended = {"state": State.DISCARDED, "finished_at": now, "next_attempt_at": None, **UNBLOCKED}
     due = update(InboxEvent).where(InboxEvent.id.in_(event_ids), is_in(State.PENDING) | is_in(State.PARKED))
-    discarded = list(session.scalars(due.values(**ended, **told).returning(InboxEvent.id)))
+    discarded = list(session.scalars(due.values(**ended, **reason).returning(InboxEvent.id)))
     if discarded:
         unblock(session, *discarded)
     return discarded

@@ -33,7 +33,7 @@ class Edits:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._inbox = Inbox(database)
-        self._desk = EventAdmin(database)
+        self._admin = EventAdmin(database)
 
     def open_of(self, shop: RegisteredShop, customer_id: str) -> Sequence[OpenEdit]:
         """Return a customer's edits that are under way or parked, oldest first."""
@@ -54,6 +54,6 @@ class Edits:
         """Store an edit, durable when this returns. instead_of: parked edits that it makes needless."""
         accepted = self._inbox.accept(new)
         for event_id in instead_of:
-            with suppress(ConflictError):  # an operator lets it go on just now
-                self._desk.discard(event_id, SUPERSEDED, new.received_at)
+            with suppress(ConflictError):  # an operator is just retrying it
+                self._admin.discard(event_id, SUPERSEDED, new.received_at)
         return accepted

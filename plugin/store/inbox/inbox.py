@@ -10,26 +10,24 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, select, update
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from plugin.errors import ConflictError, NotFoundHereError
 from plugin.event_kinds import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.database.errors import is_serialization_conflict, is_single_row_error
 from plugin.store.database.group_commit import GroupCommit
-from plugin.store.database.statements import run
-from plugin.store.inbox.claiming import Claimed, claim_some, lease_these, requeue
+from plugin.store.inbox.claiming import Claimed, claim_in_any_state, claim_some, requeue
 from plugin.store.inbox.keys import customer_key
 from plugin.store.inbox.progress_writes import LeasedUpdate, NewTimelineEntry, Write, apply_updates
 from plugin.store.inbox.statements import FINISH, KEEP, RETRY, YET_TO_BE_DONE, due_events
-from plugin.store.tables.inbox import FINAL_STATES, AcceptedCount, InboxEvent, State, is_in
+from plugin.store.tables.inbox import AcceptedCount, InboxEvent, State
 
 COUNT_SHARDS = 16
 CLAIM_ROUNDS = 32
 MAX_ERROR_LENGTH = 1000
-#: An event that is due for longer than this should have been worked on: somebody must look.
+#: An event that is due for longer than this should have been processed: an operator must check.
 OVERDUE_AFTER = timedelta(seconds=60)
 
 
@@ -54,7 +52,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of a webhook at the door. requeued: a parked event that the shop sent again goes on."""
+    """The result of accepting a webhook. requeued: it is a parked event, sent again by the shop, and is tried again."""
 
     event_id: int
     duplicate: bool = False
@@ -116,8 +114,8 @@ class Inbox:
     def claim_many(self, now: datetime, lease: timedelta, most: int, *, live_first: bool = True) -> list[Claimed]:
         """Take up to `most` due events of different customers in one commit.
 
-        live_first: events that came within LIVE go before older ones, so that a backlog holds nobody up; without it
-        the one that is due longest goes first. Counts the attempts before they begin.
+        live_first: events received within LIVE go before older ones, so that a backlog delays no shopper; without it
+        the event that is due longest goes first. Counts the attempts before they begin.
         """
         for _ in range(CLAIM_ROUNDS):
             try:
@@ -133,31 +131,15 @@ class Inbox:
         return []
 
     def claim_for_preview(self, event_id: int, now: datetime, lease: timedelta) -> Claimed:
-        """Take one event whatever its state and turn, for a rehearsal. One that is finished begins anew.
+        """Lease one event whatever its state and turn, for a preview that is rolled back. A finished event starts again.
 
-        Raises NotFoundHereError, and ConflictError when its body is no longer kept.
+        Raises NotFoundHereError, and ConflictError when its body is no longer stored.
         """
         with self._database.transaction() as session:
-            row = session.get(InboxEvent, event_id)
-            if row is None:
-                raise NotFoundHereError(
-                    f"There is no event {event_id}: `engage-plugin events list` shows those that are."
-                )
-            if row.body is None:
-                raise ConflictError(f"The body of event {event_id} is not kept any more: there is nothing to map.")
-            same_key = and_(InboxEvent.shop_id == row.shop_id, InboxEvent.ordering_key == row.ordering_key)
-            others = update(InboxEvent).where(same_key, InboxEvent.id != row.id, is_in(State.LEASED))
-            run(session, others.values(state=State.PENDING))
-            if row.state in FINAL_STATES:
-                row.progress = {}
-            row.state = State.PENDING
-            session.flush()
-            claimed = lease_these(session, [event_id], now, lease)
-            assert claimed, "nobody else writes during a rehearsal, and the customer's other leases are gone"
-            return claimed[0]
+            return claim_in_any_state(session, event_id, now, lease)
 
     def more_is_due(self, now: datetime) -> bool:
-        """Tell whether any event is due, so that another worker is worth waking."""
+        """Return whether any event is due, so that another worker is worth waking."""
         with self._database.reading() as session:
             return session.scalar(due_events(now).limit(1)) is not None
 
@@ -189,7 +171,7 @@ class Inbox:
         error_code: str | None = None,
         blocks_later_changes: bool = False,
     ) -> None:
-        """End the try: delivered, ignored, parked or spooled. Lets the customer's next event go.
+        """End the try: delivered, ignored, parked or spooled. Makes the customer's next event due.
 
         blocks_later_changes: whether a parked event makes the customer's later contact changes wait. Raises LeaseLostError.
         """
@@ -216,10 +198,10 @@ class Inbox:
         counts: bool = True,
         non_blocking: bool = False,
     ) -> None:
-        """Put the event back until `at`. counts: False gives the attempt back.
+        """Retry the event at `at`. counts: False does not count the attempt.
 
         non_blocking: the event waits for something that a later event of the same customer may bring, and so must
-        not stand in its way. Raises LeaseLostError.
+        not block it. Raises LeaseLostError.
         """
         values = {
             "progress": claimed.progress,
@@ -235,7 +217,7 @@ class Inbox:
     def has_earlier_unfinished(
         self, claimed: Claimed, customer_ids: Collection[str], kinds: Collection[EventKind]
     ) -> bool:
-        """Tell whether events of other customers, of some kinds, that happened before this one are yet to be done.
+        """Return whether other customers have unfinished events, of some kinds, that happened before this one.
 
         Only earlier ones count, so that no two events wait for each other. A parked one counts where it blocks later ones.
         """
@@ -264,7 +246,7 @@ class Inbox:
             )
 
     def _duplicate(self, session: Session, new: NewEvent) -> Accepted:
-        """Tell of a webhook that is known; a parked one that the shop sends again is taken up."""
+        """Return the stored event of a duplicate; a parked event that the shop sends again is requeued."""
         known = session.execute(
             select(InboxEvent.id, InboxEvent.state).where(
                 InboxEvent.shop_id == new.shop_id, InboxEvent.dedupe_key == new.dedupe_key

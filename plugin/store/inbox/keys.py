@@ -22,5 +22,5 @@ def guest_key(email_or_phone: str, digest: Callable[[str], str]) -> str:
 
 
 def pending_contact_key(customer_id: str) -> str:
-    """Return what stands for the contact of a customer who has none yet, where answers to consents are kept."""
+    """Return the key under which a customer's answers to consents are stored while they have no contact."""
     return hashlib.sha256(customer_key(customer_id).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What workers store of the events at hand, several in one commit: progress, the end of a try, and what goes with it."""
+"""What workers store of their current events, several in one commit: progress, the end of a try, and what goes with it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from plugin.errors import LeaseLostError
 from plugin.store.database.statements import RowWrite
-from plugin.store.inbox.claiming import Claimed, release_next
-from plugin.store.inbox.statements import HAVE_WAITING, LEASES, LOG
+from plugin.store.inbox.claiming import Claimed, release_waiting
+from plugin.store.inbox.statements import LEASES, LOG
 
 #: Something to be stored in the same commit as the end of a step.
 Write = Callable[[Session], None]
@@ -111,9 +111,4 @@ def _log(session: Session, steps: Sequence[LeasedUpdate]) -> None:
 def _release(session: Session, steps: Sequence[LeasedUpdate]) -> None:
     """Make the next event due of each customer whose turn ended."""
     turns = {(step.claimed.shop_id, step.claimed.ordering_key): step.releases_at for step in steps if step.releases_at}
-    if not turns:
-        return
-    values = {"shop_ids": sorted({shop_id for shop_id, _ in turns}), "keys": sorted({key for _, key in turns})}
-    for shop_id, key in session.connection().execute(HAVE_WAITING, values).all():
-        if releases_at := turns.get((shop_id, key)):
-            release_next(session, shop_id, key, releases_at)
+    release_waiting(session, turns)

@@ -1,4 +1,4 @@
-"""What crashes leave behind is found here: lost leases, events nobody woke, rows that are overdue."""
+"""The sweep finds what crashes leave behind: lost leases, events that no worker was notified of, overdue rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from plugin.store.tables.inbox import DeliveryAttempt, InboxEvent, State, is_in,
 from plugin.store.tables.shops import NamedLease, Shop, UsedToken
 
 BATCH = 1000
-#: How often an event may lose its worker before a person must look.
-MOST_LOST_LEASES = 10
+#: How often an event may lose its worker before it is parked for an operator.
+MAX_LOST_LEASES = 10
 #: How far the clocks of machines may be apart.
 MAX_CLOCK_SKEW = timedelta(minutes=5)
 
@@ -40,7 +40,7 @@ class Sweep:
     """One pass over the inbox. Any number of machines may run it side by side.
 
     longest_lease, longest_wait: what is leased or put off for longer was so by a clock that was wrong and is right
-    again; nobody waits for that time to come.
+    again; that time is not waited for.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Sweep:
         self._longest_lease, self._longest_wait = longest_lease + MAX_CLOCK_SKEW, longest_wait + MAX_CLOCK_SKEW
 
     def run(self, now: datetime, *, wake_at_most: int = 8) -> SweepResult:
-        """Free lost leases, release waiting events whose way is free, and tell what is due."""
+        """Free lost leases, release waiting events that nothing blocks, and return what is due."""
         with self._database.transaction() as session:
             lost = _change(
                 session,
@@ -79,7 +79,7 @@ class Sweep:
         return SweepResult(lost_leases=lost, released=released, overdue=overdue or 0, due=due)
 
     def purge_expired(self, now: datetime, shops: tuple[RegisteredShop, ...]) -> int:
-        """Erase what is kept for a time only: bodies of finished events, expired tokens and named leases.
+        """Erase what is stored for a limited time only: bodies of finished events, expired tokens and named leases.
 
         Returns the number of bodies erased.
         """
@@ -108,14 +108,14 @@ class Sweep:
 
     def _park_poison_events(self, session: Session) -> None:
         """Park events that lost their worker again and again: one of them may be what kills it."""
-        why = f"Its worker died or hung {MOST_LOST_LEASES} times. The log of that time says why; then retry it."
-        killers = (
+        why = f"Its worker died or hung {MAX_LOST_LEASES} times. The log of that time says why; then retry it."
+        poison_events = (
             select(InboxEvent.id, InboxEvent.kind, Shop.settings)
             .join(Shop, Shop.id == InboxEvent.shop_id)
-            .where(is_in(State.PENDING), InboxEvent.lost_leases >= MOST_LOST_LEASES)
+            .where(is_in(State.PENDING), InboxEvent.lost_leases >= MAX_LOST_LEASES)
             .with_for_update(skip_locked=True, of=InboxEvent)
         )
-        for event_id, kind, stored in session.execute(killers).all():
+        for event_id, kind, stored in session.execute(poison_events).all():
             parked = {
                 "state": State.PARKED,
                 "next_attempt_at": None,
@@ -164,14 +164,14 @@ class Sweep:
 
 
 def _change(session: Session, which: ColumnElement[bool], **values: Any) -> int:
-    """Change a batch of events and return how many. One that somebody else changes just now is left to them."""
+    """Change a batch of events and return how many. An event that another transaction is changing is left to it."""
     found = select(InboxEvent.id).where(which).order_by(InboxEvent.id).limit(BATCH)
     ids = list(session.scalars(found.with_for_update(skip_locked=True, of=InboxEvent)))
     return run(session, update(InboxEvent).where(InboxEvent.id.in_(ids)).values(**values)) if ids else 0
 
 
 def _parked_hold(stored: Mapping[str, str]) -> bool:
-    """Tell whether a shop's parked events hold others; one shop's faulty settings must not stop the sweep of all."""
+    """Return whether a shop's parked events block others; one shop's faulty settings must not stop the sweep of all."""
     try:
         return parse_settings(stored).parked_hold_contacts
     except ConfigurationError:

@@ -1,4 +1,4 @@
-"""What this plugin keeps of a shop's orders: refunds find their customer and lines here, My Pages the newest ones."""
+"""What this plugin stores of a shop's orders: refunds find their customer and lines here, My Pages the newest ones."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,7 +15,7 @@ from plugin.store.database.statements import run
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.orders import ShopOrder
 
-#: Columns that a later webhook tells anew of an order that was nobody's.
+#: Columns that a later webhook sets again on an order without a contact.
 _TOLD = (
     "order_number", "customer_id", "contact_id", "currency", "total", "occurred_at", "store_external_id",
     "exchange_rate", "details", "event_id",
@@ -28,7 +28,7 @@ class StoredOrder:
 
     details: JSON; `lines` (id, sku, name, quantity, gross, tax, percent as texts), `refunds` (refund id -> line id ->
     quantity), `uses` (it named promotions or vouchers), `ended` (how it was called off), `ended_at` and `active_as_of` (when
-    the shop last called it off, or said that it stands; ISO 8601). Money is Decimal in `currency`.
+    the shop last cancelled or reinstated it; ISO 8601). Money is Decimal in `currency`.
     """
 
     order_id: str

@@ -30,7 +30,7 @@ class RedemptionState(StrEnum):
     GIVEN_BACK = "given_back"
 
 
-#: States in which nobody else may use an assignment or voucher.
+#: States in which no other order may use an assignment or voucher.
 HELD_STATES = (RedemptionState.INTENDED, RedemptionState.REDEEMED, RedemptionState.GIVING_BACK)
 
 

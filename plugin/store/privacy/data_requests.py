@@ -1,4 +1,4 @@
-"""What this plugin keeps of one person, gathered for the answer to their request (GDPR, article 15)."""
+"""What this plugin stores of one person, gathered for the answer to their request (GDPR, article 15)."""
 
 import json
 from collections.abc import Sequence
@@ -33,13 +33,13 @@ class DataRequests:
         self._database = database
 
     def gather(self, shop: RegisteredShop, person: DataSubject) -> dict[str, Any]:
-        """Return everything by kind, as JSON can say it. Bodies are as the shop sent them, where they are still kept."""
+        """Return everything by kind, as JSON can say it. Bodies are as the shop sent them, where they are still stored."""
         with self._database.reading() as session:
             links = _links(session, shop, person)
             orders = _orders(session, shop, person)
             contacts = sorted({row["contact_id"] for row in [*links, *orders] if row["contact_id"]})
-            # who bought as a guest may share a contact with somebody else: only the customer's own contact counts here
-            # and that over a link that somebody vouches for: else who registers with another's e-mail would be told of them
+            # who bought as a guest may share a contact with another person: only the customer's own contact counts here
+            # and that over a verified link: else registering with another's e-mail would reveal their data
             own = [row["contact_id"] for row in links if row["verified"]]
             events = _events(session, shop, person, [row["order_id"] for row in orders])
             return {
@@ -73,7 +73,7 @@ def _noes_kept(person: DataSubject) -> list[str]:
 
 
 def _told(session: Session, shop: RegisteredShop, contact_ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Return which fields were sent and when; of their values only keyed hashes are kept."""
+    """Return which fields were sent and when; of their values only keyed hashes are stored."""
     rows = session.scalars(
         select(ContactState).where(ContactState.shop_id == shop.id, ContactState.contact_id.in_(contact_ids))
     )
@@ -182,7 +182,7 @@ def _files(session: Session, event_ids: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def _readable(body: bytes | None) -> Any:
-    """Return a body as JSON, or as text where it is none; None when it is no longer kept."""
+    """Return a body as JSON, or as text where it is not JSON; None when it is no longer stored."""
     if not body:
         return None
     text = body.decode("utf-8", "replace")

@@ -31,7 +31,7 @@ _ERASED = {"last_error": "The customer was erased.", "error_code": "erased"}
 
 
 class Erasures:
-    """Carries erasures out and keeps a record of each, without personal data."""
+    """Carries out erasures and stores a record of each, without personal data."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -52,7 +52,7 @@ class Erasures:
         Due events of theirs are discarded, but receipts under way stay with their contactId alone in `shop_orders`
         until they are sent. The event that asks for the erasure stays as it is, so that after a crash it can be done
         again, and is recorded once; see `request_emptied`. contact_id: of a verified link alone; over another the
-        contact may be somebody else's, whose answers stay.
+        contact may be another person's, whose answers stay.
         """
         done: dict[str, int] = {}
         with self._database.transaction() as session:
@@ -93,7 +93,7 @@ class Erasures:
         return done
 
     def is_anothers(self, shop: RegisteredShop, contact_id: str, customer_id: str | None) -> bool:
-        """Tell whether another customer of the shop is, for certain, the same contact: then it is not theirs alone."""
+        """Return whether another customer of the shop is, for certain, the same contact: then it is not theirs alone."""
         with self._database.reading() as session:
             return _is_anothers(session, shop, contact_id, customer_id)
 
@@ -116,7 +116,7 @@ def _empty_orders(session: Session, shop: RegisteredShop, orders: Collection[str
 
 
 def _is_anothers(session: Session, shop: RegisteredShop, contact_id: str, customer_id: str | None) -> bool:
-    """Tell whether another customer of the shop is the same contact: their answers are kept, above all a no."""
+    """Return whether another customer of the shop is the same contact: their answers stay, above all an opt-out."""
     other = select(ContactLink.id).where(
         ContactLink.shop_id == shop.id,
         ContactLink.contact_id == contact_id,
@@ -127,7 +127,7 @@ def _is_anothers(session: Session, shop: RegisteredShop, contact_id: str, custom
 
 
 def _forget_contact(session: Session, shop: RegisteredShop, contact_id: str, now: datetime) -> int:
-    """Erase what was told of a contact and return how many answers to consents went."""
+    """Erase what was sent of a contact and return how many answers to consents went."""
     # the row stays with a new generation, so that cached pages of the contact cannot be reached again
     session.execute(
         update(ContactState)

@@ -1,4 +1,4 @@
-"""Erasing a whole shop: everything that tells of its customers goes, a record of what was done stays.
+"""Erasing a whole shop: everything about its customers is deleted, a record of what was done stays.
 
 Kept are the shop's row (name, domain, settings, sealed keys: without them a later webhook of the shop could not be
 verified), one bare row an event (topic, times, how it ended), so that accepted events still add up, promotions that were
@@ -27,7 +27,7 @@ ERASED_KEY = "erased"
 KEPT_TABLES = frozenset({InboxEvent.__tablename__, Erasure.__tablename__, OwnPromotion.__tablename__})
 #: Tables without a shop, and why that is right.
 SHARED_TABLES = {
-    Shop.__tablename__: "the shop itself; no customer stands in it",
+    Shop.__tablename__: "the shop itself; it names no customer",
     DeliveryAttempt.__tablename__: "goes with its event",
     "accepted_counts": "numbers",
     "named_leases": "ends by itself within minutes",
@@ -64,7 +64,7 @@ class ShopErasures:
             return session.scalar(theirs if but is None else theirs.where(InboxEvent.id != but)) or 0
 
     def record(self, shop_id: int, event_id: int | None, now: datetime, done: dict[str, int]) -> None:
-        """Keep that the shop was erased: when, on whose word, and how many rows."""
+        """Record that the shop was erased: when, on whose request, and how many rows."""
         with self._database.transaction() as session:
             session.add(Erasure(shop_id=shop_id, event_id=event_id, at=now, done={"scope": "shop", **done}))
 
@@ -72,7 +72,7 @@ class ShopErasures:
 def of_shop(table: Table, shop_id: int) -> ColumnElement[bool] | None:
     """Return the condition for a table's rows that go with a shop: by its own column, or by the row that they belong to.
 
-    None for tables that are kept.
+    None for tables that stay.
     """
     if table.name in KEPT_TABLES or table.name in SHARED_TABLES:
         return None
@@ -117,7 +117,7 @@ def _discard(session: Session, shop_id: int, now: datetime, but: int | None) -> 
 
 
 def _empty(session: Session, shop_id: int, but: int | None) -> int:
-    """Take everything from finished events that tells whose they were, and their timelines."""
+    """Delete from finished events everything that identifies a person, and their timelines."""
     finished = [State.DELIVERED, State.IGNORED, State.DISCARDED]
     some = (
         select(InboxEvent.id)

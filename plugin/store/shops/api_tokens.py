@@ -1,4 +1,4 @@
-"""Tokens by which a shop's own server proves itself to /api: shown once, kept as keyed hashes."""
+"""Tokens by which a shop's own server proves itself to /api: shown once, stored as keyed hashes."""
 
 import hmac
 import secrets
@@ -56,7 +56,7 @@ class ApiTokens:
         )
         with self._database.reading() as session:
             digests = session.scalars(statement).all()
-        # every one is compared, so that the time tells nothing
+        # every one is compared, so that the time reveals nothing
         matches = [hmac.compare_digest(digest, known) for known in digests]
         return name if prefix == PREFIX and any(matches) else None
 

@@ -27,7 +27,7 @@ RECENT_S = 1.0
 
 
 def holds_shops(database_url: str) -> bool:
-    """Tell whether a database holds shops already; one that is not there, or has no tables yet, holds none."""
+    """Return whether a database holds shops already; a database that is missing, or has no tables yet, holds none."""
     database = Database(database_url)
     try:
         if database.sqlite and not Path(database.url.database or "").is_file():  # asking would make the file
@@ -113,7 +113,7 @@ class Shops:
         return tuple(self._that_open(rows))
 
     def all(self) -> tuple[RegisteredShop, ...]:
-        """Return every shop by name; one that cannot be opened is left out, told in the log, and in `unopened`."""
+        """Return every shop by name; one that cannot be opened is left out, logged, and listed by `unopened`."""
         with self._database.reading() as session:
             rows = session.scalars(select(Shop).order_by(Shop.name)).all()
         return tuple(self._that_open(rows))
@@ -144,7 +144,7 @@ class Shops:
         return found.id, found.platform
 
     def renew_lost_secrets(self, shop_id: int, webhook_secret: str) -> bool:
-        """Where a shop's secrets cannot be opened, store others, so that it can be set up again; tell whether it was so.
+        """Replace a shop's secrets that cannot be opened, so that it can be set up again; return whether that was so.
 
         Its Engage key is lost: deliveries must be stopped.
         """

@@ -1,4 +1,4 @@
-"""Secrets at rest: sealed with a key derived from SECRET_KEY, and keyed hashes of values we compare but do not keep."""
+"""Secrets at rest: sealed with a key derived from SECRET_KEY, and keyed hashes of values we compare but do not store."""
 
 import base64
 import hashlib
@@ -38,7 +38,7 @@ class Vault:
         return self._opened(sealed)
 
     def opens(self, sealed: bytes) -> bool:
-        """Tell whether SECRET_KEY is the one that sealed a secret."""
+        """Return whether SECRET_KEY is the one that sealed a secret."""
         try:
             self.open(sealed)
         except ConfigurationError:
@@ -58,5 +58,5 @@ class Vault:
         return self.digest(json.dumps(value, sort_keys=True, default=str))
 
     def digest(self, value: str) -> str:
-        """Return a keyed hash (hex, 32 characters): equal values give equal hashes, nobody can guess them back."""
+        """Return a keyed hash (hex, 32 characters): equal values give equal hashes, the value cannot be guessed from it."""
         return hmac.new(self._hash_key, value.encode(), hashlib.sha256).hexdigest()[:32]

@@ -18,7 +18,7 @@ from plugin.store.tables.base import Base
 
 
 class ContactLink(Base):
-    """A shop's customer and the contact that it is in one Engage tenant. verified: DESIGN, who is who."""
+    """A shop's customer and the contact that it is in one Engage tenant. verified: see docs/decisions/0011-verified-links.md."""
 
     __tablename__ = "contact_links"
 

@@ -23,7 +23,7 @@ from plugin.store.tables.base import Base
 
 
 class State(StrEnum):
-    """Where an event is. Every event is in exactly one (DESIGN, the inbox is the truth)."""
+    """The state of an event. See docs/decisions/0001-the-inbox-in-sql-is-the-truth.md."""
 
     PENDING = "pending"
     LEASED = "leased"
