@@ -1,4 +1,4 @@
-"""A Shopify shop to call and a desk to install it at."""
+"""A Shopify shop to call, and the installation service."""
 
 import shutil
 from collections.abc import Iterator

@@ -124,7 +124,7 @@ class TestShopify(SignatureContract):
 
 
 class TestSaleorSecretKey(SignatureContract):
-    """The older signature, of webhooks made with a secretKey; test_saleor_signature.py has the present one."""
+    """The older signature, of webhooks made with a secretKey; saleor/test_signature.py has the present one."""
 
     platform, header, secret, other = SALEOR, "saleor-signature", "one", "two"
 

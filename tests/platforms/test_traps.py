@@ -7,19 +7,23 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-SIGNATURES, SHOPIFY, SALEOR = "platforms/test_signatures.py", "platforms/test_shopify.py", "platforms/test_saleor.py"
-WOO, WOO_STORY = "platforms/test_woocommerce.py", "webhooks/platforms/test_woocommerce_orders.py"
+SIGNATURES, SHOPIFY, SALEOR = (
+    "platforms/test_signatures.py",
+    "platforms/shopify/test_mapping.py",
+    "platforms/saleor/test_mapping.py",
+)
+WOO, WOO_STORY = "platforms/woocommerce/test_mapping.py", "webhooks/platforms/test_woocommerce_orders.py"
 SHOPIFY_STORY, SALEOR_STORY, RECEIVE = (
     "webhooks/platforms/test_shopify_orders.py",
     "webhooks/platforms/test_saleor_orders.py",
     "webhooks/receiving/test_endpoint.py",
 )
 WOO_API, WATCH, SHOP_END = (
-    "platforms/test_woocommerce_api.py",
+    "platforms/woocommerce/test_api.py",
     "webhooks/sync/test_monitor.py",
     "webhooks/handlers/test_shop_erasure.py",
 )
-PROXY, SALEOR_INSTALL = "platforms/test_shopify_identity.py", "platforms/test_saleor_install.py"
+PROXY, SALEOR_INSTALL = "platforms/shopify/test_identity.py", "platforms/saleor/test_install.py"
 
 #: Number in docs/platforms/common.md#list-of-traps, what the trap is, and the tests: file and name.
 TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
@@ -36,7 +40,7 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
         (
             (SIGNATURES, "test_a_hex_digest_is_not_base64"),
             (SIGNATURES, "test_upper_case_hex_is_refused"),
-            ("platforms/test_saleor_signature.py", "test_what_is_no_detached_signature_of_the_shop_is_refused"),
+            ("platforms/saleor/test_signature.py", "test_what_is_no_detached_signature_of_the_shop_is_refused"),
         ),
     ),
     3: (
@@ -132,7 +136,7 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
         (
             (SALEOR, "test_the_body_comes_with_and_without_its_data_wrapper"),
             (SALEOR, "test_each_captured_body_is_read_at_the_door_and_those_that_are_not_for_us_are_known"),
-            ("platforms/test_saleor_signature.py", "test_the_headers_count_with_and_without_x_and_case"),
+            ("platforms/saleor/test_signature.py", "test_the_headers_count_with_and_without_x_and_case"),
             (SALEOR_STORY, "test_a_return_names_the_articles_as_the_purchase_did"),
             (SALEOR_STORY, "test_answers_at_the_door"),
         ),
@@ -161,7 +165,7 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
         (
             (WOO, "test_the_float_price_is_not_read"),
             (SALEOR, "test_money_is_exact_though_it_is_a_json_number"),
-            ("platforms/test_standard.py", "test_amounts_may_be_numbers_and_stay_exact"),
+            ("platforms/standard/test_mapping.py", "test_amounts_may_be_numbers_and_stay_exact"),
         ),
     ),
     18: (

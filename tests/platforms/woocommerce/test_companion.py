@@ -29,7 +29,7 @@ from plugin.store.shops.registry import Shops
 from plugin.store.shops.shops import NewShop, RegisteredShop
 from plugin.store.shops.vault import Vault
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 COMPANION = ROOT / "plugin/platforms/woocommerce/companion/engage-crm"
 FIXTURES = CAPTURED / "woocommerce"
 WORDPRESS = ROOT / "tests/support/php/wordpress.php"

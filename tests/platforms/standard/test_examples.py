@@ -99,7 +99,7 @@ def test_each_example_delivers_an_event(receiving: Receiving, language: str, tmp
 
 @pytest.mark.parametrize("language", list(EXAMPLES))
 def test_the_page_in_the_documentation_shows_the_same_example(language: str) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "standard.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "standard.md").read_text(encoding="utf-8")
     assert example(language, "WEBHOOK_URL", "WEBHOOK_SECRET") in page
 
 
