@@ -64,8 +64,8 @@ class MyPagesController:
             log.error("error=%s database or settings not available; a session request got 503", type(error).__name__)
             return self._denied(AccessDeniedError(MessageKind.BUSY, 503, None), Mode.PAGE, None)
         if wants_json():
-            body = as_json({"session": session, "expires_in": SESSION_LIFETIME_S})
-            return with_security_headers(with_cors(Response(body.body, mimetype=body.mimetype)), shop)
+            rendered = as_json({"session": session, "expires_in": SESSION_LIFETIME_S})
+            return with_security_headers(with_cors(Response(rendered.body, mimetype=rendered.mimetype)), shop)
         location = link(self._authenticator.base_path(shop), requested_mode(), "overview")
         response = Response(status=303, headers={"Location": location})
         self._set_cookie(response, session, shop)
@@ -98,7 +98,7 @@ class MyPagesController:
         if result.location:
             response = Response(status=303, headers={"Location": result.location})
         else:
-            response = Response(result.body.body, result.status, mimetype=result.body.mimetype)
+            response = Response(result.rendered.body, result.status, mimetype=result.rendered.mimetype)
         if visit.auth_method is AuthMethod.BEARER:
             with_cors(response)
         if visit.renewed_session:
@@ -121,8 +121,8 @@ class MyPagesController:
             None,
             request.accept_languages.values(),
         )
-        body = message(error.kind, shop, locale, base, self._assets(mode), mode)
-        response = Response(body.body, error.status, mimetype=body.mimetype)
+        rendered = message(error.kind, shop, locale, base, self._assets(mode), mode)
+        response = Response(rendered.body, error.status, mimetype=rendered.mimetype)
         if error.status == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
         if error.status == 503:

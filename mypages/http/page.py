@@ -47,7 +47,7 @@ EMPTY = RenderedBody(b"", "text/html")
 class PageResult:
     """A body with its status, or the location that the browser is redirected to."""
 
-    body: RenderedBody = EMPTY
+    rendered: RenderedBody = EMPTY
     status: int = 200
     location: str = ""
 
@@ -82,9 +82,9 @@ class PageController:
             return PageResult(RenderedBody(cached, mimetype))
         builder = self._builder(number)
         content = self._content(builder, part, purchase_id)
-        body = self._render("transaction" if purchase_id else part, content, builder)
-        self._dependencies.page_cache.put(key, body.body, builder.valid_until, self._now)
-        return PageResult(body)
+        rendered = self._render("transaction" if purchase_id else part, content, builder)
+        self._dependencies.page_cache.put(key, rendered.body, builder.valid_until, self._now)
+        return PageResult(rendered)
 
     def act(self, action: str) -> PageResult:
         """Carry out a posted action: "profile" or "reload"."""

@@ -1,11 +1,11 @@
-"""One browser, one sandbox and one web server for all tests here; each test has shops and shoppers of its own."""
+"""A browser, a sandbox and a web server shared by all tests here. Each test has its own shops and shoppers."""
 
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browser.visitors import PATIENCE_MS, Look, Site, Visitor
+from browser.visitors import TIMEOUT_MS, Look, Site, Visitor
 from playwright.sync_api import Browser, expect, sync_playwright
 from support.mypages_harness import Pages
 from support.running_plugin import free_port
@@ -13,7 +13,7 @@ from support.running_plugin import free_port
 from plugin.sandbox.testing import RunningSandbox, running_sandbox
 
 CHROMIUM = Path("/usr/bin/chromium")
-#: Debian's Chromium as root in a container, without any talk to its maker.
+#: For Debian's Chromium as root in a container, without calls to its vendor.
 ARGUMENTS = [
     "--headless",
     "--no-sandbox",
@@ -33,11 +33,11 @@ def chromium() -> Iterator[Browser]:
     """A browser; without one the tests skip, and in CI they fail."""
     if not CHROMIUM.exists():
         if os.environ.get("CI"):
-            pytest.fail(f"{CHROMIUM} is not there: in CI nothing may be skipped")
-        pytest.skip(f"{CHROMIUM} is not there: apt-get install chromium")
+            pytest.fail(f"{CHROMIUM} is missing: in CI no test may be skipped")
+        pytest.skip(f"{CHROMIUM} is missing: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        expect.set_options(timeout=PATIENCE_MS)
+        expect.set_options(timeout=TIMEOUT_MS)
         yield browser
         browser.close()
 
@@ -52,14 +52,14 @@ def engage() -> Iterator[RunningSandbox]:
 def site(tmp_path_factory: pytest.TempPathFactory, engage: RunningSandbox) -> Iterator[Site]:
     port = free_port()
     pages = Pages(tmp_path_factory.mktemp("pages"), engage, public_url=f"http://127.0.0.1:{port}")
-    with Site(pages, port).serving() as made:
-        yield made
+    with Site(pages, port).serving() as served:
+        yield served
     pages.close()
 
 
 @pytest.fixture(autouse=True)
-def well(site: Site) -> Iterator[None]:
-    """Engage is well and the clock right when a test begins, whatever the one before did."""
+def recovered(site: Site) -> Iterator[None]:
+    """Reset faults and the clock before and after each test."""
     site.recover()
     yield
     site.recover()

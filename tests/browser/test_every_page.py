@@ -1,4 +1,4 @@
-"""Every page, in light, dark and narrow: nothing that axe-core finds, no sideways scrolling, light to load, nobody else asked."""
+"""Every page, in light, dark and narrow: no axe-core violations, no sideways scrolling, few bytes, no foreign requests."""
 
 from collections.abc import Iterator
 
@@ -9,11 +9,11 @@ from playwright.sync_api import Browser
 
 from plugin.store.shops.shops import RegisteredShop
 
-MOST_BYTES = 50_000
+MAX_BYTES = 50_000
 
 
 class Member:
-    """A shop with a shopper who has everything, made once for all tests here."""
+    """A shop and a shopper with data in every part, shared by all tests here."""
 
     def __init__(self, site: Site) -> None:
         self.shop: RegisteredShop = site.shop(
@@ -32,7 +32,7 @@ def member(site: Site) -> Member:
 
 
 @pytest.fixture(scope="module")
-def kept_open(chromium: Browser, site: Site, member: Member) -> Iterator[Visitor]:
+def shared_window(chromium: Browser, site: Site, member: Member) -> Iterator[Visitor]:
     """The member's browser window, logged in once."""
     visitor = Visitor(chromium, site, Look())
     visitor.log_in(member.shop)
@@ -41,11 +41,11 @@ def kept_open(chromium: Browser, site: Site, member: Member) -> Iterator[Visitor
 
 
 @pytest.fixture
-def window(kept_open: Visitor) -> Visitor:
-    """The same window, wide and light, on a screen again."""
-    kept_open.page.set_viewport_size({"width": 1280, "height": 900})
-    kept_open.page.emulate_media(media="screen", color_scheme="light")
-    return kept_open
+def window(shared_window: Visitor) -> Visitor:
+    """The same window, reset to a wide and light screen."""
+    shared_window.page.set_viewport_size({"width": 1280, "height": 900})
+    shared_window.page.emulate_media(media="screen", color_scheme="light")
+    return shared_window
 
 
 PAGES = {
@@ -61,28 +61,28 @@ PAGES = {
 
 
 def inspect(visitor: Visitor, name: str) -> None:
-    """Hold a page that stands open to what every page must keep, in each look."""
+    """Check the rules of every page for the open page, in each look."""
     page = visitor.page
     assert page.locator("h1").count() == 1
     for look, width, scheme in (("light", 1280, "light"), ("narrow-dark", 320, "dark")):
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(media="screen", color_scheme=scheme)  # type: ignore[arg-type]
-        assert visitor.complaints() == [], look
+        assert visitor.accessibility_violations() == [], look
         assert visitor.overflow() <= 0, look
         assert visitor.faults == [], look
         visitor.screenshot(f"{name}-{look}")
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_sound_in_every_look(name: str, window: Visitor, member: Member) -> None:
+def test_a_page_is_accessible_in_every_look(name: str, window: Visitor, member: Member) -> None:
     visitor = window
     assert visitor.open(member.shop, PAGES[name]).status == (404 if name == "unknown-page" else 200)
-    assert visitor.strangers() == []
-    assert visitor.weight() < MOST_BYTES
+    assert visitor.foreign_requests() == []
+    assert visitor.weight() < MAX_BYTES
     inspect(visitor, name)
 
 
-def test_one_purchase_is_sound_and_prints_alone(window: Visitor, member: Member) -> None:
+def test_a_purchase_is_accessible_and_prints_alone(window: Visitor, member: Member) -> None:
     visitor, page = window, window.page
     visitor.open(member.shop, "transactions")
     page.locator(".mp-row-title a").nth(1).click()
@@ -91,13 +91,13 @@ def test_one_purchase_is_sound_and_prints_alone(window: Visitor, member: Member)
     inspect(visitor, "purchase")
     page.emulate_media(media="print")
     for hidden in ("nav", ".mp-back", "button"):
-        assert not any(found.is_visible() for found in page.locator(hidden).all()), hidden
+        assert not any(element.is_visible() for element in page.locator(hidden).all()), hidden
     assert page.locator(".mp-receipt").is_visible()
     assert page.locator(".mp-brand").is_visible()
     visitor.screenshot("purchase-print")
 
 
-def test_an_opened_purchase_of_the_list_prints_alone(window: Visitor, member: Member) -> None:
+def test_an_expanded_purchase_of_the_list_prints_alone(window: Visitor, member: Member) -> None:
     visitor, page = window, window.page
     visitor.open(member.shop, "transactions")
     rows = page.locator(".mp-row")
@@ -108,7 +108,7 @@ def test_an_opened_purchase_of_the_list_prints_alone(window: Visitor, member: Me
     assert sum(shown.is_visible() for shown in rows.all()) == 1
 
 
-def test_the_opened_form_and_its_faults_are_sound(window: Visitor, member: Member) -> None:
+def test_the_form_and_its_problems_are_accessible(window: Visitor, member: Member) -> None:
     visitor, page = window, window.page
     visitor.open(member.shop, "profile")
     page.get_by_text("Change my details").click()
@@ -122,7 +122,7 @@ def test_the_opened_form_and_its_faults_are_sound(window: Visitor, member: Membe
     inspect(visitor, "profile-problem")
 
 
-def test_pages_without_a_contact_are_sound(visit: Visit, site: Site) -> None:
+def test_pages_without_a_contact_are_accessible(visit: Visit, site: Site) -> None:
     shop = site.shop(signup_url="https://shop.example/join")
     site.pages.order(shop, "9001", "7")
     visitor = visit()
@@ -132,7 +132,7 @@ def test_pages_without_a_contact_are_sound(visit: Visit, site: Site) -> None:
     inspect(visitor, "no-member")
 
 
-def test_pages_with_nothing_to_show_are_sound(visit: Visit, site: Site) -> None:
+def test_empty_pages_are_accessible(visit: Visit, site: Site) -> None:
     shop = site.shop()
     site.pages.contact(shop, "8", firstName="Ada")
     visitor = visit()
@@ -141,7 +141,7 @@ def test_pages_with_nothing_to_show_are_sound(visit: Visit, site: Site) -> None:
     inspect(visitor, "nothing-yet")
 
 
-def test_the_page_before_the_login_is_sound(visit: Visit, site: Site) -> None:
+def test_the_login_message_is_accessible(visit: Visit, site: Site) -> None:
     shop = site.shop()
     visitor = visit()
     assert visitor.open(shop).status == 401
@@ -150,7 +150,7 @@ def test_the_page_before_the_login_is_sound(visit: Visit, site: Site) -> None:
 
 
 @pytest.mark.parametrize("part", ["", "profile", "transactions"])
-def test_a_fragment_keeps_its_shape_inside_a_shops_theme(part: str, visit: Visit, site: Site, member: Member) -> None:
+def test_a_fragment_keeps_its_layout_inside_a_shops_theme(part: str, visit: Visit, site: Site, member: Member) -> None:
     browser = site.pages.logged_in(member.shop)
     site.inside[part or "overview"] = browser.get(f"/mypages/{member.shop.name}/{part}?embed=1").text
     visitor = visit()
@@ -163,7 +163,7 @@ def test_a_fragment_keeps_its_shape_inside_a_shops_theme(part: str, visit: Visit
         colours = box.evaluate(
             "box => [getComputedStyle(box), getComputedStyle(box, '::before')].map(s => s.backgroundColor)"
         )
-        assert colours == ["rgb(27, 94, 75)", "rgb(255, 255, 255)"]  # its knob can be seen, whatever lies behind
+        assert colours == ["rgb(27, 94, 75)", "rgb(255, 255, 255)"]  # its knob is visible on any background
     inspect(visitor, f"in-a-theme-{part or 'overview'}")
 
 
@@ -175,7 +175,7 @@ def test_a_fragment_keeps_its_shape_inside_a_shops_theme(part: str, visit: Visit
     ],
     ids=["yellow", "night"],
 )
-def test_a_shops_own_colours_and_logo_are_shown_and_can_be_read(
+def test_a_shops_own_colours_and_logo_are_shown_and_readable(
     settings: dict[str, str], visit: Visit, site: Site
 ) -> None:
     logo = f"{site.front}/logo.svg"
@@ -184,7 +184,7 @@ def test_a_shops_own_colours_and_logo_are_shown_and_can_be_read(
     visitor = visit()
     page = visitor.log_in(shop)
     visitor.open(shop)
-    assert visitor.strangers() == [logo]
+    assert visitor.foreign_requests() == [logo]
     assert page.get_by_role("img", name="Nordlys & Co").evaluate("image => image.naturalWidth") == 120
     filled = page.locator(".mp-tile").first.evaluate("tile => getComputedStyle(tile).backgroundColor")
     wanted = settings["theme_accent"]
@@ -199,7 +199,7 @@ def test_the_shops_colour_scheme_wins_over_the_device(visit: Visit, site: Site) 
     assert _brightness(page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")) > 200
 
 
-def test_dark_is_dark(visit: Visit, member: Member) -> None:
+def test_the_dark_scheme_is_dark(visit: Visit, member: Member) -> None:
     page = visit(dark=True).log_in(member.shop)
     assert _brightness(page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")) < 60
     assert _brightness(page.locator("body").evaluate("body => getComputedStyle(body).color")) > 200
@@ -210,11 +210,11 @@ def _brightness(colour: str) -> float:
     return sum(numbers) / 3
 
 
-def test_pictures_for_the_readme(visit: Visit, site: Site) -> None:
+def test_screenshots_for_the_readme(visit: Visit, site: Site) -> None:
     """`SCREENSHOTS=1`, then copy both from ci-output/ to docs/."""
     shop = site.shop(theme_welcome="Good to see you again.", theme_help="Questions? We answer on weekdays, 9 to 17.")
     contact_id = site.member(shop, email="ada@example.com")
-    site.receipts(shop, contact_id, 3, called="#100{}")
+    site.receipts(shop, contact_id, 3, numbering="#100{}")
     site.pages.seed(
         vouchers=[{"contactId": contact_id, "name": "Welcome", "value": {"amount": 50, "currency": "SEK"}}],
         points=[],

@@ -1,4 +1,4 @@
-"""The app's page in the Saleor Dashboard: a frame of another origin that is handed a token by postMessage."""
+"""The app's page in the Saleor Dashboard: a frame of another origin that gets a token by postMessage."""
 
 import threading
 from collections.abc import Iterator

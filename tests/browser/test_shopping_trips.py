@@ -1,4 +1,4 @@
-"""What shoppers do: log in, page, change things, with keys alone, without scripts, while Engage is away, one after another."""
+"""What shoppers do: log in, browse, change data; also by keyboard, without scripts, during an outage, in turn."""
 
 import time
 from datetime import timedelta
@@ -77,7 +77,7 @@ def test_details_and_choices_are_changed_and_show_at_once(visit: Visit, site: Si
     expect(page.get_by_label("By e-mail")).not_to_be_checked()
 
 
-def test_a_fault_is_named_and_mended_without_scripts(visit: Visit, site: Site) -> None:
+def test_an_invalid_value_is_shown_and_corrected_without_scripts(visit: Visit, site: Site) -> None:
     shop = site.shop()
     site.member(shop)
     page = visit(scripts=False).log_in(shop)
@@ -103,7 +103,7 @@ def test_everything_works_without_scripts(visit: Visit, site: Site) -> None:
     expect(page.get_by_text("SPRING20").first).to_be_visible()
 
 
-def test_keys_alone_are_enough(visit: Visit, site: Site) -> None:
+def test_every_action_works_with_the_keyboard_alone(visit: Visit, site: Site) -> None:
     shop = site.shop()
     site.member(shop)
     site.pages.order(shop, "9001")
@@ -134,22 +134,22 @@ def test_keys_alone_are_enough(visit: Visit, site: Site) -> None:
     expect(page.get_by_label("By text message")).to_be_checked()
 
 
-def _tab_to(page: Page, words: str, label: str = "") -> None:
-    """Press Tab until what has these words has the focus; whatever has it on the way must be seen to have it."""
+def _tab_to(page: Page, text: str, label: str = "") -> None:
+    """Press Tab until the element with this text or label has the focus. The focus must always be visible."""
     for _ in range(60):
         page.keyboard.press("Tab")
-        found = page.evaluate(
+        focused = page.evaluate(
             """() => { const e = document.activeElement, s = getComputedStyle(e);
-            return {words: e.innerText || "", label: e.labels && e.labels[0] ? e.labels[0].innerText : "",
-                    seen: s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2, tag: e.tagName}; }"""
+            return {text: e.innerText || "", label: e.labels && e.labels[0] ? e.labels[0].innerText : "",
+                    visible: s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2, tag: e.tagName}; }"""
         )
-        assert found["seen"] or found["tag"] == "BODY", found
-        if (words and words in found["words"]) or (label and label in found["label"]):
+        assert focused["visible"] or focused["tag"] == "BODY", focused
+        if (text and text in focused["text"]) or (label and label in focused["label"]):
             return
-    pytest.fail(f"no key leads to {words or label!r}")
+    pytest.fail(f"Tab does not reach {text or label!r}")
 
 
-def test_with_engage_away_and_something_kept_it_is_shown_with_its_age(visit: Visit, site: Site) -> None:
+def test_with_engage_away_cached_data_is_shown_with_its_age(visit: Visit, site: Site) -> None:
     shop = site.shop()
     site.member(shop)
     visitor = visit()
@@ -164,11 +164,11 @@ def test_with_engage_away_and_something_kept_it_is_shown_with_its_age(visit: Vis
     expect(page.locator(".mp-note")).to_contain_text("2 hours old")
     expect(page.get_by_role("code").first).to_have_text("SPRING20")
     expect(page.get_by_role("main").get_by_text("Try again")).to_be_visible()
-    assert visitor.complaints() == []
-    visitor.screenshot("engage-away-kept")
+    assert visitor.accessibility_violations() == []
+    visitor.screenshot("engage-away-cached")
 
 
-def test_with_engage_away_and_nothing_kept_the_page_is_calm_and_quick(visit: Visit, site: Site) -> None:
+def test_with_engage_away_and_nothing_cached_a_page_is_shown_quickly(visit: Visit, site: Site) -> None:
     shop = site.shop()
     site.member(shop)
     site.pages.order(shop, "9001")
@@ -179,10 +179,10 @@ def test_with_engage_away_and_nothing_kept_the_page_is_calm_and_quick(visit: Vis
     assert time.monotonic() - started < 4.5  # 3 s for the page, the rest for the login before it
     expect(page.get_by_role("heading", name="We are taking a short break")).to_be_visible()
     expect(page.get_by_text("N9001")).to_be_visible()
-    assert visitor.complaints() == []
-    visitor.screenshot("engage-away-nothing-kept")
+    assert visitor.accessibility_violations() == []
+    visitor.screenshot("engage-away-nothing-cached")
     site.recover()
-    for _ in range(20):  # calls that are still on their way are waited for first
+    for _ in range(20):  # calls that are still running are waited for first
         page.get_by_role("main").get_by_text("Try again").first.click()
         if "Ada" in page.get_by_role("heading", level=1).inner_text():
             break
@@ -190,7 +190,7 @@ def test_with_engage_away_and_nothing_kept_the_page_is_calm_and_quick(visit: Vis
     expect(page.get_by_role("heading", level=1)).to_have_text("Hello, Ada")
 
 
-def test_a_session_ends_and_leads_back_to_the_login(visit: Visit, site: Site) -> None:
+def test_after_a_session_expires_the_page_links_to_the_login(visit: Visit, site: Site) -> None:
     shop = site.shop()
     site.member(shop)
     visitor = visit()
@@ -202,7 +202,7 @@ def test_a_session_ends_and_leads_back_to_the_login(visit: Visit, site: Site) ->
     expect(page.get_by_role("link", name="Go to the login")).to_be_visible()
 
 
-def test_the_next_shopper_in_the_same_browser_sees_nothing_of_the_one_before(visit: Visit, site: Site) -> None:
+def test_the_next_shopper_in_the_same_browser_sees_no_data_of_the_previous_shopper(visit: Visit, site: Site) -> None:
     shop = site.shop()
     site.member(shop, "1", firstName="Ada", city="Stockholm")
     site.member(shop, "2", firstName="Grace", city="Bergen", mobilePhone="+4740123456")
@@ -216,13 +216,13 @@ def test_the_next_shopper_in_the_same_browser_sees_nothing_of_the_one_before(vis
         visitor.open(shop, part)
         assert "Ada" not in page.content()
         assert "Stockholm" not in page.content()
-    for _ in range(7):  # nothing that was personal is kept by the browser's history either
+    for _ in range(7):  # the browser's history has no personal data either
         page.go_back()
         assert "Stockholm" not in page.content()
 
 
 @pytest.mark.parametrize(
-    ("locale", "said", "heading", "until"),
+    ("locale", "shop_locale", "heading", "until"),
     [
         ("sv-SE", "", "Hej, Ada", "Till 31 dec. 2099"),
         ("da-DK", "nb-NO", "Hei, Ada", "Til 31. des. 2099"),
@@ -230,15 +230,15 @@ def test_the_next_shopper_in_the_same_browser_sees_nothing_of_the_one_before(vis
         ("fr-FR", "", "Hello, Ada", "Until"),
     ],
 )
-def test_the_shops_language_comes_before_the_browsers(
-    visit: Visit, site: Site, locale: str, said: str, heading: str, until: str
+def test_the_shops_language_overrides_the_browsers(
+    visit: Visit, site: Site, locale: str, shop_locale: str, heading: str, until: str
 ) -> None:
     shop = site.shop()
     site.member(shop, countryCode="US")
-    page = visit(locale=locale).log_in(shop, locale=said)
+    page = visit(locale=locale).log_in(shop, locale=shop_locale)
     expect(page.get_by_role("heading", level=1)).to_have_text(heading)
     expect(page.get_by_text(until).first).to_be_visible()
-    assert page.locator("html").get_attribute("lang") == (said or (locale if locale != "fr-FR" else "en"))
+    assert page.locator("html").get_attribute("lang") == (shop_locale or (locale if locale != "fr-FR" else "en"))
 
 
 HOSTILE = {
@@ -270,4 +270,4 @@ def test_hostile_values_neither_run_nor_break_the_page(visit: Visit, site: Site,
             visitor.page.set_viewport_size({"width": width, "height": 900})
             assert visitor.overflow() <= 0, (part, width)
         assert visitor.page.locator("[href^=javascript]").count() == 0
-    assert visitor.strangers() == []
+    assert visitor.foreign_requests() == []

@@ -1,4 +1,4 @@
-"""My Pages behind a real web server, a shop's login page on another origin, and people with browsers."""
+"""My Pages behind a real web server, a shop's login page on another origin, and visitors with a browser."""
 
 import os
 import threading
@@ -19,14 +19,14 @@ from support.mypages_harness import Pages
 from plugin.sandbox.web.server import SandboxServer
 from plugin.store.shops.shops import RegisteredShop
 
-#: How long a browser is waited for; a busy machine is slow.
-PATIENCE_MS = 20_000
+#: How long to wait for the browser, in milliseconds; a busy machine is slow.
+TIMEOUT_MS = 20_000
 OUTPUT = Path(__file__).parents[2] / "ci-output"
 ENGAGE_HEADERS = {"apikey": "k", "User-Agent": "Test/1.0", "Content-Type": "application/json"}
 _FRONT = """<!doctype html><html lang="en"><title>Shop</title><main><h1>Shop</h1>
 <form method="post" action="{{ action }}"><input type="hidden" name="token" value="{{ token }}"><button>My Pages</button></form>
 </main></html>"""
-#: A theme with strong opinions of its own.
+#: A theme whose styles clash with ours.
 _THEME = """<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><title>Shop</title>
 <style>body { margin: 0; background: #fff8f0; color: #3b1f2b; font: 18px/1.8 Georgia, serif; } p { margin: 2em; } a { color: #a00; }
 ul { padding-left: 3em; list-style: square; } h1, h2, h3 { text-transform: uppercase; margin: 1em; } button { border-radius: 0; }
@@ -36,7 +36,7 @@ WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
 class Site:
-    """My Pages over real HTTP. url: of My Pages; front: of the shop that shoppers come from."""
+    """My Pages over real HTTP. url: the address of My Pages; front: that of the shop which shoppers come from."""
 
     def __init__(self, pages: Pages, port: int) -> None:
         self.pages = pages
@@ -63,18 +63,18 @@ class Site:
                 server.stop()
 
     def shop(self, **settings: str) -> RegisteredShop:
-        """Register a shop of the test's own."""
+        """Register a new shop."""
         self._number += 1
         own = {"login_url": f"{self.front}/login", "page_title": "Nordlys & Co", **settings}
         return self.pages.add_shop(f"shop-{self._number}", **own)
 
     def member(self, shop: RegisteredShop, customer_id: str = "1", **attributes: Any) -> str:
-        """A shopper with everything that there is to see."""
-        known = {
+        """Return the contact id of a shopper with data in every part."""
+        defaults = {
             "firstName": "Ada", "lastName": "Lind", "mobilePhone": "+46701234567", "street": "Nygatan 7", "zipCode": "111 22",
             "city": "Stockholm", "countryCode": "GB", "preferences": {"acceptsEmail": True, "acceptsSms": False},
         }  # fmt: skip
-        contact_id = self.pages.contact(shop, customer_id, **{**known, **attributes})
+        contact_id = self.pages.contact(shop, customer_id, **{**defaults, **attributes})
         self.pages.promotion(contact_id)
         self.pages.promotion(
             contact_id,
@@ -96,14 +96,20 @@ class Site:
         return contact_id
 
     def receipts(
-        self, shop: RegisteredShop, contact_id: str, count: int, *, name: str = "Cap Stormvind", called: str = "No-{}."
+        self,
+        shop: RegisteredShop,
+        contact_id: str,
+        count: int,
+        *,
+        name: str = "Cap Stormvind",
+        numbering: str = "No-{}.",
     ) -> None:
-        """Purchases at Engage, a day apart, numbered from 1, the last the newest."""
+        """Send purchases to the sandbox, a day apart, numbered from 1; the last is the newest."""
         first = date(2026, 1, 1)
         for number in range(1, count + 1):
             receipt = {
                 "contact": {"matchKey": contact_id, "matchKeyType": "contactId"}, "uniqueReceiptId": f"{shop.name}-R{number}",
-                "receiptNumber": called.format(number), "createdDate": f"{first + timedelta(days=number):%Y-%m-%d}T10:00:00+01:00",
+                "receiptNumber": numbering.format(number), "createdDate": f"{first + timedelta(days=number):%Y-%m-%d}T10:00:00+01:00",
                 "storeExternalId": "web", "currency": "SEK", "totalGrossPrice": 199,
                 "paymentMethods": [{"type": "card", "value": 199}],
                 "items": [{"type": "PURCHASE", "sku": "A", "quantity": 1, "grossPaidPrice": 199, "taxAmount": 39.8,
@@ -113,7 +119,7 @@ class Site:
             requests.post(address, json=receipt, headers=ENGAGE_HEADERS, timeout=5).raise_for_status()
 
     def recover(self) -> None:
-        """End every fault, and let the clock be right."""
+        """End all faults and reset the clock."""
         self.pages.no_faults()
         self.pages.clock.ahead = timedelta()
 
@@ -123,7 +129,7 @@ class Site:
         @front.get("/login")
         def login() -> str:
             name, customer = request.args.get("shop", ""), request.args.get("customer", "1")
-            shop = next((found for found in self.pages.shops.all() if found.name == name), None)
+            shop = next((shop for shop in self.pages.shops.all() if shop.name == name), None)
             if shop is None:
                 return "<!doctype html><html lang=en><title>Shop</title><main><h1>Log in</h1></main></html>"
             claims = {"locale": request.args["locale"]} if "locale" in request.args else {}
@@ -146,7 +152,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a visitor looks at a page."""
+    """The settings of a visitor's browser."""
 
     width: int = 1280
     dark: bool = False
@@ -155,7 +161,7 @@ class Look:
 
 
 class Visitor:
-    """A browser window, and what went over its wire. faults: errors of scripts and of the Content-Security-Policy."""
+    """A browser window and its requests. faults: errors of scripts and of the Content-Security-Policy."""
 
     def __init__(self, browser: Browser, site: Site, look: Look) -> None:
         self.site = site
@@ -166,19 +172,19 @@ class Visitor:
             locale=look.locale,
         )
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(PATIENCE_MS)
+        self.page.set_default_timeout(TIMEOUT_MS)
         self.faults: list[str] = []
         self.requested: list[str] = []
-        self.page.on("console", self._hear)
+        self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.faults.append(dialog.message), dialog.dismiss()))
-        self.page.on("request", self._ask)
-        self.page.on("response", self._look)
+        self.page.on("request", self._on_request)
+        self.page.on("response", self._on_response)
 
     def log_in(self, shop: RegisteredShop, customer_id: str = "1", locale: str = "") -> Page:
-        """Come from the shop's own page, as a shopper does."""
-        said = f"&locale={locale}" if locale else ""
-        self.page.goto(f"{self.site.front}/login?shop={shop.name}&customer={customer_id}{said}")
+        """Log in from the shop's own page, as a shopper does."""
+        parameter = f"&locale={locale}" if locale else ""
+        self.page.goto(f"{self.site.front}/login?shop={shop.name}&customer={customer_id}{parameter}")
         self.page.get_by_role("button", name="My Pages").click()
         self.page.wait_for_url(f"**/mypages/{shop.name}/")
         return self.page
@@ -191,54 +197,54 @@ class Visitor:
         return answer
 
     def overflow(self) -> int:
-        """Return by how many pixels the page is wider than the window."""
+        """Return how many pixels the page is wider than the window."""
         return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
     def weight(self) -> int:
-        """Return the bytes of the page that `open` opened and of all that it loads, with 400 for the headers of each."""
+        """Return the bytes of the page that `open` opened and of all that it loads, plus 400 for the headers of each."""
         others = set(self.requested) - {self.page.url}
         assert len(others) >= 2, others  # stylesheet and script at least
         sizes = [len(requests.get(address, timeout=5).content) for address in others]
         return len(self.page.content().encode()) + sum(sizes) + 400 * (1 + len(sizes))
 
-    def strangers(self) -> list[str]:
-        """Return the requests that went to others than My Pages."""
+    def foreign_requests(self) -> list[str]:
+        """Return the requests to other hosts than My Pages."""
         own = urlsplit(self.site.url).netloc
         return [address for address in self.requested if urlsplit(address).netloc != own]
 
-    def complaints(self) -> list[str]:
-        """Return what axe-core finds wrong with the page as it stands."""
+    def accessibility_violations(self) -> list[str]:
+        """Return what axe-core reports for the current page."""
         options = {
             "resultTypes": ["violations"],
             "runOnly": {"type": "tag", "values": WCAG},
-            "preload": False,  # it would fetch stylesheets by script, which another origin does not allow
+            "preload": False,  # it would fetch stylesheets by script, which other origins do not allow
         }
-        found = Axe().run(self.page, options=options)
+        report = Axe().run(self.page, options=options)
         return [
-            f"{one['id']}: {one['help']} at {[node['target'] for node in one['nodes']][:3]} "
-            f"{one['nodes'][0].get('failureSummary', '')}"
-            for one in found.response["violations"]
+            f"{violation['id']}: {violation['help']} at {[node['target'] for node in violation['nodes']][:3]} "
+            f"{violation['nodes'][0].get('failureSummary', '')}"
+            for violation in report.response["violations"]
         ]
 
     def screenshot(self, name: str) -> None:
-        """Keep a picture for people to look at, where CI or `SCREENSHOTS=1` asks for it."""
+        """Save a screenshot in CI, or with `SCREENSHOTS=1`."""
         if os.environ.get("CI") or os.environ.get("SCREENSHOTS"):
             OUTPUT.mkdir(exist_ok=True)
             self.page.screenshot(path=str(OUTPUT / f"{name}.png"), full_page=True)
 
     def close(self) -> None:
-        """Close the window; a fault that no test looked at is a fault of the test's page."""
+        """Close the window. Fails if there were faults, also those that no test checked."""
         self.context.close()
         assert not self.faults, self.faults
 
-    def _hear(self, said: ConsoleMessage) -> None:
-        # that a page itself is a 401 or 404 is said too; what it lacks is seen in _look
-        if said.type == "error" and not said.text.startswith("Failed to load resource"):
-            self.faults.append(said.text)
+    def _on_console(self, message: ConsoleMessage) -> None:
+        # the status of the page itself is logged too; failed requests of a page are recorded in _on_response
+        if message.type == "error" and not message.text.startswith("Failed to load resource"):
+            self.faults.append(message.text)
 
-    def _look(self, response: Response) -> None:
+    def _on_response(self, response: Response) -> None:
         if response.status >= 500 or (response.status >= 400 and not response.request.is_navigation_request()):
             self.faults.append(f"{response.status} {response.url}")
 
-    def _ask(self, request: Request) -> None:
+    def _on_request(self, request: Request) -> None:
         self.requested.append(request.url)

@@ -1,4 +1,4 @@
-"""One sandbox for all tests of My Pages, emptied before each, and pages over it."""
+"""A sandbox shared by all tests of My Pages and reset before each, and My Pages in front of it."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""No byte of one shopper in another's pages, in the cache file or in the logs; every value of Engage is harmless."""
+"""No data of a shopper in another's pages, in the cache file or in the logs; hostile values of Engage are harmless."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ PATHS = ("", "profile", "transactions", "promotions", "points", "vouchers", "pro
 
 
 def _people(pages: Any) -> dict[tuple[str, str], str]:
-    """Two shops with the same customer ids; each person's data carries their own mark."""
+    """Two shops with the same customer ids; each person's data has a mark of its own."""
     marks = {}
     for name in ("web", "kiosk"):
         shop = pages.add_shop(name)
@@ -81,7 +81,7 @@ def test_two_shoppers_and_two_shops_over_real_http_never_see_each_other(
         assert secret not in logged
 
 
-def test_a_contact_that_two_shops_share_is_cached_for_each_by_itself(pages: Any) -> None:
+def test_a_contact_that_two_shops_share_is_cached_separately(pages: Any) -> None:
     web, kiosk = pages.add_shop("web"), pages.add_shop("kiosk")
     contact_id = pages.contact(web, firstName="Ada")
     from plugin.store.contacts.links import Link
@@ -93,7 +93,7 @@ def test_a_contact_that_two_shops_share_is_cached_for_each_by_itself(pages: Any)
 
 
 class HostileEngage(BaseHTTPRequestHandler):
-    """Answers every read with whatever it is told."""
+    """Answers reads with whatever a test puts into `answers`."""
 
     answers: dict[str, bytes] = {}  # noqa: RUF012
 
@@ -136,7 +136,7 @@ ODD: Any = st.one_of(
 
 
 def _object(*names: str) -> Any:
-    """An object with some of these fields, each whatever it may be, and with others."""
+    """An object with some of these fields, with arbitrary values, and with an unknown field."""
     fields = dict.fromkeys(names, ODD)
     return st.fixed_dictionaries({}, optional={**fields, "surprise": ODD})
 
@@ -169,15 +169,15 @@ ANSWERS = {
 def test_whatever_engage_answers_is_harmless(hostile: Any, bodies: dict[str, Any]) -> None:
     pages, shop, browser = hostile
     HostileEngage.answers = {path: json.dumps(body).encode() for path, body in bodies.items()}
-    pages.kept.cache.responses.clear()
-    pages.forget_built()
+    pages.response_cache.cache.responses.clear()
+    pages.drop_cached_pages()
     for path in (*PATHS, "transactions/R1"):
         answer = browser.get(f"/mypages/web/{path}")
         assert answer.status_code in {200, 404}, path
         _is_harmless(answer.text)
-        found = browser.get(f"/mypages/web/{path}", headers={"Accept": "application/json"})
-        assert found.status_code in {200, 404}, path
-        assert found.json
+        answer = browser.get(f"/mypages/web/{path}", headers={"Accept": "application/json"})
+        assert answer.status_code in {200, 404}, path
+        assert answer.json
     token = pages.csrf(browser, shop) if "csrf" in browser.get("/mypages/web/profile").text else ""
     answer = browser.post("/mypages/web/profile", data={"csrf": token, "firstName": "<b>", "birthDay": "x"})
     assert answer.status_code < 500 or answer.status_code == 503
@@ -193,7 +193,7 @@ def _is_harmless(page: str) -> None:
 
 @pytest.mark.parametrize("words", TEXTS)
 def test_a_text_in_every_field_is_harmless(hostile: Any, words: str) -> None:
-    """In its right place each, so that it reaches the page: a text where a text belongs."""
+    """Each text is where a text is expected, so that it reaches the page."""
     pages, _, browser = hostile
     money = {"amount": 5, "currency": words}
     channel = {"type": "ECOM", "valueType": "EXTERNALOFFER", "value": words, "instruction": words}
@@ -228,15 +228,15 @@ def test_a_text_in_every_field_is_harmless(hostile: Any, words: str) -> None:
         "2026-01-01",
     ],
 )
-def test_odd_times_and_numbers_are_borne(hostile: Any, when: str) -> None:
+def test_unusual_times_and_numbers_do_not_break_a_page(hostile: Any, when: str) -> None:
     pages, _, browser = hostile
     times = ("createdDate", "expiresOn", "redeemedOn", "balanceExpires", "transactionDate", "validTo")
     numbers = ("numberOfItems", "netPriceSum", "localNetPriceSum", "balance", "pendingPoints", "points")
     for number in (10**18, -1, "12", "NaN", 1e308):
         row = {"id": "1", **dict.fromkeys(times, when), **dict.fromkeys(numbers, number)}
         HostileEngage.answers = {"/contacts/c1": b'{"id": "c1"}', "/": json.dumps([row]).encode()}
-        pages.kept.cache.responses.clear()
-        pages.forget_built()
+        pages.response_cache.cache.responses.clear()
+        pages.drop_cached_pages()
         for path in PATHS:
             assert browser.get(f"/mypages/web/{path}").status_code == 200
 
@@ -244,7 +244,7 @@ def test_odd_times_and_numbers_are_borne(hostile: Any, when: str) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"null", b"[[[[", b"[" * 100_000, b'{"items": 7}', b'"text"', b"<html>", b"\xff\xfe", b"9" * 10_000]
 )
-def test_an_answer_that_is_none_is_borne(hostile: Any, body: bytes) -> None:
+def test_a_malformed_answer_does_not_break_a_page(hostile: Any, body: bytes) -> None:
     _, _, browser = hostile
     HostileEngage.answers = {"/": body}
     for path in PATHS:

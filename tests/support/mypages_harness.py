@@ -1,4 +1,4 @@
-"""My Pages over a real database and real HTTP to the sandbox."""
+"""My Pages with a real database and real HTTP to the sandbox."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def _migrated() -> bytes:
 
 
 class Clock:
-    """The real time, which tests may move: cached answers carry the real time too."""
+    """The real time, which tests may advance. Cached answers have the real time too."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()
@@ -56,7 +56,7 @@ class Clock:
 
 
 class Pages:
-    """Shops, shoppers and a browser."""
+    """My Pages with its shops and shoppers, and the sandbox behind it."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Pages:
         sandbox: RunningSandbox,
         *,
         secure: bool = False,
-        kept: ResponseCache | None = None,
+        response_cache: ResponseCache | None = None,
         public_url: str = "http://127.0.0.1:8000",
     ) -> None:
         self.sandbox, self.clock = sandbox, Clock()
@@ -84,8 +84,10 @@ class Pages:
         self.links, self.sync_states, self.consents = stores.links, stores.sync_states, stores.consents
         self.call_guards = self.services.call_guards
         self.cache_file = folder / "my-pages-cache.sqlite"
-        self.kept = kept or ResponseCache.in_file(self.cache_file, self.vault.derive("my pages cache"))
-        self.cached = CachedEngage(self.call_guards, self.kept, SingleFlight())
+        self.response_cache = response_cache or ResponseCache.in_file(
+            self.cache_file, self.vault.derive("my pages cache")
+        )
+        self.cached = CachedEngage(self.call_guards, self.response_cache, SingleFlight())
         self.page_cache, self.woken = PageCache(), list[int]()
         self.services.__dict__["cached"] = self.cached
         pages = replace(self.services.my_pages, wake=self.woken.append, page_cache=self.page_cache)
@@ -150,7 +152,7 @@ class Pages:
         )
         self.orders.remember(shop, order, 1)
 
-    # --- what the tests look at and turn
+    # --- what tests read and control
 
     def json(self, browser: FlaskClient, path: str, **options: Any) -> Any:
         """Return a page as JSON."""
@@ -159,10 +161,10 @@ class Pages:
         return answer.json
 
     def csrf(self, browser: FlaskClient, shop: RegisteredShop) -> str:
-        """Return the token of a page's form, as the page has it."""
-        found = re.search(r'name="csrf" value="([^"]+)"', browser.get(f"/mypages/{shop.name}/profile").text)
-        assert found is not None
-        return found.group(1)
+        """Return the CSRF token of the profile form."""
+        match = re.search(r'name="csrf" value="([^"]+)"', browser.get(f"/mypages/{shop.name}/profile").text)
+        assert match is not None
+        return match.group(1)
 
     def edit(self, browser: FlaskClient, shop: RegisteredShop, **fields: Any) -> Any:
         """Post the form of the profile page."""
@@ -170,16 +172,16 @@ class Pages:
         return browser.post(f"/mypages/{shop.name}/profile", data=form)
 
     def age_the_cache(self, minutes: int) -> None:
-        """Make everything that is cached older, in the cache itself, and forget built pages."""
-        responses = self.kept.cache.responses
+        """Make everything that is cached older, in the cache itself, and drop cached pages."""
+        responses = self.response_cache.cache.responses
         for key in list(responses.keys()):
             entry: Any = responses[key]
             entry.created_at = entry.created_at - timedelta(minutes=minutes)
             responses[key] = entry
-        self.forget_built()
+        self.drop_cached_pages()
 
-    def forget_built(self) -> None:
-        """Forget pages that were built a moment ago, as after their time."""
+    def drop_cached_pages(self) -> None:
+        """Drop the cached pages, as if they had expired."""
         self.page_cache._pages.clear()
 
     def event(self, platform: Any, shop: RegisteredShop, kind: str, **data: Any) -> int:
@@ -190,10 +192,10 @@ class Pages:
         return stores.inbox.accept(new).event_id
 
     def work(self) -> list[str]:
-        """Do what workers do, until nothing is due."""
+        """Process events like a worker until none is due; return the outcomes."""
         outcomes: list[str] = []
         while claimed := self.processor.claim():
-            outcomes += [self.processor.work(one) for one in claimed]
+            outcomes += [self.processor.work(event) for event in claimed]
         return outcomes
 
     @property
@@ -201,7 +203,7 @@ class Pages:
         return self.services.processor
 
     def engage(self, contact_id: str) -> dict[str, Any]:
-        """Return a contact as the sandbox holds it."""
+        """Return a contact as the sandbox has it."""
         contacts = requests.get(f"{self.sandbox.url}/sandbox/contacts", timeout=5).json()
         return next(contact for contact in contacts if contact["id"] == contact_id)
 
@@ -212,7 +214,7 @@ class Pages:
         self._post("/sandbox/options", options)
 
     def receipt(self, contact_id: str, number: int, day: str, **changes: Any) -> None:
-        """Let Engage know a purchase."""
+        """Send a receipt to the sandbox."""
         self.post_to_engage("/api/v3/receipts", {
             "contact": {"matchKey": contact_id, "matchKeyType": "contactId"}, "uniqueReceiptId": f"R{number}",
             "receiptNumber": f"No-{number}.", "createdDate": f"{day}T10:00:00+01:00", "storeExternalId": "web",

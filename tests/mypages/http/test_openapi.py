@@ -1,4 +1,4 @@
-"""JSON for headless shops: the same data under the same identity, as the served description says."""
+"""JSON for headless shops: it has the same data as the pages and conforms to its OpenAPI description."""
 
 import json
 from pathlib import Path
@@ -45,12 +45,12 @@ def test_the_description_is_valid_openapi_and_names_every_page(pages: Any) -> No
     answer = pages.browser().get("/mypages/openapi.json")
     described = answer.json
     OpenAPI.from_dict(described).check_spec()
-    manifest = json.loads((Path(__file__).parents[2] / "manifest.json").read_text())
+    manifest = json.loads((Path(__file__).parents[3] / "manifest.json").read_text())
     assert {page["path"] for page in manifest["pages"]} <= described["paths"].keys()
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
-def test_what_is_described_is_what_is_answered(pages: Any) -> None:
+def test_responses_conform_to_the_description(pages: Any) -> None:
     shop, _ = _filled(pages)
     described = schemathesis.openapi.from_wsgi("/mypages/openapi.json", pages.app)
     headers = _session(pages, shop)
@@ -59,7 +59,7 @@ def test_what_is_described_is_what_is_answered(pages: Any) -> None:
     for operation in described.get_all_operations():
         _check(operation.ok(), headers, seen)
     good = {label for label, status in seen if status in {200, 202}}
-    assert len(good) == 9, seen  # every operation but the one that needs a new token each time
+    assert len(good) == 9, seen  # every operation except the one that needs a new token each time
 
 
 def _check(operation: Any, headers: dict[str, str], seen: set[tuple[str, int]]) -> None:
@@ -76,21 +76,21 @@ def _check(operation: Any, headers: dict[str, str], seen: set[tuple[str, int]]) 
     check()
 
 
-def test_json_and_page_show_the_same(pages: Any) -> None:
+def test_json_and_page_show_the_same_data(pages: Any) -> None:
     shop, _ = _filled(pages)
     headers, browser = _session(pages, shop), pages.logged_in(shop)
-    found = pages.browser().get("/mypages/web/profile", headers=headers).json
-    assert {"name": "firstName", "value": "Ada", "label": "", "saving": ""} in found["profile"]["fields"]
-    assert found["csrf"] == ""
+    page = pages.browser().get("/mypages/web/profile", headers=headers).json
+    assert {"name": "firstName", "value": "Ada", "label": "", "saving": ""} in page["profile"]["fields"]
+    assert page["csrf"] == ""
     assert "Ada" in browser.get("/mypages/web/profile").text
 
 
-@pytest.mark.parametrize("way", ["session", "one-time token"])
-def test_a_bearer_needs_no_form_token_and_leaves_no_cookie(pages: Any, way: str) -> None:
+@pytest.mark.parametrize("credential", ["session", "one-time token"])
+def test_a_bearer_token_needs_no_csrf_token_and_sets_no_cookie(pages: Any, credential: str) -> None:
     shop, contact_id = _filled(pages)
 
     def headers() -> dict[str, str]:
-        if way == "session":
+        if credential == "session":
             return _session(pages, shop)
         return {"Authorization": f"Bearer {pages.token(shop)}", "Accept": "application/json"}
 
@@ -117,7 +117,7 @@ def test_a_one_time_token_is_used_up_by_one_request(pages: Any) -> None:
 @pytest.mark.parametrize(
     "value", ["", "Bearer", "Bearer ", "Bearer x", "Bearer a.b.c", "Basic eDp5", "Bearer " + "x" * 9000]
 )
-def test_a_bad_bearer_is_refused(pages: Any, value: str) -> None:
+def test_a_malformed_bearer_token_is_refused(pages: Any, value: str) -> None:
     pages.add_shop("web", login_url="https://shop.example/login")
     headers = {"Authorization": value, "Accept": "application/json"}
     answer = pages.browser().get("/mypages/web/", headers=headers)
@@ -126,13 +126,13 @@ def test_a_bad_bearer_is_refused(pages: Any, value: str) -> None:
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_a_bearer_session_of_one_shop_is_none_at_another(pages: Any) -> None:
+def test_a_bearer_session_is_not_valid_at_another_shop(pages: Any) -> None:
     shop, _ = _filled(pages)
     pages.add_shop("other")
     assert pages.browser().get("/mypages/other/", headers=_session(pages, shop)).status_code == 401
 
 
-def test_a_script_of_another_origin_may_ask_before_it_asks(pages: Any) -> None:
+def test_preflight_requests_of_other_origins_are_answered(pages: Any) -> None:
     pages.add_shop("web")
     answer = pages.browser().options("/mypages/web/profile", headers={"Origin": "https://extensions.shopifycdn.com"})
     assert answer.status_code == 204
@@ -141,7 +141,7 @@ def test_a_script_of_another_origin_may_ask_before_it_asks(pages: Any) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"7", b"{", b'{"fields": 7}', b'{"fields": {"firstName": 7}}', b'{"x": 1}',
                                   b'{"preferences": {"acceptsEmail": "yes"}}', b'{"fields": {"email": "a@b.cd"}}'])  # fmt: skip
-def test_a_body_that_is_none_is_refused(pages: Any, body: bytes) -> None:
+def test_a_malformed_body_is_refused(pages: Any, body: bytes) -> None:
     shop, _ = _filled(pages)
     answer = pages.browser().post(
         "/mypages/web/profile", data=body, content_type="application/json", headers=_session(pages, shop)

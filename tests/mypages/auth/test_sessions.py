@@ -1,4 +1,4 @@
-"""Who the shopper is: tokens and sessions."""
+"""Hand-over tokens and sessions."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from support.mypages_harness import Pages
 from plugin.sandbox.testing import RunningSandbox
 
 
-def test_a_good_token_starts_a_session_in_a_guarded_cookie(pages: Any) -> None:
+def test_a_valid_token_starts_a_session_in_a_protected_cookie(pages: Any) -> None:
     shop = pages.add_shop("web")
     answer = pages.browser().post("/mypages/web/session", data={"token": pages.token(shop)})
     assert (answer.status_code, answer.headers["Location"]) == (303, "/mypages/web/")
@@ -74,7 +74,7 @@ def test_a_token_of_another_shop_is_refused(pages: Any) -> None:
         assert answer.status_code == 401
 
 
-def test_swapped_algorithms_are_refused(pages: Any) -> None:
+def test_tokens_with_another_algorithm_are_refused(pages: Any) -> None:
     shop = pages.add_shop("web")
     claims = jwt.decode(pages.token(shop), options={"verify_signature": False})
     rsa_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -91,7 +91,7 @@ def test_swapped_algorithms_are_refused(pages: Any) -> None:
         assert pages.browser().post("/mypages/web/session", data={"token": token}).status_code == 401
 
 
-def test_a_session_of_one_shop_is_none_at_another(pages: Any) -> None:
+def test_a_session_is_not_valid_at_another_shop(pages: Any) -> None:
     shop = pages.add_shop("web")
     pages.add_shop("other")
     browser = pages.logged_in(shop)
@@ -109,7 +109,7 @@ def test_a_session_ends_after_half_an_hour_without_a_visit(pages: Any) -> None:
     assert browser.get("/mypages/web/").status_code == 401
 
 
-def test_a_forged_cookie_is_no_session(pages: Any) -> None:
+def test_a_forged_cookie_is_refused(pages: Any) -> None:
     pages.add_shop("web")
     browser = pages.browser()
     for value in ("", "rubbish", "gAAAAAB" + "A" * 100, "å"):
@@ -123,7 +123,7 @@ def test_logging_out_ends_the_session(pages: Any) -> None:
     assert browser.get("/mypages/web/").status_code == 401
 
 
-def test_without_a_session_the_page_leads_to_the_login(pages: Any) -> None:
+def test_without_a_session_the_page_links_to_the_login(pages: Any) -> None:
     pages.add_shop("web", login_url="https://shop.example/login")
     answer = pages.browser().get("/mypages/web/")
     assert answer.status_code == 401
@@ -131,7 +131,7 @@ def test_without_a_session_the_page_leads_to_the_login(pages: Any) -> None:
     assert pages.browser().get("/mypages/nobody/").status_code == 404
 
 
-def test_without_the_database_no_session_begins_and_the_shopper_is_told(pages: Any) -> None:
+def test_without_the_database_a_session_request_gets_503(pages: Any) -> None:
     shop = pages.add_shop("web")
     token = pages.token(shop)
     with pages.database.transaction() as session:

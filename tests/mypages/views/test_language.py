@@ -1,4 +1,4 @@
-"""Whose word on the language counts, and that pages are spoken in it."""
+"""The choice of a locale, and gettext in it."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from mypages.views import language
 
 
 @pytest.mark.parametrize(
-    ("said", "locale"),
+    ("sources", "locale"),
     [
         ({"token": "sv-SE", "setting": "de", "contact": {"countryCode": "FI"}, "browser": ["da"]}, "sv_SE"),
         ({"token": "fr-FR", "setting": "de-AT", "contact": {"countryCode": "FI"}, "browser": ["da"]}, "de_AT"),
@@ -26,22 +26,22 @@ from mypages.views import language
         ({}, "en"),
     ],
 )
-def test_the_first_who_names_a_language_that_we_speak_is_heard(said: dict[str, Any], locale: str) -> None:
-    assert str(language.locale_for(**said)) == locale
+def test_the_first_source_with_a_supported_language_decides(sources: dict[str, Any], locale: str) -> None:
+    assert str(language.locale_for(**sources)) == locale
 
 
 @pytest.mark.parametrize(
     "hostile", ["", "sv" * 40, "../../etc", "sv\x00", "-", "s", "sv-\u202e", 7, None, ["sv"], "sv_SE.UTF-8@x"]
 )
-def test_what_is_no_language_is_passed_over(hostile: Any) -> None:
-    found = language.locale_for(
+def test_a_malformed_language_tag_is_ignored(hostile: Any) -> None:
+    locale = language.locale_for(
         token=hostile, setting=hostile, contact={"language": hostile, "countryCode": hostile}, browser=[hostile]
     )
-    assert found.language in language.LANGUAGES
+    assert locale.language in language.LANGUAGES
 
 
 @pytest.mark.parametrize(
-    ("tag", "words"),
+    ("tag", "text"),
     [
         ("en-SE", "Log out"),
         ("sv", "Logga ut"),
@@ -51,16 +51,16 @@ def test_what_is_no_language_is_passed_over(hostile: Any) -> None:
         ("de-AT", "Abmelden"),
     ],
 )
-def test_templates_speak_the_language_of_the_request(tag: str, words: str) -> None:
+def test_templates_are_rendered_in_the_language_of_the_request(tag: str, text: str) -> None:
     app = Flask("words")
     language.install(app)
     with app.test_request_context():
         g.mypages_locale = language.locale_for(tag)
-        assert render_template_string("{{ _('Log out') }}") == words
+        assert render_template_string("{{ _('Log out') }}") == text
         assert language.tag(g.mypages_locale) == tag
 
 
-def test_what_is_put_into_a_sentence_is_escaped() -> None:
+def test_values_in_translated_sentences_are_escaped() -> None:
     app = Flask("words")
     language.install(app)
     with app.test_request_context():

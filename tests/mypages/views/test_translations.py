@@ -1,4 +1,4 @@
-"""Every word of My Pages is marked and translated: what is missing, fuzzy, stale or mangled stops a change."""
+"""Every text of My Pages is marked and translated: a missing, fuzzy, stale or mangled translation fails."""
 
 import gettext
 import re
@@ -19,13 +19,13 @@ SOURCE = Path(mypages.__file__).parent
 TEMPLATES = sorted((SOURCE / "templates").rglob("*.html"))
 TRANSLATED = [language for language in LANGUAGES if language != "en"]
 PLACEHOLDER = re.compile(r"%\((\w+)\)[sd]|%(?!\()")
-MEND = "run `make translations`, translate what is new in {}, and run it again"
+HOW_TO_FIX = "run `make translations`, translate the new messages in {}, and run it again"
 
 MessageId = str | tuple[str, ...]
 
 
 @pytest.fixture(scope="module")
-def wanted() -> set[MessageId]:
+def source_messages() -> set[MessageId]:
     """The messages that the source holds now."""
     with (SOURCE.parent / "babel.cfg").open() as lines:
         methods, options = parse_mapping_cfg(lines)
@@ -43,30 +43,30 @@ def _messages(catalogue: Catalog) -> list[Message]:
     return [message for message in catalogue if message.id]
 
 
-def _texts(of: MessageId) -> tuple[str, ...]:
-    return (of,) if isinstance(of, str) else tuple(of)
+def _texts(message: MessageId) -> tuple[str, ...]:
+    return (message,) if isinstance(message, str) else tuple(message)
 
 
-def test_the_source_has_words(wanted: set[MessageId]) -> None:
-    assert "Log out" in wanted
-    assert ("%(number)s item", "%(number)s items") in wanted
+def test_the_source_has_messages(source_messages: set[MessageId]) -> None:
+    assert "Log out" in source_messages
+    assert ("%(number)s item", "%(number)s items") in source_messages
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
-def test_every_word_is_translated_and_none_is_left_over(language: str, wanted: set[MessageId]) -> None:
+def test_every_message_is_translated_and_none_is_obsolete(language: str, source_messages: set[MessageId]) -> None:
     path, catalogue = _catalogue(language)
     translated = {
         message.id
         for message in _messages(catalogue)
         if not message.fuzzy and all(map(str.strip, _texts(message.string)))
     }
-    assert wanted - translated == set(), MEND.format(path)
-    assert translated - wanted == set(), MEND.format(path)
-    assert not catalogue.obsolete, MEND.format(path)
+    assert source_messages - translated == set(), HOW_TO_FIX.format(path)
+    assert translated - source_messages == set(), HOW_TO_FIX.format(path)
+    assert not catalogue.obsolete, HOW_TO_FIX.format(path)
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
-def test_translations_keep_their_placeholders_and_their_edges(language: str) -> None:
+def test_translations_keep_placeholders_and_final_punctuation(language: str) -> None:
     path, catalogue = _catalogue(language)
     for message in _messages(catalogue):
         strings = _texts(message.string)
@@ -75,13 +75,13 @@ def test_translations_keep_their_placeholders_and_their_edges(language: str) -> 
         for text in strings:
             assert set(PLACEHOLDER.findall(text)) == names, (path, message.id)
             assert text == text.strip(), (path, message.id)
-            assert "<" not in text, (path, message.id)  # a translation stands in a page as it is
+            assert "<" not in text, (path, message.id)  # a translation is put into a page without escaping
             end = _texts(message.id)[0][-1]
             assert end not in ".:" or text[-1] == end, (path, message.id)
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
-def test_compiled_catalogues_are_those_of_the_source(language: str) -> None:
+def test_compiled_catalogues_match_their_source(language: str) -> None:
     path, catalogue = _catalogue(language)
     with path.with_suffix(".mo").open("rb") as lines:
         compiled = gettext.GNUTranslations(lines)
@@ -90,7 +90,7 @@ def test_compiled_catalogues_are_those_of_the_source(language: str) -> None:
             got = tuple(compiled.ngettext(*message.id, number) for number in (1, 2))
         else:
             got = (compiled.gettext(message.id),)
-        assert got == _texts(message.string), MEND.format(path)
+        assert got == _texts(message.string), HOW_TO_FIX.format(path)
 
 
 class _Visible(HTMLParser):
@@ -123,7 +123,7 @@ def _unmarked(template: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
-def test_templates_hold_no_unmarked_words(path: Path) -> None:
+def test_templates_have_no_unmarked_words(path: Path) -> None:
     assert list(_unmarked(path.read_text())) == []
 
 

@@ -1,4 +1,4 @@
-"""Fresh, stale, away: what is kept, for whom, for how long, and what makes it go."""
+"""Answers of Engage on My Pages: fresh, stale or missing; for whom they are cached, for how long, and what removes them."""
 
 import threading
 import time
@@ -15,19 +15,16 @@ from redis.retry import Retry
 from support.helpers import service_url
 from support.mypages_harness import Pages
 
-from mypages.data.page_cache import PageCache
 from plugin.engage.cache.cached import Owner
 from plugin.engage.cache.response_cache import NAMESPACE, ResponseCache
-from plugin.engage.cache.single_flight import SingleFlight
 from plugin.engage.client import EngageClient
-from plugin.engage.http.http_errors import Answer
 from plugin.engage.http.transport import EngageAccount
 from plugin.errors import ContractError
 from plugin.platforms.standard import STANDARD
 from plugin.sandbox.testing import RunningSandbox
 
 
-def test_with_engage_away_and_nothing_cached_the_page_is_calm_and_quick(pages: Any) -> None:
+def test_with_engage_away_and_nothing_cached_the_page_answers_quickly(pages: Any) -> None:
     shop = pages.add_shop("web")
     pages.contact(shop)
     pages.order(shop, "9001")
@@ -38,7 +35,7 @@ def test_with_engage_away_and_nothing_cached_the_page_is_calm_and_quick(pages: A
         answer = browser.get(f"/mypages/web/{part}")
         assert (
             time.monotonic() - started < 8.5
-        )  # 2.8 s by themselves; a busy machine takes longer, but not as long as Engage
+        )  # 2.8 s when idle; a busy machine takes longer, but not as long as Engage
         assert answer.status_code == 200
         assert "Try again" in answer.text
     assert "N9001" in browser.get("/mypages/web/transactions").text
@@ -59,7 +56,7 @@ def test_with_engage_away_older_data_is_shown_with_its_age(pages: Any, fault: di
     assert "Ada" in text
     assert "2 hours" in text
     called = len(pages.calls())
-    pages.forget_built()
+    pages.drop_cached_pages()
     assert "Ada" in browser.get("/mypages/web/profile").text
     assert len(pages.calls()) == called  # what failed just now is not tried again at once
     pages.no_faults()
@@ -91,7 +88,7 @@ def test_data_older_than_a_day_is_not_shown_at_all(pages: Any) -> None:
 
 
 def test_an_answer_that_is_not_json_is_not_cached(pages: Any, tmp_path: Path) -> None:
-    """A proxy on the way may answer 200 with a page of its own: it must not take the place of data."""
+    """A proxy in between may answer 200 with a page of its own. It must not replace data."""
 
     class Proxy(BaseHTTPRequestHandler):
         body = b'{"id": "1"}'
@@ -113,7 +110,7 @@ def test_an_answer_that_is_not_json_is_not_cached(pages: Any, tmp_path: Path) ->
         Proxy.body = b"<html>Please log in to the guest network</html>"
         with pytest.raises(ContractError):
             pages.cached.read(client, owner, lambda c: c.get_contact("1"))
-        (entry,) = [pages.kept.get(key) for key in list(pages.kept.cache.responses)]
+        (entry,) = [pages.response_cache.get(key) for key in list(pages.response_cache.cache.responses)]
         assert entry.content == b'{"id": "1"}'
         server.shutdown()
     with pytest.raises(ValueError, match="cache"):
@@ -151,7 +148,7 @@ def test_reload_brings_newer_data_at_most_once_a_minute(pages: Any) -> None:
     assert "Cleo" in reload()
 
 
-def test_the_browsers_own_reload_counts_as_one(pages: Any) -> None:
+def test_the_browsers_own_reload_counts_as_a_reload(pages: Any) -> None:
     shop = pages.add_shop("web")
     pages.contact(shop)
     browser = pages.logged_in(shop)
@@ -161,7 +158,7 @@ def test_the_browsers_own_reload_counts_as_one(pages: Any) -> None:
     assert pages.calls().count("getContact") == 2
 
 
-def test_a_reload_while_engage_is_away_keeps_what_there_is(pages: Any) -> None:
+def test_a_reload_while_engage_is_away_shows_cached_data(pages: Any) -> None:
     shop = pages.add_shop("web")
     pages.contact(shop, firstName="Ada")
     browser = pages.logged_in(shop)
@@ -173,94 +170,29 @@ def test_a_reload_while_engage_is_away_keeps_what_there_is(pages: Any) -> None:
     pages.no_faults()
 
 
-def test_an_erased_person_is_gone_from_the_cache_itself(pages: Any) -> None:
+def test_erasing_a_person_deletes_their_cached_answers(pages: Any) -> None:
     shop = pages.add_shop("web", bulk_from="0")
     for customer in ("1", "2"):
         pages.contact(shop, customer, firstName=f"Person{customer}")
         pages.logged_in(shop, customer).get("/mypages/web/")
     browser, other = pages.logged_in(shop), pages.logged_in(shop, "2")
-    before = set(pages.kept.cache.responses.keys())
+    before = set(pages.response_cache.cache.responses.keys())
     pages.event(STANDARD, shop, "customer.deleted", customer={"id": "1"})
     assert pages.work() == ["delivered"]
-    left = set(pages.kept.cache.responses.keys())
+    left = set(pages.response_cache.cache.responses.keys())
     assert len(left) == len(before) / 2
     assert "Person1" not in browser.get("/mypages/web/profile").text
     calls = pages.calls()
-    pages.forget_built()
+    pages.drop_cached_pages()
     assert "Person2" in other.get("/mypages/web/profile").text
     assert pages.calls() == calls
 
 
-def test_one_slow_shop_does_not_make_another_wait(pages: Any, tmp_path: Path) -> None:
-    """Keys that wait for one call are apart, however many wait for it."""
-    flights: SingleFlight[Answer] = SingleFlight()
-    slow, done = threading.Event(), []
-    threads = [
-        threading.Thread(
-            target=lambda: done.append(
-                flights.fetch("slow", lambda: slow.wait(10) and Answer(200, 1, {}), lambda: None, 10)
-            )
-        )
-        for _ in range(8)
-    ]
-    for thread in threads:
-        thread.start()
-    for number in range(200):
-        assert flights.fetch(f"other {number}", lambda: Answer(200, 2, {}), lambda: None, 1).data == 2
-    with pytest.raises(TimeoutError):
-        flights.fetch("slow", lambda: Answer(200, 3, {}), lambda: None, 0.01)
-    slow.set()
-    for thread in threads:
-        thread.join()
-    assert [answer.data for answer in done] == [1] * 8
-
-
-def test_an_error_reaches_everybody_who_waits_for_the_call_and_nobody_after(pages: Any) -> None:
-    flights: SingleFlight[int] = SingleFlight()
-
-    def fail() -> int:
-        raise KeyError("no")
-
-    for _ in range(2):
-        with pytest.raises(KeyError):
-            flights.fetch("key", fail, lambda: None, 1)
-    assert flights.fetch("key", lambda: 1, lambda: None, 1) == 1
-
-
 @pytest.mark.redis
-def test_processes_share_one_call_through_redis(pages: Any) -> None:
+def test_the_cache_in_redis_is_encrypted_expires_and_can_be_purged(tmp_path: Path, sandbox: RunningSandbox) -> None:
     redis = Redis.from_url(service_url("TEST_REDIS_URL"))
     redis.flushdb()
-    calls: list[int] = []
-    found: dict[str, int] = {}
-
-    def fetch() -> int:
-        calls.append(1)
-        time.sleep(0.2)
-        found["answer"] = 7
-        return 7
-
-    answers: list[int] = []
-    processes = [SingleFlight[int](redis) for _ in range(4)]
-    threads = [
-        threading.Thread(target=lambda f=f: answers.append(f.fetch("key", fetch, lambda: found.get("answer"), 5)))
-        for f in processes
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (answers, len(calls)) == ([7] * 4, 1)
-    assert redis.keys("engage-plugin:my-pages-flight:*") == []
-    gone = SingleFlight[int](Redis(port=1, retry=Retry(NoBackoff(), 0)))
-    assert gone.fetch("key", lambda: 8, lambda: None, 1) == 8
-
-
-@pytest.mark.redis
-def test_the_cache_in_redis_is_encrypted_ends_by_itself_and_forgets(tmp_path: Path, sandbox: RunningSandbox) -> None:
-    redis = Redis.from_url(service_url("TEST_REDIS_URL"))
-    redis.flushdb()
-    pages = Pages(tmp_path, sandbox, kept=ResponseCache.in_redis(redis, b"k" * 32))
+    pages = Pages(tmp_path, sandbox, response_cache=ResponseCache.in_redis(redis, b"k" * 32))
     shop = pages.add_shop("web")
     ids = [pages.contact(shop, customer, firstName=f"Person{customer}") for customer in ("1", "2")]
     for customer in ("1", "2"):
@@ -276,8 +208,10 @@ def test_the_cache_in_redis_is_encrypted_ends_by_itself_and_forgets(tmp_path: Pa
     pages.close()
 
 
-def test_a_cache_that_cannot_be_reached_harms_nobody(tmp_path: Path, sandbox: RunningSandbox) -> None:
-    pages = Pages(tmp_path, sandbox, kept=ResponseCache.in_redis(Redis(port=1, retry=Retry(NoBackoff(), 0)), b"k" * 32))
+def test_pages_work_without_a_reachable_cache(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    pages = Pages(
+        tmp_path, sandbox, response_cache=ResponseCache.in_redis(Redis(port=1, retry=Retry(NoBackoff(), 0)), b"k" * 32)
+    )
     shop = pages.add_shop("web")
     contact_id = pages.contact(shop, firstName="Ada")
     assert "Ada" in pages.logged_in(shop).get("/mypages/web/profile").text
@@ -285,40 +219,28 @@ def test_a_cache_that_cannot_be_reached_harms_nobody(tmp_path: Path, sandbox: Ru
     pages.close()
 
 
-def test_what_another_key_wrote_is_nothing(tmp_path: Path) -> None:
+def test_entries_of_another_key_are_not_read(tmp_path: Path) -> None:
     for key, seen in ((b"a" * 32, None), (b"b" * 32, None)):
-        kept = ResponseCache.in_file(tmp_path / "cache.sqlite", key)
-        found = kept.get("p:k")
-        assert (None if found is None else found.content) == seen
-        kept.put("p:k", b"{}")
-        assert kept.get("p:k").content == b"{}"
-        kept.close()
+        cache = ResponseCache.in_file(tmp_path / "cache.sqlite", key)
+        entry = cache.get("p:k")
+        assert (None if entry is None else entry.content) == seen
+        cache.put("p:k", b"{}")
+        assert cache.get("p:k").content == b"{}"
+        cache.close()
 
 
-def test_old_answers_are_pruned(tmp_path: Path, pages: Any) -> None:
+def test_expired_answers_are_pruned(tmp_path: Path, pages: Any) -> None:
     shop = pages.add_shop("web")
     pages.contact(shop)
     pages.logged_in(shop).get("/mypages/web/profile")
-    (key,) = pages.kept.cache.responses.keys()
-    entry = pages.kept.cache.responses[key]
-    pages.kept.prune()
-    assert len(pages.kept.cache.responses) == 1
+    (key,) = pages.response_cache.cache.responses.keys()
+    entry = pages.response_cache.cache.responses[key]
+    pages.response_cache.prune()
+    assert len(pages.response_cache.cache.responses) == 1
     entry.expires = datetime.now(UTC) - timedelta(seconds=1)
-    pages.kept.cache.responses[key] = entry
-    pages.kept.prune()
-    assert len(pages.kept.cache.responses) == 0
-
-
-def test_built_pages_are_bounded_in_size_and_time() -> None:
-    memory, now = PageCache(max_bytes=1600), datetime.now(UTC)
-    later = now + timedelta(hours=1)
-    for number in range(40):
-        memory.put(number, b"x" * 100, later, now)
-    assert sum(memory.get(number, now) is not None for number in range(40)) == 16
-    assert memory.get(39, now + timedelta(seconds=60)) is None
-    memory.put("big", b"x" * 1000, later, now)
-    memory.put("over", b"x", now, now)
-    assert memory.get("big", now) is memory.get("over", now) is None
+    pages.response_cache.cache.responses[key] = entry
+    pages.response_cache.prune()
+    assert len(pages.response_cache.cache.responses) == 0
 
 
 def test_a_thousand_requests_at_once_make_one_call_for_each_contact_and_part(pages: Any) -> None:
@@ -339,7 +261,7 @@ def test_a_thousand_requests_at_once_make_one_call_for_each_contact_and_part(pag
     pages.no_faults()
 
 
-def test_a_change_of_settings_counts_at_once(pages: Any) -> None:
+def test_a_change_of_settings_shows_at_once(pages: Any) -> None:
     shop = pages.add_shop("web")
     pages.contact(shop)
     browser = pages.logged_in(shop)
@@ -348,7 +270,7 @@ def test_a_change_of_settings_counts_at_once(pages: Any) -> None:
     assert "The Hat Shop" in browser.get("/mypages/web/").text
 
 
-def test_without_a_database_the_page_is_calm(pages: Any) -> None:
+def test_without_a_database_the_page_shows_a_message(pages: Any) -> None:
     shop = pages.add_shop("web")
     pages.contact(shop)
     browser = pages.logged_in(shop)

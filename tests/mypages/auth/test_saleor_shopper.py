@@ -1,4 +1,4 @@
-"""A shopper of a Saleor storefront comes to My Pages with the shop's own access token."""
+"""A shopper of a Saleor storefront logs in to My Pages with the access token of the storefront."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,14 +24,14 @@ def saleor(running: Shop, pages: Any) -> Shop:
     return running
 
 
-def come(browser: Any, token: str) -> Any:
+def start_session(browser: Any, token: str) -> Any:
     return browser.post("/mypages/shop/session", data={"token": token})
 
 
 def test_the_access_token_starts_a_session_as_often_as_it_is_valid(pages: Any, saleor: Shop) -> None:
     browser, token = pages.browser(), saleor.customer_token(pages.clock())
     for _ in range(2):
-        answer = come(browser, token)
+        answer = start_session(browser, token)
         assert (answer.status_code, answer.headers["Location"]) == (303, "/mypages/shop/")
     assert browser.get("/mypages/shop/").status_code == 200
 
@@ -40,12 +40,12 @@ def test_the_access_token_starts_a_session_as_often_as_it_is_valid(pages: Any, s
     "claims",
     [{"is_staff": True}, {"type": "thirdparty"}, {"type": "refresh"}, {"iss": "https://other.example/graphql/"}],
 )
-def test_nobody_else_gets_in(pages: Any, saleor: Shop, claims: dict[str, Any]) -> None:
+def test_other_tokens_are_refused(pages: Any, saleor: Shop, claims: dict[str, Any]) -> None:
     browser = pages.browser()
-    assert come(browser, saleor.customer_token(pages.clock(), **claims)).status_code == 401
+    assert start_session(browser, saleor.customer_token(pages.clock(), **claims)).status_code == 401
     assert browser.get("/mypages/shop/").status_code == 401
 
 
-def test_a_key_that_cannot_be_fetched_now_is_no_refusal(pages: Any, saleor: Shop) -> None:
+def test_a_key_that_cannot_be_fetched_now_is_answered_503(pages: Any, saleor: Shop) -> None:
     saleor.broken = 500
-    assert come(pages.browser(), saleor.customer_token(pages.clock(), key="key-9")).status_code == 503
+    assert start_session(pages.browser(), saleor.customer_token(pages.clock(), key="key-9")).status_code == 503

@@ -1,4 +1,4 @@
-"""What the pages show, and to whom."""
+"""What the pages show, and to which shoppers."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,7 +29,7 @@ def test_the_overview_shows_profile_purchases_and_promotions(pages: Any) -> None
         ("", ["getContact", "getTransactions", "listAvailableRewardVouchers", "listPointAccounts", "listPromotionAssignments"]),
     ],
 )  # fmt: skip
-def test_each_page_calls_only_the_endpoints_of_what_it_shows_and_those_once(
+def test_each_page_calls_only_the_endpoints_that_it_needs_and_each_once(
     pages: Any, part: str, calls: list[str]
 ) -> None:
     shop = pages.add_shop("web")
@@ -38,12 +38,12 @@ def test_each_page_calls_only_the_endpoints_of_what_it_shows_and_those_once(
     browser = pages.logged_in(shop)
     for _ in range(3):
         assert browser.get(f"/mypages/web/{part}").status_code == 200
-    pages.forget_built()
+    pages.drop_cached_pages()
     assert browser.get(f"/mypages/web/{part}").status_code == 200
     assert sorted(pages.calls()) == calls
 
 
-def test_what_a_tenant_does_not_have_is_found_out_and_remembered(pages: Any) -> None:
+def test_missing_features_of_a_tenant_are_detected_and_remembered(pages: Any) -> None:
     shop = pages.add_shop("web")
     contact_id = pages.contact(shop)
     pages.fault(error_rate=1, error_statuses=[404], operations=["listPointAccounts"])
@@ -53,7 +53,7 @@ def test_what_a_tenant_does_not_have_is_found_out_and_remembered(pages: Any) -> 
     assert "vouchers" not in pages.json(browser, "/mypages/web/")["parts"]
     assert (
         pages.shops.get("web").settings.vouchers_found == ""
-    )  # one contact without vouchers says nothing of the tenant
+    )  # one contact without vouchers does not show that the tenant has none
     value = {"amount": 50, "currency": "SEK"}
     pages.seed(vouchers=[{"contactId": contact_id, "value": value}])
     pages.age_the_cache(10)
@@ -65,7 +65,7 @@ def test_what_a_tenant_does_not_have_is_found_out_and_remembered(pages: Any) -> 
 
 
 @pytest.mark.parametrize(("setting", "status"), [("no", 404), ("yes", 200)])
-def test_a_setting_says_whether_there_are_points_and_vouchers(pages: Any, setting: str, status: int) -> None:
+def test_a_setting_decides_whether_points_and_vouchers_are_shown(pages: Any, setting: str, status: int) -> None:
     shop = pages.add_shop("web", points=setting, vouchers=setting)
     pages.contact(shop)
     browser = pages.logged_in(shop)
@@ -83,7 +83,7 @@ def test_a_voucher_is_shown_in_the_shoppers_currency(pages: Any) -> None:
     browser.post("/mypages/web/session", data={"token": pages.token(shop, locale="de-DE")})
     (voucher,) = pages.json(browser, "/mypages/web/vouchers")["vouchers"]["active"]
     assert (voucher["value"]["currency"], voucher["value"]["text"]) == ("EUR", "5,00\xa0€")
-    pages.order(shop, "9001")  # paid in SEK: what the shopper pays in counts more than their country
+    pages.order(shop, "9001")  # paid in SEK: the currency of orders takes precedence over the country
     (voucher,) = pages.json(browser, "/mypages/web/vouchers")["vouchers"]["active"]
     assert voucher["value"]["currency"] == "SEK"
 
@@ -124,14 +124,14 @@ def test_without_a_verified_link_only_the_shops_own_orders_are_shown(pages: Any,
     assert pages.calls() == []
 
 
-def test_a_contact_that_is_gone_is_no_contact(pages: Any) -> None:
+def test_a_deleted_contact_is_shown_as_unlinked(pages: Any) -> None:
     shop = pages.add_shop("web")
     contact_id = pages.contact(shop, firstName="Ada")
     pages.post_to_engage(f"/api/v3/contacts/{contact_id}", None, "DELETE")
     assert pages.json(pages.logged_in(shop), "/mypages/web/profile")["profile"]["state"] == "unlinked"
 
 
-def test_soft_identification_shows_nothing(pages: Any) -> None:
+def test_an_id_in_a_mail_link_shows_nothing(pages: Any) -> None:
     shop = pages.add_shop("web")
     contact_id = pages.contact(shop, firstName="Ada")
     for name in ("eclub", "eClub", "vtid", "contactId"):
@@ -176,15 +176,15 @@ def test_a_purchase_has_its_own_page_with_its_lines(pages: Any) -> None:
     assert browser.get("/mypages/web/transactions/R99").status_code == 404
 
 
-def test_a_purchase_of_somebody_else_is_not_found(pages: Any) -> None:
+def test_a_purchase_of_another_customer_is_not_found(pages: Any) -> None:
     shop, other = pages.add_shop("web"), pages.add_shop("other")
     for customer in ("1", "2"):
         pages.contact(shop, customer)
     pages.order(shop, "9001", "2")
     pages.order(other, "9002", "1")
     browser = pages.logged_in(shop)
-    for one in ("web-9001", "9001", "other-9002", "web-9002", "../../other/transactions/other-9002"):
-        answer = browser.get(f"/mypages/web/transactions/{one}")
+    for purchase_id in ("web-9001", "9001", "other-9002", "web-9002", "../../other/transactions/other-9002"):
+        answer = browser.get(f"/mypages/web/transactions/{purchase_id}")
         assert answer.status_code in {404, 401}
         assert "N900" not in answer.text
 
@@ -202,7 +202,7 @@ def test_an_order_is_being_registered_until_engage_shows_it(pages: Any) -> None:
     assert (row["id"], row["being_registered"], row["amount"]["value"]) == ("web-9001", False, "299.00")
 
 
-def test_an_order_that_engage_never_shows_is_not_being_registered_for_ever(pages: Any) -> None:
+def test_an_order_that_engage_never_shows_is_dropped_after_two_days(pages: Any) -> None:
     shop = pages.add_shop("web")
     pages.contact(shop)
     pages.order(shop, "9001")
@@ -212,7 +212,7 @@ def test_an_order_that_engage_never_shows_is_not_being_registered_for_ever(pages
     assert pages.json(pages.logged_in(shop), "/mypages/web/transactions")["purchases"]["items"] == []
 
 
-def test_promotions_that_ended_are_not_shown_and_used_ones_stand_apart(pages: Any) -> None:
+def test_expired_promotions_are_not_shown_and_used_promotions_are_listed_separately(pages: Any) -> None:
     shop = pages.add_shop("web")
     contact_id = pages.contact(shop)
     pages.promotion(contact_id, presentation={"heading": "Long"})
@@ -224,14 +224,14 @@ def test_promotions_that_ended_are_not_shown_and_used_ones_stand_apart(pages: An
     pages.promotion(contact_id, {"redeemed": True}, presentation={"heading": "Used"})
     till = [{"type": "POS", "valueType": "MANUAL", "value": "x"}]
     pages.promotion(contact_id, presentation={"heading": "Till only"}, redemptionChannels=till)
-    found = pages.json(pages.logged_in(shop), "/mypages/web/promotions")["promotions"]
-    assert [one["heading"] for one in found["active"]] == ["Soon", "Long"]
-    assert [one["heading"] for one in found["used"]] == ["Used"]
-    assert (found["active"][0]["gives_kind"], found["active"][0]["gives"]) == ("percent", "12.5\xa0%")
-    assert (found["active"][1]["gives_kind"], found["active"][1]["code"]) == ("code", "SPRING20")
+    promotions = pages.json(pages.logged_in(shop), "/mypages/web/promotions")["promotions"]
+    assert [promotion["heading"] for promotion in promotions["active"]] == ["Soon", "Long"]
+    assert [promotion["heading"] for promotion in promotions["used"]] == ["Used"]
+    assert (promotions["active"][0]["gives_kind"], promotions["active"][0]["gives"]) == ("percent", "12.5\xa0%")
+    assert (promotions["active"][1]["gives_kind"], promotions["active"][1]["code"]) == ("code", "SPRING20")
 
 
-def test_personal_pages_are_guarded_by_their_headers(pages: Any) -> None:
+def test_personal_pages_have_security_headers(pages: Any) -> None:
     shop = pages.add_shop("web", frame_ancestors="https://shop.example")
     headers = pages.logged_in(shop).get("/mypages/web/").headers
     assert headers["Cache-Control"] == "no-store"
@@ -246,7 +246,7 @@ def test_personal_pages_are_guarded_by_their_headers(pages: Any) -> None:
     assert plain["X-Frame-Options"] == "DENY"
 
 
-def test_a_fragment_is_what_stands_inside_another_page(pages: Any) -> None:
+def test_a_fragment_can_be_embedded_in_another_page(pages: Any) -> None:
     shop = pages.add_shop("web")
     pages.contact(shop, firstName="Ada")
     browser = pages.logged_in(shop)
@@ -257,7 +257,7 @@ def test_a_fragment_is_what_stands_inside_another_page(pages: Any) -> None:
     assert "http://127.0.0.1:8000/mypages/static/" in text
 
 
-def test_a_link_that_was_verified_a_moment_ago_counts_at_once_and_so_does_one_that_is_gone(pages: Any) -> None:
+def test_verifying_or_deleting_a_link_takes_effect_at_once(pages: Any) -> None:
     shop = pages.add_shop("web")
     contact_id = pages.contact(shop, verified=False, firstName="Ada")
     browser = pages.logged_in(shop)

@@ -1,4 +1,4 @@
-"""A shopper changes their data: through the inbox, at once shown as being saved, over a verified link alone."""
+"""A shopper changes their data: through the inbox, shown at once as being saved, and only with a verified link."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ def _preferences(page: Any) -> dict[str, Any]:
     return {row["name"]: (row["value"], row["saving"]) for row in page["profile"]["preferences"]}
 
 
-def test_a_change_is_shown_at_once_and_is_delivered(pages: Any) -> None:
+def test_a_change_is_shown_at_once_and_delivered(pages: Any) -> None:
     shop = pages.add_shop("web")
     contact_id = pages.contact(shop, firstName="Ada", city="Stockholm")
     browser = pages.logged_in(shop)
@@ -45,14 +45,14 @@ def test_preferences_go_into_the_ledger_and_to_engage(pages: Any) -> None:
     page = _preferences(pages.json(browser, PROFILE))
     assert (page["acceptsEmail"], page["acceptsSms"]) == ((True, "saving"), (False, "saving"))
     assert pages.work() == ["delivered"]
-    found = pages.engage(contact_id)["preferences"]
-    assert (found["acceptsEmail"], found["acceptsSms"]) == (True, False)
+    preferences = pages.engage(contact_id)["preferences"]
+    assert (preferences["acceptsEmail"], preferences["acceptsSms"]) == (True, False)
     last = pages.consents.latest(shop, contact_id)
     assert {name: value for name, (value, _) in last.items()} == {"email": True, "sms": False}
 
 
-def test_an_old_page_is_no_new_yes(pages: Any) -> None:
-    """The shopper unsubscribed by a mail's link while the page with the ticked box was open."""
+def test_a_ticked_box_on_an_old_page_gives_no_consent(pages: Any) -> None:
+    """The shopper unsubscribed through an e-mail link while the page with the ticked box was open."""
     shop = pages.add_shop("web")
     contact_id = pages.contact(shop, firstName="Ada", preferences={"acceptsEmail": True, "acceptsSms": False})
     browser = pages.logged_in(shop)
@@ -62,13 +62,13 @@ def test_an_old_page_is_no_new_yes(pages: Any) -> None:
     form = {"acceptsEmail": "yes", "acceptsSms": "yes", "shown": ["acceptsEmail:yes", "acceptsSms:no"]}
     pages.edit(browser, shop, **form, firstName="Ada", **{"was.firstName": "Ada"})
     pages.work()
-    found = pages.engage(contact_id)
-    assert found["preferences"]["acceptsEmail"] is False
-    assert found["preferences"]["acceptsSms"] is True
-    assert found["attributes"]["firstName"] == "Adele"
+    contact = pages.engage(contact_id)
+    assert contact["preferences"]["acceptsEmail"] is False
+    assert contact["preferences"]["acceptsSms"] is True
+    assert contact["attributes"]["firstName"] == "Adele"
 
 
-def test_a_double_click_changes_once_and_nothing_changed_is_no_event(pages: Any) -> None:
+def test_a_double_click_changes_once_and_an_unchanged_form_makes_no_event(pages: Any) -> None:
     shop = pages.add_shop("web")
     pages.contact(shop, firstName="Ada")
     browser = pages.logged_in(shop)
@@ -93,7 +93,7 @@ def test_a_double_click_changes_once_and_nothing_changed_is_no_event(pages: Any)
         ("email", "ada", "no_email"),
     ],
 )
-def test_a_value_that_cannot_be_is_not_taken_and_what_was_written_stays(
+def test_an_invalid_value_is_rejected_and_the_form_keeps_what_was_typed(
     pages: Any, field: str, value: str, problem: str
 ) -> None:
     fields = "firstName,lastName,email,mobilePhone,birthDay,countryCode,shoeSize"
@@ -112,19 +112,19 @@ def test_a_value_that_cannot_be_is_not_taken_and_what_was_written_stays(
     assert (given.status_code, given.json["problems"]) == (422, {field: problem})
 
 
-def test_values_are_sent_as_engage_wants_them(pages: Any) -> None:
+def test_values_are_normalised_for_engage(pages: Any) -> None:
     shop = pages.add_shop("web", editable_fields="mobilePhone,birthDay,countryCode,firstName")
     contact_id = pages.contact(shop, countryCode="SE", birthDay="1990-01-01T00:00:00")
     browser = pages.logged_in(shop)
     pages.edit(browser, shop, mobilePhone="070-174 06 05", birthDay="1990-01-01", countryCode="no", firstName=" Ada  ")
     assert pages.work() == ["delivered"]
-    found = pages.engage(contact_id)["attributes"]
-    assert (found["countryCode"], found["firstName"]) == ("NO", "Ada")
-    assert found["mobilePhone"] == "+46701740605"
-    assert found["birthDay"] == "1990-01-01T00:00:00"
+    attributes = pages.engage(contact_id)["attributes"]
+    assert (attributes["countryCode"], attributes["firstName"]) == ("NO", "Ada")
+    assert attributes["mobilePhone"] == "+46701740605"
+    assert attributes["birthDay"] == "1990-01-01T00:00:00"
 
 
-def test_what_the_shop_does_not_allow_is_not_changed(pages: Any) -> None:
+def test_fields_that_the_shop_does_not_allow_are_not_changed(pages: Any) -> None:
     shop = pages.add_shop("web", editable_fields="firstName,memberNumber,externalId")
     contact_id = pages.contact(shop, firstName="Ada", email="ada@example.com")
     browser = pages.logged_in(shop)
@@ -154,42 +154,7 @@ def test_without_a_verified_link_nothing_is_changed(pages: Any, verified: bool |
     assert pages.work() == []
 
 
-def test_a_form_is_taken_only_with_its_own_token(pages: Any) -> None:
-    shop, other = pages.add_shop("web"), pages.add_shop("other")
-    for one in (shop, other):
-        pages.contact(one, "1", firstName="Ada")
-        pages.contact(one, "2", firstName="Bea")
-    browser, second, elsewhere = pages.logged_in(shop), pages.logged_in(shop, "2"), pages.logged_in(other)
-    good = pages.csrf(browser, shop)
-    bad = [
-        "",
-        "x",
-        "..",
-        good[:-1],
-        good + "x",
-        pages.csrf(second, shop),
-        pages.csrf(elsewhere, other),
-        "å.b.c",
-        "ff." * 99,
-    ]
-    for token in bad:
-        assert browser.post(PROFILE, data={"csrf": token, "firstName": "Eve"}).status_code == 403
-        assert browser.post("/mypages/web/reload", data={"csrf": token}).status_code == 403
-        assert browser.post(PROFILE, json={"csrf": token, "fields": {"firstName": "Eve"}}).status_code == 403
-    assert browser.post(PROFILE, json={"csrf": 7, "fields": {}}).status_code == 403
-    assert browser.post(PROFILE, data="\xff", content_type="application/json").status_code == 403
-    pages.clock.ahead = timedelta(minutes=29)
-    assert browser.get(PROFILE).status_code == 200  # the session goes on, the old form does not
-    pages.clock.ahead = timedelta(minutes=58)
-    assert browser.get(PROFILE).status_code == 200
-    pages.clock.ahead = timedelta(minutes=62)
-    answer = browser.post(PROFILE, data={"csrf": good, "firstName": "Eve"})
-    assert (answer.status_code, "open for too long" in answer.text) == (403, True)
-    assert pages.woken == []
-    assert pages.browser().post(PROFILE, data={"csrf": good, "firstName": "Eve"}).status_code == 401
-
-
-def test_a_refused_value_is_told_and_the_rest_goes(pages: Any) -> None:
+def test_a_refused_value_is_shown_and_can_be_corrected(pages: Any) -> None:
     shop = pages.add_shop("web", editable_fields="firstName,gender")
     contact_id = pages.contact(shop, firstName="Ada")
     browser = pages.logged_in(shop)
@@ -200,13 +165,13 @@ def test_a_refused_value_is_told_and_the_rest_goes(pages: Any) -> None:
     page = pages.json(browser, PROFILE)
     assert (_fields(page)["firstName"], page["profile"]["refused"]) == (("Ada", "refused"), True)
     assert "could not be saved" in browser.get(PROFILE).text
-    pages.edit(browser, shop, firstName="Adela")  # says the same field anew: the parked one is needless
+    pages.edit(browser, shop, firstName="Adela")  # sets the same field again, so the parked edit is superseded
     assert pages.work() == ["delivered"]
     assert pages.engage(contact_id)["attributes"]["firstName"] == "Adela"
     assert _fields(pages.json(browser, PROFILE))["firstName"] == ("Adela", "")
 
 
-def test_while_engage_is_away_the_change_waits_and_says_so(pages: Any) -> None:
+def test_while_engage_is_away_a_change_is_shown_as_being_saved(pages: Any) -> None:
     shop = pages.add_shop("web")
     contact_id = pages.contact(shop, firstName="Ada")
     browser = pages.logged_in(shop)
@@ -221,7 +186,7 @@ def test_while_engage_is_away_the_change_waits_and_says_so(pages: Any) -> None:
     assert pages.engage(contact_id)["attributes"]["firstName"] == "Adele"
 
 
-def test_what_nobody_knows_now_cannot_be_changed_now(pages: Any) -> None:
+def test_a_contact_that_cannot_be_fetched_cannot_be_changed(pages: Any) -> None:
     shop = pages.add_shop("web")
     pages.contact(shop, firstName="Ada")
     browser = pages.logged_in(shop)
@@ -232,25 +197,25 @@ def test_what_nobody_knows_now_cannot_be_changed_now(pages: Any) -> None:
     pages.no_faults()
 
 
-def test_the_shops_old_value_does_not_undo_the_shoppers_edit_but_a_new_one_does(pages: Any) -> None:
+def test_only_a_new_value_of_the_shop_overrides_the_shoppers_edit(pages: Any) -> None:
     shop = pages.add_shop("web", bulk_from="0")
     contact_id = pages.contact(shop)
 
-    def told(name: str) -> None:
+    def update_in_shop(name: str) -> None:
         pages.event(STANDARD, shop, "customer.updated", customer={"id": "1", "first_name": name})
         pages.work()
 
-    told("Ada")
+    update_in_shop("Ada")
     browser = pages.logged_in(shop)
     pages.edit(browser, shop, firstName="Adele")
     assert pages.work() == ["delivered"]
-    told("Ada")
+    update_in_shop("Ada")
     assert pages.engage(contact_id)["attributes"]["firstName"] == "Adele"
-    told("Augusta")
+    update_in_shop("Augusta")
     assert pages.engage(contact_id)["attributes"]["firstName"] == "Augusta"
 
 
-def test_no_shop_can_send_the_plugins_own_event(pages: Any) -> None:
+def test_a_shop_cannot_send_the_internal_event(pages: Any) -> None:
     shop = pages.add_shop("web")
     contact_id = pages.contact(shop, firstName="Ada")
     pages.event(STANDARD, shop, PROFILE_EDITED, customer_id="1", attributes={"firstName": "Eve"}, preferences={})
@@ -271,24 +236,24 @@ def test_an_erased_person_leaves_no_edit_behind(pages: Any) -> None:
     assert "Adele" not in text
 
 
-@pytest.mark.parametrize("by", ["bearer", "cookie"])
-def test_a_change_back_and_forth_by_one_token_ends_as_the_shopper_said_last(pages: Any, by: str) -> None:
+@pytest.mark.parametrize("method", ["bearer", "cookie"])
+def test_changes_back_and_forth_with_the_same_token_are_all_made(pages: Any, method: str) -> None:
     shop = pages.add_shop("web")
     contact_id = pages.contact(shop, preferences={"acceptsEmail": False})
     browser, headers = pages.logged_in(shop), {"Accept": "application/json"}
     body = {"csrf": pages.csrf(browser, shop)}
-    if by == "bearer":
+    if method == "bearer":
         handed = {"token": pages.token(shop)}
         session = pages.browser().post("/mypages/web/session", data=handed, headers=headers).json["session"]
         browser, body, headers = pages.browser(), {}, {**headers, "Authorization": f"Bearer {session}"}
-    for wish in (True, False, True, False):
-        answer = browser.post(PROFILE, json={**body, "preferences": {"acceptsEmail": wish}}, headers=headers)
+    for accepts in (True, False, True, False):
+        answer = browser.post(PROFILE, json={**body, "preferences": {"acceptsEmail": accepts}}, headers=headers)
         assert (answer.status_code, answer.json) == (202, {"saving": True})
         assert pages.work() == ["delivered"]
-        assert pages.engage(contact_id)["preferences"]["acceptsEmail"] is wish
+        assert pages.engage(contact_id)["preferences"]["acceptsEmail"] is accepts
 
 
-def test_the_same_change_after_a_discarded_one_is_taken(pages: Any) -> None:
+def test_the_same_change_after_a_discarded_one_is_accepted(pages: Any) -> None:
     shop = pages.add_shop("web")
     contact_id = pages.contact(shop, firstName="Ada")
     browser = pages.logged_in(shop)
@@ -299,11 +264,3 @@ def test_the_same_change_after_a_discarded_one_is_taken(pages: Any) -> None:
     browser.post(PROFILE, data=form)
     assert pages.work() == ["delivered"]
     assert pages.engage(contact_id)["attributes"]["firstName"] == "Adele"
-
-
-@pytest.mark.parametrize("body", [b"[" * 5000, b'{"a":' * 5000, b'{"csrf": "\\ud800.\\ud800"}', b'{"csrf": "\\u0000"}'])
-def test_json_that_nobody_can_read_is_refused(pages: Any, body: bytes) -> None:
-    shop = pages.add_shop("web")
-    pages.contact(shop, firstName="Ada")
-    answer = pages.logged_in(shop).post(PROFILE, data=body, content_type="application/json")
-    assert answer.status_code == 403

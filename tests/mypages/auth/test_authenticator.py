@@ -1,4 +1,4 @@
-"""Pages behind a platform's proxy: no cookies, each request on its own signature, inside the shop's theme."""
+"""Pages behind a platform's proxy: no cookies, each request is signed, and pages are inside the shop's theme."""
 
 import hashlib
 import hmac
@@ -24,7 +24,7 @@ def _sign(secret: str, query: dict[str, str]) -> str:
 
 
 class Proxying(BasePlatform):
-    """A platform with a proxy and a shopper token of its own, as small as can be; shops' signatures are real."""
+    """A minimal platform with a proxy and shopper tokens of its own. Signatures are verified."""
 
     slug = "proxying"
 
@@ -35,7 +35,7 @@ class Proxying(BasePlatform):
         found = {name: values[0] for name, values in parse_qs(query_string, keep_blank_values=True).items()}
         given = found.pop("signature", "")
         if not hmac.compare_digest(given, _sign(shop.webhook_secrets[0], found)):
-            raise VerificationError("The signature does not fit.")
+            raise VerificationError("The signature does not match.")
         if abs(now.timestamp() - float(found["timestamp"])) > 90:
             raise VerificationError("The request is too old.")
         return ProxiedShopper(found["customer"] or None, found["prefix"], "de-DE")
@@ -67,7 +67,7 @@ def proxied(pages: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return pages, shop, contact_id, query
 
 
-def test_a_page_stands_inside_the_theme_with_links_of_the_shop(proxied: Any) -> None:
+def test_a_page_is_shown_inside_the_theme_with_links_of_the_shop(proxied: Any) -> None:
     pages, _, _, query = proxied
     answer = pages.browser().get("/mypages/proxy/proxying/profile", query_string=query())
     assert answer.status_code == 200
@@ -80,10 +80,10 @@ def test_a_page_stands_inside_the_theme_with_links_of_the_shop(proxied: Any) -> 
     assert "Set-Cookie" not in answer.headers
     assert "Content-Security-Policy" not in answer.headers
     assert answer.headers["Cache-Control"] == "no-store"
-    assert "Profil" in answer.text  # in the language that the shop says
+    assert "Profil" in answer.text  # in the language that the shop names
 
 
-def test_every_part_is_there(proxied: Any) -> None:
+def test_every_part_is_available_through_the_proxy(proxied: Any) -> None:
     pages, shop, _, query = proxied
     pages.order(shop, "9001")
     for path in ("", "/", "/profile", "/transactions", "/promotions", "/transactions/web-9001"):
@@ -97,7 +97,7 @@ def test_a_form_works_without_any_cookie(proxied: Any) -> None:
     )
     form = {"csrf": found.json["csrf"], "firstName": "Adele"}
     answer = pages.browser().post("/mypages/proxy/proxying/profile", query_string=query(), data=form)
-    assert answer.status_code == 200  # no redirect: a proxy may follow it by itself, unsigned
+    assert answer.status_code == 200  # no redirect: a proxy may follow it without a signature
     assert "Adele" in answer.text
     assert pages.work() == ["delivered"]
     assert pages.engage(contact_id)["attributes"]["firstName"] == "Adele"
@@ -107,7 +107,7 @@ def test_a_form_works_without_any_cookie(proxied: Any) -> None:
     assert bare.status_code == 403
 
 
-def test_what_looks_like_liquid_is_not_run(proxied: Any) -> None:
+def test_text_that_looks_like_liquid_is_escaped(proxied: Any) -> None:
     pages, shop, _, query = proxied
     contact_id = pages.contact(shop, "3", firstName="{{ shop.secret }}", city="{% include 'x' %}", street="{{{")
     assert contact_id
@@ -128,7 +128,7 @@ def test_a_changed_or_old_request_is_refused(proxied: Any, change: dict[str, str
     assert "Bea" not in answer.text
 
 
-def test_nobody_logged_in_is_led_to_the_login(proxied: Any) -> None:
+def test_a_visitor_without_a_login_gets_a_link_to_the_login(proxied: Any) -> None:
     pages, _, _, query = proxied
     answer = pages.browser().get("/mypages/proxy/proxying/", query_string=query(""))
     assert answer.status_code == 200
@@ -158,7 +158,7 @@ def test_links_stay_in_the_shop(prefix: str, base: str) -> None:
     assert proxy_base(prefix) == base
 
 
-def test_a_token_that_cannot_be_checked_now_is_not_refused_for_good(proxied: Any) -> None:
+def test_a_token_that_cannot_be_verified_now_is_answered_503(proxied: Any) -> None:
     pages, shop, *_ = proxied
     for issuer, status in (("https://shop.example/graphql/", 401), ("https://away.example/graphql/", 503)):
         token = pages.token(shop, iss=issuer, aud=None)
