@@ -16,6 +16,18 @@ def describe_unexpected(error: Exception) -> str:
     return f"unexpected {type(error).__name__}{place}"
 
 
+def error_code(error: Exception) -> str:
+    """Return a short stable word for an error, the same for the same kind of fault."""
+    code = getattr(error, "code", None)
+    if code:
+        return str(code)[:128]
+    field_name = getattr(error, "field", None)
+    status = getattr(error, "status", None)
+    operation = getattr(error, "operation", None)
+    parts = [type(error).__name__.removesuffix("Error"), operation, str(status) if status else None, field_name]
+    return ":".join(part for part in parts if part)[:128]
+
+
 class PluginError(Exception):
     """Base of every error that this plugin raises on purpose."""
 
@@ -71,31 +83,7 @@ class ShopUnavailableError(ShopApiError):
         super().__init__(message, status=status)
 
 
-# --- processing: what becomes of an event ----------------------------------------------------------------------
-
-
-class EventIgnored(PluginError):  # noqa: N818
-    """The event is correctly mapped and has nothing for Engage. It ends `ignored` with this reason."""
-
-
-class DependencyNotReady(PluginError):  # noqa: N818
-    """Something that the event needs is not here yet (its order, its customer). It waits, then is parked."""
-
-    def __init__(self, message: str, retry_after: timedelta | None = None) -> None:
-        self.retry_after = retry_after
-        super().__init__(message)
-
-
-class ParkedError(PluginError):
-    """A person must decide. code: a short stable word, the same for the same kind of fault.
-
-    blocks_later_changes: whether the customer's later contact changes wait for the person (where the shop's setting says so).
-    """
-
-    def __init__(self, message: str, code: str, *, blocks_later_changes: bool = True) -> None:
-        self.code = code
-        self.blocks_later_changes = blocks_later_changes
-        super().__init__(message)
+# --- processing ------------------------------------------------------------------------------------------------
 
 
 class LeaseLostError(PluginError):
@@ -201,11 +189,3 @@ class FileFaultError(PluginError):
 
 class TransferError(PluginError):
     """A file did not reach the SFTP server: no connection, a refusal, an interruption. Tried again by the retry rules."""
-
-
-class WaitsForFileError(DependencyNotReady):
-    """The receipt that this event needs, or repeats, lies in a file that Engage has not taken yet."""
-
-
-class AwaitingFileImport(PluginError):  # noqa: N818
-    """All is done but the receipt, which lies in a file that Engage has not taken yet. The event ends `spooled`."""

@@ -34,7 +34,7 @@ if (
     from plugin.metrics import Metrics, ShopHealth
     from plugin.platforms.shop_api import ShopApi
     from plugin.platforms.shopify import Shopify
-    from webhooks.attempt.context import Stores
+    from webhooks.attempt.runtime import Stores
     from webhooks.processing.notifier import WorkerNotifier
 
 REDIS_TIMEOUT_S = 0.5
@@ -90,7 +90,7 @@ class CoreServices:
     @cached_property
     def stores(self) -> Stores:
         """The stores that processing needs."""
-        from webhooks.attempt.context import Stores
+        from webhooks.attempt.runtime import Stores
 
         return Stores.on(self.database, self.vault)
 

@@ -22,6 +22,7 @@ if (
     from rq import SimpleWorker
 
     from plugin.engage_files.transfer import Transfer as FileTransfer
+    from webhooks.attempt.runtime import DeliveryRuntime
     from webhooks.bulk.profile_changes import BulkProfileSync
     from webhooks.fallback.runner import EngageStatus, FallbackRunner
     from webhooks.processing.preview import Preview
@@ -43,12 +44,12 @@ class WorkerServices(CoreServices):
     @cached_property
     def sweep(self) -> Sweep:
         """Releases lost leases, finds due events and deletes what has expired."""
-        from plugin.engage.retry import CAP
+        from plugin.retry import longest_wait
 
         return Sweep(
             self.database,
             longest_lease=timedelta(seconds=self.settings.lease_s),
-            longest_wait=timedelta(seconds=CAP * self.settings.retry_base_s),
+            longest_wait=longest_wait(self.settings.retry_base_s),
         )
 
     def jitter(self) -> float:
@@ -60,17 +61,27 @@ class WorkerServices(CoreServices):
         return self.stopping.wait(seconds)
 
     @cached_property
+    def delivery_runtime(self) -> DeliveryRuntime:
+        """What every part that takes data to Engage works with."""
+        from webhooks.attempt.runtime import DeliveryRuntime
+
+        return DeliveryRuntime(
+            stores=self.stores,
+            client_for=self.client_for,
+            clock=self.clock,
+            lease=timedelta(seconds=self.settings.lease_s),
+            retry_base_s=self.settings.retry_base_s,
+            pause=self.pause,
+        )
+
+    @cached_property
     def processor(self) -> EventProcessor:
         """Delivers events to Engage."""
         from webhooks.processing.processor import EventProcessor
 
         return EventProcessor(
-            stores=self.stores,
-            client_for=self.client_for,
+            runtime=self.delivery_runtime,
             breaker_open_duration=self.breaker_open_duration,
-            retry_base_s=self.settings.retry_base_s,
-            lease=timedelta(seconds=self.settings.lease_s),
-            clock=self.clock,
             jitter=self.jitter,
             count=self.metrics.tried,
             purge_cache=self.purge_cache,
@@ -82,16 +93,7 @@ class WorkerServices(CoreServices):
         from plugin.store.inbox.bulk import BulkInbox
         from webhooks.bulk.profile_changes import BulkProfileSync
 
-        return BulkProfileSync(
-            stores=self.stores,
-            inbox=BulkInbox(self.database),
-            client_for=self.client_for,
-            retry_base_s=self.settings.retry_base_s,
-            lease=timedelta(seconds=self.settings.lease_s),
-            clock=self.clock,
-            digest=self.vault.digest_of,
-            pause=self.pause,
-        )
+        return BulkProfileSync(self.delivery_runtime, BulkInbox(self.database))
 
     def engage_status_for(self, shop: RegisteredShop) -> EngageStatus:
         """Return whether Engage answers the calls of a shop's key, and since when it does not."""
@@ -146,17 +148,13 @@ class WorkerServices(CoreServices):
         from webhooks.fallback.runner import FallbackRunner
 
         return FallbackRunner(
-            stores=self.stores,
+            runtime=self.delivery_runtime,
             files=FallbackFiles(self.database),
             transfer_for=self.transfer_for,
             folder_for=self.file_folder_for,
             engage_status_for=self.engage_status_for,
             probe=self.probe,
             fallback_after=timedelta(seconds=self.settings.fallback_after_s),
-            retry_base_s=self.settings.retry_base_s,
-            lease=timedelta(seconds=self.settings.lease_s),
-            clock=self.clock,
-            digest=self.vault.digest_of,
         )
 
     @cached_property
@@ -172,11 +170,10 @@ class WorkerServices(CoreServices):
         from webhooks.sync.monitor import SubscriptionMonitor
 
         return SubscriptionMonitor(
-            stores=self.stores,
+            runtime=self.delivery_runtime,
             ingestor=self.ingestor,
             api_for=self.shop_api_for,
             webhook_url=lambda shop: f"{self.settings.public_url}/webhooks/{shop.platform}/{shop.name}",
-            clock=self.clock,
         )
 
     @cached_property
@@ -189,19 +186,11 @@ class WorkerServices(CoreServices):
         from webhooks.sync.backfill_order_files import OrdersInFiles
 
         return Backfill(
-            stores=self.stores,
+            runtime=self.delivery_runtime,
             ingestor=self.ingestor,
-            customers=CustomersInBulk(
-                bulk=BulkInbox(self.database),
-                client_for=self.client_for,
-                clock=self.clock,
-                digest=self.vault.digest_of,
-                pause=self.pause,
-            ),
+            customers=CustomersInBulk(self.delivery_runtime, BulkInbox(self.database)),
             in_files=OrdersInFiles(self.stores, FallbackFiles(self.database), self.file_folder_for, self.clock),
             api_for=self.shop_api_for,
-            clock=self.clock,
-            pause=self.pause,
         )
 
     @cached_property
@@ -210,11 +199,9 @@ class WorkerServices(CoreServices):
         from webhooks.sync.reconcile import Reconciler
 
         return Reconciler(
-            stores=self.stores,
+            runtime=self.delivery_runtime,
             ingestor=self.ingestor,
             api_for=self.shop_api_for,
-            client_for=self.client_for,
-            clock=self.clock,
         )
 
     @cached_property

@@ -36,7 +36,7 @@ from plugin.store.database.engine import Database
 from plugin.store.inbox.admin import EventAdmin, EventFilter
 from plugin.store.shops.shops import NewShop
 from plugin.store.shops.vault import Vault
-from webhooks.attempt.context import Stores
+from webhooks.attempt.runtime import Stores
 from webhooks.contacts.attributes import attributes_of
 from webhooks.receiving.new_event import new_event
 

@@ -187,7 +187,7 @@ class Pages:
     def event(self, platform: Any, shop: RegisteredShop, kind: str, **data: Any) -> int:
         """Put an event of the shop into the inbox, as its webhook would."""
         body = json.dumps({"type": kind, "timestamp": self.clock().isoformat(), "data": data}).encode()
-        stores, delivery = self.processor.stores, Delivery(kind, secrets.token_hex(8))
+        stores, delivery = self.processor.runtime.stores, Delivery(kind, secrets.token_hex(8))
         new = new_event(stores.inbox, self.vault, shop, platform, delivery, body, self.clock())
         return stores.inbox.accept(new).event_id
 

@@ -22,6 +22,7 @@ from plugin.errors import (
     TransientError,
     UnauthorisedError,
     describe_unexpected,
+    error_code,
 )
 from plugin.events import CustomerUpdated
 from plugin.platforms.base import Delivery
@@ -29,8 +30,8 @@ from plugin.store.contacts.sync_state import SyncedValue
 from plugin.store.inbox.bulk import BulkInbox, Change, ClaimedBatch, KnownContact, SyncedFields
 from plugin.store.inbox.bulk_statements import SEND_SINGLY
 from plugin.store.shops.shops import RegisteredShop
-from webhooks.attempt.context import Stores, error_code
 from webhooks.attempt.mapping import map_body
+from webhooks.attempt.runtime import DeliveryRuntime
 from webhooks.bulk.batches import BATCH_TIMEOUT_S, MAX_BATCH_ROWS, refused_rows, wait_for_batch
 from webhooks.contacts.attributes import Digest, attributes_of, diff_attributes, synced_values
 
@@ -78,26 +79,17 @@ class _MergedContact:
 
 @dataclass(frozen=True, slots=True)
 class BulkProfileSync:
-    """Drains waiting profile changes by the thousand.
+    """Drains waiting profile changes by the thousand."""
 
-    digest: keyed hash of a value. pause: waits so many seconds, and tells whether this process is to stop.
-    """
-
-    stores: Stores
+    runtime: DeliveryRuntime
     inbox: BulkInbox
-    client_for: Callable[[RegisteredShop], EngageClient]
-    retry_base_s: float
-    lease: timedelta
-    clock: Callable[[], datetime]
-    digest: Callable[[object], str]
-    pause: Callable[[float], bool]
 
     def run(self) -> int:
         """Send one batch of each shop that has enough waiting; return how many changes ended.
 
         Raises OperationalError and InterfaceError while the database is away; any other fault costs its shop this batch_lease.
         """
-        return sum(self._try(shop) for shop in self.stores.shops.all() if shop.stopped_reason is None)
+        return sum(self._try(shop) for shop in self.runtime.stores.shops.all() if shop.stopped_reason is None)
 
     def _try(self, shop: RegisteredShop) -> int:
         try:
@@ -111,13 +103,13 @@ class BulkProfileSync:
     def _run(self, shop: RegisteredShop) -> int:
         # a field that may hold a consent is compared with what it said before, customer by customer
         worth = 0 if shop.settings.consent_fields else shop.settings.bulk_from
-        if not worth or self.inbox.waiting(shop, self.clock(), worth) < worth:
+        if not worth or self.inbox.waiting(shop, self.runtime.clock(), worth) < worth:
             return 0
         with self._alone(shop) as token:
             if token is None:
                 return 0
             try:
-                taken = self.inbox.take(shop, self.clock(), self.lease, MAX_BATCH_ROWS)
+                taken = self.inbox.take(shop, self.runtime.clock(), self.runtime.lease, MAX_BATCH_ROWS)
             except IntegrityError:  # a worker took an event of one of them meanwhile; the next round goes on
                 return 0
             return self._send_or_release(_BatchLease(shop, taken, token)) if taken.changes else 0
@@ -128,10 +120,10 @@ class BulkProfileSync:
         except LeaseLostError as error:
             log.warning("shop=%s %s", batch_lease.shop.name, error)
         except UnauthorisedError as error:
-            self.stores.shops.stop(batch_lease.shop.id, str(error))
+            self.runtime.stores.shops.stop(batch_lease.shop.id, str(error))
             log.error("shop=%s deliveries stopped: %s", batch_lease.shop.name, error)
             keys, code = list(batch_lease.taken.changes), error_code(error)
-            self.inbox.release(batch_lease.taken, keys, self.clock(), str(error), code, counts=False)
+            self.inbox.release(batch_lease.taken, keys, self.runtime.clock(), str(error), code, counts=False)
         except (OperationalError, InterfaceError):  # the leases end by themselves; the sweep takes the events up
             raise
         except Exception as error:  # noqa: BLE001 - leases that end again and again would park what is not at fault
@@ -139,7 +131,12 @@ class BulkProfileSync:
             log.error("shop=%s bulk met an %s: its changes go one by one", batch_lease.shop.name, what)
             reason = f"Bulk met an {what}; it is sent by itself."
             self.inbox.release(
-                batch_lease.taken, list(batch_lease.taken.changes), self.clock(), reason, SEND_SINGLY, counts=False
+                batch_lease.taken,
+                list(batch_lease.taken.changes),
+                self.runtime.clock(),
+                reason,
+                SEND_SINGLY,
+                counts=False,
             )
         return 0
 
@@ -153,8 +150,10 @@ class BulkProfileSync:
         groups = list(by_type.items())
         for position, (contact_type, group) in enumerate(groups):
             left = _keys(one for _, later in groups[position:] for one in later)
-            if self.pause(0):
-                self.inbox.release(batch_lease.taken, left, self.clock(), "The process stopped.", "bulk", counts=False)
+            if self.runtime.pause(0):
+                self.inbox.release(
+                    batch_lease.taken, left, self.runtime.clock(), "The process stopped.", "bulk", counts=False
+                )
                 break
             ended += self._send_batch(batch_lease, contact_type, self._still_held(batch_lease, group, left), left)
         log.info("shop=%s bulk contacts=%d changes_ended=%d", shop.name, len(merged), ended)
@@ -165,7 +164,7 @@ class BulkProfileSync:
     ) -> int:
         if not group:
             return 0
-        client = self.client_for(batch_lease.shop).with_options(priority=BATCH_PRIORITY)
+        client = self.runtime.client_for(batch_lease.shop).with_options(priority=BATCH_PRIORITY)
         rows = [(one.contact.contact_id, ContactWrite(one.values)) for one in group]
         keys = _keys(group)
         try:
@@ -173,11 +172,11 @@ class BulkProfileSync:
         except UnauthorisedError:
             raise
         except TransientError as error:
-            at = self.clock() + (error.retry_after or timedelta(seconds=self.retry_base_s))
+            at = self.runtime.clock() + (error.retry_after or timedelta(seconds=self.runtime.retry_base_s))
             self.inbox.release(batch_lease.taken, keys, at, str(error), "bulk", counts=False)
             return 0
         except EngageError as error:  # this tenant's bulk API does not take them
-            self.inbox.release(batch_lease.taken, keys, self.clock(), str(error), SEND_SINGLY, counts=False)
+            self.inbox.release(batch_lease.taken, keys, self.runtime.clock(), str(error), SEND_SINGLY, counts=False)
             return 0
         status = self._end_of(batch_lease, client, batch_id, keys, left)
         if status is None:
@@ -186,7 +185,7 @@ class BulkProfileSync:
         if refused:
             back = _keys(one for one in group if one.contact.contact_id in refused)
             reason = "The bulk API refused it; it is sent by itself."
-            self.inbox.release(batch_lease.taken, back, self.clock(), reason, SEND_SINGLY, counts=False)
+            self.inbox.release(batch_lease.taken, back, self.runtime.clock(), reason, SEND_SINGLY, counts=False)
         done = [one for one in group if one.contact.contact_id not in refused]
         return self._deliver(batch_lease, done, f"in bulk, batch {batch_id}")
 
@@ -201,19 +200,21 @@ class BulkProfileSync:
         that lands even later can overwrite a newer change, until the next one of that field.
         """
         try:
-            status = wait_for_batch(client, batch_id, self.pause, self._prolonging(batch_lease, left))
+            status = wait_for_batch(client, batch_id, self.runtime.pause, self._prolonging(batch_lease, left))
             if status.finished:
                 return status
             reason = f"Batch {batch_id} did not end in time; it is sent by itself."
         except UnauthorisedError:
             raise
         except TransientError as error:
-            self.inbox.release(batch_lease.taken, keys, self.clock() + self.lease, str(error), "bulk", counts=False)
+            self.inbox.release(
+                batch_lease.taken, keys, self.runtime.clock() + self.runtime.lease, str(error), "bulk", counts=False
+            )
             return None
         except EngageError as error:
             reason = f"How batch {batch_id} went cannot be known: {error}"
         log.warning("shop=%s %s", batch_lease.shop.name, reason)
-        at = self.clock() + timedelta(seconds=BATCH_TIMEOUT_S)
+        at = self.runtime.clock() + timedelta(seconds=BATCH_TIMEOUT_S)
         self.inbox.release(batch_lease.taken, keys, at, reason, SEND_SINGLY, counts=False)
         return None
 
@@ -222,7 +223,7 @@ class BulkProfileSync:
     ) -> int:
         told = {key: SyncedFields(one.contact.contact_id, sent) for one in done for key, sent in one.told.items()}
         return (
-            self.inbox.deliver(batch_lease.shop, batch_lease.taken, told, self.clock(), outcome, shown=shown)
+            self.inbox.deliver(batch_lease.shop, batch_lease.taken, told, self.runtime.clock(), outcome, shown=shown)
             if told
             else 0
         )
@@ -235,14 +236,16 @@ class BulkProfileSync:
         back = _keys(one for one in group if not lost.isdisjoint(one.told))
         if back:
             reason = "Another worker took over a change of the same contact."
-            self.inbox.release(batch_lease.taken, back, self.clock(), reason, "bulk", counts=False)
+            self.inbox.release(batch_lease.taken, back, self.runtime.clock(), reason, "bulk", counts=False)
         return [one for one in group if lost.isdisjoint(one.told)]
 
     def _prolong(self, batch_lease: _BatchLease, left: list[str]) -> set[str]:
         """Prolong the leases of what is left, and return the keys whose lease was lost. Raises LeaseLostError for all."""
-        now = self.clock()
-        self.stores.locks.extend(_name(batch_lease.shop), batch_lease.token, now, timedelta(seconds=BATCH_TIMEOUT_S))
-        lost = self.inbox.prolong(batch_lease.taken, left, now, self.lease)
+        now = self.runtime.clock()
+        self.runtime.stores.locks.extend(
+            _name(batch_lease.shop), batch_lease.token, now, timedelta(seconds=BATCH_TIMEOUT_S)
+        )
+        lost = self.inbox.prolong(batch_lease.taken, left, now, self.runtime.lease)
         if len(lost) == len(left):
             raise LeaseLostError("Other workers took over all changes of a batch; nobody waits for it here.")
         if lost:
@@ -258,7 +261,7 @@ class BulkProfileSync:
         def prolong(seconds: float) -> None:
             nonlocal passed
             passed += seconds
-            if passed > self.lease.total_seconds() / 4:
+            if passed > self.runtime.lease.total_seconds() / 4:
                 self._prolong(batch_lease, left)
                 passed = 0.0
 
@@ -278,7 +281,7 @@ class BulkProfileSync:
             if (contact := known.get(updates[0].customer_id)) is not None:
                 one = merged.setdefault(contact.contact_id, _MergedContact(contact))
                 for update in updates:
-                    one.add(key, update, self.digest)
+                    one.add(key, update, self.runtime.digest)
         # the contact of a changed key may be another one now: the handler of single events looks
         keys = {"email", batch_lease.shop.settings.key_attribute}
         # and a contact that several customers are is changed by one event at a time, whoever of them it is of
@@ -287,7 +290,9 @@ class BulkProfileSync:
         singly = batch_lease.taken.changes.keys() - set(_keys(in_bulk))
         if singly:
             reason = "It is none for the bulk API; it is sent by itself."
-            self.inbox.release(batch_lease.taken, sorted(singly), self.clock(), reason, SEND_SINGLY, counts=False)
+            self.inbox.release(
+                batch_lease.taken, sorted(singly), self.runtime.clock(), reason, SEND_SINGLY, counts=False
+            )
         return [one for one in in_bulk if one.values], [one for one in in_bulk if not one.values]
 
     def _update_of(self, shop: RegisteredShop, change: Change) -> _Update | None:
@@ -307,7 +312,9 @@ class BulkProfileSync:
     @contextmanager
     def _alone(self, shop: RegisteredShop) -> Iterator[str | None]:
         """Let one worker of all machines send a shop's batches: gives the token of its lease, or None."""
-        with self.stores.locks.hold(_name(shop), self.clock, timedelta(seconds=BATCH_TIMEOUT_S)) as token:
+        with self.runtime.stores.locks.hold(
+            _name(shop), self.runtime.clock, timedelta(seconds=BATCH_TIMEOUT_S)
+        ) as token:
             yield token
 
 

@@ -12,8 +12,8 @@ from plugin.store.contacts.sync_state import SyncedValue
 from plugin.store.shops.settings import ShopSettings
 from webhooks.attempt.context import Context, Origin
 from webhooks.attempt.mapping import CHANNELS, TIMED, parse_answer
+from webhooks.attempt.progress import ContactMatch
 from webhooks.consents.ledger import send_consents
-from webhooks.contacts.identify import ContactMatch
 
 
 def has_opt_out(settings: ShopSettings, customer: Customer) -> bool:

@@ -76,7 +76,7 @@ def sync_changed_attributes(
     if diff.changed and context.lock_contact(contact_id):
         generation, diff = compare()
     changed = diff.changed
-    if changed and context.get_step("filed"):
+    if changed and context.progress.filed:
         held = context.client.get_contact(contact_id).attributes  # the file may have brought it
         arrived = {name: value for name, value in changed.items() if str(held.get(name)) == str(value)}
         remember_attributes(context, contact_id, arrived, at)

@@ -1,42 +1,34 @@
-"""Making sure of the contact: the stored link, else a look-up, else a new contact (DESIGN, who is who)."""
+"""Which contact a customer is: the stored link, else a look-up in Engage, else a new contact."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from plugin.engage.data.models import ContactWrite, CreatedContact
 from plugin.errors import (
     EngageConflictError,
     EngageNotFoundError,
-    EventIgnored,
-    ParkedError,
     ThrottledError,
     TransientError,
 )
 from plugin.event_kinds import CONTACT_KINDS, EventKind
 from plugin.events import Customer
+from plugin.retry import BUSY_WAIT
 from plugin.store.contacts.links import Link
 from plugin.store.shops.settings import ShopSettings
 from plugin.store.shops.shops import RegisteredShop
-from webhooks.attempt.context import BUSY_WAIT, Context
+from webhooks.attempt.context import Context
+from webhooks.attempt.outcomes import Ignored, Outcome, Parked
+from webhooks.attempt.progress import ContactMatch
 from webhooks.consents.ledger import apply_pending_opt_outs
 from webhooks.contacts.attributes import attributes_of, remember_attributes, send_without_rejected_fields
 
+UNVERIFIED = "the shop does not vouch for the e-mail, and a contact with it exists: nothing is changed over such a link"
 #: What may take an e-mail or phone from a contact.
 CHANGE_THE_ADDRESS = CONTACT_KINDS | {EventKind.ERASURE}
-#: What a contact that we made holds only if we sent it. A country Engage may add by itself, other attributes it may lack.
+#: What a contact that this plugin created holds only if it was sent. Engage may add a country and leave out other attributes.
 PERSONAL = frozenset(
     {"email", "mobilePhone", "firstName", "lastName", "birthDay", "gender", "street", "careOf", "zipCode", "city"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ContactMatch:
-    """A contact. created: by this event; then everything known of the customer has been sent already."""
-
-    contact_id: str
-    verified: bool
-    created: bool
 
 
 def known_link(context: Context, customer: Customer) -> Link | None:
@@ -46,29 +38,41 @@ def known_link(context: Context, customer: Customer) -> Link | None:
     return context.stores.links.find(context.shop, customer.customer_id)
 
 
-def ensure_contact(context: Context, customer: Customer, contact_type: str) -> ContactMatch:
-    """Return the customer's contact, looked up or created, and store the link.
+class _NoContactError(Exception):
+    """Carries the outcome of an event whose customer has no contact and gets none out of the search for it."""
 
-    Raises NotForUsError for nobody (no id, e-mail or phone), ParkedError when the key field is missing, HeldBackError
-    while another worker creates the same contact, and TransientError while the contact's other customer goes first.
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        super().__init__()
+
+
+def ensure_contact(context: Context, customer: Customer, contact_type: str) -> ContactMatch | Outcome:
+    """Return the customer's contact, looked up or created, and store the link; or the outcome where there is none.
+
+    Ignored: the customer has no id, e-mail or phone. Parked: the key field is missing, or several contacts match. Raises
+    ThrottledError while another worker creates the same contact, and TransientError while another customer's event of
+    the same contact must come first.
     """
-    step = context.get_step("contact")
-    if step is not None:
-        return ContactMatch(step["id"], step["verified"], step["created"])
+    if (match := context.progress.contact) is not None:
+        return match
     link = known_link(context, customer)
     if link is not None and (link.verified or not is_identity_verified(context.shop, customer)[0]):
         return ContactMatch(link.contact_id, link.verified, created=False)
     if not (customer.customer_id or customer.email or customer.mobile_phone):
-        raise EventIgnored("of nobody: no customer id, e-mail or phone")
-    with _contact_creation_lock(context, customer):
-        return _find_or_create(context, customer, contact_type)
+        return Ignored("of nobody: no customer id, e-mail or phone")
+    try:
+        with _contact_creation_lock(context, customer):
+            return _find_or_create(context, customer, contact_type)
+    except _NoContactError as error:
+        return error.outcome
 
 
 def _find_or_create(context: Context, customer: Customer, contact_type: str) -> ContactMatch:
     contact_id = _look_up(context, customer)
     if contact_id is None:
         _require_key(context, customer)
-        context.complete_step("create_intended")
+        context.progress.create_intended = True
+        context.save()
         try:
             contact_id, ours = _create(context, customer, contact_type)
         except EngageConflictError as error:  # somebody else was faster, or Engage knows the key by another way
@@ -77,7 +81,7 @@ def _find_or_create(context: Context, customer: Customer, contact_type: str) -> 
                 raise
         if ours:
             return _remember(context, customer, ContactMatch(contact_id, verified=True, created=True), "created")
-    elif context.get_step("create_intended") and customer.customer_id and _created_by_us(context, customer, contact_id):
+    elif context.progress.create_intended and customer.customer_id and _created_by_us(context, customer, contact_id):
         return _remember(context, customer, ContactMatch(contact_id, verified=True, created=True), "created")
     _wait_for_others(context, customer, contact_id)
     verified, reason = is_identity_verified(context.shop, customer)
@@ -130,10 +134,10 @@ def _find(context: Context, **by: str) -> str | None:
                 return context.client.find_contact_id(**by, contact_type=contact_type)
             except (EngageNotFoundError, EngageConflictError):
                 continue
-        raise ParkedError(
-            "Several contacts in Engage match this customer, none by type: merge or mend them there, then retry.",
-            "multiple_matches",
-        ) from None
+        reason = (
+            "Several contacts in Engage match this customer, none by type: merge or correct them there, then retry."
+        )
+        raise _NoContactError(Parked(reason, "multiple_matches")) from None
 
 
 def _require_key(context: Context, customer: Customer) -> None:
@@ -141,10 +145,10 @@ def _require_key(context: Context, customer: Customer) -> None:
     value = {"email": customer.email, "mobilePhone": customer.mobile_phone, "externalId": customer.customer_id}[key]
     if not value:
         dropped = f" (the shop's value of {', '.join(customer.dropped)} is not valid)" if customer.dropped else ""
-        raise ParkedError(
-            f"The customer has no {key}{dropped}, which is the key of a contact in Engage: complete it in the shop.",
-            f"missing_key:{key}",
+        reason = (
+            f"The customer has no {key}{dropped}, which is the key of a contact in Engage: complete it in the shop."
         )
+        raise _NoContactError(Parked(reason, f"missing_key:{key}"))
 
 
 def _create(context: Context, customer: Customer, contact_type: str) -> tuple[str, bool]:
@@ -207,7 +211,8 @@ def _remember(context: Context, customer: Customer, found: ContactMatch, reason:
         links, shop, now = context.stores.links, context.shop, context.now()
         link = Link(found.contact_id, found.verified, reason)
         context.on_commit(lambda session: links.write(session, shop, customer_id, link, now))
-    context.complete_step("contact", {"id": found.contact_id, "verified": found.verified, "created": found.created})
+    context.progress.contact = found
+    context.save()
     return found
 
 

@@ -4,7 +4,7 @@ Pure except for look-ups in the plugin's own database, because Engage cannot be 
 contactId, the one match key type that they use.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,12 +17,13 @@ from plugin.events import Customer, CustomerUpdated, Event, OrderPaid, OrderRefu
 from plugin.store.files.rows import Entry, PendingEvent, Spooled
 from plugin.store.orders.orders import StoredOrder
 from plugin.store.shops.shops import RegisteredShop
-from webhooks.attempt.context import Stores
+from webhooks.attempt.progress import PROMOTION, VOUCHER, Progress
+from webhooks.attempt.runtime import DeliveryRuntime
 from webhooks.contacts.attributes import attributes_of, diff_attributes
 from webhooks.contacts.identify import is_identity_verified, store_for
 from webhooks.orders.receipts import purchase_receipt, purchase_receipt_id, return_receipt
 from webhooks.orders.records import FILL_IF_MISSING, order_record, refund_record
-from webhooks.redemption.lookup import PROMOTION, VOUCHER, is_historical
+from webhooks.redemption.lookup import is_historical
 
 
 class NotEligible(Exception):  # noqa: N818
@@ -34,10 +35,10 @@ class NotEligible(Exception):  # noqa: N818
 
 
 class FileContents:
-    """Builds the rows of a shop's events. digest: keyed hash of a value, in which sent values are stored."""
+    """Builds the rows of a shop's events."""
 
-    def __init__(self, stores: Stores, shop: RegisteredShop, digest: Callable[[object], str], now: datetime) -> None:
-        self._stores, self._shop, self._digest, self._now = stores, shop, digest, now
+    def __init__(self, runtime: DeliveryRuntime, shop: RegisteredShop, now: datetime) -> None:
+        self._stores, self._shop, self._digest, self._now = runtime.stores, shop, runtime.digest, now
         #: the ordering key of each planned receipt, by receipt id
         self._planned: dict[str, str] = {}
         self._orders: dict[str, StoredOrder] = {}
@@ -84,7 +85,7 @@ class FileContents:
                 *(_redemption(kind, target, contact_id, receipt_id, event) for kind, target in targets),
             ),
             rest=needs_api,
-            steps={"spooled": True, **{f"filed:{kind}:{target}": True for kind, target in targets}},
+            steps=_spooled_steps(targets),
             write=self._order_writer(pending, order, targets),
         )
 
@@ -103,9 +104,9 @@ class FileContents:
 
     def _contact(self, pending: PendingEvent, customer: Customer) -> tuple[str, bool]:
         """Return the contact that is known without Engage, and whether its link is verified."""
-        contact = pending.progress.get("contact")
-        if contact:
-            return contact["id"], contact["verified"]
+        contact = Progress(pending.progress).contact
+        if contact is not None:
+            return contact.contact_id, contact.verified
         link = None if customer.customer_id is None else self._stores.links.find(self._shop, customer.customer_id)
         if link is None or not (link.verified or not is_identity_verified(self._shop, customer)[0]):
             raise NotEligible
@@ -118,13 +119,14 @@ class FileContents:
         """
         if not (event.promotions or event.vouchers) or is_historical(self._shop, event):
             return []
-        resolved = pending.progress.get("redeem")
+        progress = Progress(pending.progress)
+        resolved = progress.resolved
         if resolved is not None:
-            used = [(target["kind"], target["id"]) for target in resolved["targets"] if not target["used"]]
+            used = [(target.kind, target.id) for target in resolved.targets if not target.used]
         else:
             used = [(PROMOTION, named.assignment_id) for named in event.promotions if named.assignment_id]
             used += [(VOUCHER, named.voucher_id) for named in event.vouchers if named.voucher_id]
-        targets = [(kind, target) for kind, target in used if not pending.progress.get(f"redeemed:{kind}:{target}")]
+        targets = [(kind, target) for kind, target in used if not progress.is_redeemed(kind, target)]
         until = pending.received_at + timedelta(seconds=self._shop.settings.redeem_wait_s)
         if self._now < until and (targets or resolved is None):
             raise NotEligible(until)
@@ -143,7 +145,8 @@ class FileContents:
             return False
         if event.consents:
             return True
-        if pending.progress.get("patched") or pending.progress.get("contact", {}).get("created"):
+        progress = Progress(pending.progress)
+        if progress.patched or (progress.contact is not None and progress.contact.created):
             return False
         return bool(self._changes(contact_id, event.customer, event.occurred_at, FILL_IF_MISSING))
 
@@ -185,7 +188,7 @@ class FileContents:
         # after a complete return the API reactivates what the order used, or cancels what was not redeemed yet
         needs_api = bool(order.details.get("uses") or self._stores.redemptions.of_order(shop, event.order_id))
         return Spooled(
-            pending.id, ordering_key, (self._receipt(receipt, details),), rest=needs_api, steps={"spooled": True}
+            pending.id, ordering_key, (self._receipt(receipt, details),), rest=needs_api, steps=_spooled_steps(())
         )
 
     # --- contacts ---
@@ -219,12 +222,17 @@ def _redemption(kind: str, target: str, contact_id: str, receipt_id: str, event:
 
 def _redeemed(pending: PendingEvent) -> tuple[tuple[UsedPromotion, ...], tuple[str, ...]]:
     """Return the promotions and vouchers that were redeemed before the outage; the receipt names no others."""
-    targets = [
-        target
-        for target in (pending.progress.get("redeem") or {}).get("targets", [])
-        if pending.progress.get(f"redeemed:{target['kind']}:{target['id']}")
-    ]
-    promotions = tuple(
-        UsedPromotion(target["promotion_id"], target["id"]) for target in targets if target["kind"] == PROMOTION
-    )
-    return promotions, tuple(target["label"] for target in targets if target["kind"] == VOUCHER)
+    progress = Progress(pending.progress)
+    resolved = progress.resolved
+    targets = [] if resolved is None else [t for t in resolved.targets if progress.is_redeemed(t.kind, t.id)]
+    promotions = tuple(UsedPromotion(target.promotion_id, target.id) for target in targets if target.kind == PROMOTION)
+    return promotions, tuple(target.label for target in targets if target.kind == VOUCHER)
+
+
+def _spooled_steps(redemptions: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return the progress of an event whose receipt and redemptions, as (kind, id), go into files."""
+    progress = Progress({})
+    progress.spooled = True
+    for kind, target in redemptions:
+        progress.set_redemption_filed(kind, target)
+    return progress.steps

@@ -6,7 +6,7 @@ alone. Everything else waits for the API, where the handlers process it as usual
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,8 +20,10 @@ from plugin.events import Event
 from plugin.platforms.base import Delivery
 from plugin.store.files.rows import PendingEvent, Spooled
 from plugin.store.shops.shops import RegisteredShop
-from webhooks.attempt.context import FORCE_RESEND, ORIGIN, Origin, Stores
+from webhooks.attempt.context import FORCE_RESEND, ORIGIN, Origin
 from webhooks.attempt.mapping import map_body
+from webhooks.attempt.progress import Progress
+from webhooks.attempt.runtime import DeliveryRuntime
 from webhooks.fallback.contents import FileContents, NotEligible
 
 log = logging.getLogger(__name__)
@@ -53,19 +55,18 @@ class Planned:
 class Planner:
     """Plans the pending events of one shop.
 
-    digest: keyed hash of a value. retry_at_by_event: filled with when to plan an event again that cannot go now.
+    retry_at_by_event: filled with when to plan an event again that cannot go now.
     """
 
     def __init__(
         self,
-        stores: Stores,
+        runtime: DeliveryRuntime,
         shop: RegisteredShop,
-        digest: Callable[[object], str],
         now: datetime,
         retry_at_by_event: dict[int, datetime],
     ) -> None:
         self._shop, self._now, self._retry_at_by_event = shop, now, retry_at_by_event
-        self._contents = FileContents(stores, shop, digest, now)
+        self._contents = FileContents(runtime, shop, now)
 
     def receipts(self, ordering_key: str, events: Sequence[PendingEvent]) -> Iterator[Planned]:
         """Yield a customer's orders and refunds that may go now, in their order."""
@@ -117,7 +118,8 @@ class Planner:
         return Planned(spooled, rows, rows[spooled.entries[0].key].lines)
 
     def _map(self, pending: PendingEvent) -> Event:
-        if pending.body is None or "receipt" in pending.progress or "filed" in pending.progress:
+        progress = Progress(pending.progress)
+        if pending.body is None or progress.receipt or progress.filed:
             raise NotEligible  # only the API can do what is left of it
         if FORCE_RESEND in pending.meta or pending.meta.get(ORIGIN, Origin.WEBHOOK) == Origin.BACKFILL:
             raise NotEligible  # the backfill writes its own files, and a forced resend was sent before

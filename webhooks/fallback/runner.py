@@ -22,7 +22,7 @@ from plugin.store.files.files import FallbackFiles, StoredFile
 from plugin.store.files.rows import UNSENT
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.files import FileOrigin, FileState
-from webhooks.attempt.context import Stores
+from webhooks.attempt.runtime import DeliveryRuntime
 from webhooks.fallback.sender import FileSender
 from webhooks.fallback.session import ShopFileSession, WriteBackoff, withdrawn_name
 from webhooks.fallback.writer import ShopFileWriter
@@ -54,25 +54,21 @@ class FallbackRunner:
 
     transfer_for: the connection that a shop's settings name. folder_for: where a shop's files are on this machine.
     engage_status_for: whether Engage answers. probe: sends a small request, so that the circuit breaker can close while
-    nothing else calls. digest: keyed hash of a value.
+    nothing else calls.
     """
 
-    stores: Stores
+    runtime: DeliveryRuntime
     files: FallbackFiles
     transfer_for: Callable[[RegisteredShop], Transfer]
     folder_for: Callable[[RegisteredShop], Path]
     engage_status_for: Callable[[RegisteredShop], EngageStatus]
     probe: Callable[[RegisteredShop], None]
     fallback_after: timedelta
-    retry_base_s: float
-    lease: timedelta
-    clock: Callable[[], datetime]
-    digest: Callable[[object], str]
     backoffs: dict[int, WriteBackoff] = field(default_factory=dict)
 
     def run(self) -> None:
         """Do what is due for every shop, except those that another process works on."""
-        for shop in self.stores.shops.all():
+        for shop in self.runtime.stores.shops.all():
             try:
                 self._run_shop(shop)
             except LeaseLostError as error:
@@ -97,15 +93,15 @@ class FallbackRunner:
         away = status.availability is EngageAvailability.AWAY
         if status.availability is EngageAvailability.ANSWERS or not shop.settings.fallback:
             self.return_to_api(session, _ENGAGE_IS_BACK if shop.settings.fallback else "the setting fallback is no")
-        elif status.since is not None and self.clock() - status.since >= self.fallback_after:
+        elif status.since is not None and self.runtime.clock() - status.since >= self.fallback_after:
             self.write(session)
         sender = FileSender(session, self.transfer_for)
         sender.send(inbox=away and shop.settings.fallback)
         sender.check_uploaded()
-        while self.stores.spooled_events.settle(shop, self.clock()):
+        while self.runtime.stores.spooled_events.settle(shop, self.runtime.clock()):
             session.renew_lease()
         self._clean_up(session)
-        if away and self.stores.spooled_events.has_spooled(shop):
+        if away and self.runtime.stores.spooled_events.has_spooled(shop):
             self.probe(shop)
 
     def write(self, session: ShopFileSession) -> int:
@@ -121,12 +117,12 @@ class FallbackRunner:
         recalled = 0
         for file in session.files.live(session.shop, *UNSENT):
             if file.origin == FileOrigin.INBOX:
-                recalled += self.stores.spooled_events.release(file.id, UNSENT, reason, self.clock())
+                recalled += self.runtime.stores.spooled_events.release(file.id, UNSENT, reason, self.runtime.clock())
                 session.renew_lease()
         recalled += sender.resolve_unknown(reason)
         if session.shop.settings.fallback_transfer == "folder":
             recalled += sender.withdraw_from_folder(reason)
-        while self.stores.spooled_events.release_rest(session.shop, self.clock()):
+        while self.runtime.stores.spooled_events.release_rest(session.shop, self.runtime.clock()):
             session.renew_lease()
         return recalled
 
@@ -135,13 +131,13 @@ class FallbackRunner:
         if file.state is FileState.SENT and session.shop.settings.fallback_transfer == "folder":
             if FileSender(session, self.transfer_for).withdraw_from_folder(reason, only=file.id):
                 return
-        elif self.stores.spooled_events.release(file.id, UNSENT, reason, self.clock()):
+        elif self.runtime.stores.spooled_events.release(file.id, UNSENT, reason, self.runtime.clock()):
             return
         raise ConflictError(f"The file {file.name} is {file.state}: only a file that was not sent can be taken back.")
 
     def recover(self, session: ShopFileSession) -> None:
         """Bring files that a crash left half done into a known state, and recall those that must not be sent."""
-        now, inbox = self.clock(), self.stores.spooled_events
+        now, inbox = self.runtime.clock(), self.runtime.stores.spooled_events
         for file in session.files.live(session.shop, FileState.WRITING, FileState.SENDING, FileState.WRITTEN):
             if file.origin != FileOrigin.INBOX:
                 continue
@@ -156,28 +152,24 @@ class FallbackRunner:
     @contextmanager
     def lease_shop(self, shop: RegisteredShop) -> Iterator[ShopFileSession | None]:
         """Hold the lease on a shop's files; yield None while another process holds it."""
-        name, locks = f"fallback:{shop.id}", self.stores.locks
-        with locks.hold(name, self.clock, self.lease) as token:
+        name, locks = f"fallback:{shop.id}", self.runtime.stores.locks
+        with locks.hold(name, self.runtime.clock, self.runtime.lease) as token:
             if token is None:
                 yield None
                 return
             yield ShopFileSession(
                 shop=shop,
-                stores=self.stores,
+                runtime=self.runtime,
                 files=self.files,
                 folder=self.folder_for(shop),
-                clock=self.clock,
-                retry_base_s=self.retry_base_s,
-                digest=self.digest,
-                prolong=lambda: locks.extend(name, token, self.clock(), self.lease),
-                lease=self.lease,
-                prolonged_at=self.clock(),
+                prolong=lambda: locks.extend(name, token, self.runtime.clock(), self.runtime.lease),
+                prolonged_at=self.runtime.clock(),
             )
 
     def _has_work(self, shop: RegisteredShop) -> bool:
         if shop.settings.fallback and self.engage_status_for(shop).availability is EngageAvailability.AWAY:
             return True
-        if self.files.has_open(shop) or self.stores.spooled_events.has_spooled(shop):
+        if self.files.has_open(shop) or self.runtime.stores.spooled_events.has_spooled(shop):
             return True
         return bool(self._unrecorded_copies(shop))
 
@@ -190,7 +182,7 @@ class FallbackRunner:
 
     def _clean_up(self, session: ShopFileSession) -> None:
         """Delete local copies that are no longer needed, and records that are older than their retention."""
-        settings, now = session.shop.settings, self.clock()
+        settings, now = session.shop.settings, self.runtime.clock()
         for file in session.files.undeleted(session.shop, now - timedelta(days=settings.fallback_keep_days)):
             for name in (file.name, file.name + TEMPORARY, withdrawn_name(file.name)):
                 disk.remove(session.folder / name)

@@ -17,7 +17,8 @@ from plugin.engage_files.names import FileKind
 from plugin.engage_files.transfer import Transfer
 from plugin.engage_files.writer import TEMPORARY, measure
 from plugin.errors import TransferError
-from plugin.store.files.files import StoredFile, retry_at
+from plugin.retry import file_wait
+from plugin.store.files.files import StoredFile
 from plugin.store.files.rows import UNSENT
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.files import FileOrigin, FileState
@@ -71,7 +72,7 @@ class FileSender:
                     session.files.explain(file.id, str(error), self._next_check())
                     return picked_up
                 if listing.final is None:
-                    picked_up += session.files.taken(session.shop, file, PICKED_UP, session.clock())
+                    picked_up += session.files.taken(session.shop, file, PICKED_UP, session.runtime.clock())
                 else:
                     session.files.explain(file.id, NOT_PICKED_UP, self._next_check())
                 session.renew_lease()
@@ -117,7 +118,7 @@ class FileSender:
                 if transfer.withdraw(self._folder(file), file.name, session.folder / withdrawn_name(file.name)):
                     withdrawn += self._release(file, (FileState.RECALLING,), reason)
                 else:
-                    session.files.taken(session.shop, file, PICKED_UP, session.clock())
+                    session.files.taken(session.shop, file, PICKED_UP, session.runtime.clock())
         return withdrawn
 
     # --- one file ---
@@ -171,16 +172,16 @@ class FileSender:
 
     def _record_arrival(self, transfer: Transfer, file: StoredFile) -> bool:
         session = self.session
-        session.files.sent(file.id, session.clock(), self._next_check())
+        session.files.sent(file.id, session.runtime.clock(), self._next_check())
         log.info("shop=%s file=%s sent", session.shop.name, file.name)
         if transfer.find(self._folder(file), file.name, None).final is None:
-            session.files.taken(session.shop, file, PICKED_UP, session.clock())
+            session.files.taken(session.shop, file, PICKED_UP, session.runtime.clock())
         return True
 
     def _record_failure(self, file: StoredFile, error: TransferError) -> None:
         """Record why a file was not sent and when to try again. One that may have arrived stays in its state."""
-        session, now = self.session, self.session.clock()
-        at = retry_at(now, session.retry_base_s, file.attempts)
+        session, now = self.session, self.session.runtime.clock()
+        at = now + file_wait(session.runtime.retry_base_s, file.attempts)
         log.warning("shop=%s file=%s not sent: %s", session.shop.name, file.name, error)
         states = (FileState.WRITTEN, FileState.SENDING)
         if not session.files.back_to_written(file.id, states, str(error), at):
@@ -191,23 +192,25 @@ class FileSender:
         if file.kind == FileKind.RECEIPTS:
             text = f"{reason}; whether it arrived is unknown ({error}), so its receipts go by the API as well"
             return self._release(file, (FileState.RENAMING,), text)
-        self.session.files.sent(file.id, self.session.clock(), self._next_check())  # the API confirms each of its rows
+        self.session.files.sent(
+            file.id, self.session.runtime.clock(), self._next_check()
+        )  # the API confirms each of its rows
         return 0
 
     def _release(self, file: StoredFile, states: tuple[FileState, ...], reason: str) -> int:
         """Return a file's events to the inbox; a file without events fails."""
         session = self.session
         if file.origin != FileOrigin.INBOX:
-            session.files.fail(file.id, reason, session.clock())
+            session.files.fail(file.id, reason, session.runtime.clock())
             return 0
-        return int(session.stores.spooled_events.release(file.id, states, reason, session.clock()))
+        return int(session.runtime.stores.spooled_events.release(file.id, states, reason, session.runtime.clock()))
 
     # --- all files ---
 
     def _due(self, *states: FileState) -> list[StoredFile]:
         """Return due files, of each kind up to the first that is not due: files of a kind stay in their order."""
         session, due, stopped = self.session, [], set()
-        now = session.clock()
+        now = session.runtime.clock()
         for file in session.files.live(session.shop, *states):
             if file.state is FileState.WRITTEN and not self._folder(file):
                 if file.reason != NO_FOLDER:
@@ -246,7 +249,7 @@ class FileSender:
         return remote_folders(self.session.shop)[file.kind]
 
     def _next_check(self) -> datetime:
-        return self.session.clock() + timedelta(seconds=self.session.retry_base_s * CHECK_INTERVAL)
+        return self.session.runtime.clock() + timedelta(seconds=self.session.runtime.retry_base_s * CHECK_INTERVAL)
 
 
 def remote_folders(shop: RegisteredShop) -> Mapping[str, str]:

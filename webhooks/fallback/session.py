@@ -2,38 +2,34 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from plugin.errors import LeaseLostError
 from plugin.store.files.files import FallbackFiles
 from plugin.store.shops.shops import RegisteredShop
-from webhooks.attempt.context import Stores
+from webhooks.attempt.runtime import DeliveryRuntime
 
 
 @dataclass(slots=True)
 class ShopFileSession:
     """The right to work on a shop's files, and what that work needs.
 
-    folder: where the files are on this machine. digest: keyed hash of a value. prolong: extends the lease in the database
-    and returns False when another process holds it. lease: how long the lease lasts; prolonged_at: when it was last extended.
+    folder: where the files are on this machine. prolong: extends the lease in the database and returns False when another
+    process holds it. prolonged_at: when it was last extended.
     """
 
     shop: RegisteredShop
-    stores: Stores
+    runtime: DeliveryRuntime
     files: FallbackFiles
     folder: Path
-    clock: Callable[[], datetime]
-    retry_base_s: float
-    digest: Callable[[object], str]
     prolong: Callable[[], bool]
-    lease: timedelta
     prolonged_at: datetime
 
     def renew_lease(self) -> None:
         """Extend the lease once a quarter of it has passed. Raises LeaseLostError when another process holds it."""
-        now = self.clock()
-        if now - self.prolonged_at < self.lease / 4:
+        now = self.runtime.clock()
+        if now - self.prolonged_at < self.runtime.lease / 4:
             return
         if not self.prolong():
             raise LeaseLostError(f"Another process works on the files of shop {self.shop.name} now; this one stops.")

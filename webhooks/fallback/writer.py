@@ -45,11 +45,11 @@ class ShopFileWriter:
 
     def write(self) -> int:
         """Write all pending events that may go into files; return how many are in files now."""
-        session, now = self._session, self._session.clock()
+        session, now = self._session, self._session.runtime.clock()
         if self._backoff.until is not None and now < self._backoff.until:
             return 0
         self._backoff.until = None
-        planner = Planner(session.stores, session.shop, session.digest, now, self._backoff.events)
+        planner = Planner(session.runtime, session.shop, now, self._backoff.events)
         written = self._write_all(RECEIPT_KINDS, planner.receipts)
         if session.shop.settings.fallback_contacts == "file":
             written += self._write_all((EventKind.PROFILE_CHANGE,), planner.contacts)
@@ -72,7 +72,7 @@ class ShopFileWriter:
         """Yield the pending events of each customer with some of these kinds due; stop after a fault in writing."""
         session, after = self._session, ""
         while self._backoff.until is None:
-            after, customers = session.stores.spooled_events.waiting_customers(
+            after, customers = session.runtime.stores.spooled_events.waiting_customers(
                 session.shop, kinds, after, CUSTOMERS_PER_PAGE
             )
             for ordering_key, events in customers.items():
@@ -83,7 +83,7 @@ class ShopFileWriter:
                 return
 
     def _is_due(self, events: Sequence[PendingEvent], kinds: tuple[EventKind, ...]) -> bool:
-        now = self._session.clock()
+        now = self._session.runtime.clock()
         return any(self._backoff.events.get(event.id, now) <= now for event in events if event.kind in kinds)
 
     def _write_batch(self, batch: Sequence[Planned]) -> int:
@@ -92,7 +92,9 @@ class ShopFileWriter:
         session = self._session
         rows = {key: row for planned in batch for key, row in planned.rows.items()}
         spooled = [planned.spooled for planned in batch]
-        reserved = session.stores.spooled_events.open_files(session.shop, spooled, file_name, session.clock())
+        reserved = session.runtime.stores.spooled_events.open_files(
+            session.shop, spooled, file_name, session.runtime.clock()
+        )
         return sum(self._write_file(file, rows) for file in reserved if self._backoff.until is None)
 
     def _write_file(self, file: ReservedFile, rows: Mapping[str, Row]) -> int:
@@ -110,7 +112,7 @@ class ShopFileWriter:
             lines=written.lines,
             rows=written.rows,
             cleaned=written.cleaned,
-            now=session.clock(),
+            now=session.runtime.clock(),
         )
         if not recorded:  # the lease ran out meanwhile, and another process released the events
             disk.remove(written.path)
@@ -138,7 +140,7 @@ class ShopFileWriter:
 
         An event that is at fault itself waits for the API; after any other fault nothing is written for a while.
         """
-        session, now = self._session, self._session.clock()
+        session, now = self._session, self._session.runtime.clock()
         row = error.row if isinstance(error, FileFaultError) else None
         text = str(error) if isinstance(error, FileFaultError) else f"The folder {session.folder}: {error.strerror}"
         if row is not None and row < len(file.event_ids):
@@ -147,4 +149,4 @@ class ShopFileWriter:
         else:
             self._backoff.until = now + BACKOFF
         log.error("shop=%s file=%s not written: %s", session.shop.name, file.name, text)
-        session.stores.spooled_events.release(file.file_id, (FileState.WRITING,), text, now, failed=True)
+        session.runtime.stores.spooled_events.release(file.file_id, (FileState.WRITING,), text, now, failed=True)

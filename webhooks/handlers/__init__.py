@@ -1,6 +1,6 @@
-"""What each kind of event means: one module per kind.
+"""What each kind of event does in Engage: one module per subject. A handler returns an `Outcome` or raises an error.
 
-Handlers decide; contacts, consents, receipts and redemptions are in packages of their own below.
+Rules that several handlers share are in `contacts`, `consents`, `orders` and `redemption`.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,9 +9,10 @@ from typing import Any
 
 from plugin import events
 from webhooks.attempt.context import Context
+from webhooks.attempt.outcomes import Outcome
 from webhooks.handlers import consent, erasure, order_paid, profile_change, profile_edit, refund, signup
 
-HANDLERS: Mapping[type[Any], Callable[[Context, Any], None]] = MappingProxyType(
+HANDLERS: Mapping[type[Any], Callable[[Context, Any], Outcome]] = MappingProxyType(
     {
         events.CustomerCreated: signup.handle,
         events.CustomerUpdated: profile_change.handle,

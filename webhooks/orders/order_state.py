@@ -18,15 +18,13 @@ from webhooks.attempt.context import Context
 from webhooks.orders.records import ACTIVE_AS_OF, active_as_of
 
 CANCELLED = "cancelled"
-#: The step of an event that found its order cancelled and reports it as paid again.
-STEP_REOPENED = "reopened"
 _GOODS = {LineKind.GOODS.value, LineKind.GIFT_CARD.value}
 
 
 def apply_reinstatement(context: Context, event: OrderPaid, order: StoredOrder) -> StoredOrder:
     """Store that the shop reports an order as active; return the order with that change.
 
-    An earlier cancellation is undone: STEP_REOPENED is completed, after which the order's promotions are redeemed again.
+    An earlier cancellation is undone: the step `reopened` is completed, after which the order's promotions are redeemed again.
     """
     stored = active_as_of(order.details)
     if event.active_as_of is None or (stored is not None and stored >= event.active_as_of):
@@ -37,8 +35,9 @@ def apply_reinstatement(context: Context, event: OrderPaid, order: StoredOrder) 
         changes |= {"ended": None, "ended_at": None}
     context.on_commit(lambda session: write_details(session, context.shop, order.order_id, **changes))
     if reopened:
-        context.note(STEP_REOPENED, "The order was cancelled before, and the shop reports it as paid now.")
-        context.complete_step(STEP_REOPENED)  # in one commit with the change of the order
+        context.note("reopened", "The order was cancelled before, and the shop reports it as paid now.")
+        context.progress.reopened = True
+        context.save()  # in one commit with the change of the order
     return replace(order, details={**order.details, **changes})
 
 

@@ -16,7 +16,7 @@ from plugin.store.inbox.admin import EventAdmin, EventRow, TimelineEntry
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.shops.vault import Vault
 from plugin.store.tables.inbox import State
-from webhooks.attempt.context import Stores
+from webhooks.attempt.runtime import DeliveryRuntime, Stores
 from webhooks.processing.processor import EventProcessor
 from webhooks.receiving.new_event import new_event
 
@@ -77,21 +77,25 @@ class Preview:
             if reads is None or not reads.ask():
                 return previewed
 
-    def _dry_run_once(self, database: Database, event_id: int, rolled_back: DryRunTransport) -> PreviewResult:
+    def _dry_run_once(self, database: Database, event_id: int, transport: DryRunTransport) -> PreviewResult:
         stores = Stores.on(database, self.vault)
         desk = EventAdmin(database)
         lease = timedelta(seconds=self.lease_s)
         claimed = stores.inbox.claim_for_preview(event_id, self.clock(), lease)
         seen = len(desk.show(event_id)[1])
-        processor = EventProcessor(
+        runtime = DeliveryRuntime(
             stores=stores,
             client_for=lambda shop: EngageClient(
-                self.account_for(shop), rolled_back, transactions_path=shop.settings.transactions_path
+                self.account_for(shop), transport, transactions_path=shop.settings.transactions_path
             ),
-            breaker_open_duration=lambda _shop: timedelta(),
-            retry_base_s=1.0,
-            lease=lease,
             clock=self.clock,
+            lease=lease,
+            retry_base_s=1.0,
+            pause=lambda _seconds: False,
+        )
+        processor = EventProcessor(
+            runtime,
+            breaker_open_duration=lambda _shop: timedelta(),
             jitter=lambda: 0.0,
             count=lambda _shop, _outcome: None,
             enrich=False,
@@ -102,4 +106,4 @@ class Preview:
                 stores.orders.write_change(session, shop, claimed.order_ref, receipt_sent_at=None)
         processor.attempt(claimed, shop)
         event, timeline = desk.show(event_id)
-        return PreviewResult(tuple(rolled_back.calls), event, tuple(timeline[seen:]))
+        return PreviewResult(tuple(transport.calls), event, tuple(timeline[seen:]))

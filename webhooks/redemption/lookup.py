@@ -5,7 +5,6 @@ vouchers by them too. A code that is none of these is the shop's own discount.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -23,47 +22,12 @@ from plugin.events import OrderPaid
 from plugin.store.orders.redemptions import HELD_STATES, RedemptionState
 from plugin.store.shops.shops import RegisteredShop
 from webhooks.attempt.context import Context, Origin
+from webhooks.attempt.progress import PROMOTION, VOUCHER, RedemptionProblem, RedemptionTarget, ResolvedRedemptions
 
-PROMOTION, VOUCHER = "promotion", "voucher"
-STEP_REDEEM = "redeem"
 #: How far a shop's clock may be behind ours: an order paid this shortly before its shop was registered counts as paid after.
 REGISTRATION_SKEW = timedelta(minutes=5)
 #: An order that is reported this long after its payment is reported because of something else, such as an edit.
 LATE_REPORT = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class RedemptionTarget:
-    """One assignment or voucher to redeem. promotion_id: its template. label: its name on a receipt.
-
-    used: it was redeemed already when this order came, and not by an order of ours.
-    """
-
-    kind: str
-    id: str
-    promotion_id: str | None
-    label: str
-    used: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RedemptionProblem:
-    """What could not be redeemed or reactivated, for a person. code: stable word; text: one sentence."""
-
-    code: str
-    text: str
-
-    def as_step(self) -> list[str]:
-        """Return the form that is stored with the event's progress."""
-        return [self.code, self.text]
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedRedemptions:
-    """What is to be redeemed, and a problem for each promotion or voucher of the order that its contact does not have."""
-
-    targets: tuple[RedemptionTarget, ...] = ()
-    problems: tuple[RedemptionProblem, ...] = ()
 
 
 def is_historical(shop: RegisteredShop, order: OrderPaid) -> bool:
@@ -88,23 +52,17 @@ def resolve_redemptions(
 
     Raises EngageError.
     """
-    stored = context.get_step(STEP_REDEEM)
+    stored = context.progress.resolved
     if stored is not None:
-        return ResolvedRedemptions(
-            tuple(RedemptionTarget(**target) for target in stored["targets"]),
-            tuple(RedemptionProblem(code, text) for code, text in stored["problems"]),
-        )
+        return stored
     resolver = _Resolver(context, client, order, contact_id)
     resolver.resolve_promotions()
     resolver.resolve_vouchers()
-    targets, problems = tuple(resolver.targets.values()), tuple(resolver.problems)
-    if targets or problems:
-        step = {
-            "targets": [asdict(target) for target in targets],
-            "problems": [problem.as_step() for problem in problems],
-        }
-        context.complete_step(STEP_REDEEM, step)
-    return ResolvedRedemptions(targets, problems)
+    resolved = ResolvedRedemptions(tuple(resolver.targets.values()), tuple(resolver.problems))
+    if resolved.targets or resolved.problems:
+        context.progress.resolved = resolved
+        context.save()
+    return resolved
 
 
 class _Resolver:

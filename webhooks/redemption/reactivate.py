@@ -15,7 +15,7 @@ from plugin.errors import EngageConflictError, EngageError, TransientError, Unau
 from plugin.store.orders.orders import StoredOrder
 from plugin.store.orders.redemptions import HELD_STATES, RedemptionState, StoredRedemption
 from webhooks.attempt.context import Context
-from webhooks.redemption.lookup import PROMOTION, RedemptionProblem
+from webhooks.attempt.progress import PROMOTION, RedemptionProblem
 from webhooks.redemption.redeem import fetch_current, record_result
 
 MAX_REACTIVATIONS = 3

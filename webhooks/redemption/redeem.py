@@ -12,21 +12,14 @@ from plugin.engage.client import EngageClient
 from plugin.engage.data.models import PromotionAssignment, RewardVoucher, UsedPromotion
 from plugin.engage.operations import REDEEM_TIMEOUT_S, Priority
 from plugin.engage.promotion_lookup import find_assignment, find_voucher, is_redeemable
-from plugin.errors import EngageConflictError, EngageError, ParkedError, TransientError, UnauthorisedError
+from plugin.errors import EngageConflictError, EngageError, TransientError, UnauthorisedError
 from plugin.events import OrderPaid
 from plugin.store.orders.orders import StoredOrder
 from plugin.store.orders.redemptions import RedemptionState, StoredRedemption
 from webhooks.attempt.context import Context
-from webhooks.orders.order_state import STEP_REOPENED
-from webhooks.redemption.lookup import (
-    PROMOTION,
-    STEP_REDEEM,
-    RedemptionProblem,
-    RedemptionTarget,
-    ResolvedRedemptions,
-    is_from_history,
-    resolve_redemptions,
-)
+from webhooks.attempt.outcomes import Parked
+from webhooks.attempt.progress import PROMOTION, RedemptionProblem, RedemptionTarget, ResolvedRedemptions
+from webhooks.redemption.lookup import is_from_history, resolve_redemptions
 
 #: How far Engage's times may be from ours: its clock may differ, and it may leave out the zone of a time, whose format is
 #: not documented (docs/engage.md#listing-assignments).
@@ -118,11 +111,11 @@ class _Redemption:
     def run(self) -> RedemptionProblem | None:
         """Redeem it; None when it is redeemed for this order, else the problem for a person. Raises TransientError."""
         context, target = self.context, self.target
-        if context.get_step(f"redeemed:{target.kind}:{target.id}"):
+        if context.progress.is_redeemed(target.kind, target.id):
             return None
-        stored = context.get_step(f"problem:{target.kind}:{target.id}")
+        stored = context.progress.problem(target.kind, target.id)
         if stored is not None:
-            return RedemptionProblem(*stored)
+            return stored
         if target.used:
             return self._used_elsewhere("it was redeemed before this order came")
         row = context.stores.redemptions.intend(
@@ -133,12 +126,13 @@ class _Redemption:
             self.order_id,
             context.claimed.id,
             context.now(),
-            again=bool(context.get_step(STEP_REOPENED)),
+            again=bool(context.progress.reopened),
         )
         if (row.shop_id, row.order_id) != (context.shop.id, self.order_id):
             return self._by_another_order(row)
         if row.state is RedemptionState.REDEEMED:
-            context.complete_step(f"redeemed:{target.kind}:{target.id}")
+            context.progress.set_redeemed(target.kind, target.id)
+            context.save()
             return None
         if row.state is not RedemptionState.INTENDED:
             return self._problem("given_back", f"The {self._name} was reactivated after this order was cancelled.")
@@ -164,7 +158,7 @@ class _Redemption:
         context, target = self.context, self.target
         item = self._fetch()
         # Engage may import a file long after it was written
-        until = context.now() if context.get_step(f"filed:{target.kind}:{target.id}") else None
+        until = context.now() if context.progress.is_redemption_filed(target.kind, target.id) else None
         if item is not None and item.redeemed:
             ours = _may_be_ours(row, item.redeemed_on, until)
             return self._done() if ours else self._used_elsewhere(_on(item.redeemed_on))
@@ -194,10 +188,11 @@ class _Redemption:
         return fetch_current(self.client, self.target.kind, self.contact_id, self.target.id)
 
     def _done(self) -> RedemptionProblem | None:
-        if self.context.get_step("receipt"):
+        if self.context.progress.receipt:
             self.context.note("redeem", f"The {self._name} was redeemed after its receipt was sent without it.")
         self._record(RedemptionState.REDEEMED, None)
-        self.context.complete_step(f"redeemed:{self.target.kind}:{self.target.id}")
+        self.context.progress.set_redeemed(self.target.kind, self.target.id)
+        self.context.save()
         return None
 
     def _record(self, state: RedemptionState, note: str | None) -> None:
@@ -205,7 +200,8 @@ class _Redemption:
 
     def _problem(self, code: str, text: str) -> RedemptionProblem:
         problem = RedemptionProblem(code, text)
-        self.context.complete_step(f"problem:{self.target.kind}:{self.target.id}", problem.as_step())
+        self.context.progress.set_problem(self.target.kind, self.target.id, problem)
+        self.context.save()
         return problem
 
     def _failed(self, code: str, text: str) -> RedemptionProblem:
@@ -287,15 +283,9 @@ def _on(redeemed_on: datetime | None) -> str:
     )
 
 
-def raise_problems(context: Context, problems: Sequence[RedemptionProblem]) -> None:
-    """Park the event for what could not be redeemed, and drop what was found, so that a person's retry searches again.
-
-    Raises ParkedError.
-    """
+def parked_for_problems(context: Context, problems: Sequence[RedemptionProblem]) -> Parked | None:
+    """Return the outcome of what could not be redeemed, and drop what was found, so that a person's retry searches again."""
     if not problems:
-        return
-    lookup, prefix = context.step_prefix + STEP_REDEEM, context.step_prefix + "problem:"
-    for step in list(context.claimed.progress):
-        if step == lookup or step.startswith(prefix):
-            del context.claimed.progress[step]
-    raise ParkedError(" ".join(problem.text for problem in problems), problems[0].code, blocks_later_changes=False)
+        return None
+    context.progress.forget_problems()
+    return Parked(" ".join(problem.text for problem in problems), problems[0].code, blocks_later_changes=False)

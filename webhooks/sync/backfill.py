@@ -20,7 +20,8 @@ from plugin.platforms.registry import PLATFORMS
 from plugin.platforms.shop_api import PolledResource, ShopApi
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.sync.backfill_runs import RejectedRow, Run, RunState
-from webhooks.attempt.context import Origin, Stores
+from webhooks.attempt.context import Origin
+from webhooks.attempt.runtime import DeliveryRuntime
 from webhooks.bulk.batches import MAX_BATCH_ROWS
 from webhooks.sync.backfill_customers import CustomersInBulk, Page, Row
 from webhooks.sync.backfill_order_files import OrdersInFiles
@@ -41,18 +42,13 @@ CONFIRMED = ("in_bulk", "created_in_bulk", "unchanged")
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """Carries out runs. customers: sends pages of customers. in_files: writes orders into files.
+    """Carries out runs. customers: sends pages of customers. in_files: writes orders into files."""
 
-    pause: waits so many seconds and returns whether this process is to stop.
-    """
-
-    stores: Stores
+    runtime: DeliveryRuntime
     ingestor: ResourceIngestor
     customers: CustomersInBulk
     in_files: OrdersInFiles
     api_for: Callable[[RegisteredShop], ShopApi | None]
-    clock: Callable[[], datetime]
-    pause: Callable[[float], bool]
 
     def rows(
         self,
@@ -70,9 +66,9 @@ class Backfill:
         raises ShopApiError.
         """
         if form == "csv":
-            return read_csv(Path(source), what, cursor, self.clock())
+            return read_csv(Path(source), what, cursor, self.runtime.clock())
         if form == "jsonl":
-            return read_json_lines(Path(source), shop.platform, cursor, self.clock())
+            return read_json_lines(Path(source), shop.platform, cursor, self.runtime.clock())
         api = self.api_for(shop)
         if api is None:
             raise ConflictError(
@@ -99,24 +95,24 @@ class Backfill:
         """
         counts: Counter[str] = Counter(run.counts)
         size = MAX_BATCH_ROWS if run.what == "customers" or run.options.get("files") else ORDER_PAGE
-        runs = self.stores.backfill_runs
-        runs.set_state(run, RunState.RUNNING, self.clock())
+        runs = self.runtime.stores.backfill_runs
+        runs.set_state(run, RunState.RUNNING, self.runtime.clock())
         for batch in pages(rows, size):
             page = self.customers.send(shop, batch) if run.what == "customers" else self._orders(shop, run, batch)
             if page is None or not self._ingest_singly(shop, run, page, partial(on_progress, counts)):
                 return self._pause(run)
             page.counts["read"] += len(batch)
             counts += page.counts
-            runs.advance(run, batch[-1].cursor, counts, page.refusals, self.clock())
+            runs.advance(run, batch[-1].cursor, counts, page.refusals, self.runtime.clock())
             on_progress(counts)
             if runs.current_state(run) is RunState.PAUSED:
                 return RunState.PAUSED
         while self.under_way(shop, run):
             on_progress(counts)
-            if self.pause(BUSY_PAUSE_S) or runs.current_state(run) is RunState.PAUSED:
+            if self.runtime.pause(BUSY_PAUSE_S) or runs.current_state(run) is RunState.PAUSED:
                 return self._pause(run)
         on_progress(counts)
-        runs.set_state(run, RunState.FINISHED, self.clock())
+        runs.set_state(run, RunState.FINISHED, self.runtime.clock())
         return RunState.FINISHED
 
     def estimate(self, shop: RegisteredShop, what: str, rows: Iterator[Row]) -> tuple[Counter[str], list[RejectedRow]]:
@@ -138,7 +134,7 @@ class Backfill:
 
     def states(self, shop: RegisteredShop, run: Run) -> dict[str, int]:
         """Return how many of the run's events are in each state of the inbox."""
-        return self.stores.backfill_runs.count_events_by_state(shop, prefix_of(run))
+        return self.runtime.stores.backfill_runs.count_events_by_state(shop, prefix_of(run))
 
     def confirmed(self, shop: RegisteredShop, run: Run, counts: Counter[str]) -> int:
         """Return how many rows Engage has confirmed: through bulk, as unchanged, or as single events."""
@@ -151,10 +147,10 @@ class Backfill:
 
     def not_delivered(self, shop: RegisteredShop, run: Run) -> list[RejectedRow]:
         """Return the run's events that are parked or ignored, with their reasons."""
-        return self.stores.backfill_runs.undelivered_events(shop, prefix_of(run))
+        return self.runtime.stores.backfill_runs.undelivered_events(shop, prefix_of(run))
 
     def _pause(self, run: Run) -> RunState:
-        self.stores.backfill_runs.set_state(run, RunState.PAUSED, self.clock())
+        self.runtime.stores.backfill_runs.set_state(run, RunState.PAUSED, self.runtime.clock())
         return RunState.PAUSED
 
     # --- orders ---
@@ -170,7 +166,7 @@ class Backfill:
 
     def _new_orders(self, shop: RegisteredShop, page: Page, rows: Sequence[Row]) -> list[PolledResource]:
         """Return the orders and refunds that are not known here and are recent enough; count the others on the page."""
-        oldest = self.clock() - timedelta(days=shop.settings.backfill_months * DAYS_A_MONTH)
+        oldest = self.runtime.clock() - timedelta(days=shop.settings.backfill_months * DAYS_A_MONTH)
         resources = []
         for row in rows:
             if isinstance(row, Unreadable):
@@ -197,11 +193,11 @@ class Backfill:
     def _ingest_singly(self, shop: RegisteredShop, run: Run, page: Page, on_wait: Callable[[], None]) -> bool:
         """Put the page's single rows into the inbox, a few at a time; return False when this process is to stop first."""
         for resources in pages(page.singly, INGEST_PAGE):
-            while self.stores.backfill_runs.count_in_flight(shop, MAX_IN_FLIGHT) >= MAX_IN_FLIGHT:
+            while self.runtime.stores.backfill_runs.count_in_flight(shop, MAX_IN_FLIGHT) >= MAX_IN_FLIGHT:
                 on_wait()
-                if self.pause(BUSY_PAUSE_S):
+                if self.runtime.pause(BUSY_PAUSE_S):
                     return False
-            outcomes = self.ingestor.ingest(shop, resources, Origin.BACKFILL, self.clock(), run=str(run.id))
+            outcomes = self.ingestor.ingest(shop, resources, Origin.BACKFILL, self.runtime.clock(), run=str(run.id))
             page.counts["singly"] += sum(outcome is not IngestOutcome.NOT_FOR_US for outcome in outcomes)
             for resource, outcome in zip(resources, outcomes, strict=True):
                 if outcome is IngestOutcome.NOT_FOR_US:

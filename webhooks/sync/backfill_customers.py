@@ -2,11 +2,10 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from plugin.engage.client import EngageClient
 from plugin.engage.data.models import ContactWrite
 from plugin.engage.operations import Priority
 from plugin.errors import EngageError, PayloadError, TransientError, UnauthorisedError
@@ -17,6 +16,7 @@ from plugin.store.inbox.bulk import BulkInbox, KnownContact
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.sync.backfill_runs import RejectedRow
 from webhooks.attempt.mapping import map_body
+from webhooks.attempt.runtime import DeliveryRuntime
 from webhooks.bulk.batches import refused_rows, wait_for_batch
 from webhooks.consents.plain_fields import has_opt_out
 from webhooks.contacts.attributes import attributes_of, diff_attributes, synced_values
@@ -57,13 +57,10 @@ class _Change:
 
 @dataclass(frozen=True, slots=True)
 class CustomersInBulk:
-    """Sends pages of customers. pause: waits so many seconds, and tells whether this process is to stop."""
+    """Sends pages of customers."""
 
+    runtime: DeliveryRuntime
     bulk: BulkInbox
-    client_for: Callable[[RegisteredShop], EngageClient]
-    clock: Callable[[], datetime]
-    digest: Callable[[object], str]
-    pause: Callable[[float], bool]
 
     def send(self, shop: RegisteredShop, some: Sequence[Row]) -> Page | None:
         """Send a page of customers; None when this process is to stop first."""
@@ -112,7 +109,9 @@ class CustomersInBulk:
             page.refuse(row.resource_id, "unreadable", row.reason)
             return None
         try:
-            mapped = map_body(shop, Delivery(row.topic, meta=row.meta), row.body, self.clock(), platform=row.platform)
+            mapped = map_body(
+                shop, Delivery(row.topic, meta=row.meta), row.body, self.runtime.clock(), platform=row.platform
+            )
         except PayloadError as error:
             page.refuse(row.resource_id, f"payload:{error.field or 'body'}", str(error))
             return None
@@ -146,7 +145,7 @@ class CustomersInBulk:
             return _Change(resource, key, attributes, event.occurred_at)
         if contact.contact_type not in {None, settings.contact_type}:
             return None
-        new = diff_attributes(contact.sent, attributes, event.occurred_at, self.digest).changed
+        new = diff_attributes(contact.sent, attributes, event.occurred_at, self.runtime.digest).changed
         if settings.key_attribute in new and settings.key_attribute in contact.sent:
             return None  # a changed key goes singly
         return _Change(resource, key, new, event.occurred_at, contact.contact_id)
@@ -154,12 +153,12 @@ class CustomersInBulk:
     def _remember(self, shop: RegisteredShop, done: Iterable[_Change]) -> None:
         """Store what Engage now knows of linked contacts, and let their cached pages be forgotten."""
         sent = {
-            change.contact_id: synced_values(change.attributes, change.at, self.digest)
+            change.contact_id: synced_values(change.attributes, change.at, self.runtime.digest)
             for change in done
             if change.contact_id is not None
         }
         if sent:
-            self.bulk.remember_sent(shop, sent, self.clock())
+            self.bulk.remember_sent(shop, sent, self.runtime.clock())
 
     def _send_bulk(
         self, shop: RegisteredShop, changes: Sequence[_Change], *, create: bool = False
@@ -168,7 +167,7 @@ class CustomersInBulk:
 
         While Engage is away the batch waits; a tenant that does not take batches gets the rows one by one.
         """
-        client = self.client_for(shop).with_options(priority=Priority.BACKFILL)
+        client = self.runtime.client_for(shop).with_options(priority=Priority.BACKFILL)
         key, contact_type = shop.settings.key_attribute, shop.settings.contact_type
         while True:
             try:
@@ -179,11 +178,11 @@ class CustomersInBulk:
                 else:
                     rows = [(change.key, ContactWrite(_without(change.attributes, key))) for change in changes]
                     batch = client.bulk_patch_contacts(rows, contact_type=contact_type, key=key)
-                status = wait_for_batch(client, batch, self.pause, lambda _seconds: None)
+                status = wait_for_batch(client, batch, self.runtime.pause, lambda _seconds: None)
             except TransientError as error:
                 wait = error.retry_after.total_seconds() if error.retry_after else AWAY_PAUSE_S
                 log.warning("shop=%s the history waits %g s: %s", shop.name, wait, error)
-                if self.pause(wait):
+                if self.runtime.pause(wait):
                     return None
                 continue
             except UnauthorisedError:

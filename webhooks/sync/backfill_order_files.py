@@ -18,7 +18,7 @@ from plugin.platforms.shop_api import PolledResource
 from plugin.store.files.files import FallbackFiles
 from plugin.store.orders.orders import StoredOrder, write_refund
 from plugin.store.shops.shops import RegisteredShop
-from webhooks.attempt.context import Stores
+from webhooks.attempt.runtime import Stores
 from webhooks.contacts.identify import store_for
 from webhooks.fallback.receipt_stream import ReceiptStream
 from webhooks.orders.receipts import purchase_receipt, return_receipt

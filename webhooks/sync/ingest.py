@@ -17,7 +17,8 @@ from plugin.store.inbox.inbox import NewEvent
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.sync.known_orders import KnownOrder
 from plugin.store.tables.inbox import State
-from webhooks.attempt.context import FORCE_RESEND, ORIGIN, Origin, Stores
+from webhooks.attempt.context import FORCE_RESEND, ORIGIN, Origin
+from webhooks.attempt.runtime import Stores
 from webhooks.receiving.new_event import new_event
 
 T = TypeVar("T")

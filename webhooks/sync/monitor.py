@@ -14,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from plugin.errors import ShopApiError, describe_unexpected
 from plugin.platforms.shop_api import PolledResource, ShopApi, Subscription
 from plugin.store.shops.shops import RegisteredShop
-from webhooks.attempt.context import Origin, Stores
+from webhooks.attempt.context import Origin
+from webhooks.attempt.runtime import DeliveryRuntime
 from webhooks.sync.ingest import ORDER_KINDS, IngestOutcome, ResourceIngestor, pages
 
 log = logging.getLogger(__name__)
@@ -48,18 +49,17 @@ class CheckResult:
 class SubscriptionMonitor:
     """Checks shops. webhook_url: the address that a shop's webhooks should be sent to."""
 
-    stores: Stores
+    runtime: DeliveryRuntime
     ingestor: ResourceIngestor
     api_for: Callable[[RegisteredShop], ShopApi | None]
     webhook_url: Callable[[RegisteredShop], str]
-    clock: Callable[[], datetime]
 
     def check_due_shops(self, interval: timedelta) -> list[CheckResult]:
         """Check every shop whose last check is longer ago than `interval`."""
         due = []
-        for shop in self.stores.shops.all():
-            checked_at = self.stores.shop_monitors.get(shop).checked_at
-            if shop.settings.watch and (checked_at is None or self.clock() - checked_at >= interval):
+        for shop in self.runtime.stores.shops.all():
+            checked_at = self.runtime.stores.shop_monitors.get(shop).checked_at
+            if shop.settings.watch and (checked_at is None or self.runtime.clock() - checked_at >= interval):
                 due.append(shop)
         return [self._check_safely(shop) for shop in due]
 
@@ -73,8 +73,8 @@ class SubscriptionMonitor:
             return self._check_failed(shop, f"{describe_unexpected(error)}; this is a fault of the plugin")
 
     def _check_failed(self, shop: RegisteredShop, why: str) -> CheckResult:
-        self.stores.shop_monitors.save(
-            shop, replace(self.stores.shop_monitors.get(shop), checked_at=self.clock(), error=why)
+        self.runtime.stores.shop_monitors.save(
+            shop, replace(self.runtime.stores.shop_monitors.get(shop), checked_at=self.runtime.clock(), error=why)
         )
         result = CheckResult(shop.name, error=why)
         _log_result(result)
@@ -89,14 +89,14 @@ class SubscriptionMonitor:
         if api is None:
             return CheckResult(shop.name, skipped="its platform has no API, or nothing is installed yet")
         name = f"watch:{shop.id}"
-        with self.stores.locks.hold(name, self.clock, LEASE) as token:
+        with self.runtime.stores.locks.hold(name, self.runtime.clock, LEASE) as token:
             if token is None:
                 return CheckResult(shop.name, skipped="another process checks it")
             return self._check(shop, api)
 
     def _check(self, shop: RegisteredShop, api: ShopApi) -> CheckResult:
-        before = self.stores.shop_monitors.get(shop)
-        now = self.clock()
+        before = self.runtime.stores.shop_monitors.get(shop)
+        now = self.runtime.clock()
         result = CheckResult(shop.name)
         state = replace(before, checked_at=now, error=None)
         try:
@@ -112,7 +112,7 @@ class SubscriptionMonitor:
         except ShopApiError as error:  # the next check begins where the last complete one ended
             result = replace(result, error=str(error))
             state = replace(state, error=str(error))
-        self.stores.shop_monitors.save(shop, state)
+        self.runtime.stores.shop_monitors.save(shop, state)
         _log_result(result)
         return result
 
@@ -143,7 +143,7 @@ class SubscriptionMonitor:
         """
         if not page:
             return 0
-        outcomes = self.ingestor.ingest(shop, page, Origin.POLL, self.clock())
+        outcomes = self.ingestor.ingest(shop, page, Origin.POLL, self.runtime.clock())
         return sum(
             outcome is IngestOutcome.STORED and resource.kind in ORDER_KINDS
             for outcome, resource in zip(outcomes, page, strict=True)

@@ -23,7 +23,8 @@ from plugin.platforms.shop_api import PolledResource, ShopApi
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.sync.known_orders import KnownOrder
 from plugin.store.tables.inbox import State
-from webhooks.attempt.context import Origin, Stores
+from webhooks.attempt.context import Origin
+from webhooks.attempt.runtime import DeliveryRuntime
 from webhooks.orders.receipts import purchase_receipt_id
 from webhooks.sync.ingest import UNDER_WAY, IngestOutcome, ResourceIngestor, order_id_of, pages
 
@@ -90,11 +91,9 @@ class _ExpectedReceipt:
 class Reconciler:
     """Compares shops with the inbox and Engage."""
 
-    stores: Stores
+    runtime: DeliveryRuntime
     ingestor: ResourceIngestor
     api_for: Callable[[RegisteredShop], ShopApi | None]
-    client_for: Callable[[RegisteredShop], EngageClient]
-    clock: Callable[[], datetime]
 
     def compare(self, shop: RegisteredShop, since: datetime, until: datetime, *, repair: bool = False) -> Report:
         """Compare what happened in [since, until), and with `repair` put what is missing into the inbox.
@@ -118,7 +117,7 @@ class Reconciler:
             report.error = str(error)
         if report.differences:
             log.warning("shop=%s reconciliation differences=%d", shop.name, len(report.differences))
-        self.stores.reconciliations.save(shop, since, until, report.counts, self.clock())
+        self.runtime.stores.reconciliations.save(shop, since, until, report.counts, self.runtime.clock())
         return report
 
     def daily(self) -> list[Report]:
@@ -127,9 +126,9 @@ class Reconciler:
         The day ends IMPORTED_AFTER ago, so that Engage has imported its receipts.
         """
         reports = []
-        for shop in self.stores.shops.all():
-            last = self.stores.reconciliations.last(shop)
-            now = self.clock()
+        for shop in self.runtime.stores.shops.all():
+            last = self.runtime.stores.reconciliations.last(shop)
+            now = self.runtime.clock()
             if shop.settings.reconcile_daily and (last is None or now - last[0] >= DAY):
                 reports.append(self._compare_safely(shop, now - DAY - IMPORTED_AFTER, now - IMPORTED_AFTER))
         return reports
@@ -143,7 +142,7 @@ class Reconciler:
         except Exception as error:  # noqa: BLE001 - one shop's odd answer must not end the comparison of all
             log.error("shop=%s its reconciliation met an %s", shop.name, describe_unexpected(error))
             report = Report(since, until, error=f"{describe_unexpected(error)}; this is a fault of the plugin")
-            self.stores.reconciliations.save(shop, since, until, report.counts, self.clock())
+            self.runtime.stores.reconciliations.save(shop, since, until, report.counts, self.runtime.clock())
             return report
 
     # --- shop and inbox ---
@@ -158,7 +157,7 @@ class Reconciler:
         repair: bool,
     ) -> None:
         orders = [(resource, order_id_of(shop, resource) or resource.resource_id) for resource in page]
-        known = self.stores.known_orders.find(shop, sorted({order_id for _, order_id in orders}))
+        known = self.runtime.stores.known_orders.find(shop, sorted({order_id for _, order_id in orders}))
         for resource, order_id in orders:
             if resource.kind not in {EventKind.ORDER_PAID, EventKind.REFUND}:
                 continue  # a cancellation makes no receipt
@@ -179,9 +178,9 @@ class Reconciler:
     ) -> None:
         for resource in page:
             report.counts["customers"] += 1
-            if self.stores.links.find(shop, resource.resource_id) is not None:
+            if self.runtime.stores.links.find(shop, resource.resource_id) is not None:
                 continue
-            if self.stores.known_orders.has_unfinished_events(shop, resource.resource_id):
+            if self.runtime.stores.known_orders.has_unfinished_events(shop, resource.resource_id):
                 continue  # parked or under way
             if self._is_not_for_us(shop, resource):
                 continue
@@ -193,13 +192,13 @@ class Reconciler:
         platform = PLATFORMS[resource.platform or shop.platform]
         delivery = Delivery(resource.topic, meta=resource.meta)
         try:
-            return not platform.normalise(delivery, resource.body, self.clock()).events
+            return not platform.normalise(delivery, resource.body, self.runtime.clock()).events
         except PayloadError:
             return False  # it should be parked, for a person to see
 
     def _ingest(self, shop: RegisteredShop, resource: PolledResource, *, again: bool = False) -> bool:
-        run = self.clock().strftime("%Y%m%d%H%M")
-        outcomes = self.ingestor.ingest(shop, [resource], Origin.RECONCILE, self.clock(), run=run, again=again)
+        run = self.runtime.clock().strftime("%Y%m%d%H%M")
+        outcomes = self.ingestor.ingest(shop, [resource], Origin.RECONCILE, self.runtime.clock(), run=run, again=again)
         return outcomes == [IngestOutcome.STORED]
 
     # --- inbox and Engage ---
@@ -207,7 +206,7 @@ class Reconciler:
     def _collect_sent(self, shop: RegisteredShop, report: Report, sold: dict[str, list[_ExpectedReceipt]]) -> None:
         """Collect what was sent, for a shop whose orders cannot be read."""
         after = ""
-        while orders := self.stores.known_orders.with_receipt(shop, report.since, report.until, after):
+        while orders := self.runtime.stores.known_orders.with_receipt(shop, report.since, report.until, after):
             after = orders[-1].order_id
             for order in orders:
                 report.counts["orders"] += 1
@@ -229,8 +228,8 @@ class Reconciler:
         self, shop: RegisteredShop, report: Report, sold: dict[str, list[_ExpectedReceipt]], *, repair: bool
     ) -> None:
         """Compare the purchases of a sample of contacts with Engage, evenly spread over those who bought."""
-        client = self.client_for(shop).with_options(priority=Priority.BACKFILL)
-        settled = self.clock() - IMPORTED_AFTER
+        client = self.runtime.client_for(shop).with_options(priority=Priority.BACKFILL)
+        settled = self.runtime.clock() - IMPORTED_AFTER
         for contact_id in _sample(sorted(sold), shop.settings.reconcile_sample):
             report.counts["contacts_asked"] += 1
             try:

@@ -4,7 +4,7 @@ two workers one goes on and the other stops.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, select, update
@@ -267,9 +267,3 @@ def _stored(row: FallbackFile, shop: str) -> StoredFile:
         row.sha256, row.size, row.lines, row.row_count, row.cleaned, row.temporary, row.erased, row.attempts,
         row.next_attempt_at, row.created_at, row.sent_at, row.ended_at, row.deleted_at,
     )  # fmt: skip
-
-
-def retry_at(now: datetime, base_s: float, attempts: int) -> datetime:
-    """Return when a file that did not get there is sent again: 1, 3, 6, 30 times the base, then every 60 times."""
-    steps = (1, 3, 6, 30, 60)
-    return now + timedelta(seconds=base_s * steps[min(attempts, len(steps) - 1)])

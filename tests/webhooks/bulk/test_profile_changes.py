@@ -68,6 +68,10 @@ class Between:
         return getattr(self._client, name)
 
 
+def with_runtime(backlog: BulkProfileSync, **changes: Any) -> BulkProfileSync:
+    return replace(backlog, runtime=replace(backlog.runtime, **changes))
+
+
 def while_the_batch_runs(rig: Any, backlog: BulkProfileSync, happens: Callable[[], None]) -> BulkProfileSync:
     """Let something happen once, after the first look at the batch."""
     first = iter([happens])
@@ -75,7 +79,9 @@ def while_the_batch_runs(rig: Any, backlog: BulkProfileSync, happens: Callable[[
     def after_status() -> None:
         next(first, lambda: None)()
 
-    return replace(backlog, client_for=lambda shop: cast("EngageClient", Between(rig.client_for(shop), after_status)))
+    return with_runtime(
+        backlog, client_for=lambda shop: cast("EngageClient", Between(rig.client_for(shop), after_status))
+    )
 
 
 def test_changes_are_merged_per_contact_and_end_with_one_batch(rig: Any, backlog: BulkProfileSync) -> None:
@@ -181,7 +187,7 @@ def test_a_batch_whose_answer_was_lost_is_sent_again_and_changes_nothing_twice(
 
 def passing(rig: Any, backlog: BulkProfileSync) -> BulkProfileSync:
     """Let each pause of a worker be one of the rig's clock."""
-    return replace(backlog, pause=lambda seconds: rig.clock.forward(seconds) is None)
+    return with_runtime(backlog, pause=lambda seconds: rig.clock.forward(seconds) is None)
 
 
 def test_a_batch_that_never_ends_goes_singly_when_it_has_had_time_to_land(rig: Any, backlog: BulkProfileSync) -> None:
@@ -211,7 +217,7 @@ def test_a_look_that_fails_does_not_give_up_a_batch_that_runs(rig: Any, backlog:
             assert rig.work() == []
         return False
 
-    assert replace(backlog, pause=pause).run() == 3
+    assert with_runtime(backlog, pause=pause).run() == 3
     assert {rig.event(event).state for event in events} == {"delivered"}
     assert rig.work() == ["delivered"]
     rig.clock.forward(300)
@@ -250,7 +256,7 @@ def test_a_worker_that_stops_gives_its_changes_back(rig: Any, backlog: BulkProfi
     events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
     later(rig)
     rig.options(bulk_delay_s=10_000)
-    assert replace(backlog, pause=lambda seconds: seconds > 0).run() == 0  # told to stop while it waits
+    assert with_runtime(backlog, pause=lambda seconds: seconds > 0).run() == 0  # told to stop while it waits
     assert {rig.event(event).state for event in events} == {"pending"}
     assert {rig.event(event).attempts for event in events} == {0}
     assert {rig.event(event).error_code for event in events} == {"bulk"}
@@ -261,7 +267,7 @@ def test_a_worker_that_stops_begins_no_batch(rig: Any, backlog: BulkProfileSync)
     events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
     later(rig)
     before = len(rig.calls())
-    assert replace(backlog, pause=lambda _seconds: True).run() == 0
+    assert with_runtime(backlog, pause=lambda _seconds: True).run() == 0
     assert rig.calls()[before:] == []
     assert {(rig.event(event).state, rig.event(event).attempts) for event in events} == {("pending", 0)}
     assert backlog.run() == 3

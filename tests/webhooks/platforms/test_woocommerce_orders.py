@@ -233,11 +233,10 @@ def test_a_look_that_made_the_webhooks_reports_none_of_them(woo: WooRig) -> None
         return WOOCOMMERCE.api(shop, lambda credentials: shops.save_credentials(shop.name, credentials))
 
     monitor = SubscriptionMonitor(
-        woo.rig.stores,
+        woo.rig.services.delivery_runtime,
         ResourceIngestor(woo.rig.stores, lambda _: None),
         api_for,
         lambda _: f"https://plugin.example{PATH}",
-        woo.rig.clock,
     )
     look = monitor.check_shop(shops.get("butik"))
     assert len(look.repaired) == len(SUBSCRIBED)
@@ -626,11 +625,10 @@ def test_a_cancellation_that_no_webhook_told_of_is_found(story: Story) -> None:
     rig = story.rig
     shop = rig.stores.shops.get("butik")
     monitor = SubscriptionMonitor(
-        rig.stores,
+        rig.services.delivery_runtime,
         ResourceIngestor(rig.stores, lambda _id: None),
         lambda shop: WOOCOMMERCE.api(shop, lambda _credentials: None),
         lambda _shop: "https://plugin.example/webhooks/woocommerce/butik",
-        rig.clock,
     )
     story.tell("processing", "09:25")
     rig.work()
