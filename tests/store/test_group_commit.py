@@ -70,7 +70,7 @@ def send_all(inbox: SlowInbox, events: list[NewEvent]) -> list[Accepted | Except
         return [one.result(10) for one in sent]
 
 
-def test_those_that_wait_are_stored_together_and_each_learns_its_own_id(database: Database, new: NewEvent) -> None:
+def test_waiting_writes_share_a_commit_and_each_gets_its_own_id(database: Database, new: NewEvent) -> None:
     inbox = SlowInbox(database)
     events = [replace(new, dedupe_key=str(n)) for n in range(20)]
     accepted = [one for one in send_all(inbox, events) if isinstance(one, Accepted)]
@@ -83,14 +83,14 @@ def test_those_that_wait_are_stored_together_and_each_learns_its_own_id(database
     assert EventAdmin(database).status()["accepted"] == 20
 
 
-def test_the_same_webhook_twice_at_once_is_stored_once(database: Database, new: NewEvent) -> None:
+def test_concurrent_duplicates_are_stored_once(database: Database, new: NewEvent) -> None:
     accepted = [one for one in send_all(SlowInbox(database), [new] * 8) if isinstance(one, Accepted)]
     assert sorted(one.duplicate for one in accepted) == [False] + [True] * 7
     assert len({one.event_id for one in accepted}) == 1
     assert EventAdmin(database).status()["accepted"] == 1
 
 
-def test_a_row_that_the_database_refuses_takes_no_other_with_it(database: Database, new: NewEvent) -> None:
+def test_a_rejected_row_does_not_affect_the_others(database: Database, new: NewEvent) -> None:
     inbox = SlowInbox(database, lambda e: DataError("INSERT", {}, ValueError()) if e.dedupe_key == "3" else None)
     results = send_all(inbox, [replace(new, dedupe_key=str(n)) for n in range(8)])
     assert [type(one) for one in results].count(DataError) == 1
@@ -98,7 +98,7 @@ def test_a_row_that_the_database_refuses_takes_no_other_with_it(database: Databa
     assert EventAdmin(database).status()["accepted"] == 7
 
 
-def test_a_database_that_is_away_is_everybodys_error_at_once(database: Database, new: NewEvent) -> None:
+def test_an_unavailable_database_fails_all_waiting_writes(database: Database, new: NewEvent) -> None:
     inbox = SlowInbox(database, lambda _new: OperationalError("INSERT", {}, OSError()))
     results = send_all(inbox, [replace(new, dedupe_key=str(n)) for n in range(8)])
     assert [type(one) for one in results] == [OperationalError] * 8
@@ -124,7 +124,7 @@ class PausingLock:
             assert self.go_on.wait(10)
 
 
-def test_a_thread_whose_turn_comes_before_it_waits_for_it_leads_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_made_leader_before_it_waits_leads_once(monkeypatch: pytest.MonkeyPatch) -> None:
     first_writes, first_goes_on = threading.Event(), threading.Event()
 
     def store(waiting: Callable[[], Sequence[str]]) -> list[str]:
@@ -159,7 +159,7 @@ def test_a_thread_whose_turn_comes_before_it_waits_for_it_leads_once(monkeypatch
     assert results == {"first": "first", "second": "second", "third": "third"}
 
 
-def test_threads_that_lose_the_processor_anywhere_all_get_through() -> None:
+def test_threads_interrupted_anywhere_all_finish() -> None:
     def store(waiting: Callable[[], Sequence[int]]) -> list[int]:
         writes = list(waiting())
         time.sleep(0.00005)  # another thread runs meanwhile, as during a real commit
@@ -188,7 +188,7 @@ def test_threads_that_lose_the_processor_anywhere_all_get_through() -> None:
     assert len(through) == 8
 
 
-def test_a_leader_that_ends_before_its_turn_leaves_the_lead_to_the_next() -> None:
+def test_a_leader_that_fails_hands_over_to_the_next() -> None:
     """Whatever ends it: what it would have written is not written, and nobody waits for it."""
     ends = [KeyboardInterrupt()]
 

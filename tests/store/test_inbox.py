@@ -94,7 +94,7 @@ def test_the_same_delivery_id_of_two_shops_is_two_events(box: InboxDriver, shops
     assert not box.inbox.accept(replace(box.event("a"), shop_id=other.id)).duplicate
 
 
-def test_a_parked_event_that_is_sent_again_is_taken_up(box: InboxDriver) -> None:
+def test_a_parked_event_that_is_sent_again_is_requeued(box: InboxDriver) -> None:
     event_id = box.accept("a")
     box.park_next()
     assert box.claim() is None
@@ -120,7 +120,7 @@ def test_a_second_event_of_a_customer_waits_while_the_first_is_worked_on(box: In
     assert box.claimed_id() == second
 
 
-def test_an_older_event_that_comes_late_waits_for_the_one_at_work(box: InboxDriver, clock: Clock) -> None:
+def test_a_late_older_event_waits_for_the_leased_one(box: InboxDriver, clock: Clock) -> None:
     box.accept("new", at=clock())
     claimed = box.claim()
     assert claimed is not None
@@ -130,7 +130,7 @@ def test_an_older_event_that_comes_late_waits_for_the_one_at_work(box: InboxDriv
     assert box.claimed_id() == late
 
 
-def test_other_customers_go_on_while_one_waits_for_a_retry(box: InboxDriver) -> None:
+def test_a_retry_of_one_customer_does_not_delay_others(box: InboxDriver) -> None:
     box.accept("1", customer="1")
     claimed = box.claim()
     assert claimed is not None
@@ -149,7 +149,7 @@ def test_a_thousand_waiting_events_of_one_customer_go_in_order(box: InboxDriver,
     assert [box.deliver_next() for _ in ids] == ids
 
 
-def test_a_parked_event_lets_receipts_pass_and_holds_contact_changes(box: InboxDriver) -> None:
+def test_a_parked_event_blocks_contact_changes_but_not_receipts(box: InboxDriver) -> None:
     parked = box.accept("bad")
     assert box.park_next() == parked
     change = box.accept("change")
@@ -161,7 +161,7 @@ def test_a_parked_event_lets_receipts_pass_and_holds_contact_changes(box: InboxD
     assert box.deliver_next() == change
 
 
-def test_a_parked_event_that_does_not_hold_stops_nobody(box: InboxDriver) -> None:
+def test_a_non_blocking_parked_event_blocks_nothing(box: InboxDriver) -> None:
     box.accept("bad")
     claimed = box.claim()
     assert claimed is not None
@@ -170,7 +170,7 @@ def test_a_parked_event_that_does_not_hold_stops_nobody(box: InboxDriver) -> Non
     assert box.deliver_next() == change
 
 
-def test_held_events_follow_a_parked_one_that_is_retried(box: InboxDriver) -> None:
+def test_blocked_events_follow_a_retried_parked_one(box: InboxDriver) -> None:
     parked = box.accept("bad")
     box.park_next()
     change = box.accept("change")
@@ -180,7 +180,7 @@ def test_held_events_follow_a_parked_one_that_is_retried(box: InboxDriver) -> No
     assert box.deliver_next() == change
 
 
-def test_an_attempt_is_counted_before_the_try_and_given_back_when_nothing_was_tried(box: InboxDriver) -> None:
+def test_an_attempt_is_counted_at_the_claim_and_uncounted_when_nothing_was_tried(box: InboxDriver) -> None:
     box.accept("1")
     claimed = box.claim()
     assert claimed is not None
@@ -191,7 +191,7 @@ def test_an_attempt_is_counted_before_the_try_and_given_back_when_nothing_was_tr
     assert again.attempts == 1
 
 
-def test_an_event_whose_only_try_was_given_back_begins_when_it_is_tried_again(box: InboxDriver) -> None:
+def test_first_attempt_time_is_reset_when_no_attempt_counts(box: InboxDriver) -> None:
     box.accept("1")
     began = box.clock()
     for hours in (0, 1):
@@ -206,7 +206,7 @@ def test_an_event_whose_only_try_was_given_back_begins_when_it_is_tried_again(bo
 
 
 @pytest.mark.parametrize("how", ["start", "new key", "new address"])
-def test_what_waits_begins_anew_when_its_shop_is_started_again(box: InboxDriver, shops: Shops, how: str) -> None:
+def test_restarting_a_shop_resets_attempts_of_waiting_events(box: InboxDriver, shops: Shops, how: str) -> None:
     box.accept("1")
     claimed = box.claim()
     assert claimed is not None
@@ -224,7 +224,7 @@ def test_what_waits_begins_anew_when_its_shop_is_started_again(box: InboxDriver,
     assert (again.attempts, again.first_attempt_at) == (1, box.clock())
 
 
-def test_a_lost_lease_is_taken_again_and_the_former_worker_is_fenced_off(box: InboxDriver) -> None:
+def test_a_lost_lease_is_claimed_again_and_fences_off_the_former_worker(box: InboxDriver) -> None:
     event_id = box.accept("1")
     slow = box.claim()
     assert slow is not None
@@ -244,7 +244,7 @@ def test_a_lost_lease_is_taken_again_and_the_former_worker_is_fenced_off(box: In
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_two_workers_of_one_event_in_one_commit_are_told_apart(
+def test_two_workers_of_one_event_in_one_commit_are_distinguished(
     box: InboxDriver, database: Database, order: int
 ) -> None:
     event_id = box.accept("1")
@@ -266,7 +266,7 @@ def test_two_workers_of_one_event_in_one_commit_are_told_apart(
     assert (event.state, event.progress, event.last_error) == ("leased", {"contact": "known"}, None)
 
 
-def test_progress_prolongs_the_lease(box: InboxDriver) -> None:
+def test_saving_progress_extends_the_lease(box: InboxDriver) -> None:
     box.accept("1")
     claimed = box.claim()
     assert claimed is not None
@@ -276,7 +276,7 @@ def test_progress_prolongs_the_lease(box: InboxDriver) -> None:
     assert box.sweep.run(box.clock()).lost_leases == 0
 
 
-def test_the_sweep_finds_an_event_that_nobody_woke(box: InboxDriver) -> None:
+def test_the_sweep_returns_due_events_without_a_notified_worker(box: InboxDriver) -> None:
     event_id = box.accept("1")
     box.clock.forward(120)
     swept = box.sweep.run(box.clock())
@@ -297,7 +297,7 @@ def test_the_sweep_releases_a_waiting_event_whose_release_was_lost(box: InboxDri
     assert box.claimed_id() == event_id
 
 
-def test_events_of_a_stopped_shop_wait_but_erasures_go_on(box: InboxDriver, shops: Shops) -> None:
+def test_events_of_a_stopped_shop_wait_but_erasures_run(box: InboxDriver, shops: Shops) -> None:
     box.accept("1", customer="1")
     erasure = box.accept("2", customer="2", kind=EventKind.ERASURE)
     shops.stop(box.shop.id, "the key is wrong")
@@ -373,7 +373,7 @@ def test_a_refund_finds_the_ordering_key_of_its_order(box: InboxDriver) -> None:
     assert box.inbox.ordering_key_of_order(box.shop.id, "901") is None
 
 
-def test_the_timeline_tells_each_step(box: InboxDriver) -> None:
+def test_the_timeline_lists_each_step(box: InboxDriver) -> None:
     event_id = box.accept("1")
     claimed = box.claim()
     assert claimed is not None
@@ -398,7 +398,7 @@ def test_only_parked_and_pending_events_are_retried_or_discarded(box: InboxDrive
         box.desk.retry([event_id + 1], box.clock())
 
 
-def test_no_worker_takes_an_event_that_is_being_discarded(box: InboxDriver, database: Database) -> None:
+def test_an_event_being_discarded_is_not_claimed(box: InboxDriver, database: Database) -> None:
     if database.sqlite:
         pytest.skip("SQLite lets one transaction write at a time")
     event_id = box.accept("1")
@@ -408,7 +408,7 @@ def test_no_worker_takes_an_event_that_is_being_discarded(box: InboxDriver, data
     assert box.desk.show(event_id)[0].state == "discarded"
 
 
-def test_an_event_that_a_worker_took_meanwhile_is_not_discarded(box: InboxDriver, database: Database) -> None:
+def test_an_event_claimed_meanwhile_is_not_discarded(box: InboxDriver, database: Database) -> None:
     if database.sqlite:
         pytest.skip("SQLite lets one transaction write at a time")
     event_id = box.accept("1")
@@ -443,9 +443,7 @@ def test_bodies_of_finished_events_are_erased_after_their_time(
         assert row.body is None
 
 
-def test_an_older_event_that_came_late_goes_on_when_the_one_it_waited_for_lost_its_lease(
-    box: InboxDriver, clock: Clock
-) -> None:
+def test_a_late_older_event_is_released_when_the_leased_one_loses_its_lease(box: InboxDriver, clock: Clock) -> None:
     """Found by the state machine: both waited for each other, and the sweep released the wrong one for ever."""
     first, _second = box.accept("1"), box.accept("2")
     assert box.claimed_id() == first
@@ -466,9 +464,7 @@ def test_the_sweep_releases_the_event_that_happened_first(box: InboxDriver, cloc
     assert box.deliver_next() == first
 
 
-def test_an_older_event_that_came_late_does_not_wait_for_the_next_try_of_the_one_at_work(
-    box: InboxDriver, clock: Clock
-) -> None:
+def test_a_late_older_event_does_not_wait_for_the_retry_of_the_leased_one(box: InboxDriver, clock: Clock) -> None:
     first = box.accept("first")
     held = box.claim()
     assert held is not None
@@ -481,9 +477,7 @@ def test_an_older_event_that_came_late_does_not_wait_for_the_next_try_of_the_one
     assert first != late
 
 
-def test_an_event_that_kills_its_worker_again_and_again_is_parked_and_others_go_on(
-    box: InboxDriver, clock: Clock
-) -> None:
+def test_a_poison_event_is_parked_and_others_continue(box: InboxDriver, clock: Clock) -> None:
     killer = box.accept("killer")
     for _ in range(MAX_LOST_LEASES):
         claimed = box.claim()
@@ -503,7 +497,7 @@ def test_an_event_that_kills_its_worker_again_and_again_is_parked_and_others_go_
     ("kind", "hold", "follows"),
     [(EventKind.PROFILE_CHANGE, "yes", False), (EventKind.PROFILE_CHANGE, "no", True), (EventKind.REFUND, "yes", True)],
 )
-def test_an_event_that_kills_its_worker_holds_contact_changes_as_other_parked_ones_do(
+def test_a_parked_poison_event_blocks_contact_changes(
     box: InboxDriver, clock: Clock, shops: Shops, kind: EventKind, hold: str, follows: bool
 ) -> None:
     shops.change(box.shop.name, {"parked_hold_contacts": hold})
@@ -516,7 +510,7 @@ def test_an_event_that_kills_its_worker_holds_contact_changes_as_other_parked_on
     assert box.claimed_id() == (change if follows else None)
 
 
-def test_what_a_clock_that_ran_far_ahead_put_off_is_not_waited_for(box: InboxDriver, clock: Clock) -> None:
+def test_times_set_by_a_clock_far_ahead_are_corrected(box: InboxDriver, clock: Clock) -> None:
     first, second = box.accept("a", customer="1"), box.accept("b", customer="2")
     right = clock.time
     clock.forward(86400)  # a worker with such a clock takes one event and puts the other off, then dies
@@ -531,7 +525,7 @@ def test_what_a_clock_that_ran_far_ahead_put_off_is_not_waited_for(box: InboxDri
     assert {box.deliver_next(), box.deliver_next()} == {first, second}
 
 
-def test_what_waits_as_long_as_the_rules_allow_is_waited_for(box: InboxDriver, clock: Clock) -> None:
+def test_the_longest_allowed_wait_is_respected(box: InboxDriver, clock: Clock) -> None:
     box.accept("a")
     claimed = box.claim()
     assert claimed is not None

@@ -266,7 +266,7 @@ class InboxMachine(RuleBasedStateMachine):
             assert counts[state.value] == sum(1 for event in self.known.values() if event.state is state)
 
 
-def test_nothing_is_claimed_out_of_turn_and_nothing_is_left_lying(
+def test_events_are_claimed_in_turn_and_none_is_forgotten(
     database: Database, shops: Shops, shop: RegisteredShop
 ) -> None:
     machine = type("Machine", (InboxMachine,), {"database": database, "shops": shops, "shop": shop})

@@ -29,7 +29,7 @@ def test_a_state_works_once(installation: ShopInstallationService, shop: Registe
     assert installation.finish("standard", "somebody's guess") is None
 
 
-def test_a_state_of_another_platform_is_used_up_and_refused(
+def test_a_state_of_another_platform_is_consumed_and_refused(
     installation: ShopInstallationService, shop: RegisteredShop
 ) -> None:
     state = installation.begin(shop.name, {})
@@ -37,7 +37,7 @@ def test_a_state_of_another_platform_is_used_up_and_refused(
     assert installation.finish("standard", state) is None
 
 
-def test_a_state_ends_after_an_hour_and_is_forgotten(
+def test_a_state_expires_after_an_hour_and_is_deleted(
     installation: ShopInstallationService, shop: RegisteredShop, clock: Clock, database: Database
 ) -> None:
     state = installation.begin(shop.name, {})
@@ -61,7 +61,7 @@ def test_neither_state_nor_data_nor_credentials_can_be_read_in_the_database(
     assert "shpat_secret" not in kept
 
 
-def test_what_an_installation_brought_is_there_and_deliveries_go_on(
+def test_an_installation_stores_its_credentials_and_restarts_deliveries(
     installation: ShopInstallationService, shop: RegisteredShop, shops: Shops
 ) -> None:
     shops.stop(shop.id, "The shop removed the plugin.")
@@ -74,5 +74,5 @@ def test_what_an_installation_brought_is_there_and_deliveries_go_on(
 
 
 @pytest.mark.parametrize("state", ["\ud800", "\x00", ""])
-def test_a_state_that_cannot_be_one_is_none(installation: ShopInstallationService, state: str) -> None:
+def test_a_malformed_state_is_not_found(installation: ShopInstallationService, state: str) -> None:
     assert installation.finish("woocommerce", state) is None

@@ -39,7 +39,7 @@ def test_the_revision_that_processes_look_for_is_the_newest() -> None:
     assert ScriptDirectory.from_config(alembic_config()).get_current_head() == REVISION
 
 
-def test_a_database_without_tables_is_told_what_to_do(tmp_path: Path) -> None:
+def test_a_database_without_tables_is_refused_with_instructions(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path}/empty.sqlite")
     with pytest.raises(ConfigurationError) as refused:
         database.check_schema()
@@ -49,7 +49,7 @@ def test_a_database_without_tables_is_told_what_to_do(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_database_of_a_newer_version_is_left_as_it_is(database: Database) -> None:
+def test_a_database_of_a_newer_version_is_left_unchanged(database: Database) -> None:
     with database.transaction() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     try:

@@ -15,7 +15,7 @@ from plugin.store.shops.shops import RegisteredShop
 from plugin.store.shops.vault import Vault
 
 
-def test_a_token_is_its_shops_until_it_is_revoked(
+def test_a_token_belongs_to_its_shop_until_it_is_revoked(
     database: Database, vault: Vault, shop: RegisteredShop, clock: Clock
 ) -> None:
     tokens = ApiTokens(database, vault)
@@ -30,7 +30,7 @@ def test_a_token_is_its_shops_until_it_is_revoked(
         tokens.revoke(shop, rows[0].id, clock())
 
 
-def test_a_list_is_found_again_with_what_became_of_its_rows(
+def test_a_stored_assignment_list_is_read_back_with_its_results(
     database: Database, shop: RegisteredShop, clock: Clock
 ) -> None:
     promotions = Promotions(database)
@@ -50,7 +50,7 @@ def test_a_list_is_found_again_with_what_became_of_its_rows(
     assert promotions.template_of_assignment(shop, "a-2") is None
 
 
-def test_whose_an_assignment_is(database: Database, shop: RegisteredShop, clock: Clock) -> None:
+def test_an_assignment_belongs_to_the_first_order(database: Database, shop: RegisteredShop, clock: Clock) -> None:
     redemptions = Redemptions(database)
 
     def intend(order_id: str) -> tuple[str, bool]:
@@ -76,7 +76,7 @@ def test_whose_an_assignment_is(database: Database, shop: RegisteredShop, clock:
     assert redemptions.of_order(shop, "o-2") == []
 
 
-def test_a_token_belongs_to_what_it_is_first_used_for(database: Database, shop: RegisteredShop, clock: Clock) -> None:
+def test_a_used_token_is_bound_to_its_first_purpose(database: Database, shop: RegisteredShop, clock: Clock) -> None:
     used, until = UsedTokens(database), clock() + timedelta(minutes=2)
     assert used.bind(shop.id, "t-1", "checkout t-1", until)
     assert used.bind(shop.id, "t-1", "checkout t-1", until)

@@ -12,7 +12,7 @@ from plugin.store.shops.shops import NewShop, RegisteredShop
 
 
 @pytest.mark.parametrize("name", ["", "\x00", "web\x00", "WEB", "@kiosk.example", "x" * 300, "\udcff"])
-def test_what_is_no_name_is_no_shop_on_either_database(shops: Shops, shop: RegisteredShop, name: str) -> None:
+def test_an_invalid_name_finds_no_shop_on_either_database(shops: Shops, shop: RegisteredShop, name: str) -> None:
     assert shops.find(shop.platform, name) is None
     assert shops.find(shop.platform, name, fresh=True) is None
     assert shops.named(name) is None
@@ -25,9 +25,7 @@ def test_what_is_no_name_is_no_shop_on_either_database(shops: Shops, shop: Regis
 @pytest.mark.parametrize(
     "text", ["https://x.example/\r\nSet-Cookie: a=b", "https://x.example/\n", "https://x.example/a b"]
 )
-def test_an_address_of_several_lines_or_words_is_refused(
-    shops: Shops, shop: RegisteredShop, name: str, text: str
-) -> None:
+def test_a_url_with_spaces_or_line_breaks_is_refused(shops: Shops, shop: RegisteredShop, name: str, text: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
         shops.change(shop.name, {name: text})
 
@@ -42,7 +40,7 @@ def test_an_address_of_several_lines_or_words_is_refused(
         (None, None),
     ],
 )
-def test_the_host_of_a_domain_knows_no_case_and_its_folder_does(
+def test_a_domains_host_is_case_insensitive_but_its_folder_is_not(
     shops: Shops, typed: str | None, kept: str | None
 ) -> None:
     new = NewShop("butik", "woocommerce", "http://127.0.0.1:9", "k", "aSecret1", {"store": "web-se"}, typed)

@@ -28,7 +28,7 @@ def _edit(shop: RegisteredShop, clock: Clock, customer: str, key: str) -> NewEve
     )  # fmt: skip
 
 
-def test_each_thing_that_changes_a_page_changes_where_the_shopper_stands(
+def test_everything_that_changes_a_page_changes_the_snapshot(
     database: Database, shop: RegisteredShop, clock: Clock
 ) -> None:
     shoppers, links, states = ShopperSnapshots(database), ContactLinks(database), SyncStates(database)
@@ -58,7 +58,7 @@ def test_each_thing_that_changes_a_page_changes_where_the_shopper_stands(
     assert stand("2") == ShopperSnapshot("c2", 0, None, "0-0", "")
 
 
-def test_newer_data_is_asked_for_at_most_once_a_pause(database: Database, shop: RegisteredShop, clock: Clock) -> None:
+def test_newer_data_is_requested_at_most_once_a_pause(database: Database, shop: RegisteredShop, clock: Clock) -> None:
     links, states = ContactLinks(database), SyncStates(database)
     links.save(shop, "1", Link("c1", True, "test"), clock())
     assert states.invalidate_before(shop, "c1", clock(), MINUTE)
@@ -69,9 +69,7 @@ def test_newer_data_is_asked_for_at_most_once_a_pause(database: Database, shop: 
     assert states.invalidate_before(shop, "c1", clock(), MINUTE)
 
 
-def test_a_parked_edit_gives_way_to_a_newer_one_and_a_finished_one_is_gone(
-    database: Database, shop: RegisteredShop, clock: Clock
-) -> None:
+def test_a_newer_edit_supersedes_a_parked_one(database: Database, shop: RegisteredShop, clock: Clock) -> None:
     edits, desk = Edits(database), EventAdmin(database)
     inbox = edits._inbox
     first = edits.accept(_edit(shop, clock, "1", "a"))
