@@ -115,7 +115,7 @@ class SftpTransfer:
 
     def find(self, folder: str, name: str, temporary: str | None) -> RemoteListing:
         """See Transfer."""
-        with self._translated_errors(f"look at {self._path(folder, name)}"):
+        with self._translated_errors(f"find {self._path(folder, name)}"):
             final = self._size(self._path(folder, name))
             return RemoteListing(final, None if temporary is None else self._size(self._path(folder, temporary)))
 

@@ -74,7 +74,7 @@ def test_a_name_has_time_sequence_and_kind_and_sorts_in_the_order_of_the_sequenc
     assert file_name(FileKind.RECEIPTS, AT, 9) < file_name(FileKind.RECEIPTS, AT, 10)
 
 
-def test_control_characters_become_spaces_and_are_counted_and_a_key_with_one_is_refused(tmp_path: Path) -> None:
+def test_control_characters_become_spaces_and_a_key_with_one_is_rejected(tmp_path: Path) -> None:
     bad = receipt(extraData=[{"name": "note", "value": "a\x00b\nc\ud800"}], receiptNumber="1\x0b")
     written = write(tmp_path, bad, receipt(2))
     assert written.cleaned == 2
@@ -91,7 +91,7 @@ def test_text_of_any_script_and_markup_survives(tmp_path: Path) -> None:
     assert root.findtext(".//r:articleName", namespaces=SPACE) == name
 
 
-def test_every_file_stays_below_its_lines_rows_of_receipts_counted(tmp_path: Path) -> None:
+def test_every_file_stays_below_its_line_limit_counting_item_rows(tmp_path: Path) -> None:
     with FileWriter(FileKind.RECEIPTS, tmp_path, "a.xml") as file:
         number = 0
         while file.fits(row := row_of(FileKind.RECEIPTS, receipt(number, rows=7))):
@@ -116,7 +116,7 @@ def test_every_file_stays_below_its_lines_rows_of_receipts_counted(tmp_path: Pat
         lambda body: body.pop("items"),
     ],
 )
-def test_a_file_that_does_not_fit_the_schema_never_gets_its_name_and_its_row_is_told(
+def test_an_invalid_file_is_never_renamed_and_the_error_names_its_row(
     tmp_path: Path, break_it: Callable[[dict[str, Any]], None]
 ) -> None:
     body = receipt(2)
@@ -127,7 +127,7 @@ def test_a_file_that_does_not_fit_the_schema_never_gets_its_name_and_its_row_is_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_all_that_a_receipt_can_hold_fits_the_schema(tmp_path: Path) -> None:
+def test_every_field_of_a_receipt_fits_the_schema(tmp_path: Path) -> None:
     body = receipt(
         exchangeRateToGroupCurrency=Decimal("0.0951"),
         taxDetails=[{"value": Decimal(50), "percent": Decimal(25), "description": "VAT"}],
@@ -161,7 +161,7 @@ def test_contacts_and_redemptions_fit_their_schemas(tmp_path: Path) -> None:
     assert write(tmp_path, redemption, kind=FileKind.REDEMPTIONS).rows == 1
 
 
-def test_the_schemas_are_schemas() -> None:
+def test_the_schemas_are_valid() -> None:
     for names in NAMES.values():
         etree.XMLSchema(etree.parse(SCHEMAS / names.schema))
 
@@ -178,14 +178,14 @@ def sheet(folder: Path, indent: str = "no", extra: str = "") -> Path:
     return path
 
 
-def test_a_style_sheet_reshapes_what_is_uploaded(tmp_path: Path) -> None:
+def test_a_style_sheet_reshapes_the_uploaded_file(tmp_path: Path) -> None:
     written = write(tmp_path, receipt(1), receipt(2), reshape=sheet(tmp_path))
     content = written.path.read_bytes()
     assert b"<Id>web-se-1</Id><Id>web-se-2</Id></Receipts>" in content
     assert (written.size, written.sha256) == (len(content), hashlib.sha256(content).hexdigest())
 
 
-def test_a_style_sheet_that_makes_too_many_lines_or_reads_other_files_or_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_style_sheet_with_too_many_lines_external_access_or_invalid_content_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(FileFaultError, match="lower the setting fallback_lines"):
         write(
             tmp_path,
@@ -206,7 +206,7 @@ def test_a_style_sheet_that_makes_too_many_lines_or_reads_other_files_or_is_none
     assert not (tmp_path / "a.xml").exists()
 
 
-def test_what_a_crash_left_under_the_temporary_name_is_replaced(tmp_path: Path) -> None:
+def test_a_temporary_file_left_by_a_crash_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "a.xml.part").write_text("half of a file of another time" * 1000)
     assert write(tmp_path, receipt()).rows == 1
     assert [path.name for path in tmp_path.iterdir()] == ["a.xml"]

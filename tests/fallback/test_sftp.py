@@ -64,12 +64,12 @@ def sent(access: SftpAccess, local: Path) -> RemoteListing:
         return transfer.find(FOLDER, NAME, TEMPORARY)
 
 
-def test_a_file_arrives_whole_under_its_own_name(server: SftpServer, base: Path, local: Path) -> None:
+def test_an_uploaded_file_is_complete_under_its_final_name(server: SftpServer, base: Path, local: Path) -> None:
     assert sent(access_to(server, base), local) == RemoteListing(local.stat().st_size, None)
     assert (base / FOLDER / NAME).read_bytes() == local.read_bytes()
 
 
-def test_what_lies_under_a_temporary_name_is_seen_and_discarded(server: SftpServer, base: Path, local: Path) -> None:
+def test_a_temporary_file_on_the_server_is_found_and_discarded(server: SftpServer, base: Path, local: Path) -> None:
     with SftpTransfer(access_to(server, base)) as transfer:
         transfer.put(local, FOLDER, TEMPORARY, lambda: None)
         assert transfer.find(FOLDER, NAME, TEMPORARY) == RemoteListing(None, local.stat().st_size)
@@ -78,7 +78,7 @@ def test_what_lies_under_a_temporary_name_is_seen_and_discarded(server: SftpServ
         assert transfer.find(FOLDER, NAME, TEMPORARY) == RemoteListing(None, None)
 
 
-def test_another_host_key_than_the_pinned_one_is_refused_before_anything_is_sent(
+def test_a_host_key_other_than_the_pinned_one_is_rejected_before_anything_is_sent(
     server: SftpServer, base: Path, tmp_path: Path
 ) -> None:
     _, other = make_key(tmp_path / "other")
@@ -99,7 +99,7 @@ def test_the_shown_host_key_is_the_one_to_pin(server: SftpServer, base: Path, lo
     assert sent(access_to(server, base, host_key=f"[127.0.0.1]:2222 {shown.line} a comment"), local).final
 
 
-def test_a_wrong_key_or_password_is_refused_in_plain_words(server: SftpServer, base: Path, tmp_path: Path) -> None:
+def test_a_wrong_key_or_password_is_explained(server: SftpServer, base: Path, tmp_path: Path) -> None:
     private, _ = make_key(tmp_path / "stranger")
     with pytest.raises(TransferError, match=r"refuses the user .* with this key: check the settings fallback_user"):
         SftpTransfer(access_to(server, base, key=private)).__enter__()
@@ -109,7 +109,7 @@ def test_a_wrong_key_or_password_is_refused_in_plain_words(server: SftpServer, b
         SftpTransfer(access_to(server, base, key="no key at all")).__enter__()
 
 
-def test_a_folder_that_is_not_there_and_a_server_that_is_not_there_are_named(
+def test_a_missing_folder_and_an_unreachable_server_are_named_in_the_error(
     server: SftpServer, base: Path, local: Path
 ) -> None:
     with (
@@ -121,7 +121,9 @@ def test_a_folder_that_is_not_there_and_a_server_that_is_not_there_are_named(
         SftpTransfer(access_to(server, base, port=1)).__enter__()
 
 
-def test_a_cut_in_mid_file_leaves_no_file_under_its_own_name(server: SftpServer, base: Path, local: Path) -> None:
+def test_a_connection_cut_off_during_upload_leaves_no_file_under_its_final_name(
+    server: SftpServer, base: Path, local: Path
+) -> None:
     with cutting_proxy(server.port, 200_000) as port, pytest.raises(TransferError, match=r"cut|could not write"):
         sent(access_to(server, base, port=port), local)
     assert not (base / FOLDER / NAME).exists()
@@ -129,13 +131,13 @@ def test_a_cut_in_mid_file_leaves_no_file_under_its_own_name(server: SftpServer,
     assert sent(access_to(server, base), local).final == local.stat().st_size
 
 
-def test_a_full_disk_is_told(tmp_path: Path, base: Path, local: Path) -> None:
+def test_a_full_disk_on_the_server_is_reported(tmp_path: Path, base: Path, local: Path) -> None:
     full = type("Full", (ScriptedFiles,), {"full": True})
     with scripted(tmp_path / "server", full) as server, pytest.raises(TransferError, match="is there room"):
         sent(access_to(server, base), local)
 
 
-def test_a_rename_that_is_refused_leaves_the_temporary_file(tmp_path: Path, base: Path, local: Path) -> None:
+def test_a_rejected_rename_leaves_the_temporary_file(tmp_path: Path, base: Path, local: Path) -> None:
     refusing = type("Refusing", (ScriptedFiles,), {"refuses_rename": True})
     with scripted(tmp_path / "server", refusing) as server:
         with pytest.raises(TransferError, match="does not allow this user to rename"):
@@ -156,16 +158,14 @@ def test_openssh_with_a_full_disk_and_without_rename(tmp_path: Path, base: Path,
         assert not (base / FOLDER / NAME).exists()
 
 
-def test_a_file_that_is_taken_at_once_is_gone_and_no_fault(tmp_path: Path, base: Path, local: Path) -> None:
+def test_a_file_picked_up_immediately_is_not_an_error(tmp_path: Path, base: Path, local: Path) -> None:
     taking = type("Taking", (ScriptedFiles,), {"takes": True})
     with scripted(tmp_path / "server", taking) as server:
         assert sent(access_to(server, base), local) == RemoteListing(None, None)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the test's server leaves its file open
-def test_a_server_as_slow_as_tar_is_waited_for_and_one_that_is_silent_is_not(
-    tmp_path: Path, base: Path, local: Path
-) -> None:
+def test_a_slow_server_is_waited_for_and_a_silent_one_times_out(tmp_path: Path, base: Path, local: Path) -> None:
     slow = type("Slow", (ScriptedFiles,), {"pause_s": 0.05})
     with scripted(tmp_path / "slow", slow) as server:
         # the whole takes longer than the silence that is allowed, each answer does not
@@ -176,12 +176,12 @@ def test_a_server_as_slow_as_tar_is_waited_for_and_one_that_is_silent_is_not(
 
 
 @pytest.mark.parametrize("kind", ["rsa", "ecdsa"])
-def test_other_kinds_of_host_keys_and_a_password(tmp_path: Path, base: Path, local: Path, kind: str) -> None:
+def test_other_host_key_types_and_passwords_are_accepted(tmp_path: Path, base: Path, local: Path, kind: str) -> None:
     with scripted(tmp_path / "server", host_key=kind) as server:
         assert sent(access_to(server, base, key="", password=PASSWORD), local).final == local.stat().st_size
 
 
 @pytest.mark.parametrize("text", ["", "ssh-ed25519", "ssh-ed25519 !!!", "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIA=="])
-def test_what_is_no_host_key_is_refused(text: str) -> None:
+def test_an_invalid_host_key_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"must be|is no|holds another"):
         parse_host_key(text)

@@ -115,7 +115,7 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
             (SALEOR_STORY, "test_signup_order_and_refunds_reach_engage_once_each"),
             (
                 "webhooks/orders/test_receipts.py",
-                "test_an_order_is_sent_once_however_often_the_shop_says_that_it_was_paid",
+                "test_an_order_is_sent_once_however_often_it_is_reported_paid",
             ),
         ),
     ),
@@ -147,8 +147,8 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
             (SALEOR_STORY, "test_while_the_keys_cannot_be_fetched_the_shop_is_asked_to_send_again"),
             (RECEIVE, "test_a_signed_body_that_is_unreadable_is_stored_for_a_person"),
             (RECEIVE, "test_a_webhook_that_cannot_be_stored_is_503_and_leaves_nothing"),
-            (WATCH, "test_an_order_that_no_webhook_told_of_is_fetched_once"),
-            (WATCH, "test_a_switched_off_webhook_is_switched_on_again"),
+            (WATCH, "test_an_order_without_a_webhook_is_fetched_once"),
+            (WATCH, "test_a_disabled_webhook_is_enabled_again"),
         ),
     ),
     16: (

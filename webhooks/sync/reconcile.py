@@ -84,7 +84,10 @@ class _ExpectedReceipt:
 
     resource: PolledResource
     order_id: str
-    contact_id: str
+
+
+#: Expected receipts by contact id.
+_Expected = dict[str, list[_ExpectedReceipt]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +104,18 @@ class Reconciler:
         The result is stored, as counts. A failure of the shop's or Engage's API ends up in the report's error.
         """
         report = Report(since, until)
-        sold: dict[str, list[_ExpectedReceipt]] = {}
+        expected: _Expected = {}
         try:
             api = self.api_for(shop)
             if api is None:
                 report.counts["without_api"] += 1  # only what was received is compared with Engage
-                self._collect_sent(shop, report, sold)
+                self._collect_sent(shop, report, expected)
             else:
                 for page in pages(api.orders(since, until), PAGE):
-                    self._compare_orders(shop, page, report, sold, repair=repair)
+                    self._compare_orders(shop, page, report, expected, repair=repair)
                 for page in pages(api.customers(since, until), PAGE):
                     self._compare_customers(shop, page, report, repair=repair)
-            self._compare_engage(shop, report, sold, repair=repair)
+            self._compare_engage(shop, report, expected, repair=repair)
         except (ShopApiError, EngageError) as error:
             report.error = str(error)
         if report.differences:
@@ -152,7 +155,7 @@ class Reconciler:
         shop: RegisteredShop,
         page: Sequence[PolledResource],
         report: Report,
-        sold: dict[str, list[_ExpectedReceipt]],
+        expected: _Expected,
         *,
         repair: bool,
     ) -> None:
@@ -166,7 +169,7 @@ class Reconciler:
             order = known.get(order_id)
             if order is not None and _is_sent(resource, order):
                 if order.contact_id is not None and resource.resource_id not in _without_receipt(resource, order):
-                    sold.setdefault(order.contact_id, []).append(_ExpectedReceipt(resource, order_id, order.contact_id))
+                    expected.setdefault(order.contact_id, []).append(_ExpectedReceipt(resource, order_id))
             elif order is not None and State.PARKED in _states(resource, order):
                 report.add(Difference.PARKED, what, resource.resource_id)
             elif (order is None or not _is_settled(resource, order)) and not self._is_not_for_us(shop, resource):
@@ -203,7 +206,7 @@ class Reconciler:
 
     # --- inbox and Engage ---
 
-    def _collect_sent(self, shop: RegisteredShop, report: Report, sold: dict[str, list[_ExpectedReceipt]]) -> None:
+    def _collect_sent(self, shop: RegisteredShop, report: Report, expected: _Expected) -> None:
         """Collect what was sent, for a shop whose orders cannot be read."""
         after = ""
         while orders := self.runtime.stores.known_orders.with_receipt(shop, report.since, report.until, after):
@@ -220,28 +223,24 @@ class Reconciler:
                     meta=order.meta or {},
                     platform=order.platform,
                 )
-                sold.setdefault(order.contact_id, []).append(
-                    _ExpectedReceipt(resource, order.order_id, order.contact_id)
-                )
+                expected.setdefault(order.contact_id, []).append(_ExpectedReceipt(resource, order.order_id))
 
-    def _compare_engage(
-        self, shop: RegisteredShop, report: Report, sold: dict[str, list[_ExpectedReceipt]], *, repair: bool
-    ) -> None:
+    def _compare_engage(self, shop: RegisteredShop, report: Report, expected: _Expected, *, repair: bool) -> None:
         """Compare the purchases of a sample of contacts with Engage, evenly spread over those who bought."""
         client = self.runtime.client_for(shop).with_options(priority=Priority.BACKFILL)
         settled = self.runtime.clock() - IMPORTED_AFTER
-        for contact_id in _sample(sorted(sold), shop.settings.reconcile_sample):
+        for contact_id in _sample(sorted(expected), shop.settings.reconcile_sample):
             report.counts["contacts_asked"] += 1
             try:
                 client.get_contact(contact_id)
                 in_engage = set(self._receipt_ids(client, contact_id))
             except EngageNotFoundError:
-                report.add(Difference.NO_CONTACT, "order", sold[contact_id][0].order_id)
+                report.add(Difference.NO_CONTACT, "order", expected[contact_id][0].order_id)
                 continue
-            for expected in sold[contact_id]:
+            for receipt in expected[contact_id]:
                 report.counts["receipts_compared"] += 1
-                resource = expected.resource
-                if resource.changed_at > settled or _receipt_id(shop, expected) in in_engage:
+                resource = receipt.resource
+                if resource.changed_at > settled or _receipt_id(shop, receipt) in in_engage:
                     continue
                 repaired = repair and bool(resource.body) and self._ingest(shop, resource, again=True)
                 report.add(Difference.NOT_IN_ENGAGE, _name(resource), resource.resource_id, repaired=repaired)

@@ -1,4 +1,4 @@
-"""Whatever step the fallback's process dies at, everything ends the same: nothing lost, nothing twice."""
+"""The fallback's process dies at each of its steps: nothing is lost and nothing is sent twice."""
 
 import os
 from pathlib import Path
@@ -9,26 +9,26 @@ from support.bodies import customer, order, refund
 from support.file_crash_points import Crash, FileCrashPoint, plant
 from support.outage import Files, files_of
 
-#: Every how manyth step is tried; `make outage` tries each.
+#: Only every n-th step is tried; `make outage` tries each.
 STRIDE = int(os.environ.get("CRASH_STRIDE", "16"))
 
 
-def turn(rig: Any, files: Files, bomb: FileCrashPoint) -> None:
-    """Let the fallback have its turn; after a crash another process has it when the lease has run out."""
-    bomb.ticks = True
+def run_fallback(rig: Any, files: Files, crash_point: FileCrashPoint) -> None:
+    """Run the fallback; after a crash another process runs it once the lease has expired."""
+    crash_point.ticks = True
     try:
         files.fallback.run()
     except Crash:
-        bomb.revive()
+        crash_point.revive()
         rig.clock.forward(61)
         files.fallback.run()
     finally:
-        bomb.ticks = False
+        crash_point.ticks = False
     rig.clock.forward(61)
 
 
-def outage(rig: Any, files: Files, bomb: FileCrashPoint, name: str) -> list[int]:
-    """One outage, with everything that files go through; returns its events."""
+def outage(rig: Any, files: Files, crash_point: FileCrashPoint, name: str) -> list[int]:
+    """Let one outage pass, with everything that can happen to files; return its events."""
     files.outages.begin()
     rig.fault(error_rate=1.0)
     rig.clock.forward(1900)
@@ -37,36 +37,36 @@ def outage(rig: Any, files: Files, bomb: FileCrashPoint, name: str) -> list[int]
         rig.send("order.paid", order=order(f"{name}-2", consents=[{"channel": "sms", "value": True}])),
         rig.send("order.refunded", refund=refund(f"{name}-1", f"{name}-1")),
     ]
-    turn(rig, files, bomb)  # written and sent
+    run_fallback(rig, files, crash_point)  # written and sent
     files.server.take(rig.sandbox.state, rig.clock())
-    turn(rig, files, bomb)  # seen to be taken
+    run_fallback(rig, files, crash_point)  # found to be picked up
     events.append(rig.send("order.paid", order=order(f"{name}-3")))
-    turn(rig, files, bomb)  # sent, and not taken
+    run_fallback(rig, files, crash_point)  # sent, and not picked up
     files.server.away = True
     events.append(rig.send("order.paid", order=order(f"{name}-4")))
     events.append(rig.send("order.refunded", refund=refund(f"{name}-3", f"{name}-3")))
-    turn(rig, files, bomb)  # written, and not sent
+    run_fallback(rig, files, crash_point)  # written, and not sent
     files.server.away = False
     rig.no_faults()
     files.outages.end()
-    turn(rig, files, bomb)  # taken back
+    run_fallback(rig, files, crash_point)  # recalled
     rig.work()
     files.server.take(rig.sandbox.state, rig.clock())
-    turn(rig, files, bomb)
+    run_fallback(rig, files, crash_point)
     rig.work_for(240, step=60)
     return events
 
 
-def test_a_crash_at_any_step_ends_like_none(rig: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_at_any_step_changes_no_result(rig: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.send("customer.created", customer=customer())
     rig.work()
-    files, bomb = files_of(rig, rig.standard, tmp_path), FileCrashPoint()
-    plant(bomb, monkeypatch, rig.database, files.server)
+    files, crash_point = files_of(rig, rig.standard, tmp_path), FileCrashPoint()
+    plant(crash_point, monkeypatch, rig.database, files.server)
     # two databases, each its own steps: what differs between them is locking, not order
     step = 1 if rig.database.sqlite else 1 + STRIDE // 2
     while True:
-        bomb.arm(step)
-        events = outage(rig, files, bomb, str(step))
+        crash_point.arm(step)
+        events = outage(rig, files, crash_point, str(step))
         wanted = {f"web-se-{step}-{number}" for number in (1, 2, 3, 4)}
         wanted |= {f"web-se-{step}-{number}-R{step}-{number}" for number in (1, 3)}
         receipts = {i: r for i, r in rig.receipts().items() if i.startswith(f"web-se-{step}-")}
@@ -76,7 +76,7 @@ def test_a_crash_at_any_step_ends_like_none(rig: Any, tmp_path: Path, monkeypatc
         for number in (1, 3):
             bought, back = (receipts[f"web-se-{step}-{number}{end}"] for end in ("", f"-R{step}-{number}"))
             assert bought["receivedOn"] <= back["receivedOn"], step
-        if not bomb.exploded:
+        if not crash_point.exploded:
             break
         step += STRIDE
     assert step > 40

@@ -1,4 +1,4 @@
-"""When Engage stays away: what goes into files, what waits, and how everything ends when it answers again."""
+"""Outages of Engage: which events go into files, which wait, and how each ends once Engage answers again."""
 
 import itertools
 from pathlib import Path
@@ -21,7 +21,7 @@ GRACE = customer(id="1002", email="grace@example.com", phone="070-765 43 21", fi
 
 @pytest.fixture
 def files(rig: Any, tmp_path: Path) -> Files:
-    """A fallback; Ada and Grace are known."""
+    """Return a fallback for a shop whose customers Ada and Grace are known."""
     for person in (ADA, GRACE):
         rig.send("customer.created", customer=person)
     assert rig.work() == ["delivered"] * 2
@@ -29,14 +29,14 @@ def files(rig: Any, tmp_path: Path) -> Files:
 
 
 @pytest.fixture(autouse=True)
-def the_books_balance(rig: Any) -> Any:
+def every_event_is_in_one_state(rig: Any) -> Any:
     yield
     counts = rig.desk.status()
     assert counts.pop("accepted") == sum(counts.values())
 
 
 def away(rig: Any, files: Files) -> None:
-    """Let Engage be away for long enough."""
+    """Let an outage of Engage begin and last long enough for files."""
     files.outages.begin()
     rig.fault(error_rate=1.0)
     rig.clock.forward(1900)
@@ -62,7 +62,7 @@ def states(rig: Any, *events: int) -> list[str]:
     return [rig.event(event).state for event in events]
 
 
-def test_receipts_of_known_contacts_go_as_files_and_end_delivered_when_they_are_taken(rig: Any, files: Files) -> None:
+def test_receipts_of_known_contacts_go_into_files_and_are_delivered_once_picked_up(rig: Any, files: Files) -> None:
     away(rig, files)
     events = [rig.send("order.paid", order=order("1")), rig.send("order.paid", order=order("2", customer=GRACE))]
     events.append(rig.send("order.refunded", refund=refund("1")))
@@ -90,7 +90,7 @@ def test_receipts_of_known_contacts_go_as_files_and_end_delivered_when_they_are_
     assert rig.steps(events[0]) == ["received", "spooled", "delivered"]
 
 
-def test_a_file_says_the_same_as_the_api(rig: Any, files: Files) -> None:
+def test_a_file_holds_the_same_data_as_the_api_request(rig: Any, files: Files) -> None:
     rig.send("order.paid", order=order("1"))
     rig.work()
     away(rig, files)
@@ -103,9 +103,7 @@ def test_a_file_says_the_same_as_the_api(rig: Any, files: Files) -> None:
     assert by_file == by_api
 
 
-def test_nothing_is_written_before_the_time_or_while_redis_is_away_or_for_a_shop_that_does_not_want_it(
-    rig: Any, files: Files
-) -> None:
+def test_nothing_is_written_too_early_or_without_redis_or_for_a_shop_without_fallback(rig: Any, files: Files) -> None:
     files.outages.begin()
     event = rig.send("order.paid", order=order("1"))
     files.fallback.run()
@@ -124,7 +122,7 @@ def test_nothing_is_written_before_the_time_or_while_redis_is_away_or_for_a_shop
     assert states(rig, event) == ["spooled"]
 
 
-def test_who_is_not_known_and_what_comes_after_them_waits_for_the_api(rig: Any, files: Files) -> None:
+def test_events_of_unknown_customers_wait_for_the_api(rig: Any, files: Files) -> None:
     stranger = customer(id="77", email="new@example.com", phone=None)
     away(rig, files)
     signup = rig.send("customer.created", customer=stranger)
@@ -141,7 +139,7 @@ def test_who_is_not_known_and_what_comes_after_them_waits_for_the_api(rig: Any, 
     assert states(rig, signup, bought, guest, given_back) == ["delivered"] * 4
 
 
-def test_a_signup_in_front_holds_a_receipt_and_a_profile_change_does_not(rig: Any, files: Files) -> None:
+def test_an_earlier_signup_holds_back_a_receipt_but_a_profile_change_does_not(rig: Any, files: Files) -> None:
     away(rig, files)
     rig.send("customer.created", customer=ADA)
     held = rig.send("order.paid", order=order("1"))
@@ -151,7 +149,7 @@ def test_a_signup_in_front_holds_a_receipt_and_a_profile_change_does_not(rig: An
     assert states(rig, held, changed, goes) == ["pending", "pending", "spooled"]
 
 
-def test_a_shoppers_own_edit_in_front_of_a_receipt_does_not_hold_it(rig: Any, files: Files) -> None:
+def test_an_earlier_edit_on_my_pages_does_not_hold_back_a_receipt(rig: Any, files: Files) -> None:
     away(rig, files)
     edit = ProfileEdit("1001", {"firstName": "Adele"}, {})
     edited = rig.stores.inbox.accept(
@@ -180,16 +178,14 @@ def test_a_shoppers_own_edit_in_front_of_a_receipt_does_not_hold_it(rig: Any, fi
     assert rig.contacts()["ada@example.com"]["attributes"]["firstName"] == "Adele"
 
 
-def test_an_order_that_went_by_file_and_was_wholly_returned_by_file_keeps_no_voucher_redeemed(
-    rig: Any, files: Files
-) -> None:
+def test_an_order_bought_and_returned_by_file_leaves_no_voucher_redeemed(rig: Any, files: Files) -> None:
     contact_id = rig.contacts()["ada@example.com"]["id"]
     voucher = {"contactId": contact_id, "voucherNumber": "V-1", "value": {"amount": 50, "currency": "SEK"}}
     rig.seed(vouchers=[voucher])
     away(rig, files)
     paid = rig.send("order.paid", order=order("1", vouchers=[{"number": "V-1"}]))
     rig.clock.forward(3700)
-    files.fallback.run()  # only Engage could tell which voucher this is
+    files.fallback.run()  # only Engage knows which voucher this is
     assert states(rig, paid) == ["spooled"]
     given_back = rig.send("order.refunded", refund=refund("1"))
     files.fallback.run()
@@ -197,7 +193,7 @@ def test_an_order_that_went_by_file_and_was_wholly_returned_by_file_keeps_no_vou
     import_files(rig, files)
     rig.clock.forward(100)
     files.fallback.run()
-    assert states(rig, given_back) == ["spooled"]  # what it gives back is the API's
+    assert states(rig, given_back) == ["spooled"]  # the reactivation is left to the API
     back(rig, files)
     files.fallback.run()
     rig.work_for(600)
@@ -206,7 +202,7 @@ def test_an_order_that_went_by_file_and_was_wholly_returned_by_file_keeps_no_vou
     assert {r["times_received"] for r in rig.receipts().values()} == {1}
 
 
-def test_what_was_not_sent_is_recalled_and_goes_by_the_api_alone(rig: Any, files: Files) -> None:
+def test_an_unsent_file_is_recalled_and_its_events_go_by_the_api_only(rig: Any, files: Files) -> None:
     files.server.away = True
     away(rig, files)
     event = rig.send("order.paid", order=order("1"))
@@ -226,7 +222,7 @@ def test_what_was_not_sent_is_recalled_and_goes_by_the_api_alone(rig: Any, files
     assert rig.receipts()["web-se-1"]["times_received"] == 1
 
 
-def test_what_was_sent_stays_sent_and_its_refund_waits_for_it(rig: Any, files: Files) -> None:
+def test_a_sent_file_is_not_recalled_and_the_refund_waits_for_it(rig: Any, files: Files) -> None:
     away(rig, files)
     paid = rig.send("order.paid", order=order("1"))
     files.fallback.run()
@@ -238,7 +234,7 @@ def test_what_was_sent_stays_sent_and_its_refund_waits_for_it(rig: Any, files: F
     assert states(rig, paid, again, given_back) == ["spooled", "pending", "pending"]
     assert rig.receipts() == {}
     import_files(rig, files)
-    rig.clock.forward(3 * 3600)  # longer than an unknown order is waited for
+    rig.clock.forward(3 * 3600)  # longer than a refund waits for an unknown order
     files.fallback.run()
     rig.work_for(600)
     assert states(rig, paid, again, given_back) == ["delivered"] * 3
@@ -246,7 +242,7 @@ def test_what_was_sent_stays_sent_and_its_refund_waits_for_it(rig: Any, files: F
     assert set(rig.receipts()) == {"web-se-1", "web-se-1-RR1"}
 
 
-def test_the_order_of_an_order_is_kept_when_its_refund_is_written_later(rig: Any, files: Files) -> None:
+def test_a_refund_written_later_goes_into_a_later_file(rig: Any, files: Files) -> None:
     away(rig, files)
     rig.send("order.paid", order=order("1"))
     files.fallback.run()
@@ -259,7 +255,7 @@ def test_the_order_of_an_order_is_kept_when_its_refund_is_written_later(rig: Any
     assert "web-se-1-RR1" in (files.server.base / RECEIPTS_FOLDER / names[1]).read_text()
 
 
-def test_an_order_that_used_a_promotion_waits_its_time_then_goes_and_is_redeemed_once_by_the_api(
+def test_an_order_with_a_promotion_waits_then_goes_by_file_and_is_redeemed_once_by_the_api(
     rig: Any, files: Files
 ) -> None:
     contact_id = rig.contacts()["ada@example.com"]["id"]
@@ -288,7 +284,7 @@ def test_an_order_that_used_a_promotion_waits_its_time_then_goes_and_is_redeemed
 
 
 @pytest.mark.parametrize("imported", [True, False])
-def test_a_redemption_in_a_file_is_confirmed_by_the_api_and_never_done_twice(
+def test_a_redemption_in_a_file_is_confirmed_by_the_api_and_not_repeated(
     rig: Any, tmp_path: Path, files: Files, imported: bool
 ) -> None:
     files = files_of(rig, rig.standard, tmp_path, fallback_redemptions_folder="integration/redemptions")
@@ -305,7 +301,7 @@ def test_a_redemption_in_a_file_is_confirmed_by_the_api_and_never_done_twice(
     back(rig, files)
     files.fallback.run()
     rig.work()
-    assert states(rig, event) == ["spooled"]  # redeemed, and its receipt lies in a file that was not taken yet
+    assert states(rig, event) == ["spooled"]  # redeemed, and its receipt is in a file that was not picked up yet
     assert [r["outcome"] for r in rig.redemptions()] == ["Redeemed"]
     import_files(rig, files)
     rig.clock.forward(100)
@@ -314,7 +310,7 @@ def test_a_redemption_in_a_file_is_confirmed_by_the_api_and_never_done_twice(
     assert rig.receipts()["web-se-1"]["times_received"] == 1
 
 
-def test_what_an_order_says_of_its_contact_goes_by_the_api_when_engage_is_back(rig: Any, files: Files) -> None:
+def test_contact_data_of_an_order_goes_by_the_api_once_engage_answers(rig: Any, files: Files) -> None:
     away(rig, files)
     event = rig.send("order.paid", order=order("1", consents=[{"channel": "email", "value": True}]))
     files.fallback.run()
@@ -330,7 +326,7 @@ def test_what_an_order_says_of_its_contact_goes_by_the_api_when_engage_is_back(r
 
 
 @pytest.mark.parametrize("imported", [True, False])
-def test_changes_of_contacts_go_to_a_file_by_setting_and_are_confirmed_by_the_api(
+def test_profile_changes_go_into_a_file_by_setting_and_are_confirmed_by_the_api(
     rig: Any, tmp_path: Path, files: Files, imported: bool
 ) -> None:
     folder = "integration/contactImport"
@@ -352,7 +348,7 @@ def test_changes_of_contacts_go_to_a_file_by_setting_and_are_confirmed_by_the_ap
     assert rig.calls()[before:] == (["getContact"] if imported else ["getContact", "updateContact"])
 
 
-def test_a_transfer_whose_end_is_unknown_is_found_out_or_goes_both_ways_safely(rig: Any, files: Files) -> None:
+def test_a_transfer_with_unknown_result_goes_by_the_api_as_well(rig: Any, files: Files) -> None:
     files.server.answer_lost = True
     away(rig, files)
     event = rig.send("order.paid", order=order("1"))
@@ -368,7 +364,7 @@ def test_a_transfer_whose_end_is_unknown_is_found_out_or_goes_both_ways_safely(r
     assert states(rig, event) == ["delivered"]
 
 
-def test_a_cut_after_the_rename_is_found_out_when_the_server_is_back(rig: Any, files: Files) -> None:
+def test_a_connection_cut_off_after_the_rename_is_resolved_later(rig: Any, files: Files) -> None:
     files.server.answer_lost = True
     away(rig, files)
     event = rig.send("order.paid", order=order("1"))
@@ -382,7 +378,7 @@ def test_a_cut_after_the_rename_is_found_out_when_the_server_is_back(rig: Any, f
     assert states(rig, event) == ["delivered"]
 
 
-def test_an_event_that_no_file_can_hold_waits_for_the_api(rig: Any, files: Files) -> None:
+def test_an_event_with_wrong_sums_waits_for_the_api(rig: Any, files: Files) -> None:
     away(rig, files)
     wrong_sum = rig.send("order.paid", order=order("1", total="1.00"))
     files.fallback.run()
@@ -390,12 +386,12 @@ def test_an_event_that_no_file_can_hold_waits_for_the_api(rig: Any, files: Files
     assert states(rig, wrong_sum) == ["pending"]
 
 
-def test_a_fault_of_ours_with_one_event_keeps_no_other_from_its_file(
+def test_an_unexpected_error_with_one_event_does_not_hold_back_others(
     rig: Any, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away(rig, files)
     events = [rig.send("order.paid", order=order("1")), rig.send("order.paid", order=order("2", customer=GRACE))]
-    monkeypatch.setattr("webhooks.fallback.contents.purchase_receipt", one_fault(purchase_receipt))
+    monkeypatch.setattr("webhooks.fallback.contents.purchase_receipt", failing_once(purchase_receipt))
     files.fallback.run()
     assert sorted(states(rig, *events)) == ["pending", "spooled"]
     rig.clock.forward(700)
@@ -403,8 +399,8 @@ def test_a_fault_of_ours_with_one_event_keeps_no_other_from_its_file(
     assert states(rig, *events) == ["spooled"] * 2
 
 
-def one_fault(work: Any) -> Any:
-    """Let a function meet a fault of ours the first time."""
+def failing_once(work: Any) -> Any:
+    """Return a function that fails unexpectedly the first time, then does its work."""
     calls = itertools.count()
 
     def faulty(*args: Any) -> Any:
@@ -415,7 +411,7 @@ def one_fault(work: Any) -> Any:
     return faulty
 
 
-def test_a_fault_with_one_shops_files_holds_up_no_other_shop(rig: Any, files: Files) -> None:
+def test_an_error_with_one_shop_does_not_hold_up_other_shops(rig: Any, files: Files) -> None:
     away(rig, files)
     paid = rig.send("order.paid", order=order("1"))
     folder_for = files.fallback.folder_for
@@ -432,7 +428,7 @@ def test_a_fault_with_one_shops_files_holds_up_no_other_shop(rig: Any, files: Fi
     assert states(rig, paid) == ["spooled"]
 
 
-def test_files_are_sent_in_their_order_and_a_refused_rename_stops_the_later_ones(rig: Any, files: Files) -> None:
+def test_files_are_sent_in_order_and_a_rejected_rename_stops_later_ones(rig: Any, files: Files) -> None:
     files.server.refuse_rename = True
     away(rig, files)
     rig.send("order.paid", order=order("1"))
@@ -447,7 +443,7 @@ def test_files_are_sent_in_their_order_and_a_refused_rename_stops_the_later_ones
     assert len(files.server.names()) == 2
 
 
-def test_an_erased_person_leaves_files_that_were_not_sent(rig: Any, files: Files) -> None:
+def test_an_erased_person_is_removed_from_unsent_files(rig: Any, files: Files) -> None:
     files.server.away = True
     away(rig, files)
     hers, others = rig.send("order.paid", order=order("1")), rig.send("order.paid", order=order("2", customer=GRACE))
@@ -465,7 +461,7 @@ def test_an_erased_person_leaves_files_that_were_not_sent(rig: Any, files: Files
     assert set(rig.receipts()) == {"web-se-2"}
 
 
-def test_an_erased_shop_leaves_no_files(rig: Any, files: Files) -> None:
+def test_an_erased_shop_has_no_files_left(rig: Any, files: Files) -> None:
     files.server.away = True
     away(rig, files)
     event = rig.send("order.paid", order=order("1"))
@@ -478,7 +474,7 @@ def test_an_erased_shop_leaves_no_files(rig: Any, files: Files) -> None:
     assert states(rig, event) == ["discarded"]
 
 
-def test_files_are_deleted_some_time_after_they_were_taken(rig: Any, files: Files) -> None:
+def test_local_copies_are_deleted_after_their_retention(rig: Any, files: Files) -> None:
     away(rig, files)
     rig.send("order.paid", order=order("1"))
     files.fallback.run()
@@ -492,7 +488,7 @@ def test_files_are_deleted_some_time_after_they_were_taken(rig: Any, files: File
     assert files.files()[0].deleted_at is not None
 
 
-def test_while_all_lies_in_files_the_fallback_itself_asks_whether_engage_is_back(rig: Any, files: Files) -> None:
+def test_the_fallback_probes_engage_while_all_events_are_in_files(rig: Any, files: Files) -> None:
     away(rig, files)
     files.fallback.run()
     assert files.outages.probes == 0

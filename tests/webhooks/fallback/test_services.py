@@ -1,4 +1,4 @@
-"""The fallback as the sweep process runs it: put together from settings, with the breaker that all processes share."""
+"""The fallback as the sweep process runs it: built from settings, with the circuit breaker that all processes share."""
 
 import json
 import threading
@@ -55,7 +55,7 @@ def paid(services: Services, order_id: str) -> int:
 
 
 @pytest.mark.redis
-def test_an_open_breaker_writes_files_and_a_closed_one_takes_them_back(services: Services) -> None:
+def test_an_open_breaker_writes_files_and_a_closed_one_recalls_them(services: Services) -> None:
     shop = services.stores.shops.get("web-se")
     event, guard = paid(services, "1"), services.call_guards.for_key(shop.engage_key)
     outbox = services.file_folder_for(shop) / "outbox" / "integration" / "transactionImport"
@@ -80,7 +80,7 @@ def test_an_open_breaker_writes_files_and_a_closed_one_takes_them_back(services:
 
 
 @pytest.mark.redis
-def test_what_the_merchant_moved_out_of_the_folder_was_taken(services: Services) -> None:
+def test_a_file_moved_by_the_merchant_counts_as_picked_up(services: Services) -> None:
     shop = services.stores.shops.get("web-se")
     first, guard = paid(services, "1"), services.call_guards.for_key(shop.engage_key)
     outbox = services.file_folder_for(shop) / "outbox" / "integration" / "transactionImport"

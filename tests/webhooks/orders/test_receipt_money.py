@@ -1,4 +1,4 @@
-"""Property: the money on the receipt is the money on the order, with any mix of promotions and vouchers."""
+"""Property: the amounts of a receipt equal those of its order, with any mix of promotions and vouchers."""
 
 import json
 from collections import defaultdict
@@ -28,7 +28,7 @@ PLACES = {"SEK": 2, "EUR": 2, "JPY": 0, "KWD": 3}
 
 @st.composite
 def paid_orders(draw: st.DrawFn) -> dict[str, Any]:
-    """An order whose lines carry discounts of promotions, and whose payments include vouchers or not."""
+    """Return a strategy of orders with discounts of promotions on their lines, and with or without vouchers as payments."""
     currency = draw(st.sampled_from(sorted(PLACES)))
     unit = Decimal(1).scaleb(-PLACES[currency])
     lines = []
@@ -67,7 +67,7 @@ def paid_orders(draw: st.DrawFn) -> dict[str, Any]:
     vouchers=st.lists(st.text("V0123456789-", min_size=1, max_size=8), max_size=4),
     voucher_field=st.sampled_from(["usedRewardVouchers", "usedBonusChecks"]),
 )
-def test_the_money_on_the_receipt_is_the_money_on_the_order(
+def test_receipt_amounts_equal_order_amounts(
     body: dict[str, Any], promotions: list[UsedPromotion], vouchers: list[str], voucher_field: str
 ) -> None:
     (event,) = STANDARD.normalise(Delivery("order.paid"), json.dumps(body).encode(), NOW).events
@@ -79,7 +79,7 @@ def test_the_money_on_the_receipt_is_the_money_on_the_order(
     assert sum(item["grossPaidPrice"] for item in sent["items"]) == total
     assert [item["grossPaidPrice"] for item in sent["items"]] == [Decimal(li["gross_paid"]) for li in ordered["lines"]]
     paid = [Decimal(p["amount"]) for p in ordered["payments"]]
-    assert [p["value"] for p in sent["paymentMethods"]] == (paid or [0])  # Engage wants a payment on every receipt
+    assert [p["value"] for p in sent["paymentMethods"]] == (paid or [0])  # Engage requires a payment on every receipt
     assert sum(p["value"] for p in sent["paymentMethods"]) == total
     taxes: defaultdict[int, Decimal] = defaultdict(Decimal)
     for line in ordered["lines"]:
@@ -87,7 +87,7 @@ def test_the_money_on_the_receipt_is_the_money_on_the_order(
     assert {t["percent"]: t["value"] for t in sent.get("taxDetails", [])} == {p: v for p, v in taxes.items() if v}
     discounts = [d["value"] for item in sent["items"] for d in item.get("discounts", [])]
     assert discounts == [-Decimal(d["amount"]) for line in ordered["lines"] for d in line["discounts"]]
-    # what was redeemed is named, and changes nothing else
+    # what was redeemed is named, which changes nothing else
     plain = _sent(event, [], [], voucher_field)
     named = {name: value for name, value in sent.items() if name not in plain}
     assert {name: sent[name] for name in plain} == plain
@@ -97,7 +97,7 @@ def test_the_money_on_the_receipt_is_the_money_on_the_order(
 
 
 def _sent(event: OrderPaid, promotions: list[UsedPromotion], vouchers: list[str], field: str) -> dict[str, Any]:
-    """Return a receipt as it goes over the wire, read with exact numbers."""
+    """Return a receipt as it is sent, parsed with exact numbers."""
     receipt = purchase_receipt(SHOP, event, "c-1", "web-se", promotions, vouchers)
     text = simplejson.dumps(receipt_body(receipt, field), use_decimal=True)
     read: dict[str, Any] = json.loads(text, parse_float=Decimal)

@@ -1,4 +1,4 @@
-"""Orders, refunds and redemptions: what becomes of them in Engage, field by field."""
+"""Orders, refunds and redemptions: what Engage receives, field by field."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ RECEIPT = "web-se-9001"
 
 @pytest.fixture
 def assigned(rig: Any) -> str:
-    """A signed-up customer who has a promotion; the assignment's id."""
+    """Sign a customer up, assign a promotion, and return the assignment's id."""
     rig.send("customer.created", customer=customer())
     rig.work()
     rig.seed(promotions=[promotion()])
@@ -62,7 +62,7 @@ def test_a_paid_order_becomes_one_receipt_field_by_field(rig: Any) -> None:
     assert {name: receipt[name] for name in expected} == expected
 
 
-def test_an_order_is_sent_once_however_often_the_shop_says_that_it_was_paid(rig: Any) -> None:
+def test_an_order_is_sent_once_however_often_it_is_reported_paid(rig: Any) -> None:
     for _ in range(3):
         rig.send("order.paid", order=order())
     assert rig.work() == ["delivered"] * 3
@@ -75,7 +75,7 @@ def test_a_guest_becomes_a_contact_of_the_guests_type(rig: Any) -> None:
     assert rig.contacts()["grace@example.com"]["attributes"]["contactType"] == "Contact"
 
 
-def test_an_order_of_nobody_is_ignored_and_so_is_its_refund(rig: Any) -> None:
+def test_an_order_without_a_customer_is_ignored_and_so_is_its_refund(rig: Any) -> None:
     paid = rig.send("order.paid", order=order(customer=None))
     assert rig.work() == ["ignored"]
     assert "nobody" in rig.event(paid).last_error
@@ -84,7 +84,7 @@ def test_an_order_of_nobody_is_ignored_and_so_is_its_refund(rig: Any) -> None:
     assert rig.event(back).state == "ignored"
 
 
-def test_an_order_of_nobody_that_becomes_somebodys_has_its_returns(rig: Any) -> None:
+def test_an_order_that_gets_a_customer_later_has_its_returns(rig: Any) -> None:
     rig.send("order.paid", order=order(customer={}))
     assert rig.work() == ["ignored"]
     rig.clock.forward(1)
@@ -97,7 +97,7 @@ def test_an_order_of_nobody_that_becomes_somebodys_has_its_returns(rig: Any) -> 
     assert (kept.customer_id, kept.contact_id) == ("1001", rig.contacts()["ada@example.com"]["id"])
 
 
-def test_a_guests_order_has_its_returns_once_guest_orders_are_wanted(rig: Any) -> None:
+def test_a_guest_order_has_its_returns_once_guest_orders_are_enabled(rig: Any) -> None:
     rig.stores.shops.change("web-se", {"guest_orders": "no"})
     guest = order(customer={"email": "ada@example.com"})
     rig.send("order.paid", order=guest)
@@ -111,7 +111,7 @@ def test_a_guests_order_has_its_returns_once_guest_orders_are_wanted(rig: Any) -
     assert sorted(rig.receipts()) == ["web-se-9001", "web-se-9001-RR1"]
 
 
-def test_an_order_whose_receipt_was_sent_stays_as_it_was_first_paid(rig: Any) -> None:
+def test_the_record_of_a_sent_order_stays_as_it_was_first_paid(rig: Any) -> None:
     rig.send("order.paid", order=order())
     rig.work()
     before = rig.stores.orders.get(rig.standard, "9001")
@@ -121,7 +121,7 @@ def test_an_order_whose_receipt_was_sent_stays_as_it_was_first_paid(rig: Any) ->
     assert rig.stores.orders.get(rig.standard, "9001") == before
 
 
-def test_guest_orders_can_be_switched_off(rig: Any) -> None:
+def test_guest_orders_can_be_disabled(rig: Any) -> None:
     rig.stores.shops.change("web-se", {"guest_orders": "no"})
     rig.send("order.paid", order=order(customer={"email": "grace@example.com"}))
     assert rig.work() == ["ignored"]
@@ -146,7 +146,7 @@ def test_lines_that_do_not_add_up_park_the_event_with_both_sums(rig: Any) -> Non
     assert shown.error_code == "payload:order.lines"
 
 
-def test_a_country_leads_to_its_store_and_everything_else_to_the_fallback(rig: Any) -> None:
+def test_a_country_selects_its_store_and_others_the_default_store(rig: Any) -> None:
     rig.seed(stores=[{"externalId": "web-no", "name": "Norway"}])
     rig.stores.shops.change("web-se", {"country_stores": "NO:web-no"})
     rig.send("order.paid", order=order("1", country_code="NO"))
@@ -196,7 +196,7 @@ def test_a_refunded_amount_without_lines_is_one_return_line(rig: Any) -> None:
     assert (item["sku"], item["quantity"], item["grossPaidPrice"]) == ("REFUND", -1, 20.00)
 
 
-def test_a_refund_that_comes_before_its_order_waits_for_it(rig: Any) -> None:
+def test_a_refund_that_arrives_before_its_order_waits_for_it(rig: Any) -> None:
     back = rig.send("order.refunded", refund=refund())
     assert rig.work() == ["retry"]
     rig.clock.forward(1)
@@ -205,7 +205,7 @@ def test_a_refund_that_comes_before_its_order_waits_for_it(rig: Any) -> None:
     assert rig.event(back).state == "delivered"
 
 
-def test_a_refund_whose_order_never_comes_is_parked_at_last(rig: Any) -> None:
+def test_a_refund_whose_order_never_arrives_is_parked(rig: Any) -> None:
     back = rig.send("order.refunded", refund=refund())
     rig.work_for(3 * 3600, step=60)
     assert rig.event(back).state == "parked"
@@ -228,14 +228,14 @@ def test_a_used_promotion_is_redeemed_once_and_named_on_the_receipt(rig: Any, as
     assert calls.index("redeemPromotion") < calls.index("createReceipt")
 
 
-def test_a_code_that_is_none_of_engages_is_the_shops_own_discount(rig: Any, assigned: str) -> None:
+def test_a_code_unknown_to_engage_is_the_shops_own_discount(rig: Any, assigned: str) -> None:
     rig.send("order.paid", order=order(promotions=[{"code": "SUMMER"}]))
     assert rig.work() == ["delivered"]
     assert rig.redemptions() == []
     assert "usedPromotions" not in rig.receipts()[RECEIPT]
 
 
-def test_the_three_ids_of_a_promotion_are_told_apart_and_the_mix_up_is_explained(rig: Any, assigned: str) -> None:
+def test_a_mix_up_of_a_promotions_three_ids_is_explained(rig: Any, assigned: str) -> None:
     event = rig.send("order.paid", order=order(promotions=[{"assignment_id": PROMOTION}]))
     assert rig.work() == ["parked"]
     assert rig.event(event).error_code == "not_an_assignment_id"
@@ -265,7 +265,7 @@ def test_a_promotion_used_in_a_store_meanwhile_parks_the_order_after_its_receipt
     assert "usedPromotions" not in rig.receipts()[RECEIPT]
 
 
-def test_two_orders_for_one_promotion_one_wins_and_the_other_is_explained(rig: Any, assigned: str) -> None:
+def test_of_two_orders_for_one_promotion_the_first_wins_and_the_other_is_explained(rig: Any, assigned: str) -> None:
     rig.send("order.paid", order=order("1", promotions=[{"assignment_id": assigned}]))
     second = rig.send("order.paid", order=order("2", promotions=[{"assignment_id": assigned}]))
     assert rig.work() == ["delivered", "parked"]
@@ -274,7 +274,7 @@ def test_two_orders_for_one_promotion_one_wins_and_the_other_is_explained(rig: A
     assert len(rig.receipts()) == 2
 
 
-def test_a_redemption_that_stays_away_no_longer_holds_the_receipt_after_its_time(rig: Any, assigned: str) -> None:
+def test_a_failing_redemption_no_longer_holds_back_the_receipt_after_redeem_wait(rig: Any, assigned: str) -> None:
     rig.fault(error_rate=1.0, error_statuses=[503], operations=["redeemPromotion"])
     event = rig.send("order.paid", order=order(promotions=[{"assignment_id": assigned}]))
     rig.work_for(3000, step=100)
@@ -288,7 +288,7 @@ def test_a_redemption_that_stays_away_no_longer_holds_the_receipt_after_its_time
     assert rig.calls().count("createReceipt") == 1
 
 
-def test_a_purchase_tells_the_contact_a_newer_address(rig: Any) -> None:
+def test_a_purchase_updates_the_contacts_address(rig: Any) -> None:
     rig.send("customer.created", customer=customer())
     rig.work()
     rig.clock.forward(60)

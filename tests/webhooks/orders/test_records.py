@@ -1,4 +1,4 @@
-"""What is stored of orders: names of details that changed."""
+"""Order records: details that were renamed are read under their old name."""
 
 from datetime import UTC, datetime
 

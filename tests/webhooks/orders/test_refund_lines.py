@@ -1,4 +1,4 @@
-"""What comes back of Shopify's orders, whose refunds name subtotals and not whether tax comes on top: the order tells."""
+"""Refunds of Shopify, whose subtotals may or may not include tax: the stored order decides."""
 
 import json
 from datetime import UTC, datetime
@@ -37,7 +37,7 @@ def stored(
     included: bool,
     currency: str = "USD",
 ) -> StoredOrder:
-    """Return what is kept of a paid order. lines: id, price, tax and quantity of each; shipping: price and tax."""
+    """Return the record of a paid order. lines: id, price, tax and quantity of each; shipping: price and tax."""
     rows = [
         {
             "id": number,
@@ -74,7 +74,7 @@ def refund(
     adjusted: Any = None,
     currency: str = "USD",
 ) -> OrderRefunded:
-    """Return a refund. lines: id, subtotal, tax and quantity of each; adjusted: the tax of shipping where an adjustment tells it."""
+    """Return a refund. lines: id, subtotal, tax and quantity of each; adjusted: the tax of shipping where an adjustment names it."""
     body = {
         "id": 9, "order_id": 1, "created_at": "2026-03-05T10:30:00+01:00",
         "refund_line_items": [
@@ -121,7 +121,7 @@ ON_TOP = [(1, "100.00", "8.00", 1)]
         ("118.00", [("goods", "108.00", "8.00", "8"), ("amount", "10.00", "0", "0")]),
     ],
 )
-def test_tax_that_was_paid_on_top_comes_back_with_its_line_whatever_was_kept_or_added(
+def test_tax_on_top_is_refunded_with_its_line_despite_deductions_or_additions(
     paid_back: str, expected: list[tuple[str, str, str, str]]
 ) -> None:
     assert rows(refund(paid_back, ON_TOP), stored(ON_TOP, included=False)) == expected
@@ -135,7 +135,7 @@ def test_tax_that_was_paid_on_top_comes_back_with_its_line_whatever_was_kept_or_
         ("90.00", [("goods", "90.00", "18.00", "25")]),
     ],
 )
-def test_goodwill_beside_prices_with_tax_is_an_amount_and_no_tax(
+def test_goodwill_beside_gross_prices_is_an_amount_without_tax(
     paid_back: str, expected: list[tuple[str, str, str, str]]
 ) -> None:
     lines = [(1, "100.00", "20.00", 1)]
@@ -144,7 +144,7 @@ def test_goodwill_beside_prices_with_tax_is_an_amount_and_no_tax(
 
 @pytest.mark.parametrize("adjusted", ["0.80", None])
 @pytest.mark.parametrize(("paid_back", "goods"), [("118.80", "108.00"), ("118.81", "108.01"), ("118.79", "107.99")])
-def test_shipping_comes_back_with_its_tax_whether_or_not_the_refund_tells_it(
+def test_shipping_is_refunded_with_its_tax_even_when_the_refund_omits_it(
     paid_back: str, goods: str, adjusted: str | None
 ) -> None:
     order = stored(ON_TOP, ("10.00", "0.80"), included=False)
@@ -162,7 +162,7 @@ def test_shipping_comes_back_with_its_tax_whether_or_not_the_refund_tells_it(
         (True, "5.40", "5.40", "0.40"),
     ],
 )
-def test_shipping_that_comes_back_alone_is_told_by_what_was_given_back(
+def test_the_tax_of_shipping_alone_follows_from_the_refunded_total(
     back: str, subtotal: str, tax: str, *, included: bool
 ) -> None:
     price = "10.80" if included else "10.00"
@@ -170,7 +170,7 @@ def test_shipping_that_comes_back_alone_is_told_by_what_was_given_back(
     assert rows(refund(back, [], subtotal), order) == [("shipping", back, tax, "8")]
 
 
-def test_no_line_brings_back_more_than_was_paid_for_it() -> None:
+def test_no_line_returns_more_than_was_paid_for_it() -> None:
     order = stored([(1, "80.00", "16.00", 1)], included=True)
     assert rows(refund("100.00", [(1, "100.00", "20.00", 1)]), order) == [
         ("goods", "80.00", "16.00", "25"), ("amount", "20.00", "0", "0"),
@@ -178,7 +178,7 @@ def test_no_line_brings_back_more_than_was_paid_for_it() -> None:
 
 
 @pytest.mark.parametrize("change", [{"details": {}}, {"currency": "EUR"}])
-def test_a_refund_of_lines_that_nobody_kept_stays_as_its_own_sum_tells(change: dict[str, Any]) -> None:
+def test_a_refund_of_lines_that_are_not_stored_stays_unchanged(change: dict[str, Any]) -> None:
     order = stored(ON_TOP, included=False)
     unlike = StoredOrder(**{**{name: getattr(order, name) for name in order.__slots__}, **change})
     event = refund("108.01", ON_TOP)
@@ -188,10 +188,10 @@ def test_a_refund_of_lines_that_nobody_kept_stays_as_its_own_sum_tells(change: d
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), included=st.booleans(), currency=st.sampled_from(["USD", "JPY", "KWD"]))
-def test_a_return_of_whole_pieces_is_what_was_paid_for_them(
+def test_a_return_of_whole_pieces_equals_what_was_paid_for_them(
     data: st.DataObject, *, included: bool, currency: str
 ) -> None:
-    """Nothing, a cent, a fee or goodwill beside: the lines of the return are as the order's, and add up."""
+    """With nothing, a cent, a fee or goodwill beside them, the lines of the return equal the order's and add up."""
     unit = unit_of(currency)
     lines, back, whole = [], [], Decimal(0)
     for number in range(1, data.draw(st.integers(1, 4)) + 1):

@@ -1,4 +1,4 @@
-"""Given back: after a cancellation or a full return, where Engage allows it, and at most once for one order."""
+"""Reactivating after a cancellation or complete return, where Engage allows it, and at most once per order."""
 
 from itertools import count
 from typing import Any
@@ -63,7 +63,7 @@ def returns(rig: Any) -> Returns:
     return Returns(rig)
 
 
-def test_a_cancellation_gives_the_voucher_back_and_leaves_the_promotion_by_default(returns: Returns) -> None:
+def test_a_cancellation_reactivates_the_voucher_and_by_default_not_the_promotion(returns: Returns) -> None:
     returns.buy()
     generation = returns.rig.stores.sync_states.generation(returns.rig.standard, returns.contact)
     event = returns.cancel()
@@ -75,7 +75,7 @@ def test_a_cancellation_gives_the_voucher_back_and_leaves_the_promotion_by_defau
     assert returns.rig.stores.sync_states.generation(returns.rig.standard, returns.contact) > generation
 
 
-def test_a_promotion_comes_back_where_the_setting_names_the_tenants_path(returns: Returns) -> None:
+def test_a_promotion_is_reactivated_when_the_setting_names_the_tenants_path(returns: Returns) -> None:
     returns.rig.options(reactivate_promotions=True)
     returns.rig.stores.shops.change("web-se", {"reactivate_promotions": PATH})
     returns.buy()
@@ -84,7 +84,7 @@ def test_a_promotion_comes_back_where_the_setting_names_the_tenants_path(returns
     assert returns.outcomes(returns.assignment) == ["Redeemed", "Reactivated"]
 
 
-def test_a_tenant_without_that_path_is_told_to_a_person(returns: Returns) -> None:
+def test_a_tenant_without_the_reactivation_path_parks_the_event(returns: Returns) -> None:
     returns.rig.stores.shops.change("web-se", {"reactivate_promotions": PATH})
     returns.buy()
     event = returns.cancel()
@@ -95,14 +95,14 @@ def test_a_tenant_without_that_path_is_told_to_a_person(returns: Returns) -> Non
 
 
 @pytest.mark.parametrize("value", ["/api/v3/x", "https://evil.example/{assignmentId}", "/api/{assignmentId}?a=b", "x"])
-def test_a_path_that_is_none_is_refused(returns: Returns, value: str) -> None:
+def test_an_invalid_reactivation_path_is_rejected(returns: Returns, value: str) -> None:
     from plugin.errors import ConfigurationError
 
     with pytest.raises(ConfigurationError, match="assignmentId"):
         returns.rig.stores.shops.change("web-se", {"reactivate_promotions": value})
 
 
-def test_a_part_returned_gives_nothing_back_and_the_rest_gives_all_back_once(returns: Returns) -> None:
+def test_a_partial_return_reactivates_nothing_and_the_rest_reactivates_all_once(returns: Returns) -> None:
     lines = [
         {"id": "1", "sku": "CAP-1", "name": "Cap", "quantity": 2, "gross_paid": "250.00", "tax_amount": "50.00", "tax_percent": 25}
     ]  # fmt: skip
@@ -122,7 +122,7 @@ def test_a_part_returned_gives_nothing_back_and_the_rest_gives_all_back_once(ret
     assert returns.state(returns.voucher) == ("given_back", 1)
 
 
-def test_all_the_money_without_lines_is_a_full_return_and_some_of_it_is_none(returns: Returns) -> None:
+def test_a_refund_of_all_money_is_a_complete_return_and_of_some_is_not(returns: Returns) -> None:
     returns.buy()
     returns.give_money_back("R1", total="298.99", lines=[], payments=[])
     assert returns.rig.work() == ["delivered"]
@@ -132,7 +132,7 @@ def test_all_the_money_without_lines_is_a_full_return_and_some_of_it_is_none(ret
     assert returns.outcomes(returns.voucher) == ["Redeemed", "Reactivated"]
 
 
-def test_an_order_that_a_promotion_paid_whole_is_returned_without_money(returns: Returns) -> None:
+def test_an_order_paid_by_a_promotion_alone_is_returned_without_money(returns: Returns) -> None:
     free = [{"id": "1", "sku": "CAP-1", "name": "Cap", "quantity": 1, "gross_paid": "0.00", "tax_amount": "0.00"}]
     returns.buy(lines=free, total="0.00", payments=[])
     back = {"total": "0.00", "lines": [{"id": "1", "quantity": 1, "gross_paid": "0.00", "tax_amount": "0.00"}]}
@@ -142,8 +142,8 @@ def test_an_order_that_a_promotion_paid_whole_is_returned_without_money(returns:
     assert list(returns.rig.receipts()) == ["web-se-9001"]
 
 
-def test_a_voucher_comes_back_three_times_and_not_a_fourth(returns: Returns) -> None:
-    returns.rig.options(max_voucher_reactivations=10)  # our own count holds, whatever Engage allows
+def test_a_voucher_is_reactivated_three_times_and_not_a_fourth(returns: Returns) -> None:
+    returns.rig.options(max_voucher_reactivations=10)  # our own limit applies, whatever Engage allows
     for number in range(4):
         returns.buy(f"o{number}", promotions=False)
         event = returns.cancel(f"o{number}")
@@ -153,7 +153,7 @@ def test_a_voucher_comes_back_three_times_and_not_a_fourth(returns: Returns) -> 
     assert "reactivated 3 times" in returns.said(event)
 
 
-def test_what_engage_no_longer_allows_is_said_and_parks_nothing(returns: Returns) -> None:
+def test_a_reactivation_that_engage_no_longer_allows_is_noted_and_parks_nothing(returns: Returns) -> None:
     returns.rig.options(max_voucher_reactivations=0)
     returns.buy(promotions=False)
     event = returns.cancel()
@@ -162,7 +162,7 @@ def test_what_engage_no_longer_allows_is_said_and_parks_nothing(returns: Returns
     assert returns.state(returns.voucher) == ("redeemed", 0)
 
 
-def test_a_voucher_given_back_serves_another_order_and_stays_theirs(returns: Returns) -> None:
+def test_a_reactivated_voucher_belongs_to_the_next_order_that_uses_it(returns: Returns) -> None:
     returns.buy("first", promotions=False)
     returns.cancel("first")
     returns.rig.work()
@@ -176,7 +176,7 @@ def test_a_voucher_given_back_serves_another_order_and_stays_theirs(returns: Ret
 @pytest.mark.parametrize(
     "fault", [{"done_but_504_rate": 1.0}, {"done_but_dropped_rate": 1.0}, {"error_rate": 1.0, "error_statuses": [500]}]
 )
-def test_a_lost_answer_gives_back_once(returns: Returns, fault: dict[str, Any]) -> None:
+def test_a_lost_answer_reactivates_once(returns: Returns, fault: dict[str, Any]) -> None:
     returns.buy(promotions=False)
     returns.rig.fault(**fault, operations=["reactivateRewardVoucher"], next=1)
     event = returns.cancel()
@@ -188,7 +188,7 @@ def test_a_lost_answer_gives_back_once(returns: Returns, fault: dict[str, Any]) 
     assert returns.state(returns.voucher) == ("given_back", 1)
 
 
-def test_a_voucher_that_was_used_again_after_a_lost_answer_is_not_given_back_twice(returns: Returns) -> None:
+def test_a_voucher_used_again_after_a_lost_answer_is_not_reactivated_twice(returns: Returns) -> None:
     returns.buy(promotions=False)
     returns.rig.fault(done_but_504_rate=1.0, operations=["reactivateRewardVoucher"], next=1)
     event = returns.cancel()
@@ -202,7 +202,7 @@ def test_a_voucher_that_was_used_again_after_a_lost_answer_is_not_given_back_twi
     assert "used again" in returns.said(event)
 
 
-def test_a_refund_whose_worker_dies_at_any_point_gives_back_once(returns: Returns) -> None:
+def test_a_refund_whose_worker_dies_at_any_point_reactivates_once(returns: Returns) -> None:
     rig = returns.rig
     rig.options(max_voucher_reactivations=1000)
     fuse = CrashPoint()

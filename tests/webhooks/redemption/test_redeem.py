@@ -1,4 +1,4 @@
-"""The saga under faults: each promotion and voucher is redeemed once or explained, and the receipt is sent once."""
+"""Redeeming under faults: each promotion and voucher is redeemed once or explained, and the receipt is sent once."""
 
 import threading
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ CALLS = (*LISTS, *REDEEMS, "createReceipt")
 
 @dataclass
 class Used:
-    """An order and what it uses. number: the voucher's."""
+    """An order and what it uses. number: that of the voucher."""
 
     order_id: str
     assignment: str
@@ -56,7 +56,7 @@ class RedemptionScenario:
         self.contact = rig.contacts()["ada@example.com"]["id"]
 
     def buy(self) -> Used:
-        """Send a paid order that nobody has worked on yet."""
+        """Send a paid order, without processing it."""
         number = next(self._numbers)
         voucher = {
             "contactId": self.contact,
@@ -81,7 +81,7 @@ class RedemptionScenario:
         return found
 
     def is_whole(self, used: Used) -> None:
-        """Everything was done once, and the receipt says so."""
+        """Assert that everything was done once, and that the receipt says so."""
         assert self.rig.event(used.event).state == "delivered", self.rig.event(used.event).last_error
         assert (self.redeemed(used.assignment), self.redeemed(used.voucher)) == (1, 1)
         receipt = self.receipt(used)
@@ -106,7 +106,7 @@ def saga(rig: Any) -> RedemptionScenario:
 
 @pytest.mark.parametrize("fault", TRANSIENT)
 @pytest.mark.parametrize("operation", CALLS)
-def test_a_fault_that_passes_delays_and_doubles_nothing(saga: RedemptionScenario, operation: str, fault: str) -> None:
+def test_a_transient_fault_delays_and_repeats_nothing(saga: RedemptionScenario, operation: str, fault: str) -> None:
     used = saga.buy()
     saga.rig.fault(**TRANSIENT[fault], operations=[operation], next=1)
     assert saga.rig.work() == ["retry"]
@@ -116,7 +116,7 @@ def test_a_fault_that_passes_delays_and_doubles_nothing(saga: RedemptionScenario
 
 @pytest.mark.parametrize("fault", FINAL)
 @pytest.mark.parametrize("operation", REDEEMS)
-def test_a_refused_redemption_is_explained_after_the_receipt_and_a_persons_retry_redeems_once(
+def test_a_rejected_redemption_is_explained_after_the_receipt_and_a_manual_retry_redeems_once(
     saga: RedemptionScenario, operation: str, fault: str
 ) -> None:
     used = saga.buy()
@@ -140,7 +140,7 @@ def test_a_refused_redemption_is_explained_after_the_receipt_and_a_persons_retry
 
 @pytest.mark.parametrize("fault", FINAL)
 @pytest.mark.parametrize("operation", LISTS)
-def test_lists_that_cannot_be_read_hold_no_receipt_and_are_explained(
+def test_unreadable_lists_do_not_hold_back_the_receipt_and_are_explained(
     saga: RedemptionScenario, operation: str, fault: str
 ) -> None:
     used = saga.buy()
@@ -154,7 +154,7 @@ def test_lists_that_cannot_be_read_hold_no_receipt_and_are_explained(
 
 
 @pytest.mark.parametrize("fault", FINAL)
-def test_a_refused_receipt_redeems_nothing_again_when_it_is_retried(saga: RedemptionScenario, fault: str) -> None:
+def test_a_retry_of_a_rejected_receipt_redeems_nothing_again(saga: RedemptionScenario, fault: str) -> None:
     used = saga.buy()
     saga.rig.fault(**FINAL[fault], operations=["createReceipt"], next=1)
     assert saga.rig.work() == ["parked"]
@@ -164,7 +164,7 @@ def test_a_refused_receipt_redeems_nothing_again_when_it_is_retried(saga: Redemp
     assert saga.rig.calls().count("redeemPromotion") == 1
 
 
-def test_a_worker_that_dies_at_any_point_leaves_nothing_double_and_nothing_undone(rig: Any) -> None:
+def test_a_worker_that_dies_at_any_point_repeats_nothing_and_omits_nothing(rig: Any) -> None:
     saga = RedemptionScenario(rig)
     fuse = CrashPoint()
     fuse.wire(rig)
@@ -188,8 +188,8 @@ def test_a_worker_that_dies_at_any_point_leaves_nothing_double_and_nothing_undon
         assert receipt["times_received"] <= 2, points[at]
 
 
-def test_a_call_that_ends_after_we_gave_it_up_is_known_to_be_ours(saga: RedemptionScenario) -> None:
-    """409, same order: the first call runs to its end between our look and our second call (facts 1.2)."""
+def test_a_call_that_succeeds_after_its_timeout_is_recognised_as_ours(saga: RedemptionScenario) -> None:
+    """The first call succeeds between our lookup and our second call, which is answered with 409."""
     rig = saga.rig
     fuse = CrashPoint()
     fuse.wire(rig)
@@ -208,7 +208,7 @@ def test_a_call_that_ends_after_we_gave_it_up_is_known_to_be_ours(saga: Redempti
     saga.is_whole(used)
 
 
-def test_a_second_webhook_of_an_order_whose_first_was_discarded_knows_its_redemption(saga: RedemptionScenario) -> None:
+def test_a_second_webhook_of_an_order_whose_first_was_discarded_finds_its_redemption(saga: RedemptionScenario) -> None:
     rig, used = saga.rig, saga.buy()
     rig.fault(done_but_504_rate=1.0, operations=["redeemPromotion"], next=1)
     assert rig.work() == ["retry"]
@@ -219,7 +219,7 @@ def test_a_second_webhook_of_an_order_whose_first_was_discarded_knows_its_redemp
     saga.is_whole(used)
 
 
-def test_what_a_till_redeemed_long_after_our_failed_call_is_not_ours(saga: RedemptionScenario) -> None:
+def test_a_redemption_at_a_till_long_after_our_failed_call_is_not_ours(saga: RedemptionScenario) -> None:
     rig, used = saga.rig, saga.buy()
     rig.fault(error_rate=1.0, error_statuses=[500], operations=["redeemPromotion"], next=1)
     assert rig.work() == ["retry"]
@@ -239,7 +239,7 @@ def test_what_a_till_redeemed_long_after_our_failed_call_is_not_ours(saga: Redem
 
 
 @pytest.mark.parametrize("shape", ["object-errorCode", "string", "html", "empty"])
-def test_what_a_till_redeemed_after_our_look_is_told_whatever_an_error_looks_like(
+def test_a_redemption_at_a_till_after_our_lookup_is_recognised_for_every_error(
     saga: RedemptionScenario, shape: str
 ) -> None:
     rig, used = saga.rig, saga.buy()
@@ -253,7 +253,7 @@ def test_what_a_till_redeemed_after_our_look_is_told_whatever_an_error_looks_lik
     assert {r.assignment_id: r.state for r in saga.stored(used)}[used.assignment] == RedemptionState.FAILED
 
 
-def test_an_expired_promotion_is_told_from_a_used_one(saga: RedemptionScenario) -> None:
+def test_an_expired_promotion_is_distinguished_from_a_used_one(saga: RedemptionScenario) -> None:
     rig = saga.rig
     past = {"contactId": saga.contact, "promotionId": PROMOTION, "expiresOn": "2026-03-01T00:00:00Z"}
     (expired,) = rig.seed(assignments=[past])["assignments"]
@@ -262,11 +262,11 @@ def test_an_expired_promotion_is_told_from_a_used_one(saga: RedemptionScenario) 
     assert rig.event(event).error_code == "expired"
 
 
-def test_a_code_beside_its_id_uses_up_no_second_assignment(saga: RedemptionScenario) -> None:
+def test_a_code_beside_its_id_redeems_no_second_assignment(saga: RedemptionScenario) -> None:
     """The contact has two assignments with the same code; the order names one of them twice."""
     rig = saga.rig
     given = {"contactId": saga.contact, "promotionId": PROMOTION}
-    # the code alone would mean the first by id
+    # the code alone would select the first by id
     first, second = sorted(rig.seed(assignments=[given, given])["assignments"])
     for chosen, order_id in ((second, "a"), (first, "b")):
         rig.send("order.paid", order=order(order_id, promotions=[{"code": "SPRING20"}, {"assignment_id": chosen}]))
@@ -276,7 +276,7 @@ def test_a_code_beside_its_id_uses_up_no_second_assignment(saga: RedemptionScena
         ]
 
 
-def test_a_voucher_is_found_by_a_code_where_the_shop_knows_only_codes(saga: RedemptionScenario) -> None:
+def test_a_voucher_is_found_by_a_code_when_the_shop_knows_only_codes(saga: RedemptionScenario) -> None:
     rig, used = saga.rig, saga.buy()
     rig.desk.discard(used.event, "not this one", rig.clock())
     event = rig.send("order.paid", order=order("c", promotions=[{"code": used.number.lower()}, {"code": "SUMMER"}]))
@@ -285,7 +285,7 @@ def test_a_voucher_is_found_by_a_code_where_the_shop_knows_only_codes(saga: Rede
     assert saga.redeemed(used.voucher) == 1
 
 
-def test_cached_lists_are_forgotten_with_the_redemption_itself(saga: RedemptionScenario) -> None:
+def test_cached_lists_are_invalidated_with_the_redemption(saga: RedemptionScenario) -> None:
     rig, used = saga.rig, saga.buy()
     before = rig.stores.sync_states.generation(rig.standard, saga.contact)
     rig.fault(error_rate=1.0, error_statuses=[500], operations=["createReceipt"])
@@ -294,7 +294,7 @@ def test_cached_lists_are_forgotten_with_the_redemption_itself(saga: RedemptionS
     assert rig.stores.sync_states.generation(rig.standard, saga.contact) > before
 
 
-def test_ten_orders_race_for_one_promotion_one_wins_and_nine_are_explained(rig: Any) -> None:
+def test_of_ten_orders_racing_for_one_promotion_one_wins_and_nine_are_explained(rig: Any) -> None:
     saga = RedemptionScenario(rig)
     given = {"contactId": saga.contact, "promotionId": PROMOTION}
     (assignment,) = rig.seed(assignments=[given])["assignments"]
@@ -308,11 +308,11 @@ def test_ten_orders_race_for_one_promotion_one_wins_and_nine_are_explained(rig: 
     assert len(claimed) == 10
     start, outcomes = threading.Barrier(10), []
 
-    def work(one: Any) -> None:
+    def work(event: Any) -> None:
         start.wait(timeout=30)
-        outcomes.append(rig.processor.work(one))
+        outcomes.append(rig.processor.work(event))
 
-    threads = [threading.Thread(target=work, args=(one,)) for one in claimed]
+    threads = [threading.Thread(target=work, args=(event,)) for event in claimed]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -339,10 +339,10 @@ _faults = st.lists(
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(script=_faults)
-def test_whatever_fails_and_dies_in_whatever_order(
+def test_random_faults_and_crashes_redeem_everything_once(
     saga: RedemptionScenario, script: list[tuple[str, str, int | None]]
 ) -> None:
-    """A state of each try: a fault at one operation, and perhaps a crash at some point."""
+    """Return a strategy of attempts: a fault at one operation, and perhaps a crash at some point."""
     rig, used, fuse = saga.rig, saga.buy(), CrashPoint()
     fuse.wire(rig)
     for operation, fault, crash_at in script:

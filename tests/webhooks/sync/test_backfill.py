@@ -1,4 +1,4 @@
-"""The shop's history: by bulk where it may, singly where it must, once, resumable, and silent about consents."""
+"""Backfill of a shop's history: in bulk where possible, otherwise singly; once, resumable, and without consents."""
 
 import json
 from collections import Counter
@@ -29,7 +29,7 @@ def start(history: HistoryRig, what: str = "customers", form: str = "api", sourc
 
 
 def work(history: HistoryRig, run: Run) -> RunState:
-    """Work a run off as the command does, and look at it as stored."""
+    """Carry a run out as the command does, and return it as stored."""
     run = history.rig.stores.backfill_runs.get(history.shop, run.id)
     rows = history.backfill.rows(
         history.shop, run.what, str(run.options["form"]), run.source, run.since, run.until, run.cursor
@@ -56,12 +56,12 @@ def test_known_contacts_go_in_bulk_and_new_ones_are_created_in_their_store(histo
     assert [contacts[f"c{n}@example.com"]["attributes"]["lastName"] for n in (1, 2, 3)] == ["Nr 1", "Nr 2", "Nr 3"]
     assert contacts["c3@example.com"]["meta"]["createdInStore"] == "web-se"
     assert history.rig.calls().count("bulkUpdateContacts") == 1
-    found = counts(history, run)
-    assert (found["read"], found["in_bulk"], found["singly"]) == (3, 2, 1)
-    assert history.backfill.confirmed(history.shop, run, found) == 3
+    run_counts = counts(history, run)
+    assert (run_counts["read"], run_counts["in_bulk"], run_counts["singly"]) == (3, 2, 1)
+    assert history.backfill.confirmed(history.shop, run, run_counts) == 3
 
 
-def test_new_ones_go_in_bulk_by_setting(history: HistoryRig) -> None:
+def test_new_contacts_go_in_bulk_by_setting(history: HistoryRig) -> None:
     assert history.listed is not None
     history.settings(backfill_new="bulk")
     history.listed.found = [history.customer(n) for n in range(1, 4)]
@@ -72,7 +72,7 @@ def test_new_ones_go_in_bulk_by_setting(history: HistoryRig) -> None:
     assert counts(history, run)["created_in_bulk"] == 3
 
 
-def test_nobodys_contact_is_changed_over_an_email_that_nobody_vouches_for(history: HistoryRig) -> None:
+def test_no_contact_is_changed_because_of_an_unverified_email(history: HistoryRig) -> None:
     assert history.listed is not None
     seed(history, 1)
     history.listed.found = [history.customer(1, email_verified=False)]
@@ -82,7 +82,7 @@ def test_nobodys_contact_is_changed_over_an_email_that_nobody_vouches_for(histor
     assert [row.code for row in history.backfill.not_delivered(history.shop, run)] == ["not_for_us"]
 
 
-def test_history_raises_no_consent_and_keeps_a_dated_no(history: HistoryRig) -> None:
+def test_history_raises_no_consent_and_records_a_dated_opt_out(history: HistoryRig) -> None:
     assert history.listed is not None
     seed(history, 1, 2, preferences={"acceptsEmail": False})
     long_ago = (history.rig.clock() - timedelta(days=90)).isoformat()
@@ -95,7 +95,7 @@ def test_history_raises_no_consent_and_keeps_a_dated_no(history: HistoryRig) -> 
     assert contacts["c2@example.com"]["preferences"]["acceptsSms"] is False
 
 
-def test_what_is_known_causes_no_call_and_what_is_older_changes_nothing(history: HistoryRig) -> None:
+def test_known_data_causes_no_call_and_older_data_changes_nothing(history: HistoryRig) -> None:
     assert history.listed is not None
     before = history.customer(1, at=history.rig.clock() - timedelta(days=5), last_name="Older")
     history.rig.send(
@@ -110,7 +110,7 @@ def test_what_is_known_causes_no_call_and_what_is_older_changes_nothing(history:
     assert counts(history, run)["unchanged"] == 1
 
 
-def test_history_does_not_undo_what_the_shopper_wrote_on_my_pages(history: HistoryRig) -> None:
+def test_history_does_not_undo_edits_on_my_pages(history: HistoryRig) -> None:
     assert history.listed is not None
     rig = history.rig
     changed = history.customer(1, at=rig.clock() + timedelta(seconds=10), last_name="Shop")
@@ -128,16 +128,16 @@ def test_history_does_not_undo_what_the_shopper_wrote_on_my_pages(history: Histo
     assert counts(history, run)["unchanged"] == 1
 
 
-def test_a_cancellation_in_the_history_is_no_refused_row(history: HistoryRig) -> None:
+def test_a_cancellation_in_the_history_is_not_a_rejected_row(history: HistoryRig) -> None:
     data = {"order": {"id": "O1"}}
     gone = history.resource("order.cancelled", EventKind.CANCELLATION, "O1", data, history.rig.clock())
     run = start(history, "orders")
     assert history.backfill.work(history.shop, run, iter([history.order(1), gone])) is RunState.FINISHED
-    found = counts(history, run)
-    assert (found["singly"], found["cancellations"], found["refused"]) == (1, 1, 0)
+    run_counts = counts(history, run)
+    assert (run_counts["singly"], run_counts["cancellations"], run_counts["refused"]) == (1, 1, 0)
 
 
-def test_a_row_that_cannot_be_mapped_is_told_and_stops_nothing(history: HistoryRig) -> None:
+def test_an_unmappable_row_is_reported_and_does_not_stop_the_run(history: HistoryRig) -> None:
     assert history.listed is not None
     history.listed.found = [history.customer(1, id=None), history.customer(2)]
     run = start(history)
@@ -148,7 +148,7 @@ def test_a_row_that_cannot_be_mapped_is_told_and_stops_nothing(history: HistoryR
     assert "c2@example.com" in history.rig.contacts()
 
 
-def test_a_run_that_died_goes_on_where_it_was_and_does_nothing_twice(
+def test_a_run_that_died_continues_from_its_cursor_and_repeats_nothing(
     history: HistoryRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert history.listed is not None
@@ -164,8 +164,8 @@ def test_a_run_that_died_goes_on_where_it_was_and_does_nothing_twice(
     history.listed.away_after = None
     assert work(history, run) is RunState.FINISHED
     assert history.listed.asked[-1][2] == "2"
-    found = counts(history, run)
-    assert (found["read"], found["in_bulk"], found["singly"]) == (7, 5, 2)
+    run_counts = counts(history, run)
+    assert (run_counts["read"], run_counts["in_bulk"], run_counts["singly"]) == (7, 5, 2)
     assert len(history.rig.contacts()) == 7
 
 
@@ -190,7 +190,7 @@ def test_a_crash_between_the_batch_and_the_cursor_repeats_one_page_harmlessly(
     assert history.backfill.confirmed(history.shop, run, counts(history, run)) == 2
 
 
-def test_a_run_pauses_after_its_page_and_goes_on(history: HistoryRig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_pauses_after_its_page_and_continues(history: HistoryRig, monkeypatch: pytest.MonkeyPatch) -> None:
     assert history.listed is not None
     monkeypatch.setattr("webhooks.sync.backfill.MAX_BATCH_ROWS", 1)
     history.listed.found = [history.customer(n) for n in range(1, 4)]
@@ -219,7 +219,7 @@ def test_history_waits_while_engage_is_away(history: HistoryRig) -> None:
     assert counts(history, run)["in_bulk"] == 1
 
 
-def test_old_orders_stay_out_known_ones_do_not_come_again_and_refunds_follow(history: HistoryRig) -> None:
+def test_old_and_known_orders_are_skipped_and_refunds_follow_their_orders(history: HistoryRig) -> None:
     assert history.listed is not None
     now = history.rig.clock()
     history.settings(backfill_months="12")
@@ -233,8 +233,8 @@ def test_old_orders_stay_out_known_ones_do_not_come_again_and_refunds_follow(his
     ]
     run = start(history, "orders")
     assert work(history, run) is RunState.FINISHED
-    found = counts(history, run)
-    assert (found["too_old"], found["known"], found["singly"]) == (1, 1, 2)
+    run_counts = counts(history, run)
+    assert (run_counts["too_old"], run_counts["known"], run_counts["singly"]) == (1, 1, 2)
     receipts = history.rig.receipts()
     assert set(receipts) == {"web-se-O2", "web-se-O2-RR2", "web-se-O3"}
     assert all(receipt["times_received"] == 1 for receipt in receipts.values())
@@ -268,8 +268,8 @@ def test_an_estimate_sends_and_stores_nothing(history: HistoryRig) -> None:
         history.customer(3, id=None),
     ]
     rows = history.backfill.rows(history.shop, "customers", "api", "api", None, None, None)
-    found, rejections = history.backfill.estimate(history.shop, "customers", rows)
-    assert (found["would_go_in_bulk"], found["would_go_singly"], found["refused"]) == (1, 1, 1)
+    run_counts, rejections = history.backfill.estimate(history.shop, "customers", rows)
+    assert (run_counts["would_go_in_bulk"], run_counts["would_go_singly"], run_counts["refused"]) == (1, 1, 1)
     assert [row.code for row in rejections] == ["payload:customer.id"]
     assert history.rig.desk.status()["accepted"] == 0
     assert history.rig.contacts() == {}
@@ -284,7 +284,7 @@ def test_live_events_go_before_history(history: HistoryRig) -> None:
     history.backfill._ingest_singly(history.shop, run, page, lambda: None)
     live = history.rig.send("customer.created", customer=customer())
     claimed = history.rig.processor.claim()
-    assert [one.id for one in claimed] == [live]
+    assert [event.id for event in claimed] == [live]
 
 
 def test_a_csv_of_customers(history: HistoryRig, tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ def test_json_lines_of_either_kind(history: HistoryRig, tmp_path: Path) -> None:
     assert [row.resource_id for row in history.rig.stores.backfill_runs.rejected_rows(run)] == ["line 4", "line 5"]
 
 
-def test_a_file_that_is_none_and_a_shop_without_an_api_are_said(history: HistoryRig, tmp_path: Path) -> None:
+def test_an_unreadable_file_and_a_shop_without_an_api_are_reported(history: HistoryRig, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("name\nAda\n", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="has no column id"):
         next(history.backfill.rows(history.shop, "customers", "csv", str(tmp_path / "x.csv"), None, None, None))

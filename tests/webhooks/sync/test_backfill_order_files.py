@@ -1,4 +1,4 @@
-"""Orders of the history as files: known contacts' receipts in files, everybody else through the inbox, a crash harmless."""
+"""Historical orders as files: receipts of known contacts in files, other orders through the inbox, a crash harmless."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def files(rig: Any, tmp_path: Path) -> Files:
 
 @pytest.fixture
 def history(rig: Any, files: Files, tmp_path: Path) -> HistoryRig:
-    """Customer C1 is known; C2 is not."""
+    """Return a history in which customer C1 is known and C2 is not."""
     rig.send("customer.created", customer=customer(id="C1", email="c1@example.com"))
     rig.work()
     made = HistoryRig(rig, tmp_path / "files")
@@ -35,10 +35,10 @@ def work(history: HistoryRig) -> Run:
     run = history.rig.stores.backfill_runs.start(
         history.shop, "orders", "api", None, None, options, history.rig.clock()
     )
-    return go_on(history, run)
+    return continue_run(history, run)
 
 
-def go_on(history: HistoryRig, run: Run) -> Run:
+def continue_run(history: HistoryRig, run: Run) -> Run:
     run = history.rig.stores.backfill_runs.get(history.shop, run.id)
     rows = history.backfill.rows(history.shop, "orders", "api", "api", None, None, run.cursor)
     assert history.backfill.work(history.shop, run, rows) is RunState.FINISHED
@@ -60,7 +60,7 @@ def test_receipts_of_known_contacts_go_in_a_file_and_the_rest_through_the_inbox(
     assert float(receipts["web-se-O1-RR1"]["totalGrossPrice"]) == -40
 
 
-def test_what_went_in_a_file_does_not_come_again(history: HistoryRig, files: Files) -> None:
+def test_an_order_sent_in_a_file_is_not_sent_again(history: HistoryRig, files: Files) -> None:
     work(history)
     again = work(history)
     assert (again.counts["known"], again.counts.get("in_files", 0)) == (3, 0)
@@ -70,7 +70,7 @@ def test_what_went_in_a_file_does_not_come_again(history: HistoryRig, files: Fil
     assert "web-se-O1" not in history.rig.receipts(), "its receipt is on its way in the file"
 
 
-def test_a_crash_before_the_cursor_moved_writes_the_page_once_more_and_the_importer_takes_each_once(
+def test_a_crash_before_the_cursor_moved_repeats_the_page_and_each_receipt_is_imported_once(
     history: HistoryRig, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     advance = history.rig.stores.backfill_runs.advance
@@ -83,14 +83,14 @@ def test_a_crash_before_the_cursor_moved_writes_the_page_once_more_and_the_impor
         work(history)
     monkeypatch.undo()
     assert history.rig.stores.backfill_runs.advance == advance
-    go_on(history, history.rig.stores.backfill_runs.list_for(history.shop)[0])
+    continue_run(history, history.rig.stores.backfill_runs.list_for(history.shop)[0])
     files.fallback.run()
     assert [file.state for file in files.files()] == [FileState.SENT, FileState.SENT]
     files.server.take(history.rig.sandbox.state, history.rig.clock(), "integration/transactionImport")
     assert set(history.rig.receipts()) == {"web-se-O1", "web-se-O1-RR1", "web-se-O2"}
 
 
-def test_without_a_way_out_the_files_are_not_begun(history: HistoryRig) -> None:
+def test_files_are_not_started_without_a_transfer(history: HistoryRig) -> None:
     history.settings(fallback_user="")
     with pytest.raises(ConflictError, match="no file transfer"):
         history.backfill.in_files.check(history.shop)

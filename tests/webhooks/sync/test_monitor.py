@@ -1,4 +1,4 @@
-"""The monitor: subscriptions are mended, and what no webhook told of comes in all the same, once."""
+"""The monitor: subscriptions are repaired, and changes without a webhook are ingested once."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -24,7 +24,7 @@ def watched(rig: Any) -> HistoryRig:
     return HistoryRig(rig)
 
 
-def test_an_order_that_no_webhook_told_of_is_fetched_once(watched: HistoryRig) -> None:
+def test_an_order_without_a_webhook_is_fetched_once(watched: HistoryRig) -> None:
     assert watched.listed is not None
     watched.monitor.check_shop(watched.shop)
     watched.rig.clock.forward(1800)
@@ -40,7 +40,7 @@ def test_an_order_that_no_webhook_told_of_is_fetched_once(watched: HistoryRig) -
     assert len(watched.rig.desk.find(EventFilter())) == 1
 
 
-def test_what_a_webhook_brought_does_not_come_again(watched: HistoryRig) -> None:
+def test_an_order_with_a_webhook_is_not_ingested_again(watched: HistoryRig) -> None:
     assert watched.listed is not None
     watched.monitor.check_shop(watched.shop)
     order = watched.order(1)
@@ -56,7 +56,7 @@ def test_what_a_webhook_brought_does_not_come_again(watched: HistoryRig) -> None
     assert watched.rig.receipts()["web-se-O1"]["times_received"] == 1
 
 
-def test_a_missed_refund_comes_after_its_order(watched: HistoryRig) -> None:
+def test_a_missed_refund_is_processed_after_its_order(watched: HistoryRig) -> None:
     assert watched.listed is not None
     watched.monitor.check_shop(watched.shop)
     watched.listed.found = [watched.order(1), watched.refund(1)]
@@ -66,7 +66,7 @@ def test_a_missed_refund_comes_after_its_order(watched: HistoryRig) -> None:
     assert set(watched.rig.receipts()) == {"web-se-O1", "web-se-O1-RR1"}
 
 
-def test_a_missed_cancellation_comes_once_and_gives_back(watched: HistoryRig) -> None:
+def test_a_missed_cancellation_is_ingested_once_and_reactivates(watched: HistoryRig) -> None:
     assert watched.listed is not None
     rig = watched.rig
     rig.seed(contacts=[{"contactType": "Member", "email": "c1@example.com"}])
@@ -87,7 +87,7 @@ def test_a_missed_cancellation_comes_once_and_gives_back(watched: HistoryRig) ->
     assert watched.monitor.check_shop(watched.shop).missed == 1
     rig.work()
     assert [row["outcome"] for row in rig.redemptions()] == ["Redeemed", "Reactivated"]
-    watched.listed.found = [replace(one, changed_at=rig.clock()) for one in watched.listed.found]
+    watched.listed.found = [replace(resource, changed_at=rig.clock()) for resource in watched.listed.found]
     rig.clock.forward(600)
     assert watched.monitor.check_shop(watched.shop).missed == 0, "its end is known"
 
@@ -106,14 +106,14 @@ def test_a_fetched_customer_raises_no_consent_but_lowers_one(watched: HistoryRig
     assert preferences["acceptsSms"] is False
 
 
-def test_a_switched_off_webhook_is_switched_on_again(watched: HistoryRig) -> None:
+def test_a_disabled_webhook_is_enabled_again(watched: HistoryRig) -> None:
     assert watched.listed is not None
     watched.listed.wrong = {"order.paid": "it is disabled"}
     look = watched.monitor.check_shop(watched.shop)
     assert (look.problems, look.repaired) == ((), ("order.paid switched on",))
 
 
-def test_by_setting_wrong_webhooks_are_only_told(watched: HistoryRig) -> None:
+def test_wrong_webhooks_are_only_reported_by_setting(watched: HistoryRig) -> None:
     assert watched.listed is not None
     watched.settings(repair_webhooks="no")
     watched.listed.wrong = {"order.paid": "it is disabled"}
@@ -121,7 +121,7 @@ def test_by_setting_wrong_webhooks_are_only_told(watched: HistoryRig) -> None:
     assert watched.rig.stores.shop_monitors.get(watched.shop).problems == ("order.paid: it is disabled",)
 
 
-def test_a_shop_that_cannot_be_read_is_told_and_looked_at_again_from_where_the_last_look_ended(
+def test_a_failed_check_is_reported_and_the_next_one_starts_where_the_last_complete_one_ended(
     watched: HistoryRig,
 ) -> None:
     assert watched.listed is not None
@@ -139,13 +139,13 @@ def test_a_shop_that_cannot_be_read_is_told_and_looked_at_again_from_where_the_l
     assert set(watched.rig.receipts()) == {"web-se-O0", "web-se-O1", "web-se-O2"}
 
 
-def test_a_mend_that_the_shop_refuses_is_told(watched: HistoryRig) -> None:
+def test_a_repair_that_the_shop_rejects_is_reported(watched: HistoryRig) -> None:
     assert watched.listed is not None
     watched.listed.wrong, watched.listed.mends = {"order.paid": "it is disabled"}, False
     assert "may not write webhooks" in str(watched.monitor.check_shop(watched.shop).error)
 
 
-def test_only_shops_that_are_due_are_looked_at_and_one_process_does_it(watched: HistoryRig) -> None:
+def test_only_due_shops_are_checked_and_by_one_process(watched: HistoryRig) -> None:
     first = {look.shop for look in watched.monitor.check_due_shops(HOUR)}
     assert first == {"kiosk", "web-se"}
     assert watched.monitor.check_due_shops(HOUR) == []
@@ -157,12 +157,14 @@ def test_only_shops_that_are_due_are_looked_at_and_one_process_does_it(watched: 
     assert watched.monitor.check_shop(watched.shop).skipped == "another process checks it"
 
 
-def test_a_shop_without_an_api_is_left_alone(watched: HistoryRig) -> None:
+def test_a_shop_without_an_api_is_skipped(watched: HistoryRig) -> None:
     watched.listed = None
     assert watched.monitor.check_shop(watched.shop).skipped is not None
 
 
-def test_a_shop_with_an_odd_answer_holds_up_no_other(watched: HistoryRig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shop_with_an_unexpected_answer_does_not_hold_up_others(
+    watched: HistoryRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert watched.listed is not None
     good = watched.api_for(watched.shop)
 
@@ -183,7 +185,7 @@ def test_a_shop_with_an_odd_answer_holds_up_no_other(watched: HistoryRig, monkey
 
     for name in looks:
         watched.rig.stores.shops.change(name, {"reconcile_daily": "yes"})
-    monkeypatch.setattr(watched.listed, "orders", list)  # not called as it is declared
+    monkeypatch.setattr(watched.listed, "orders", list)  # called with other arguments than it is declared with
     errors = [report.error for report in watched.reconciler.daily()]
     assert len(errors) == 3
     assert all("unexpected TypeError" in (error or "") for error in errors)
