@@ -1,4 +1,4 @@
-"""The checkout: what applies to a cart, within its budget; what is no longer good just before payment; and who may ask."""
+"""The checkout: what applies to a cart, within its budget; what cannot be used any more just before payment; and who may ask."""
 
 import time
 from typing import Any
@@ -140,7 +140,7 @@ def test_what_a_till_used_meanwhile_is_refused_just_before_payment(api: ShopApi,
     refused = api.validate(promotions=named)
     assert refused["valid"] is False
     assert [check["reason"] for check in refused["promotions"]] == ["redeemed", None]
-    # and the list is fetched anew at once, however fresh the cached one was
+    # and the list is fetched again at once, however fresh the cached one was
     assert shopper.ids["code"] not in {offer["assignment_id"] for offer in api.offers()["promotions"]}
 
 

@@ -195,7 +195,7 @@ class TestWooCommerce(SignatureContract):
         delivery = WOOCOMMERCE.verify(WebhookRequest(headers, b"{}"), KnownShop((self.secret,)), NOW)
         assert (delivery.topic, delivery.delivery_id, delivery.shop_domain) == ("order.updated", None, None)
 
-    def test_a_body_that_was_written_anew_is_refused(self) -> None:
+    def test_a_body_that_was_serialised_again_is_refused(self) -> None:
         body = b'{"a":"https:\\/\\/shop.example"}'
         self.refused(self.sign(body, self.secret), json.dumps(json.loads(body)).encode())
 

@@ -28,9 +28,9 @@ PROXY, SALEOR_INSTALL = "platforms/shopify/test_identity.py", "platforms/saleor/
 #: Number in docs/platforms/common.md#list-of-traps, what the trap is, and the tests: file and name.
 TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
     1: (
-        "a body that is written anew before its HMAC is checked",
+        "a body that is serialised again before its HMAC is checked",
         (
-            (SIGNATURES, "test_a_body_that_was_written_anew_is_refused"),
+            (SIGNATURES, "test_a_body_that_was_serialised_again_is_refused"),
             (SIGNATURES, "test_a_body_that_changed_by_one_byte_is_refused"),
             (SIGNATURES, "test_any_bytes_can_be_signed"),
         ),

@@ -198,9 +198,7 @@ class ShopifyApi:
 
     def _todo(self, answer: ShopResponse) -> str:
         if answer.status == 401:
-            return (
-                f"the token is no longer good. `engage-plugin shops install {self._name}` prints the address to open."
-            )
+            return f"the token is not valid any more. `engage-plugin shops install {self._name}` prints the address to open."
         if answer.status == 403:
             return "a scope or the approval for protected customer data is missing."
         if answer.status in {402, 423}:

@@ -297,7 +297,7 @@ def test_a_discount_of_the_whole_order_that_no_line_shows_is_spread_to_the_last_
     assert sum(line.gross_paid for line in event.lines) == event.total == Decimal("290.00")
 
 
-def test_lines_that_do_not_add_up_are_refused_not_mended() -> None:
+def test_lines_that_do_not_add_up_are_refused_not_repaired() -> None:
     with pytest.raises(PayloadError, match=r"300\.00 SEK.*250\.00 SEK"):
         paid(total=taxed(250.0, 200.0))
     with pytest.raises(PayloadError):

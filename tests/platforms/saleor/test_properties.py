@@ -107,7 +107,7 @@ def paid_orders(draw: st.DrawFn) -> tuple[dict[str, Any], Decimal, Decimal]:
     off = draw(st.integers(-1, 1)) * unit if total - discount > unit else Decimal(0)
     shipping = draw(amounts(unit))
     everything = total - discount + shipping + off
-    # a gift card is told from a rounding by its name alone, so an order has one or the other
+    # a gift card is distinguished from a rounding by its name alone, so an order has one or the other
     by_gift_card = (
         min(draw(amounts(unit)), everything) if not discount and not off and draw(st.booleans()) else Decimal(0)
     )

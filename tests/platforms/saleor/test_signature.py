@@ -134,7 +134,7 @@ def test_keys_that_cannot_be_fetched_are_no_refusal_and_known_ones_go_on(saleor:
     saleor.broken = 404
     late = NOW + keys.OLD * 2
     assert deliver(platform, saleor, "key-1", late), (
-        "an old key is refreshed in passing, and that failing stops nothing"
+        "an old key is refreshed when it is used, and a failure of that stops nothing"
     )
     with pytest.raises(UnverifiableError):
         deliver(platform, saleor, "key-2", late + keys.PAUSE)

@@ -188,7 +188,7 @@ def test_opening_the_app_in_the_admin_needs_shopifys_hmac(web: FlaskClient, cloc
     assert web.get(f"/install/shopify?{signed(clock, shop=DOMAIN)}").status_code == 302
 
 
-def test_an_installed_app_says_so_and_a_dead_token_is_asked_for_anew(
+def test_an_installed_app_says_so_and_a_dead_token_is_requested_again(
     web: FlaskClient, shopify_server: ShopifyShop, clock: Clock
 ) -> None:
     state = begin(web)["state"]

@@ -169,7 +169,7 @@ def test_webhooks_are_made_one_a_topic_with_our_secret(woo: WooShop, keeper: Kee
     assert keeper.api().repair(ADDRESS) == ()
 
 
-def test_webhooks_that_were_switched_off_moved_or_removed_are_mended(woo: WooShop, keeper: Keeper) -> None:
+def test_webhooks_that_were_switched_off_moved_or_removed_are_repaired(woo: WooShop, keeper: Keeper) -> None:
     keeper.api().repair(ADDRESS)
     woo.webhooks[1]["status"] = "disabled"  # what the shop does after its seventh failure in a row
     woo.webhooks[2]["delivery_url"] = "https://old.example/hook"

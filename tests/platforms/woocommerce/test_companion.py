@@ -167,7 +167,7 @@ def test_without_its_settings_there_is_neither_page_nor_link(php: str, missing: 
     assert list(run(php, LOGGED_IN + menu, **SETTINGS)) == ["crm", "customer-logout"]
 
 
-def test_rules_are_written_anew_on_activation_and_pages_are_kept_by_no_cache(php: str) -> None:
+def test_rules_are_rewritten_on_activation_and_pages_are_not_cached(php: str) -> None:
     code = "do_action('activate'); do_action('template_redirect'); do_action('deactivate'); echo json_encode($called);"
     assert run(php, code) == ["endpoint crm 4160", "flush", "nocache", "flush"]
 
