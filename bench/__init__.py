@@ -1,1 +1,4 @@
-"""Measurements, run by hand: `make bench`. Each prints ratios against a baseline taken in the same run."""
+"""Benchmarks: `make bench` runs all. Each prints ratios to a baseline that is measured in the same run.
+
+Tests are in `tests`; CI runs no benchmark.
+"""

@@ -1,7 +1,7 @@
 """How fast a webhook is acknowledged: 6 kB body, 16 connections, gunicorn with 2 workers, every row durable before its 200.
 
 Baseline: a bare Flask view that reads the body and answers 200, under the same server with the same threads.
-With TEST_POSTGRESQL_URL set, PostgreSQL is measured too. A probe of the disk says what one fsync takes.
+With TEST_POSTGRESQL_URL set, PostgreSQL is measured too. A probe of the disk measures one fsync.
 """
 
 import base64
@@ -44,7 +44,7 @@ def health():
 
 def webhooks(number: int) -> list[bytes]:
     """Return signed Shopify webhooks of different customers."""
-    made = []
+    requests = []
     for _ in range(number):
         person = secrets.randbelow(10**12)
         body = json.dumps(
@@ -61,8 +61,8 @@ def webhooks(number: int) -> list[bytes]:
             "X-Shopify-Webhook-Id": secrets.token_hex(12),
             "X-Shopify-Triggered-At": "2026-03-05T09:30:00Z",
         }
-        made.append(request_bytes("/webhooks/shopify/bench", headers, raw))
-    return made
+        requests.append(request_bytes("/webhooks/shopify/bench", headers, raw))
+    return requests
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def measure_bare(folder: Path, threads: int) -> Load:
 
 
 def measure_plugin(folder: Path, database_url: str) -> Load:
-    """Measure the plugin's web process; nobody works the inbox off meanwhile."""
+    """Measure the plugin's web process; no worker runs meanwhile."""
     port = free_port()
     environment = {
         "STATE_DIR": str(folder),
@@ -124,7 +124,7 @@ def measure_plugin(folder: Path, database_url: str) -> Load:
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """Make a database for this run and drop it afterwards."""
+    """Create a database for this run and drop it afterwards."""
     server = make_url(os.environ["TEST_POSTGRESQL_URL"])
     name = f"bench_{secrets.token_hex(4)}"
     admin = create_engine(server.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
@@ -139,7 +139,7 @@ def postgresql() -> Iterator[str]:
 
 
 def fsync_ms(folder: Path) -> float:
-    """Return how long one small durable write takes here, in milliseconds."""
+    """Return how long a small durable write takes on this machine, in milliseconds."""
     with (folder / "probe").open("wb") as probe:
         started = time.perf_counter()
         for _ in range(200):

@@ -1,6 +1,6 @@
-"""100,000 customers of a shop's history that Engage knows already: through the bulk API.
+"""100,000 customers of a shop's history that Engage has already: through the bulk API.
 
-Baseline: one by one at 50 requests/s, which the throttle allows and nothing can beat; so it is calculated, not waited for.
+Baseline: single requests at the 50 a second that the rate limiter allows. It is calculated, not measured.
 """
 
 import json

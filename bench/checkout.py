@@ -1,4 +1,4 @@
-"""The checkout's budget: how long /api/checkout/promotions takes while Engage is quick, slow and down.
+"""The checkout: how long /api/checkout/promotions takes while Engage is fast, slow and down.
 
 python -m bench.checkout prints median and 99th percentile in milliseconds, over a sandbox on this machine.
 """
@@ -29,10 +29,10 @@ def main() -> None:
         for customer in customers:
             api.promotion(api.contact(api.shop, customer))
         states: dict[str, dict[str, Any]] = {
-            "quick, nothing kept": {},
-            "quick, kept": {},
-            "2 s slow, kept and old": {"latency_s": 2.0},
-            "down, kept and old": {"outage": True},
+            "fast, nothing cached": {},
+            "fast, cached": {},
+            "2 s slow, cached and stale": {"latency_s": 2.0},
+            "down, cached and stale": {"outage": True},
         }
         for name, fault in states.items():
             requests.delete(f"{sandbox.url}/sandbox/faults", timeout=5)

@@ -1,4 +1,4 @@
-"""What the Engage client adds to a call: bare `requests` with a warm pool against the client, in turn, in one run.
+"""What the Engage client adds to a call: bare `requests` with a warm pool compared with the client, alternating in one run.
 
 Baseline: a Session that sends the same request and parses the JSON. The client adds the guard in Redis, schemas,
 error reading, the record of the call, and metrics.

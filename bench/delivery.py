@@ -1,7 +1,7 @@
 """How fast waiting events reach Engage, on 2 cores with 2 workers, sandbox on the same machine.
 
 First without limit and latency (events a second), then with 150 ms latency and a limit of 50/s: baseline is the
-limit itself. Each event is a profile change of a customer of its own whose contact is known: one call to Engage.
+limit itself. Each event is a profile change of another customer whose contact is linked: one call to Engage.
 """
 
 import json
@@ -34,7 +34,7 @@ FAST, SLOW, WORKERS = 6000, 1500, 2
 
 
 def services_in(folder: Path, database_url: str) -> tuple[Services, dict[str, str]]:
-    """Return services over an empty database, and the environment of processes beside them."""
+    """Return services over an empty database, and the environment of the other processes."""
     environment = {
         "STATE_DIR": str(folder),
         "DATABASE_URL": database_url,
@@ -51,8 +51,8 @@ def services_in(folder: Path, database_url: str) -> tuple[Services, dict[str, st
 
 
 def known_customers(services: Services, shop: RegisteredShop, url: str, number: int) -> list[tuple[str, str]]:
-    """Seed contacts in Engage and link them, their e-mail told; returns (customer id, contact id)."""
-    found: list[tuple[str, str]] = []
+    """Seed contacts in Engage and link them, with their e-mail synced; returns (customer id, contact id)."""
+    customers: list[tuple[str, str]] = []
     now = datetime.now(UTC)
     for start in range(0, number, 1000):
         people = [
@@ -61,19 +61,19 @@ def known_customers(services: Services, shop: RegisteredShop, url: str, number: 
         ]
         answer = requests.post(f"{url}/sandbox/seed", json={"contacts": people}, timeout=60)
         answer.raise_for_status()
-        found += [(str(start + n), contact) for n, contact in enumerate(answer.json()["contacts"])]
-    links = {customer: Link(contact, verified=True, reason="bench") for customer, contact in found}
+        customers += [(str(start + n), contact) for n, contact in enumerate(answer.json()["contacts"])]
+    links = {customer: Link(contact, verified=True, reason="bench") for customer, contact in customers}
     services.stores.links.save_missing(shop, links, now)
-    told = {
+    synced = {
         contact: {"email": SyncedValue(services.vault.digest_of(f"p{customer}-{shop.name}@example.com"), now)}
-        for customer, contact in found
+        for customer, contact in customers
     }
-    BulkInbox(services.database).remember_sent(shop, told, now)
-    return found
+    BulkInbox(services.database).remember_sent(shop, synced, now)
+    return customers
 
 
 def profile_changes(services: Services, shop: RegisteredShop, customers: list[str], *, word: str) -> None:
-    """Put one profile change a customer into the inbox."""
+    """Store a profile change of each customer in the inbox."""
     now = datetime.now(UTC)
     batch = []
     for customer in customers:
@@ -115,7 +115,7 @@ def run_workers(environment: dict[str, str], rate: int) -> list[subprocess.Popen
 
 
 def work(rate: int) -> None:
-    """Be a worker, with a rate beyond what the setting allows: what one process of this measurement does."""
+    """Run a worker with a rate beyond what the setting allows, in one process of this benchmark."""
     run_worker(Services(replace(load_settings(shared_services=True), engage_rate=rate), redis_url()))
 
 
@@ -138,7 +138,7 @@ def measure(database_url: str, number: int, *, rate: int, latency_s: float) -> d
         services, environment = services_in(Path(name), database_url or f"sqlite:///{name}/bench.sqlite")
         new = NewShop(
             f"bench-{secrets.token_hex(3)}", "standard", url, secrets.token_hex(8), "whsec_" + "A" * 32,
-            {"store": "s", "bulk_from": "0"},  # one by one is what is measured, however long it takes
+            {"store": "s", "bulk_from": "0"},  # single deliveries are measured, however long they take
         )  # fmt: skip
         shop = services.stores.shops.add(new, services.clock())
         customers = known_customers(services, shop, url, number)

@@ -1,4 +1,4 @@
-"""1,000,000 receipts to files: rate, and memory that does not grow. FILES_RECEIPTS sets another number.
+"""1,000,000 receipts written to files: the rate, and memory that must not grow. FILES_RECEIPTS sets another number.
 
 Baseline in the same run: the same receipts as the bodies of API calls, turned to JSON and sent nowhere. Against the API
 itself nothing needs measuring: at 50 requests a second a million receipts take 5.6 hours.
@@ -74,8 +74,8 @@ def main() -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as name:
         database = Database(f"sqlite:///{name}/bench.sqlite")
-        assert INDEXES, "loaded, so that they are made with their tables"
-        Base.metadata.create_all(database.engine)  # without the tool of migrations, which would count as memory
+        assert INDEXES, "imported, so that they are created with their tables"
+        Base.metadata.create_all(database.engine)  # without Alembic, which would use memory too
         new = NewShop("bench", "standard", "http://127.0.0.1:9", "key", "whsec_" + "A" * 32, {"store": "web-se"})
         shop = Shops(database, Vault("k" * 40)).add(new, FIRST)
         files, folder, memory = FallbackFiles(database), Path(name) / "files", list[float]()

@@ -1,4 +1,4 @@
-"""Whether a long history slows the inbox: claim and insert beside 1,000,000 finished events against beside 1,000.
+"""Whether a long history slows the inbox: claim and insert with 1,000,000 finished events compared with 1,000.
 
 Baseline: the same work, in turn, on a database of the same kind with 1,000 finished events. With TEST_POSTGRESQL_URL
 set, PostgreSQL is measured too. HISTORY_ROWS: the long history (1000000).
@@ -29,7 +29,7 @@ from plugin.store.tables.inbox import State
 
 LONG, SHORT = int(os.environ.get("HISTORY_ROWS", "1000000")), 1000
 ROUNDS, EVENTS = 40, 25
-#: One statement makes the history: 300 bytes of body, one customer for ten events.
+#: One statement creates the history: 300 bytes of body, one customer for ten events.
 INSERT = """
 INSERT INTO inbox_events (shop_id, platform, topic, kind, dedupe_key, ordering_key, meta, body, occurred_at, received_at,
   state, attempts, holds, lost_leases, progress, finished_at)
@@ -45,7 +45,7 @@ SELECT :shop, 'standard', 'customer.updated', 'profile_change', 'history-' || n,
 
 
 class Filled:
-    """An inbox over so many finished events, and the times that its work took."""
+    """An inbox with a number of finished events, and the durations of its claims and inserts."""
 
     def __init__(self, url: str, rows: int) -> None:
         self.database = Database(url)
@@ -65,7 +65,7 @@ class Filled:
                 connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("VACUUM ANALYZE inbox_events"))
 
     def work(self) -> None:
-        """Insert some events, one a commit, then claim and end each; note what one insert and one claim took."""
+        """Insert events, one a commit, then claim and finish each; record the time of an insert and of a claim."""
         started = time.perf_counter()
         for _ in range(EVENTS):
             self.inbox.accept(self._event())
@@ -74,9 +74,9 @@ class Filled:
         done = time.perf_counter()
         self.times["insert"].append((between - started) / EVENTS)
         self.times["claim"].append((done - between) / EVENTS)
-        for one in claimed:
-            assert one is not None
-            self.inbox.finish(one, State.DELIVERED, _now())
+        for claim in claimed:
+            assert claim is not None
+            self.inbox.finish(claim, State.DELIVERED, _now())
 
     def _event(self) -> NewEvent:
         return NewEvent(
@@ -91,7 +91,7 @@ def _now() -> datetime:
 
 
 def measure(short_url: str, long_url: str) -> dict[str, float]:
-    """Work on both in turn; return the ratios of medians."""
+    """Measure both in turn; return the ratios of medians."""
     short, long = Filled(short_url, SHORT), Filled(long_url, LONG)
     for number in range(ROUNDS + 2):
         for filled in (short, long):

@@ -1,4 +1,4 @@
-"""How long after its 200 an event of an idle plugin is called out to Engage: `engage-plugin run`, one event at a time.
+"""The time from the 200 of a webhook to the call to Engage, in an idle plugin: `engage-plugin run`, one event at a time.
 
 Baseline: zero, the moment at which the shop has its 200. With TEST_POSTGRESQL_URL set, PostgreSQL is measured too.
 LATENCY_EVENTS: how many events (300).
@@ -21,7 +21,7 @@ from bench.machine import percentile, sandbox, show
 from bench.plugin_process import RunningPlugin, running_plugin
 
 NUMBER = int(os.environ.get("LATENCY_EVENTS", "300"))
-#: Known customers, who order one after the other: nobody waits for an earlier event of their own.
+#: Linked customers, who order one after the other: no event waits for an earlier one of its customer.
 CUSTOMERS = 20
 SECRET_KEY = "a key of benches that is longer than thirty-two characters"
 
@@ -44,7 +44,7 @@ def measure(**environment: str) -> list[float]:
 
 
 def _post_order(plugin: RunningPlugin, order_id: str, customer: int) -> float:
-    """Post an order; return when the 200 was there, in seconds since 1970."""
+    """Post an order; return the time of the 200, in seconds since 1970."""
     line = {"id": "1", "sku": "CAP", "name": "Cap", "quantity": 1, "gross_paid": "100.00", "tax_amount": "20.00"}
     order = {
         "id": order_id, "number": order_id, "currency": "SEK", "total": "100.00", "lines": [line],
@@ -57,20 +57,20 @@ def _post_order(plugin: RunningPlugin, order_id: str, customer: int) -> float:
 
 
 def _arrivals(url: str, receipts: set[str]) -> dict[str, float]:
-    """Return when the sandbox got each receipt, in seconds since 1970."""
+    """Return when the sandbox received each receipt, in seconds since 1970."""
     until = time.monotonic() + 120
     while True:
         calls = requests.get(f"{url}/sandbox/calls?bodies=1", timeout=30).json()
-        found = {
+        arrived = {
             json.loads(call["requestBody"])["uniqueReceiptId"]: datetime.fromisoformat(call["time"]).timestamp()
             - call["durationS"]
             for call in calls
             if call["operationId"] == "createReceipt"
         }
-        if receipts <= set(found):
-            return found
+        if receipts <= set(arrived):
+            return arrived
         if time.monotonic() > until:
-            raise RuntimeError(f"{len(receipts - set(found))} receipts did not arrive")
+            raise RuntimeError(f"{len(receipts - set(arrived))} receipts did not arrive")
         time.sleep(0.5)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a load measured. seconds: first request to last answer; times: seconds per request."""
+    """The measurements of a load. seconds: from the first request to the last answer; times: seconds of each request."""
 
     seconds: float
     times: list[float]
@@ -35,7 +35,7 @@ def get_bytes(path: str, headers: dict[str, str]) -> bytes:
 
 
 def post_all(port: int, requests: Sequence[bytes], connections: int, stop: Callable[[], bool] = lambda: False) -> Load:
-    """Send all requests over so many connections and return what was measured."""
+    """Send all requests over a number of connections and return the measurements."""
     times: list[float] = []
     statuses: dict[int, int] = {}
     todo = iter(requests)

@@ -1,4 +1,4 @@
-"""What the measurements share: a sandbox Engage in a process of its own, and how figures are printed."""
+"""What the benchmarks share: a sandbox in its own process, and the printing of figures."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ API_KEY = "bench-key-0001"
 
 @contextmanager
 def sandbox(**options: Any) -> Iterator[str]:
-    """Run a sandbox Engage in its own process and yield its address."""
+    """Run a sandbox in its own process and yield its address."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "plugin.cli", "sandbox", "--port", str(port)],
@@ -52,7 +52,7 @@ def free_port() -> int:
 
 
 def redis_url() -> str:
-    """Return the Redis that measurements may fill: TEST_REDIS_URL, else database 9 of the local one."""
+    """Return the address of the Redis that benchmarks may fill: TEST_REDIS_URL, or database 9 of the local one."""
     return os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
 
 

@@ -1,4 +1,4 @@
-"""What memory a web worker and an RQ worker hold while 100,000 events go through them: `engage-plugin run`.
+"""The memory of a web worker and an RQ worker while they process 100,000 events: `engage-plugin run`.
 
 Baseline: each process after a tenth of the events, against the end. Figures are resident memory, shared pages counted
 in full; the proportional figure (Pss) counts a page that three processes share as a third.
@@ -21,16 +21,16 @@ from bench.plugin_process import RunningPlugin, running_plugin
 
 NUMBER = int(os.environ.get("MEMORY_EVENTS", "100000"))
 CUSTOMERS, BURST, CONNECTIONS = 500, 500, 8
-#: So many events may wait before the next are sent.
+#: How many events may wait before more are sent.
 MOST_WAITING = 1000
 
 
 def processes(pid: int) -> Iterator[tuple[str, int]]:
-    """Yield what each process below one is, and its id. A web worker is a child of the process `web`."""
+    """Yield the role and the id of each process below one. A web worker is a child of the process `web`."""
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in map(int, path.read_text().split()):
-            words = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
-            role = next((word for word in words if word in {"web", "worker", "sweep"}), None)
+            arguments = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
+            role = next((argument for argument in arguments if argument in {"web", "worker", "sweep"}), None)
             if role == "web":
                 yield from (("web worker", grandchild) for _, grandchild in _children(child))
             elif role == "worker":
@@ -52,16 +52,16 @@ def megabytes(pid: int, name: str) -> float:
 
 def sample(plugin: RunningPlugin) -> dict[str, float]:
     """Return the largest resident and proportional memory of each kind of process, in MB."""
-    found: dict[str, float] = {}
+    largest: dict[str, float] = {}
     for role, pid in processes(plugin.pid):
         for name in ("Rss", "Pss"):
             key = f"{role}, {name} MB"
-            found[key] = max(found.get(key, 0.0), megabytes(pid, name))
-    return found
+            largest[key] = max(largest.get(key, 0.0), megabytes(pid, name))
+    return largest
 
 
 def send(plugin: RunningPlugin) -> list[tuple[int, dict[str, float]]]:
-    """Send all events and wait until they are through; return (delivered, figures) as they went."""
+    """Send all events and wait until they are delivered; return samples of (delivered, figures)."""
     samples: list[tuple[int, dict[str, float]]] = []
     sent = delivered = 0
     while delivered < NUMBER:
@@ -98,11 +98,11 @@ def measure(database: str, **environment: str) -> bool:
     figures: dict[str, float] = {}
     fits = True
     for name, last in samples[-1][1].items():
-        most = max(found.get(name, 0.0) for _, found in samples)
-        figures |= {f"{name}, after a tenth": early[name], f"{name}, at the end": last, f"{name}, most": most}
+        peak = max(sample.get(name, 0.0) for _, sample in samples)
+        figures |= {f"{name}, after a tenth": early[name], f"{name}, at the end": last, f"{name}, largest": peak}
         if "Rss" in name:
             figures[f"{name.partition(',')[0]}, end to a tenth (flat: at most 1.1)"] = last / early[name]
-            fits = fits and most < 100 and last / early[name] <= 1.1
+            fits = fits and peak < 100 and last / early[name] <= 1.1
     show(f"Memory over {NUMBER} events on {database} (below 100 MB each)", figures)
     return fits
 

@@ -1,4 +1,4 @@
-"""My Pages: a warm page against a bare Flask view, a cold one against the slowest call it needs, and Engage away.
+"""My Pages: a warm page compared with a bare Flask view, a cold page with the slowest call that it needs, and pages without Engage.
 
 Two web processes. Baselines, in the same run: a Flask view that renders a template of the same size, in the same server; a bare call to
 the sandbox; the same page with nothing cached. The page is the overview, which needs five calls.
@@ -81,7 +81,7 @@ class Site:
         return post_all(self.port, [self.request(shopper, part)], 1).times[0]
 
     def calls(self) -> list[str]:
-        """Return the operations that Engage was asked for."""
+        """Return the operations that were called at Engage."""
         return [row["operationId"] for row in requests.get(f"{self.engage_url}/sandbox/calls", timeout=60).json()]
 
     def faults(self, **faults: Any) -> None:
@@ -89,7 +89,7 @@ class Site:
         requests.post(f"{self.engage_url}/sandbox/faults", json=faults, timeout=5).raise_for_status()
 
     def forget(self) -> None:
-        """Let every shopper's next page come from Engage."""
+        """Empty the caches, so that every shopper's next page comes from Engage."""
         for contact_id in self.contacts:
             self.services.stores.sync_states.bump_generation(self.shop, contact_id, datetime.now(UTC))
 
@@ -132,7 +132,7 @@ class _Bare(BaseApplication):
         super().__init__()
 
     def load_config(self) -> None:
-        """See gunicorn."""
+        """Apply the options."""
         options = {
             "bind": f"127.0.0.1:{self._port}",
             "threads": 16,
@@ -156,10 +156,10 @@ class _Bare(BaseApplication):
 
         rows: list[dict[str, str]] = [row]
         with app.test_request_context():
-            one = len(page())
+            with_one_row = len(page())
             rows.append(row)
-            each = len(page()) - one
-        rows[:] = [row] * (1 + (self._size - one) // each)
+            row_bytes = len(page()) - with_one_row
+        rows[:] = [row] * (1 + (self._size - with_one_row) // row_bytes)
         return app
 
 
@@ -184,7 +184,7 @@ def process(*arguments: str, port: int, path: str) -> Iterator[None]:
 
 
 def warm(site: Site, bare_port: int) -> dict[str, float]:
-    """Compare warm pages of 50 shoppers with the bare view, in turn."""
+    """Compare warm pages of 50 shoppers with the bare view, alternating."""
     ours, bare = [site.request(n % 50) for n in range(REQUESTS)], [get_bytes("/", {})] * REQUESTS
     post_all(site.port, ours[:100], CONNECTIONS)
     loads: dict[str, list[Load]] = {"ours": [], "bare": []}
@@ -206,7 +206,7 @@ def warm(site: Site, bare_port: int) -> dict[str, float]:
 
 
 def cold(site: Site) -> dict[str, float]:
-    """Compare each cold page with a bare call, in turn, and a warm page with fetching every time."""
+    """Compare each cold page with a bare call, alternating, and a warm page with fetching every time."""
     figures: dict[str, float] = {}
     site.faults(latency_s=LATENCY_S)
     session, headers = (
@@ -235,7 +235,7 @@ def cold(site: Site) -> dict[str, float]:
 
 
 def away(site: Site) -> dict[str, float]:
-    """Compare pages while Engage is away with the same pages warm, in turn."""
+    """Compare pages while Engage is down with the same pages warm, alternating."""
     load = [site.request(n % 50) for n in range(REQUESTS)]
     post_all(site.port, load[:200], CONNECTIONS)
     well = [post_all(site.port, load, CONNECTIONS).rate for _ in range(ROUNDS // 2)]
@@ -255,8 +255,8 @@ def away(site: Site) -> dict[str, float]:
 
 
 def crowd(site: Site) -> dict[str, float]:
-    """Let every shopper reload three pages at once, each in three windows: one call a contact and part."""
-    time.sleep(11)  # a call that failed is not tried again for ten seconds
+    """Let every shopper reload three pages at once, each in three windows: one call for each contact and part."""
+    time.sleep(11)  # a call that failed is not repeated for ten seconds
     site.forget()
     parts = ("profile", "promotions", "transactions")
     before = len(site.calls())

@@ -1,4 +1,4 @@
-"""A whole plugin for measurements: `engage-plugin run` in a folder of its own, and a shop that posts signed webhooks."""
+"""A whole plugin for benchmarks: `engage-plugin run` in its own folder, and a shop that posts signed webhooks."""
 
 import json
 import os
@@ -45,16 +45,16 @@ class RunningPlugin:
         return request_bytes("/webhooks/standard/bench", headers, body.encode())
 
     def status(self) -> dict[str, int]:
-        """Return how many events are where, from the figures that the plugin exports."""
+        """Return the number of events by state, from the plugin's metrics."""
         figures = requests.get(f"http://127.0.0.1:{self.port}/metrics", timeout=30).text
-        found = dict(line.rsplit(" ", 1) for line in figures.splitlines() if line.startswith("engage_plugin_"))
+        metrics = dict(line.rsplit(" ", 1) for line in figures.splitlines() if line.startswith("engage_plugin_"))
         states = {
             name.partition('"')[2].rstrip('"}'): number
-            for name, number in found.items()
+            for name, number in metrics.items()
             if name.startswith("engage_plugin_events{")
         }
         return {
-            "accepted": round(float(found["engage_plugin_accepted"])),
+            "accepted": round(float(metrics["engage_plugin_accepted"])),
             **{s: round(float(n)) for s, n in states.items()},
         }
 

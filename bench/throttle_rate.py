@@ -1,7 +1,7 @@
-"""The throttle: 8 processes share one key's budget of 50 requests/s for 30 s.
+"""The rate limiter: 8 processes share one key's budget of 50 requests/s for 30 s.
 
 Baseline: the budget itself. Counted where it matters, at the sandbox, by its clock of arrival: how many calls in all,
-and the most in any one-second window, whichever second is looked at.
+and the maximum in any window of one second.
 """
 
 import os
@@ -25,7 +25,7 @@ RATE, PROCESSES, SECONDS = 50, 8, 30
 
 
 def call_between(url: str, start: float, until: float) -> None:
-    """Call as fast as the guard lets us: what each of the processes does, once all of them have started."""
+    """Call as fast as the guard allows, once all processes have started: the work of each process."""
     redis = Redis.from_url(redis_url())
     client = EngageClient(
         EngageAccount(url, API_KEY, "web-se", "shopify"), Transport(CallGuards(redis, GuardRules(rate=RATE)))
