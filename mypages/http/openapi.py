@@ -82,7 +82,7 @@ def _page(name: str, schemas: dict[str, Any]) -> dict[str, Any]:
         "parts": {"type": "array", "items": {"type": "string"}, "description": "The parts that the tenant has."},
         "csrf": {"type": "string", "description": "For changes by cookie; empty for bearers, who need none."},
     }
-    whole = {
+    body = {
         "type": "object",
         "additionalProperties": False,
         "required": [*common, CONTENT_NAMES[name]],
@@ -94,7 +94,7 @@ def _page(name: str, schemas: dict[str, Any]) -> dict[str, Any]:
         "summary": (inspect.getdoc(kind) or "").split("\n")[0],
         "parameters": parameters,
         "security": _SECURITY,
-        "responses": {"200": _json("What the shopper has.", whole), **sometimes, **_refusals(schemas)},
+        "responses": {"200": _json("What the shopper has.", body), **sometimes, **_refusals(schemas)},
     }
 
 
@@ -195,18 +195,18 @@ def _refusals(schemas: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _error(words: str, schemas: dict[str, Any]) -> dict[str, Any]:
+def _error(description: str, schemas: dict[str, Any]) -> dict[str, Any]:
     schemas["Error"] = {
         "type": "object",
         "additionalProperties": False,
         "required": ["error", "login_url"],
         "properties": {"error": _schema(MessageKind, schemas), "login_url": {"type": "string"}},
     }
-    return _json(words, {"$ref": "#/components/schemas/Error"})
+    return _json(description, {"$ref": "#/components/schemas/Error"})
 
 
-def _json(words: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": words, "content": {"application/json": {"schema": schema}}}
+def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
 def _schema(kind: Any, schemas: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from mypages.views.builder import ViewBuilder
 from mypages.views.formatting import Formatter
 from mypages.views.language import locale_for
 from mypages.views.models import PartState
+from mypages.views.optional_parts import OPTIONAL_PARTS, OptionalParts
 from mypages.views.page_context import PageContext
 from plugin.engage.cache.cached import Owner
 from plugin.store.contacts.snapshot import ShopperSnapshot
@@ -36,8 +37,6 @@ CONTENT_NAMES = {
     "points": "points",
     "vouchers": "vouchers",
 }
-#: Parts that a tenant may not have.
-OPTIONAL_PARTS = ("points", "vouchers")
 #: The least time between two reloads of a shopper's data from Engage.
 RELOAD_PAUSE = timedelta(seconds=60)
 EMPTY = RenderedBody(b"", "text/html")
@@ -64,7 +63,7 @@ class PageController:
 
     def show(self, part: str, purchase_id: str = "") -> PageResult:
         """Return a page, from the page cache if nothing has changed for this shopper. purchase_id: for a single purchase."""
-        if part in OPTIONAL_PARTS and not self._may_have(part):
+        if part in OPTIONAL_PARTS and not OptionalParts(self._shop.settings).may_have(part):
             raise AccessDeniedError(MessageKind.NO_PAGE, 404, self._shop)
         if "Cache-Control" in request.headers and (
             request.cache_control.no_cache or request.cache_control.max_age == 0
@@ -108,16 +107,11 @@ class PageController:
             if receipt.purchase is None and receipt.state not in {PartState.AWAY, PartState.STALE}:
                 raise AccessDeniedError(MessageKind.NO_PAGE, 404, self._shop)
             return receipt
-        if part == "overview":
-            content: Any = builder.overview({name: self._may_have(name) for name in OPTIONAL_PARTS})
-        else:
-            content = getattr(builder, part)()
-        self._store_features(builder.detected_features)
-        if (
-            part in OPTIONAL_PARTS
-            and builder.detected_features.get(part) == "no"
-            and getattr(self._shop.settings, part) == "auto"
-        ):
+        content = getattr(builder, part)()
+        changes = builder.optional_parts.changed_settings()
+        if changes:
+            self._dependencies.shops.change(self._shop.name, changes)
+        if part in OPTIONAL_PARTS and builder.optional_parts.is_detected_missing(part):
             raise AccessDeniedError(MessageKind.NO_PAGE, 404, self._shop)
         return content
 
@@ -126,9 +120,8 @@ class PageController:
         part = "transactions" if name == "transaction" else name
         parts: tuple[str, ...] = ("overview", "profile", "transactions", "promotions")
         if linked:
-            parts += tuple(
-                other for other in OPTIONAL_PARTS if self._has(other, builder.detected_features) or other == part
-            )
+            optional = builder.optional_parts
+            parts += tuple(other for other in OPTIONAL_PARTS if optional.has(other) or other == part)
         csrf = (
             ""
             if self._visit.auth_method is AuthMethod.BEARER
@@ -191,27 +184,6 @@ class PageController:
             contact = fetcher.from_cache(lambda client: client.get_contact(contact_id))
             attributes = contact.value.attributes if contact is not None else None
         return locale_for(token, setting, attributes, request.accept_languages.values())
-
-    def _may_have(self, part: str) -> bool:
-        """Return whether the tenant may have an optional part."""
-        setting, stored = getattr(self._shop.settings, part), getattr(self._shop.settings, f"{part}_found")
-        return bool(setting == "yes" or (setting == "auto" and stored != "no"))
-
-    def _has(self, part: str, detected_features: dict[str, str]) -> bool:
-        """Return whether the tenant is known to have an optional part."""
-        setting, stored = getattr(self._shop.settings, part), getattr(self._shop.settings, f"{part}_found")
-        return bool(setting == "yes" or (setting == "auto" and (detected_features.get(part) or stored) == "yes"))
-
-    def _store_features(self, detected_features: dict[str, str]) -> None:
-        """Store which optional parts the tenant has, for the next page."""
-        settings = self._shop.settings
-        changes = {
-            f"{name}_found": detected
-            for name, detected in detected_features.items()
-            if getattr(settings, name) == "auto" and getattr(settings, f"{name}_found") != detected
-        }
-        if changes:
-            self._dependencies.shops.change(self._shop.name, changes)
 
     # --- changing
 

@@ -23,6 +23,7 @@ from mypages.views.models import (
     Voucher,
     Vouchers,
 )
+from mypages.views.optional_parts import OptionalParts
 from plugin.engage.data.models import Contact, Page, Transaction
 from plugin.store.orders.orders import Orders, StoredOrder
 from plugin.store.shops.shops import RegisteredShop
@@ -43,8 +44,7 @@ MAX_VALIDITY = timedelta(hours=1)
 class ViewBuilder:
     """Builds the parts of one page for one shopper. fetcher: None without a contact that may be shown.
 
-    valid_until: how long the page may be shown from a cache; each part can shorten it. detected_features: "yes" or "no"
-    for each optional part whose presence in the tenant the answers show.
+    valid_until: how long the page may be shown from a cache; each part can shorten it.
     """
 
     shop: RegisteredShop
@@ -57,25 +57,26 @@ class ViewBuilder:
     now: datetime
     page: int = 1
     valid_until: datetime = field(init=False)
+    optional_parts: OptionalParts = field(init=False)
     _queries: ContactQueries = field(init=False)
-    detected_features: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.valid_until = self.now + MAX_VALIDITY
+        self.optional_parts = OptionalParts(self.shop.settings)
         self._queries = ContactQueries(self.contact_id or "", self.page)
 
     # --- whole pages
 
-    def overview(self, offered: Mapping[str, bool]) -> Overview:
-        """Return all parts, fetched in parallel. offered: whether the tenant may have points and vouchers."""
+    def overview(self) -> Overview:
+        """Return all parts, fetched in parallel."""
         queries = {
             "profile": self._queries.contact,
             "transactions": self._queries.history,
             "promotions": self._queries.assignments,
         }
-        if offered["points"]:
+        if self.optional_parts.may_have("points"):
             queries["points"] = self._queries.accounts
-        if offered["vouchers"]:
+        if self.optional_parts.may_have("vouchers"):
             queries["vouchers"] = self._queries.available_vouchers
         results = self._fetch(queries)
         listed = self._purchases(results.get("transactions"), 1)
@@ -89,9 +90,11 @@ class ViewBuilder:
             profile=self.profile_of(results.get("profile")),
             purchases=newest,
             promotions=self._promotions(results.get("promotions")),
-            points=points if self._is_on_overview("points", points is not None and bool(points.accounts)) else None,
+            points=points
+            if self.optional_parts.is_on_overview("points", points is not None and bool(points.accounts))
+            else None,
             vouchers=vouchers
-            if self._is_on_overview("vouchers", vouchers is not None and bool(vouchers.active))
+            if self.optional_parts.is_on_overview("vouchers", vouchers is not None and bool(vouchers.active))
             else None,
         )
 
@@ -264,18 +267,9 @@ class ViewBuilder:
         if result is None:
             return
         if result.cached is not None and has_data(result.cached.value):
-            self.detected_features[name] = "yes"
+            self.optional_parts.detected_features[name] = "yes"
         elif result.is_not_offered:
-            self.detected_features[name] = "no"
-
-    def _is_on_overview(self, name: str, has_data: bool) -> bool:
-        """Return whether the overview shows points or vouchers: only if the tenant has them."""
-        setting, stored = getattr(self.shop.settings, name), getattr(self.shop.settings, f"{name}_found")
-        return (
-            has_data
-            or setting == "yes"
-            or (setting == "auto" and stored == "yes" and self.detected_features.get(name) != "no")
-        )
+            self.optional_parts.detected_features[name] = "no"
 
     def _currencies(self) -> tuple[str, ...]:
         newest = self.orders.newest_of(self.shop, self.customer_id, 1)

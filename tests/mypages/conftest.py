@@ -25,6 +25,6 @@ def sandbox(shared_sandbox: RunningSandbox) -> RunningSandbox:
 
 @pytest.fixture
 def pages(tmp_path: Path, sandbox: RunningSandbox) -> Iterator[Pages]:
-    made = Pages(tmp_path, sandbox)
-    yield made
-    made.close()
+    served = Pages(tmp_path, sandbox)
+    yield served
+    served.close()

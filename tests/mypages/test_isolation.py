@@ -191,18 +191,18 @@ def _is_harmless(page: str) -> None:
     assert len(page) < 200_000
 
 
-@pytest.mark.parametrize("words", TEXTS)
-def test_a_text_in_every_field_is_harmless(hostile: Any, words: str) -> None:
+@pytest.mark.parametrize("hostile_text", TEXTS)
+def test_a_text_in_every_field_is_harmless(hostile: Any, hostile_text: str) -> None:
     """Each text is where a text is expected, so that it reaches the page."""
     pages, _, browser = hostile
-    money = {"amount": 5, "currency": words}
-    channel = {"type": "ECOM", "valueType": "EXTERNALOFFER", "value": words, "instruction": words}
+    money = {"amount": 5, "currency": hostile_text}
+    channel = {"type": "ECOM", "valueType": "EXTERNALOFFER", "value": hostile_text, "instruction": hostile_text}
     texts = ("id", "transactionNumber", "externalId", "storeName", "localCurrency", "groupCurrency", "heading", "description",
              "name", "link", "voucherNumber", "type", "source")  # fmt: skip
-    row = {**dict.fromkeys(texts, words), "redemptionChannels": [channel], "localNetPriceSum": 5,
-           "lineItems": [{"articleName": words, "quantity": words, "grossPaidPrice": words}]}  # fmt: skip
+    row = {**dict.fromkeys(texts, hostile_text), "redemptionChannels": [channel], "localNetPriceSum": 5,
+           "lineItems": [{"articleName": hostile_text, "quantity": hostile_text, "grossPaidPrice": hostile_text}]}  # fmt: skip
     names = ("firstName", "lastName", "email", "birthDay", "countryCode", "odd", "memberNumber")
-    contact = {"id": "c1", "attributes": dict.fromkeys(names, words)}
+    contact = {"id": "c1", "attributes": dict.fromkeys(names, hostile_text)}
     rows = json.dumps([{**row, "value": money, "localValues": [money], "amount": 5}]).encode()
     HostileEngage.answers = {
         "/transactions": json.dumps([row]).encode(),

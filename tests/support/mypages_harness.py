@@ -110,12 +110,12 @@ class Pages:
 
     def token(self, shop: RegisteredShop, customer_id: str = "1", **claims: Any) -> str:
         now = int(self.clock().timestamp())
-        whole = {
+        payload = {
             "iss": shop.name, "aud": "engage-plugin", "sub": customer_id, "iat": now, "exp": now + 120,
             "jti": secrets.token_hex(8), **claims,
         }  # fmt: skip
-        whole = {name: value for name, value in whole.items() if value is not None}
-        return jwt.encode(whole, shop.shopper_secret, algorithm="HS256")
+        payload = {name: value for name, value in payload.items() if value is not None}
+        return jwt.encode(payload, shop.shopper_secret, algorithm="HS256")
 
     def logged_in(self, shop: RegisteredShop, customer_id: str = "1") -> FlaskClient:
         browser = self.browser()

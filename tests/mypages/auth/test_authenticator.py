@@ -32,13 +32,13 @@ class Proxying(BasePlatform):
         return parse_qs(query_string).get("shop", [None])[0]
 
     def verify_proxy_request(self, query_string: str, shop: ShopCredentials, now: datetime) -> ProxiedShopper:
-        found = {name: values[0] for name, values in parse_qs(query_string, keep_blank_values=True).items()}
-        given = found.pop("signature", "")
-        if not hmac.compare_digest(given, _sign(shop.webhook_secrets[0], found)):
+        parameters = {name: values[0] for name, values in parse_qs(query_string, keep_blank_values=True).items()}
+        signature = parameters.pop("signature", "")
+        if not hmac.compare_digest(signature, _sign(shop.webhook_secrets[0], parameters)):
             raise VerificationError("The signature does not match.")
-        if abs(now.timestamp() - float(found["timestamp"])) > 90:
+        if abs(now.timestamp() - float(parameters["timestamp"])) > 90:
             raise VerificationError("The request is too old.")
-        return ProxiedShopper(found["customer"] or None, found["prefix"], "de-DE")
+        return ProxiedShopper(parameters["customer"] or None, parameters["prefix"], "de-DE")
 
     def verify_shopper_token(self, token: str, _shop: ShopCredentials, _now: datetime) -> ShopperProof:
         if "away" in jwt.decode(token, options={"verify_signature": False})["iss"]:
@@ -55,14 +55,14 @@ def proxied(pages: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     pages.contact(shop, "2", firstName="Bea")
 
     def query(customer: str = "1", prefix: str = "/apps/club", **more: str) -> dict[str, str]:
-        found = {
+        parameters = {
             "shop": DOMAIN,
             "customer": customer,
             "prefix": prefix,
             "timestamp": str(pages.clock().timestamp()),
             **more,
         }
-        return {**found, "signature": _sign(shop.webhook_secrets[0], found)}
+        return {**parameters, "signature": _sign(shop.webhook_secrets[0], parameters)}
 
     return pages, shop, contact_id, query
 
@@ -92,10 +92,10 @@ def test_every_part_is_available_through_the_proxy(proxied: Any) -> None:
 
 def test_a_form_works_without_any_cookie(proxied: Any) -> None:
     pages, _, contact_id, query = proxied
-    found = pages.browser().get(
+    page = pages.browser().get(
         "/mypages/proxy/proxying/profile", query_string=query(), headers={"Accept": "application/json"}
     )
-    form = {"csrf": found.json["csrf"], "firstName": "Adele"}
+    form = {"csrf": page.json["csrf"], "firstName": "Adele"}
     answer = pages.browser().post("/mypages/proxy/proxying/profile", query_string=query(), data=form)
     assert answer.status_code == 200  # no redirect: a proxy may follow it without a signature
     assert "Adele" in answer.text
@@ -174,8 +174,8 @@ def test_shopifys_own_proxy_shows_a_page_in_the_theme(pages: Any) -> None:
     query = {
         "shop": domain, "logged_in_customer_id": "77", "path_prefix": "/apps/club", "timestamp": str(int(pages.clock().timestamp())),
     }  # fmt: skip
-    words = "".join(sorted(f"{name}={value}" for name, value in query.items()))
-    query["signature"] = hmac.new(shop.webhook_secrets[0].encode(), words.encode(), hashlib.sha256).hexdigest()
+    signed = "".join(sorted(f"{name}={value}" for name, value in query.items()))
+    query["signature"] = hmac.new(shop.webhook_secrets[0].encode(), signed.encode(), hashlib.sha256).hexdigest()
     answer = pages.browser().get("/mypages/proxy/shopify/profile", query_string=query)
     assert (answer.status_code, answer.mimetype) == (200, "application/liquid")
     assert "Ada" in answer.text

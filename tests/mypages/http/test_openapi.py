@@ -34,8 +34,8 @@ def _filled(pages: Any) -> tuple[Any, Any]:
 
 
 def _session(pages: Any, shop: Any, customer: str = "1") -> dict[str, str]:
-    given = {"token": pages.token(shop, customer)}
-    answer = pages.browser().post(f"/mypages/{shop.name}/session", data=given, headers={"Accept": "application/json"})
+    form = {"token": pages.token(shop, customer)}
+    answer = pages.browser().post(f"/mypages/{shop.name}/session", data=form, headers={"Accept": "application/json"})
     assert (answer.status_code, answer.json["expires_in"]) == (200, 1800)
     assert "Set-Cookie" not in answer.headers
     return {"Authorization": f"Bearer {answer.json['session']}", "Accept": "application/json"}
@@ -94,8 +94,8 @@ def test_a_bearer_token_needs_no_csrf_token_and_sets_no_cookie(pages: Any, crede
             return _session(pages, shop)
         return {"Authorization": f"Bearer {pages.token(shop)}", "Accept": "application/json"}
 
-    given = {"fields": {"firstName": "Adele"}, "preferences": {"acceptsEmail": False}}
-    answer = pages.browser().post("/mypages/web/profile", json=given, headers=headers())
+    body = {"fields": {"firstName": "Adele"}, "preferences": {"acceptsEmail": False}}
+    answer = pages.browser().post("/mypages/web/profile", json=body, headers=headers())
     assert (answer.status_code, answer.json) == (202, {"saving": True})
     assert "Set-Cookie" not in answer.headers
     assert answer.headers["Access-Control-Allow-Origin"] == "*"

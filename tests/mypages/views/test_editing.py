@@ -104,12 +104,12 @@ def test_an_invalid_value_is_rejected_and_the_form_keeps_what_was_typed(
     assert answer.status_code == 422
     assert "Berg" in answer.text
     assert pages.woken == []
-    given = browser.post(
+    rejected = browser.post(
         PROFILE,
         json={"csrf": pages.csrf(browser, shop), "fields": {field: value}},
         headers={"Accept": "application/json"},
     )
-    assert (given.status_code, given.json["problems"]) == (422, {field: problem})
+    assert (rejected.status_code, rejected.json["problems"]) == (422, {field: problem})
 
 
 def test_values_are_normalised_for_engage(pages: Any) -> None:
@@ -137,8 +137,8 @@ def test_fields_that_the_shop_does_not_allow_are_not_changed(pages: Any) -> None
     }
     assert pages.edit(browser, shop, **form).status_code == 303
     assert pages.work() == []
-    given = {"csrf": pages.csrf(browser, shop), "fields": {"email": "eve@example.com"}}
-    assert browser.post(PROFILE, json=given).status_code == 400
+    body = {"csrf": pages.csrf(browser, shop), "fields": {"email": "eve@example.com"}}
+    assert browser.post(PROFILE, json=body).status_code == 400
     assert pages.engage(contact_id)["attributes"]["email"] == "ada@example.com"
 
 

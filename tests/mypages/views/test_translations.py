@@ -29,8 +29,8 @@ def source_messages() -> set[MessageId]:
     """The messages that the source holds now."""
     with (SOURCE.parent / "babel.cfg").open() as lines:
         methods, options = parse_mapping_cfg(lines)
-    found = extract_from_dir(SOURCE, method_map=methods, options_map=options)
-    return {message if isinstance(message, str) else tuple(message) for _, _, message, _, _ in found}
+    messages = extract_from_dir(SOURCE, method_map=methods, options_map=options)
+    return {message if isinstance(message, str) else tuple(message) for _, _, message, _, _ in messages}
 
 
 def _catalogue(language: str) -> tuple[Path, Catalog]:
@@ -98,14 +98,14 @@ class _Visible(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.texts: list[str] = []
 
     def handle_data(self, data: str) -> None:
-        self.found.append(data)
+        self.texts.append(data)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         del tag
-        self.found += [
+        self.texts += [
             value or "" for name, value in attributes if name in {"aria-label", "title", "alt", "placeholder"}
         ]
 
@@ -118,7 +118,7 @@ def _unmarked(template: str) -> Iterator[str]:
     parser = _Visible()
     parser.feed(text)
     parser.close()
-    for part in parser.found:
+    for part in parser.texts:
         yield from re.findall(r"[^\W\d_]+", part)
 
 
