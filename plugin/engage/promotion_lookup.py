@@ -1,6 +1,6 @@
 """Which promotion assignment or voucher a shop means: by Engage's ids, by the code of the offer, by its number.
 
-A promotion has three ids that are easily mixed up (facts 6.1): the assignment's own id, the only one that can be
+A promotion has three ids that are easily mixed up (docs/engage.md#three-ids): the assignment's own id, the only one that can be
 redeemed; the template's id (promotionId), which all assignments share; and the externalId. Pure: no I/O.
 """
 
@@ -19,15 +19,15 @@ CODE_LENGTH = 512
 
 @dataclass(frozen=True, slots=True)
 class LookupFailure:
-    """Why a name leads to nothing. code: a short stable word; text: what to do, without personal data."""
+    """Why nothing was found. code: a short stable word; text: what to do, without personal data."""
 
     code: str
     text: str
 
 
-def equals_folded(one: str | None, other: str | None) -> bool:
-    """Compare ids, codes and numbers as people type them: case and surrounding space do not count."""
-    return one is not None and other is not None and one.strip().lower() == other.strip().lower()
+def equals_folded(left: str | None, right: str | None) -> bool:
+    """Return whether two ids, codes or numbers are equal apart from case and surrounding space."""
+    return left is not None and right is not None and left.strip().lower() == right.strip().lower()
 
 
 def find_assignment(assignment_id: str, assignments: Sequence[PromotionAssignment]) -> PromotionAssignment | None:
@@ -43,15 +43,15 @@ def find_by_code(
     chosen: Collection[str] = (),
     channel: str = RedemptionChannel.ECOM,
 ) -> PromotionAssignment | None:
-    """Return the assignment that a code stands for.
+    """Return the assignment that a code means.
 
-    One code may stand on several assignments of a contact. One that the order names already by its id, or that it has
-    used before, is meant (chosen); else an open one, the first to expire first, so that no second one is used up.
+    Several assignments of a contact may have the same code. Assignments in `chosen`, which the order names by id or has
+    used before, come first, then redeemable ones, the soonest to expire first.
     """
-    fitting = [a for a in assignments if any(equals_folded(code, known) for known in codes_of(a, channel))]
+    matches = [a for a in assignments if any(equals_folded(code, own) for own in codes_of(a, channel))]
     never = datetime.max.replace(tzinfo=now.tzinfo)
     return min(
-        fitting,
+        matches,
         key=lambda a: (a.id not in chosen, not is_redeemable(a, now), a.expires_on or never, a.id),
         default=None,
     )
@@ -64,12 +64,12 @@ def codes_of(assignment: PromotionAssignment, channel: str = RedemptionChannel.E
 
 
 def is_redeemable(item: PromotionAssignment | RewardVoucher, now: datetime) -> bool:
-    """Tell whether an assignment or voucher can still be used."""
+    """Return whether an assignment or voucher can still be used."""
     return not item.redeemed and (item.expires_on is None or item.expires_on > now)
 
 
 def explain_unknown_assignment(assignment_id: str, assignments: Sequence[PromotionAssignment]) -> LookupFailure:
-    """Say why an id is none of the contact's assignments; a mix-up of the three ids is named, with the id that is right."""
+    """Explain why the contact has no assignment with an id; a mix-up of the three ids is explained with the right id."""
     shown = assignment_id[:64]
     for what, ids in (
         (
@@ -88,7 +88,7 @@ def explain_unknown_assignment(assignment_id: str, assignments: Sequence[Promoti
 
 
 def find_voucher(voucher_id: str | None, number: str | None, vouchers: Sequence[RewardVoucher]) -> RewardVoucher | None:
-    """Return the voucher with an id or a number; a shop that gives one for the other is understood."""
+    """Return the voucher with an id or a number; either may be given in place of the other."""
     names = [name for name in (voucher_id, number) if name]
     return next(
         (v for v in vouchers if any(equals_folded(v.id, n) or equals_folded(v.voucher_number, n) for n in names)), None

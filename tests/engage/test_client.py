@@ -43,7 +43,7 @@ from plugin.sandbox.testing import RunningSandbox, running_sandbox
 
 KEY = "11111111-2222-4333-8444-very-secret-1"
 EMAIL = "ada@example.com"
-NOBODY = "7d3c1c1e-2b1f-4b57-9d0a-5f5a2f7f6a01"
+UNKNOWN_CONTACT = "7d3c1c1e-2b1f-4b57-9d0a-5f5a2f7f6a01"
 
 
 class Bench:
@@ -209,7 +209,7 @@ def test_each_request_fits_the_contract_and_each_answer_is_understood(
         assert "any=" not in str(request.url)
 
 
-def test_every_operation_of_the_table_stands_in_the_contract() -> None:
+def test_every_operation_is_in_the_contract() -> None:
     text = files("plugin.engage").joinpath("contract/engage-v3.yaml").read_text(encoding="utf-8")
     paths = yaml.safe_load(text)["paths"]
     known = {
@@ -248,7 +248,7 @@ def test_unknown_fields_of_answers_are_harmless(bench: Bench) -> None:
     assert len(bench.client.list_transactions(bench.contact_id).items) == 1
 
 
-def test_the_address_of_purchase_history_is_found_out_once(bench: Bench) -> None:
+def test_the_path_of_the_purchase_history_is_detected_once(bench: Bench) -> None:
     remembered: list[str] = []
     client = EngageClient(bench.client.account, bench.transport, on_transactions_path=remembered.append)
     bench.post("/sandbox/options", {"transactions_by_query": False})
@@ -267,7 +267,7 @@ FAULTS: list[tuple[dict[str, Any], type[EngageError]]] = [
 
 
 @pytest.mark.parametrize(("fault", "kind"), FAULTS)
-def test_no_error_ever_shows_the_key_or_the_person(
+def test_no_error_shows_the_api_key_or_personal_data(
     bench: Bench, fault: dict[str, Any], kind: type[EngageError], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -287,28 +287,28 @@ def test_a_refused_key_is_an_error_of_its_own(bench: Bench) -> None:
         bench.client.get_contact(bench.contact_id)
 
 
-def test_an_engage_that_does_not_answer_is_transient(bench: Bench) -> None:
+def test_no_answer_is_a_transient_error(bench: Bench) -> None:
     client = bench.client.with_options(read_timeout_s=0.2)
     bench.post("/sandbox/faults", {"latency_s": 1})
     with pytest.raises(TransientError, match=r"within 0\.2 s"):
         client.get_contact(bench.contact_id)
     nowhere = EngageClient(EngageAccount("http://127.0.0.1:9", KEY, "s", "shopify"), bench.transport)
     with pytest.raises(TransientError):
-        nowhere.get_contact(NOBODY)
+        nowhere.get_contact(UNKNOWN_CONTACT)
 
 
-def test_not_found_and_conflict_are_told_apart(bench: Bench) -> None:
+def test_not_found_and_conflict_are_different_errors(bench: Bench) -> None:
     with pytest.raises(EngageNotFoundError):
-        bench.client.get_contact(NOBODY)
+        bench.client.get_contact(UNKNOWN_CONTACT)
     write = ContactWrite({"email": EMAIL})
     with pytest.raises(EngageConflictError) as caught:
         bench.client.create_contact(write, contact_type="Member", store_external_id=None, source=None)
     assert caught.value.contact_id == bench.contact_id
 
 
-def test_a_call_that_is_somebody_elses_by_now_does_not_leave(bench: Bench) -> None:
+def test_a_call_whose_lease_was_lost_does_not_leave(bench: Bench) -> None:
     def lost() -> None:
-        raise LeaseLostError("another worker has it")
+        raise LeaseLostError("another worker holds it")
 
     client = bench.client.with_options(ensure_lease=lost).with_options(priority=Priority.SHOPPER)
     with pytest.raises(LeaseLostError):

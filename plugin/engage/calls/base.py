@@ -1,4 +1,4 @@
-"""What all operations share: the account, the way out, and lists that may be paged or not."""
+"""What all operations share: the account, the transport, and lists that may or may not be paged."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
@@ -32,7 +32,7 @@ class Calls:
         self._priority = priority
         self._read_timeout_s = read_timeout_s
         self._observer = observer
-        self._still_ours = ensure_lease
+        self._ensure_lease = ensure_lease
         self.transactions_path = transactions_path
         self._on_transactions_path = on_transactions_path
 
@@ -46,7 +46,7 @@ class Calls:
     ) -> Self:
         """Return a client with another priority, read time-out (seconds) or observer.
 
-        ensure_lease: asked before each call leaves; raises LeaseLostError once the calls are another worker's to make.
+        ensure_lease: called before each call leaves; raises LeaseLostError once another worker holds the lease.
         """
         return type(self)(
             self.account,
@@ -54,13 +54,13 @@ class Calls:
             priority=self._priority if priority is None else priority,
             read_timeout_s=read_timeout_s or self._read_timeout_s,
             observer=observer or self._observer,
-            ensure_lease=ensure_lease or self._still_ours,
+            ensure_lease=ensure_lease or self._ensure_lease,
             transactions_path=self.transactions_path,
             on_transactions_path=self._on_transactions_path,
         )
 
     def over(self, transport: Transport, *, priority: Priority, read_timeout_s: float) -> Self:
-        """Return a client that calls through another transport (the cached one), in a priority and with a read time-out."""
+        """Return a client that calls through another transport, such as the cached one. read_timeout_s: seconds."""
         copy = self.with_options(priority=priority, read_timeout_s=read_timeout_s)
         copy._transport = transport
         return copy
@@ -69,8 +69,8 @@ class Calls:
         return self._call_operation(OPERATIONS[name], **options)
 
     def _call_operation(self, operation: Operation, **options: Any) -> Answer:
-        if self._still_ours is not None:
-            options["ensure_lease"] = self._still_ours
+        if self._ensure_lease is not None:
+            options["ensure_lease"] = self._ensure_lease
         return self._transport.call(
             self.account,
             operation,

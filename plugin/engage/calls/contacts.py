@@ -25,7 +25,7 @@ class ContactCalls(Calls):
     ) -> str:
         """Return the contactId. Raises EngageNotFoundError, and EngageConflictError (MultipleMatches).
 
-        Never uses `any`, which stops at the first attribute that a value looks like (facts 2.2).
+        Never uses `any`, which stops at the first attribute that the value resembles.
         """
         query = {
             "email": email,
@@ -47,7 +47,7 @@ class ContactCalls(Calls):
     ) -> models.CreatedContact:
         """Create a contact. Raises EngageConflictError, with contact_id where the answer names it, when the key is taken.
 
-        source and store go in the query: sent as headers they are silently ignored (facts 1).
+        source and store go into the query: as headers they are silently ignored.
         """
         query = {"source": source, "storeExternalId": store_external_id}
         answer = self._call(
@@ -76,11 +76,11 @@ class ContactCalls(Calls):
         self._call("delete_contact", path={"contact_id": contact_id}, query=query)
 
     def update_contact_type(self, contact_id: str, contact_type: str) -> None:
-        """Give a contact another type. Raises PermanentError when data that the type requires is missing."""
+        """Change the type of a contact. Raises PermanentError when data that the type requires is missing."""
         self._call("update_contact_type", path={"contact_id": contact_id}, query={"contactTypeId": contact_type})
 
     def bulk_create_contacts(self, contacts: Sequence[models.ContactWrite], *, contact_type: str) -> str:
-        """Hand in at most 4,000 contacts of one type and return the batch id."""
+        """Send at most 4,000 contacts of one type and return the batch id."""
         return self._bulk(
             "bulk_create_contacts", [request_bodies.contact_body(write) for write in contacts], contact_type
         )
@@ -88,9 +88,9 @@ class ContactCalls(Calls):
     def bulk_patch_contacts(
         self, changes: Sequence[tuple[str, models.ContactWrite]], *, contact_type: str, key: str = "contactId"
     ) -> str:
-        """Hand in at most 4,000 changes, each (key value, fields), and return the batch id.
+        """Send at most 4,000 changes, each (key value, fields), and return the batch id.
 
-        key: the name under which a row says which contact it is; that contactId serves is inferred (facts 2.9).
+        key: the field of a row that identifies its contact; that contactId is accepted is inferred.
         """
         rows = [{key: value, **request_bodies.contact_body(write)} for value, write in changes]
         return self._bulk("bulk_patch_contacts", rows, contact_type)
@@ -110,7 +110,7 @@ class ContactCalls(Calls):
 
 
 def _batch_status(data: Any) -> models.BatchStatus:
-    """Read a batch status, whose fields are not documented (facts 2.9): every plausible name is looked at."""
+    """Read a batch status by every plausible name, because its fields are not documented (docs/engage.md#bulk)."""
     if isinstance(data, str):
         return models.BatchStatus(_finished(data), text=data)
     if not isinstance(data, Mapping):

@@ -20,7 +20,7 @@ class PromotionCalls(Calls):
         return self._all("list_promotion_assignments", query, schemas.PromotionAssignmentSchema)
 
     def assign_promotion(self, contact_id: str, promotion_id: str) -> str | None:
-        """Give a promotion (template id) to a contact; returns the assignment id where the answer names it.
+        """Assign a promotion (template id) to a contact; return the assignment id if the answer has it.
 
         Raises EngageConflictError (PromotionExpired), EngageNotFoundError.
         """
@@ -40,7 +40,7 @@ class PromotionCalls(Calls):
         )
 
     def reactivate_promotion(self, assignment_id: str, *, path: str) -> None:
-        """Give a redeemed assignment back, where the tenant has an operation for it at all: none is documented (facts 6.3).
+        """Reactivate a redeemed assignment, if the tenant has an operation for it (docs/engage.md#reactivating-a-promotion).
 
         path: the tenant's own, with {assignmentId} in it. Raises EngageNotFoundError, EngageConflictError.
         """

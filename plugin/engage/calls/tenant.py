@@ -1,4 +1,4 @@
-"""What the tenant has set up: stores and consents."""
+"""Stores and consents of the tenant."""
 
 from plugin.engage.calls.base import Calls
 from plugin.engage.data import models, schemas

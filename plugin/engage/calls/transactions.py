@@ -12,7 +12,9 @@ class TransactionCalls(Calls):
     """Operations on receipts and transactions."""
 
     def create_receipt(self, receipt: models.Receipt) -> None:
-        """Hand in a receipt. Engage accepts it now and imports it later; one it knows is ignored (facts 5.1)."""
+        """Send a receipt. Engage imports it later, and ignores an id that it has seen
+        (docs/engage.md#import-delay-and-duplicates).
+        """
         self._call("create_receipt", body=request_bodies.receipt_body(receipt, self.account.voucher_field))
 
     def list_transactions(

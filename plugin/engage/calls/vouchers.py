@@ -20,7 +20,7 @@ class VoucherCalls(Calls):
         self._call("redeem_reward_voucher", path={"reward_voucher_id": reward_voucher_id})
 
     def reactivate_reward_voucher(self, reward_voucher_id: str) -> None:
-        """Give a redeemed voucher back, at most three times (facts 7.1). Raises EngageConflictError."""
+        """Reactivate a redeemed voucher, which Engage allows three times. Raises EngageConflictError."""
         self._call("reactivate_reward_voucher", path={"reward_voucher_id": reward_voucher_id})
 
     def list_point_accounts(self, contact_id: str) -> models.Page[models.PointAccount]:

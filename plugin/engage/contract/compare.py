@@ -1,4 +1,4 @@
-"""Our contract beside a tenant's Swagger: what is inferred, and where the two differ.
+"""Compares the project's contract with a tenant's Swagger: what is inferred, and where the two differ.
 
 Reads OpenAPI 3 and Swagger 2, as JSON or YAML. Names of query parameters are compared without case, because ASP.NET
 binds them so; everything else as it is spelt.
@@ -41,7 +41,7 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing in which a tenant's Swagger is not what this plugin expects. serious: calls would fail."""
+    """One point in which a tenant's Swagger is not what this plugin expects. serious: calls would fail."""
 
     operation: str
     what: str
@@ -51,7 +51,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """An operation that no public page of Engage confirms, whole or in part. compare: what to look at in the Swagger."""
+    """An operation that no public page of Engage confirms, whole or in part. compare: what to check in the Swagger."""
 
     operation: str
     method: str
@@ -62,13 +62,13 @@ class Inferred:
 
 def inferred_operations() -> list[Inferred]:
     """Return the operations of this plugin that are inferred, whole or in part."""
-    found = []
+    inferred = []
     for operation, ours in _ours():
         in_part = "inferred" in ours.notes.lower()
         if ours.inferred or in_part:
             compare = ours.notes or _DEFAULT_ADVICE
-            found.append(Inferred(operation.name, operation.method, operation.path, ours.inferred, compare))
-    return found
+            inferred.append(Inferred(operation.name, operation.method, operation.path, ours.inferred, compare))
+    return inferred
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def read_document(path: Path) -> dict[str, Any]:
             [f"{path} cannot be read ({error.strerror}): give the tenant's Swagger file."]
         ) from None
     if len(content) > MAX_DOCUMENT_BYTES:
-        raise ConfigurationError([f"{path} is larger than {MAX_DOCUMENT_BYTES} bytes; that is no Swagger file."])
+        raise ConfigurationError([f"{path} is larger than {MAX_DOCUMENT_BYTES} bytes; which is not a Swagger file."])
     try:
         document = yaml.load(content, Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
@@ -88,21 +88,21 @@ def read_document(path: Path) -> dict[str, Any]:
             [f"{path} is neither JSON nor YAML: save swagger.json from the tenant again."]
         ) from None
     if not isinstance(document, dict) or not isinstance(document.get("paths"), dict):
-        raise ConfigurationError([f"{path} has no `paths`; it is no Swagger or OpenAPI document."])
+        raise ConfigurationError([f"{path} has no `paths`; so it is not a Swagger or OpenAPI document."])
     return document
 
 
 def differences(document: Mapping[str, Any]) -> list[Difference]:
     """Compare every operation of this plugin with a tenant's document."""
-    theirs = {(described.method, _key(described.path)): described for described in _operations(document)}
-    found: list[Difference] = []
+    tenant_operations = {(described.method, _key(described.path)): described for described in _operations(document)}
+    differing: list[Difference] = []
     for operation, ours in _ours():
-        match = theirs.get((operation.method, _key(operation.path)))
+        match = tenant_operations.get((operation.method, _key(operation.path)))
         if match is None:
-            found.append(_missing(operation, ours, list(theirs)))
+            differing.append(_missing(operation, ours, list(tenant_operations)))
         else:
-            found.extend(_compare(operation.name, ours, match))
-    return found
+            differing.extend(_compare(operation.name, ours, match))
+    return differing
 
 
 def _missing(operation: Operation, ours: Described, known: list[tuple[str, str]]) -> Difference:
@@ -113,34 +113,32 @@ def _missing(operation: Operation, ours: Described, known: list[tuple[str, str]]
     return Difference(
         operation.name,
         f"{operation.method} {operation.path} is missing ({doubt}){hint}",
-        "correct its path in plugin/engage/operations.py and in the contract, or do without what needs it",
+        "correct its path in plugin/engage/operations.py and in the contract, or do without the features that need it",
         serious=True,
     )
 
 
-def _compare(name: str, ours: Described, theirs: Described) -> Iterator[Difference]:
-    their_query = {query.lower() for query in theirs.query}
+def _compare(name: str, ours: Described, tenant: Described) -> Iterator[Difference]:
+    tenant_query = {query.lower() for query in tenant.query}
     for query in ours.query:
-        if query.lower() not in their_query:
+        if query.lower() not in tenant_query:
             yield Difference(
                 name, f"the query parameter {query} is not there", "correct its name in the call", serious=True
             )
     our_query = {query.lower() for query in ours.query}
-    for query, required in theirs.query.items():
+    for query, required in tenant.query.items():
         if required and query.lower() not in our_query:
             yield Difference(name, f"the query parameter {query} is required there", "send it", serious=True)
-    if theirs.body:
-        for field in sorted(set(ours.body) - set(theirs.body)):
-            near = _same_but_case(field, theirs.body)
+    if tenant.body:
+        for field in sorted(set(ours.body) - set(tenant.body)):
+            near = _same_but_case(field, tenant.body)
             what = f"the body field {field} is spelt {near} there" if near else f"the body field {field} is not there"
             yield Difference(name, what, "correct its name in plugin/engage/data/request_bodies.py", serious=False)
-        for field in sorted(field for field, required in theirs.body.items() if required and not ours.body.get(field)):
-            yield Difference(
-                name, f"the body field {field} is required there", "make sure that it is always sent", serious=False
-            )
-    if theirs.answer:
-        for field in sorted(ours.answer - theirs.answer):
-            near = _same_but_case(field, theirs.answer)
+        for field in sorted(field for field, required in tenant.body.items() if required and not ours.body.get(field)):
+            yield Difference(name, f"the body field {field} is required there", "send it in every call", serious=False)
+    if tenant.answer:
+        for field in sorted(ours.answer - tenant.answer):
+            near = _same_but_case(field, tenant.answer)
             what = (
                 f"the answer's field {field} is spelt {near} there"
                 if near
@@ -179,7 +177,7 @@ def _operations(document: Mapping[str, Any]) -> Iterator[Described]:
 
 
 def _base_path(document: Mapping[str, Any]) -> str:
-    """Return the path that stands before all others: Swagger 2's basePath, or that of OpenAPI 3's first server."""
+    """Return the path that all others begin with: Swagger 2's basePath, or that of OpenAPI 3's first server."""
     if "swagger" in document:
         return str(document.get("basePath") or "").rstrip("/")
     servers = _list(document.get("servers"))
@@ -219,27 +217,27 @@ def _media_schema(holder: Mapping[str, Any]) -> Any:
 
 def _fields(document: Mapping[str, Any], schema: Any, depth: int = 0) -> dict[str, bool]:
     """Return the names of an object's own fields, through references, alternatives, arrays and pages."""
-    found: dict[str, bool] = {}
+    names: dict[str, bool] = {}
     resolved = _resolved(document, schema)
     if depth > 6 or not resolved:
-        return found
+        return names
     required = {str(name) for name in _list(resolved.get("required"))}
     properties = _mapping(resolved.get("properties"))
     if "items" in properties and len(properties) <= 6:  # a page: what matters is what it holds
         return _fields(document, properties["items"], depth + 1)
-    found.update({str(name): str(name) in required for name in properties})
+    names.update({str(name): str(name) in required for name in properties})
     for part in _list(resolved.get("allOf")):
-        found.update(_fields(document, part, depth + 1))
+        names.update(_fields(document, part, depth + 1))
     for name in ("oneOf", "anyOf"):
         for part in _list(resolved.get(name)):
-            found.update(dict.fromkeys(_fields(document, part, depth + 1), False) | found)
+            names.update(dict.fromkeys(_fields(document, part, depth + 1), False) | names)
     if "items" in resolved:
-        found.update(_fields(document, resolved["items"], depth + 1))
-    return found
+        names.update(_fields(document, resolved["items"], depth + 1))
+    return names
 
 
 def _resolved(document: Mapping[str, Any], value: Any) -> Mapping[str, Any]:
-    """Follow local references; anything else that is no object is an empty one."""
+    """Follow local references; anything that is not an object counts as an empty one."""
     for _ in range(10):
         if not isinstance(value, Mapping):
             return {}

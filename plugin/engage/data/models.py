@@ -66,7 +66,7 @@ class Contact:
 class ContactWrite:
     """What is sent of a contact: attributes under Engage's own names, flat on the wire.
 
-    Only what is in here is sent; an empty value would erase the stored one, so the client refuses None and "".
+    Only these values are sent; an empty value would erase the stored one, so the client refuses None and "".
     """
 
     attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -292,7 +292,7 @@ class Promotion:
 
 @dataclass(frozen=True, slots=True)
 class PromotionWrite:
-    """A promotion to create. Dates without time: a promotion cannot start or end inside a day (facts 6.5).
+    """A promotion to create. Dates without time: a promotion cannot start or end within a day (docs/engage.md#templates).
 
     assigned_days: validity counted from the assignment, instead of end_date. value_type: PERCENT, MONEY or
     EXTERNALOFFER; value: "20", "20.5" or the shop's price rule, as text. local_values: what MONEY is in other currencies.
@@ -314,7 +314,7 @@ class PromotionWrite:
 class BatchStatus:
     """How a bulk request went. refused: (row's position or key as text, reason).
 
-    finished: None where the tenant's answer, whose fields are not documented (facts 2.9), does not tell.
+    finished: None if the tenant's answer, whose fields are not documented, does not say.
     """
 
     finished: bool | None

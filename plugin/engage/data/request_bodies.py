@@ -1,7 +1,7 @@
 """What is sent to Engage: models to JSON-ready data, with Engage's names and formats.
 
 Decimals stay Decimals here and become exact JSON numbers in the transport. Times are ISO 8601 with their offset.
-An empty value would erase the stored one (facts 2.5), so it is refused here, whoever made it.
+An empty value would erase the stored one, so it is refused here (docs/engage.md#changing-a-contact).
 """
 
 from collections.abc import Mapping
@@ -114,7 +114,7 @@ def contact_body(write: models.ContactWrite, contact_type: str | None = None) ->
 
 
 def receipt_body(receipt: models.Receipt, voucher_field: str) -> dict[str, Any]:
-    """Return a receipt's body. voucher_field: the v3 name of the used vouchers' list is inferred (facts 5.2)."""
+    """Return a receipt's body. voucher_field: the v3 name of the used vouchers' list is inferred (docs/engage.md#receipt-fields)."""
     body: dict[str, Any] = {"contact": {"matchKey": receipt.contact_id, "matchKeyType": "contactId"}}
     body |= _RECEIPT.dump(receipt)
     if receipt.used_reward_vouchers:

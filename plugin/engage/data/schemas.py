@@ -1,7 +1,7 @@
-"""Engage's JSON: the one place with camelCase. Requests are dumped, answers are loaded.
+"""Loads Engage's answers from JSON.
 
-Unknown fields of an answer are kept out and counted, because Engage may add fields at any time (facts 1); a missing
-field that we cannot do without is a ContractError that names it.
+Unknown fields are ignored and counted, because Engage may add fields at any time (docs/engage.md#addresses-and-headers).
+A missing field that the plugin needs is a ContractError that names it.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,31 +16,31 @@ from plugin.engage.data import models
 from plugin.errors import ContractError
 
 T = TypeVar("T")
-#: Called with (schema name, unknown field name); the metrics put themselves here.
+#: Called with (schema name, unknown field name); set by the metrics.
 unknown_field_observer: Callable[[str, str], None] | None = None
 
 
 class Text(fields.Field[str]):
-    """A text, or a number that Engage sends where one expects an id. Numbers become texts."""
+    """A text, or a number that Engage sends in place of an id. Numbers become texts."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
         if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
-            raise ValidationError("is no text")
+            raise ValidationError("is not a text")
         return str(value)
 
 
 class Time(fields.AwareDateTime):
-    """An aware UTC datetime; a time without a zone counts as UTC. The ends of time, which mean "never", stay there."""
+    """An aware UTC datetime; a time without a zone counts as UTC. The first and last year, which mean "never", stay as they are."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(default_timezone=UTC, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
-        found = super()._deserialize(value, attr, data, **kwargs)
+        time = super()._deserialize(value, attr, data, **kwargs)
         try:
-            return found.astimezone(UTC)
+            return time.astimezone(UTC)
         except OverflowError:  # year 1 or 9999, which another zone would leave
-            return found.replace(tzinfo=UTC)
+            return time.replace(tzinfo=UTC)
 
 
 class AnswerSchema(Schema):
@@ -49,13 +49,13 @@ class AnswerSchema(Schema):
     MODEL: type[Any]
 
     class Meta:
-        """Kept out, not refused."""
+        """Unknown fields are ignored, not refused."""
 
         unknown = EXCLUDE
 
     @pre_load
     def count_unknown(self, data: Any, **kwargs: Any) -> Any:  # noqa: ARG002
-        """Tell the observer which fields we do not know, and take null for a missing value."""
+        """Report unknown fields to the observer, and treat null as missing."""
         if not isinstance(data, Mapping):
             return data
         known = {field.data_key or name for name, field in self.fields.items()}
@@ -66,7 +66,7 @@ class AnswerSchema(Schema):
 
     @post_load
     def build(self, data: dict[str, Any], **kwargs: Any) -> Any:  # noqa: ARG002
-        """Make the model; lists become tuples."""
+        """Build the model; lists become tuples."""
         return self.MODEL(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
 
 
@@ -90,7 +90,7 @@ class ConsentSchema(AnswerSchema):
 
 
 class ContactSchema(AnswerSchema):
-    """A contact. The place of its type is not documented (facts 2.1): every plausible one is read."""
+    """A contact. Where its type is found is not documented, so every plausible place is read (docs/engage.md#contact-model)."""
 
     MODEL = models.Contact
     id = Text(required=True)
@@ -106,11 +106,11 @@ class ContactSchema(AnswerSchema):
         if not isinstance(data, Mapping):
             return data
         for place in (data, data.get("attributes"), data.get("meta")):
-            found = place.get("contactType") if isinstance(place, Mapping) else None
-            if isinstance(found, Mapping):
-                found = found.get("id") or found.get("name")
-            if isinstance(found, str) and found:
-                return {**data, "contactType": found}
+            value = place.get("contactType") if isinstance(place, Mapping) else None
+            if isinstance(value, Mapping):
+                value = value.get("id") or value.get("name")
+            if isinstance(value, str) and value:
+                return {**data, "contactType": value}
         return {name: value for name, value in data.items() if name != "contactType"}
 
 
@@ -142,7 +142,7 @@ class PromotionValue(fields.Field[object]):
             return Decimal(value)
         if isinstance(value, str):
             return value
-        raise ValidationError("is no number, amount or text")
+        raise ValidationError("is not a number, an amount or a text")
 
 
 class PromotionChannelSchema(AnswerSchema):
@@ -157,7 +157,7 @@ class PromotionChannelSchema(AnswerSchema):
 
     @pre_load
     def amounts_only(self, data: Any, **kwargs: Any) -> Any:  # noqa: ARG002
-        """Keep only local values that are amounts: their shape is not documented (facts 6.2)."""
+        """Keep only local values that are amounts: their shape is not documented (docs/engage.md#listing-assignments)."""
         if not isinstance(data, Mapping) or not isinstance(data.get("localValues"), list):
             return data
         amounts = [v for v in data["localValues"] if isinstance(v, Mapping) and {"amount", "currency"} <= v.keys()]
@@ -272,7 +272,7 @@ def load(schema: type[AnswerSchema], data: Any, operation: str) -> Any:
 
 @cache
 def _instance(schema: type[AnswerSchema]) -> AnswerSchema:
-    """Return the one instance of a schema: loading keeps nothing in it, and making one takes longer than a load."""
+    """Return the shared instance of a schema: it has no state, and creating one takes longer than a load."""
     return schema()
 
 

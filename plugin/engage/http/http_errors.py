@@ -1,7 +1,7 @@
-"""From an HTTP answer of Engage to data or to an error of our tree.
+"""Turns an HTTP answer of Engage into data or into one of the plugin's errors.
 
-Engage documents symbolic codes, but not the shape of an error body (facts 1), so every plausible shape is read: a
-JSON string, an object, HTML, nothing. Texts of Engage may echo what was sent, so they are scrubbed before they go on.
+Engage documents symbolic codes but not the shape of an error body, so every plausible shape is read: a JSON string, an
+object, HTML, nothing (docs/engage.md#errors). Texts may echo what was sent, so personal data is removed from them.
 """
 
 import json
@@ -28,12 +28,12 @@ _GUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _FIELD = re.compile(r"^[A-Za-z][A-Za-z0-9_.\[\]]{0,60}$")
 _PERSONAL = re.compile(r"\S*@\S*|\+?\d[\d\s\-]{4,}\d|(['\"‘’“”]).*?\1|<[^>]*>")
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-#: What is sent under these names tells nothing of a person, and helps who reads an error.
+#: Values of these fields are not personal, and help whoever reads an error.
 _TECHNICAL = frozenset(
     {"contactType", "contactTypeId", "currency", "matchKeyType", "source", "storeExternalId", "type"}
 )
-#: The longest text of Engage that is looked at, in characters.
-_LONGEST = 1000
+#: How much of an error text is read, in characters.
+_MAX_TEXT = 1000
 MAX_RETRY_AFTER = timedelta(hours=6)
 
 
@@ -48,7 +48,7 @@ class Answer:
 
 
 def parse_body(body: bytes) -> Any:
-    """Parse an answer's body; None when it is empty or no JSON."""
+    """Parse the body of an answer; None if it is empty or not JSON."""
     try:
         return json.loads(body, parse_float=Decimal) if body.strip() else None
     except (ValueError, RecursionError):
@@ -56,21 +56,21 @@ def parse_body(body: bytes) -> Any:
 
 
 def raise_for_status(answer: Answer, operation: str, now: datetime, sent: Any = None) -> None:
-    """Raise the error that an answer means; return for 2xx.
+    """Raise the error that an answer stands for; return for 2xx.
 
-    sent: what was sent, of which Engage may echo values: none of them goes into the error's text.
+    sent: what was sent; Engage may echo its values, which are kept out of the error's text.
     Raises TransientError, PermanentError, EngageNotFoundError, EngageConflictError, UnauthorisedError or, for a
-    redirect that nothing announced, EngageError.
+    redirect, EngageError.
     """
     if 200 <= answer.status < 300:
         return
     code, field, text = _read_error(answer.data)
-    told = _told(sent)
-    text = _scrubbed(text, told)
-    if code is not None and code.casefold() in told:
+    sent_values = _sent_values(sent)
+    text = _scrubbed(text, sent_values)
+    if code is not None and code.casefold() in sent_values:
         code = None
-    said = " ".join(filter(None, [code, f"(field {field})" if field else None, text if text != code else None]))
-    message = f"Engage answered {answer.status} to {operation}" + (f": {said}" if said else "")
+    details = " ".join(filter(None, [code, f"(field {field})" if field else None, text if text != code else None]))
+    message = f"Engage answered {answer.status} to {operation}" + (f": {details}" if details else "")
     if answer.status in {401, 403}:
         raise UnauthorisedError(
             f"{message.rstrip('.')}. The key is not accepted: check it under Administration > API connections and set it again.",
@@ -125,15 +125,15 @@ def items_of(data: Any, operation: str) -> tuple[list[Any], int | None]:
                 total = data.get("totalCount")
                 return data[name], total if isinstance(total, int) else None
     raise ContractError(
-        f"Engage's answer to {operation} is no list and has no items.", operation=operation, field="items"
+        f"Engage's answer to {operation} is not a list and has no items.", operation=operation, field="items"
     )
 
 
 def _read_error(data: Any) -> tuple[str | None, str | None, str | None]:
     """Return symbolic code, field and text of an error body of any shape."""
     if isinstance(data, str):
-        word = data.strip()
-        return (word, None, None) if _CODE.match(word) else (None, None, word)
+        stripped = data.strip()
+        return (stripped, None, None) if _CODE.match(stripped) else (None, None, stripped)
     if not isinstance(data, Mapping):
         return None, None, None
     code = next((str(data[n]) for n in ("errorCode", "code", "error") if _CODE.match(str(data.get(n) or ""))), None)
@@ -150,28 +150,28 @@ def _read_error(data: Any) -> tuple[str | None, str | None, str | None]:
     return code, field, text
 
 
-def _scrubbed(text: str | None, told: Collection[str]) -> str | None:
-    """Take out what may be personal: addresses, numbers, quoted values, mark-up, and what Engage was told.
+def _scrubbed(text: str | None, sent_values: Collection[str]) -> str | None:
+    """Remove what may be personal: addresses, numbers, quoted values, mark-up, and values that were sent.
 
-    At most 160 characters stay.
+    The result has at most 160 characters.
     """
     if not text or text.lstrip().startswith("<"):
         return None
-    text = text[:_LONGEST]
+    text = text[:_MAX_TEXT]
     folded = text.casefold()
-    echoed = sorted((value for value in told if value in folded), key=len, reverse=True)
+    echoed = sorted((value for value in sent_values if value in folded), key=len, reverse=True)
     if echoed:
         values = "|".join(re.escape(value) for value in echoed)
         text = re.sub(rf"(?<!\w)(?:{values})(?!\w)", "…", text, flags=re.IGNORECASE)
     return " ".join(_PERSONAL.sub("…", text).split())[:160] or None
 
 
-def _told(sent: Any) -> set[str]:
-    """Return the texts within what was sent, whole and word by word, without regard to case."""
+def _sent_values(sent: Any) -> set[str]:
+    """Return all texts that were sent, whole and word by word, case-folded."""
     if isinstance(sent, Mapping):
-        return set().union(*(_told(value) for name, value in sent.items() if name not in _TECHNICAL))
+        return set().union(*(_sent_values(value) for name, value in sent.items() if name not in _TECHNICAL))
     if isinstance(sent, list | tuple):
-        return set().union(*(_told(value) for value in sent))
+        return set().union(*(_sent_values(value) for value in sent))
     if not isinstance(sent, str):
         return set()
     whole = sent.strip().casefold()
@@ -180,11 +180,11 @@ def _told(sent: Any) -> set[str]:
 
 def _guid(data: Any) -> str | None:
     values = [data, *data.values()] if isinstance(data, Mapping) else [data]
-    return next((found.group() for v in values if isinstance(v, str) and (found := _GUID.search(v))), None)
+    return next((match.group() for v in values if isinstance(v, str) and (match := _GUID.search(v))), None)
 
 
 def _retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """Read Retry-After, as seconds or as a date (RFC 9110 10.2.3), between nothing and six hours."""
+    """Read Retry-After, seconds or a date (RFC 9110 10.2.3), limited to 0 s to MAX_RETRY_AFTER."""
     value = headers.get("Retry-After", "").strip()
     if not value:
         return None
@@ -199,7 +199,7 @@ def _retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
 
 
 def http_date(text: str | None) -> datetime | None:
-    """Read the time of a header (RFC 9110 5.6.7), aware UTC; None when there is none or it is no time."""
+    """Read the time of a header (RFC 9110 5.6.7), aware UTC; None if it is missing or not a time."""
     try:
         at = parsedate_to_datetime(text or "")
     except ValueError:

@@ -30,7 +30,7 @@ POOL_SIZE = 32
 
 @dataclass(frozen=True, slots=True)
 class EngageAccount:
-    """One shop's access to its tenant. base_url: without a path; platform stands in the User-Agent."""
+    """One shop's access to its tenant. base_url: without a path; platform: for the User-Agent."""
 
     base_url: str
     api_key: str = field(repr=False)
@@ -61,7 +61,7 @@ class CallRecord:
 
 @cache
 def user_agent(platform: str) -> str:
-    """Return the User-Agent that Engage asks for on every call: System/Version (facts 1)."""
+    """Return the User-Agent that Engage asks for on every call: System/Version ."""
     try:
         number = version("engage-shop-plugin")
     except PackageNotFoundError:  # run from a checkout that was not installed
@@ -84,7 +84,7 @@ class Transport:
         self._max_answer_bytes = max_answer_bytes
         self._session = requests.Session()
         self._session.trust_env = False
-        # nothing that one tenant's answer sets goes to another
+        # cookies of one tenant must not reach another
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         adapter = HTTPAdapter(pool_connections=16, pool_maxsize=POOL_SIZE, max_retries=0)
         self._session.mount("https://", adapter)
@@ -105,15 +105,15 @@ class Transport:
     ) -> Answer:
         """Make one call and return its answer, or raise the error that it means.
 
-        ensure_lease: called when the call is
-        about to leave, after whatever wait for its slot; raises LeaseLostError where it is somebody else's by now.
+        ensure_lease: called when the call is about to leave, after the wait for its slot; raises LeaseLostError if another
+        worker holds the lease by now.
         Raises ThrottledError, TransientError, PermanentError, EngageNotFoundError, EngageConflictError, UnauthorisedError.
         """
         guard = self._call_guards.for_key(account.api_key)
         priority = operation.priority if priority is None else priority
-        came = time.monotonic()
+        waiting_since = time.monotonic()
         guard.acquire(priority)
-        self._call_guards.on_wait(priority.name.lower(), time.monotonic() - came)
+        self._call_guards.on_wait(priority.name.lower(), time.monotonic() - waiting_since)
         ensure_lease()
         at, started, status, outcome = datetime.now(UTC), time.monotonic(), None, "ok"
         engage_time = None
@@ -126,7 +126,7 @@ class Transport:
             outcome = str(error)
             if error.status == 429:
                 guard.on_rate_limited()
-                guard.succeeded()  # it answered: too many calls are no outage
+                guard.succeeded()  # it answered: too many calls are not an outage
             else:
                 guard.failed()
             raise
@@ -190,7 +190,7 @@ class Transport:
 def _prepared(
     account: EngageAccount, operation: Operation, path: Mapping[str, str], query: Mapping[str, Any], body: Any
 ) -> requests.PreparedRequest:
-    """Build a request as `requests` would, without merging a session's settings and cookies into it: there are none."""
+    """Build a request as `requests` would, but without merging session settings and cookies, of which there are none."""
     url = account.base_url + operation.path.format_map({k: quote(v, safe="") for k, v in path.items()})
     request = requests.PreparedRequest()
     request.method = operation.method
@@ -199,7 +199,7 @@ def _prepared(
         {
             "apikey": account.api_key,
             "User-Agent": user_agent(account.platform),
-            # on GET too: without it Engage answers 500 (facts 1)
+            # on GET too: without it Engage answers 500 (docs/engage.md#addresses-and-headers)
             "Content-Type": "application/json",
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
@@ -227,7 +227,7 @@ def _bounded(response: requests.Response, operation: str, max_bytes: int) -> byt
 
 
 def _bare(error: requests.RequestException) -> Exception:
-    """Return the error without its request: that holds the key and a look-up's e-mail in the address."""
+    """Return the error without its request, which holds the API key and, in the address of a look-up, an e-mail address."""
     return type(error)(type(error).__name__)
 
 

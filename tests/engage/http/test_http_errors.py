@@ -34,12 +34,12 @@ def error_of(status: int, data: Any, sent: Any = None, **headers: str) -> Engage
         (429, TransientError), (500, TransientError), (501, TransientError), (503, TransientError), (504, TransientError),
     ],
 )  # fmt: skip
-def test_each_status_is_one_kind_of_error(status: int, kind: type[EngageError]) -> None:
+def test_each_status_raises_its_kind_of_error(status: int, kind: type[EngageError]) -> None:
     assert type(error_of(status, None)) is kind
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
-def test_every_success_is_a_success(status: int) -> None:
+def test_every_2xx_raises_nothing(status: int) -> None:
     raise_for_status(Answer(status, None, {}), "create_contact", NOW)
 
 
@@ -67,7 +67,7 @@ def test_codes_and_fields_are_read_from_every_plausible_shape(data: Any, code: s
     "text",
     ["No ada@example.com", "Phone +46 70 123 45 67 is taken", 'Name "Ada Berg" is bad', "<p>Ada</p>", "x" * 5000],
 )
-def test_texts_of_engage_are_scrubbed_of_what_may_be_personal(text: str) -> None:
+def test_personal_data_is_removed_from_error_texts(text: str) -> None:
     shown = str(error_of(400, {"message": text}))
     for personal in ("ada@", "123 45 67", "Ada Berg", "<p>"):
         assert personal not in shown
@@ -92,12 +92,12 @@ SENT = {
         ("Bo is not known; the Bookkeeper is", "… is not known; the Bookkeeper is"),
     ],
 )
-def test_what_was_sent_is_in_no_text_of_engage(said: str, shown: str) -> None:
+def test_values_that_were_sent_are_removed_from_error_texts(said: str, shown: str) -> None:
     error = error_of(400, {"errorCode": "InvalidFirstName", "message": said}, SENT)
     assert str(error) == f"Engage answered 400 to create_contact: InvalidFirstName {shown}"
 
 
-def test_nor_is_it_taken_for_a_code() -> None:
+def test_a_value_that_was_sent_is_not_taken_for_a_code() -> None:
     error = error_of(400, "Svensson", SENT)
     assert (error.code, "Svensson" in str(error)) == (None, False)
 
@@ -118,7 +118,7 @@ def test_retry_after_is_read_as_seconds_or_date_and_bounded(header: str, seconds
     assert error.retry_after == timedelta(seconds=seconds)
 
 
-def test_retry_after_rubbish_is_none() -> None:
+def test_an_invalid_retry_after_is_ignored() -> None:
     error = error_of(503, None, **{"Retry-After": "soon"})
     assert isinstance(error, TransientError)
     assert error.retry_after is None
@@ -131,7 +131,7 @@ def test_a_conflict_may_name_the_contact(data: Any) -> None:
     assert error.contact_id == GUID
 
 
-def test_a_contact_id_is_read_from_text_or_object_and_missed_by_name() -> None:
+def test_a_contact_id_is_read_from_text_or_object_and_its_absence_is_a_contract_error() -> None:
     assert contact_id_of(GUID, "find_contact_id") == GUID
     assert contact_id_of({"id": GUID}, "create_contact") == GUID
     with pytest.raises(ContractError) as caught:

@@ -9,7 +9,7 @@ from plugin.engage.cache.cached import Owner
 from plugin.sandbox.testing import running_sandbox
 
 
-def test_the_cache_file_shows_nothing_of_a_person_nor_the_key(tmp_path: Path) -> None:
+def test_the_cache_file_holds_neither_personal_data_nor_the_api_key(tmp_path: Path) -> None:
     with running_sandbox() as sandbox:
         pages = Pages(tmp_path, sandbox)
         shop = pages.add_shop("web")
@@ -22,7 +22,7 @@ def test_the_cache_file_shows_nothing_of_a_person_nor_the_key(tmp_path: Path) ->
         assert secret not in stored
 
 
-def test_twenty_waiting_requests_make_one_call(tmp_path: Path) -> None:
+def test_twenty_concurrent_reads_make_one_call(tmp_path: Path) -> None:
     with running_sandbox() as sandbox:
         pages = Pages(tmp_path, sandbox)
         shop = pages.add_shop("web")
