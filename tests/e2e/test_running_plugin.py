@@ -16,7 +16,7 @@ import pytest
 import requests
 from standardwebhooks.webhooks import Webhook
 from support.bodies import PROMOTION, customer, order, promotion, refund
-from support.captured import found_shopify_webhooks
+from support.captured import captured_request, found_shopify_webhooks
 from support.running_plugin import RunningPlugin, wait_for
 from support.samples import samples
 
@@ -197,7 +197,8 @@ def test_50_mb_body_is_refused_without_being_read(running: RunningPlugin, engage
 
 
 def test_plain_addresses_answer(running: RunningPlugin) -> None:
-    manifest = requests.get(f"{running.url}/manifest.json", timeout=5).json()
+    asked_by_saleor = {k: v for k, v in captured_request("saleor-3.24/0001-manifest").headers.items() if k != "host"}
+    manifest = requests.get(f"{running.url}/manifest.json", headers=asked_by_saleor, timeout=5).json()
     assert manifest["pages"][0]["url"].startswith(running.url)
     assert requests.get(f"{running.url}/healthz", timeout=5).json() == {"status": "ok"}
     assert requests.get(f"{running.url}/schemas/standard.json", timeout=5).json()["oneOf"]

@@ -10,7 +10,7 @@ import jwt
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from support.captured import more_payloads
+from support.captured import captured_request, more_payloads
 from support.helpers import Clock
 from support.saleor_shop import Shop, faults_of, private_key, running_saleor, schema
 
@@ -169,6 +169,15 @@ def test_a_token_is_proved_and_kept_with_the_shops_keys(web: FlaskClient, shops:
     assert [key["kid"] for key in kept["jwks"]["keys"]] == ["key-1"]
     assert saleor.asked == ["EngageProof", "/.well-known/jwks.json"]
     assert shops.get("other").credentials == {}
+
+
+def test_the_request_of_a_real_shop_brings_the_token(web: FlaskClient, shops: Shops, saleor: Shop) -> None:
+    request = captured_request("saleor-3.24/0002-install_saleor_token")
+    headers = {name: value for name, value in request.headers.items() if name not in {"host", "content-length"}}
+    body = request.body.replace(b"XXX", b"token-of-the-app")
+    answer = web.post("/install/saleor/token", headers={**headers, "saleor-api-url": saleor.api_url}, data=body)
+    assert (answer.status_code, answer.json) == (200, {"installed": "kiosk"})
+    assert shops.get("kiosk").credentials["token"] == "token-of-the-app"
 
 
 def test_the_kept_keys_verify_the_first_webhook_without_a_call(
