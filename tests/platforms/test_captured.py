@@ -115,7 +115,7 @@ EXPECTED = {
 
 #: Faults that captured bodies show: what is wrong, and the numbers of the bodies.
 WHOLE_KRONOR = ("an order calculated without decimals and delivered with two is refused", {"083", "084"})
-NOBODYS_ADDRESS = (
+ANONYMISED = (
     "an anonymised order is taken for one of the customer deleted@site.invalid",
     {"033", "034", "035", "036", "037", "039"},
 )
@@ -174,9 +174,7 @@ MAPPABLE = [one for one in EVERY if number_of(one[1]) not in WHOLE_KRONOR[1]]
 
 
 @each((SALEOR, one) for one in SALEOR_3_24)
-def test_a_delivery_is_proved_by_its_shops_key_and_no_other_body_is(
-    platform: Platform, webhook: CapturedWebhook
-) -> None:
+def test_signature_fits_its_own_body_alone(platform: Platform, webhook: CapturedWebhook) -> None:
     domain = "127.0.0.1:21300"
     credentials = {
         "jwks": json.loads((CAPTURED / "saleor-3.24" / "jwks.json").read_bytes()),
@@ -196,7 +194,7 @@ def test_a_delivery_is_proved_by_its_shops_key_and_no_other_body_is(
 # --- what a body becomes ---
 
 
-def test_the_tables_name_each_delivery_once() -> None:
+def test_tables_name_each_delivery_once() -> None:
     named = [
         number
         for outcomes in (WOOCOMMERCE_OUTCOMES, SALEOR_OUTCOMES)
@@ -207,14 +205,12 @@ def test_the_tables_name_each_delivery_once() -> None:
 
 
 @each(SEQUENCES, fault=WHOLE_KRONOR)
-def test_a_delivery_becomes_what_the_table_says(platform: Platform, webhook: CapturedWebhook) -> None:
+def test_delivery_becomes_what_the_table_says(platform: Platform, webhook: CapturedWebhook) -> None:
     assert outcome_of(mapped(platform, webhook)) == EXPECTED[platform, number_of(webhook)]
 
 
 @each(MAPPABLE)
-def test_an_event_is_one_of_its_topic_and_the_endpoint_reads_the_same(
-    platform: Platform, webhook: CapturedWebhook
-) -> None:
+def test_endpoint_and_mapping_read_the_same_customer_and_order(platform: Platform, webhook: CapturedWebhook) -> None:
     hints = platform.peek(webhook.topic, webhook.body)
     for event in mapped(platform, webhook).events:
         check_event(event)
@@ -226,8 +222,8 @@ def test_an_event_is_one_of_its_topic_and_the_endpoint_reads_the_same(
         assert customer is None or hints.email == customer.email
 
 
-@each(MAPPABLE, fault=NOBODYS_ADDRESS)
-def test_no_event_has_an_address_that_belongs_to_nobody(platform: Platform, webhook: CapturedWebhook) -> None:
+@each(MAPPABLE, fault=ANONYMISED)
+def test_anonymised_address_reaches_no_event(platform: Platform, webhook: CapturedWebhook) -> None:
     for event in mapped(platform, webhook).events:
         customer = getattr(event, "customer", None)
         assert not (customer and (customer.email or "").endswith(".invalid"))
@@ -263,7 +259,7 @@ every_refund = pytest.mark.parametrize(
 
 
 @every_purchase
-def test_a_purchase_has_the_total_and_the_tax_that_the_shop_says(
+def test_purchase_has_the_total_and_tax_of_the_shop(
     platform: Platform, webhook: CapturedWebhook, paid: OrderPaid
 ) -> None:
     body = body_of(webhook)
@@ -283,7 +279,7 @@ def test_a_purchase_has_the_total_and_the_tax_that_the_shop_says(
 
 
 @every_refund
-def test_what_was_given_back_is_what_the_shop_says(
+def test_refunds_have_the_amounts_of_the_shop(
     platform: Platform, webhook: CapturedWebhook, refunds: list[OrderRefunded]
 ) -> None:
     body = body_of(webhook)
@@ -296,7 +292,7 @@ def test_what_was_given_back_is_what_the_shop_says(
     assert {refund.total_refunded for refund in refunds} == {in_all}
 
 
-def test_an_order_and_its_refunds_are_the_same_in_each_delivery() -> None:
+def test_order_is_mapped_alike_from_each_of_its_deliveries() -> None:
     purchases: dict[Any, set[Any]] = defaultdict(set)
     refunded: dict[Any, set[Any]] = defaultdict(set)
     for order_id, (platform, webhook), paid, refunds in STORIES:
@@ -311,7 +307,7 @@ def test_an_order_and_its_refunds_are_the_same_in_each_delivery() -> None:
 
 
 @each([one for _, one, _, refunds in STORIES if refunds], fault=RATE_OF_ROUNDED_SUMS)
-def test_what_comes_back_has_a_tax_rate_that_the_shop_has(platform: Platform, webhook: CapturedWebhook) -> None:
+def test_returned_lines_have_a_tax_rate_of_the_shop(platform: Platform, webhook: CapturedWebhook) -> None:
     rates = {
         paid_line.tax_percent for _, one, paid, _ in STORIES if paid and one[0] is platform for paid_line in paid.lines
     }

@@ -171,7 +171,7 @@ def test_a_token_is_proved_and_kept_with_the_shops_keys(web: FlaskClient, shops:
     assert shops.get("other").credentials == {}
 
 
-def test_the_request_of_a_real_shop_brings_the_token(web: FlaskClient, shops: Shops, saleor: Shop) -> None:
+def test_token_request_of_a_real_shop_is_taken(web: FlaskClient, shops: Shops, saleor: Shop) -> None:
     request = captured_request("saleor-3.24/0002-install_saleor_token")
     headers = {name: value for name, value in request.headers.items() if name not in {"host", "content-length"}}
     body = request.body.replace(b"XXX", b"token-of-the-app")

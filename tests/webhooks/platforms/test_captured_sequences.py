@@ -111,7 +111,7 @@ def _is_of(name: str, receipt_id: str) -> bool:
     return name == receipt_id or name.startswith(f"{receipt_id}-R")
 
 
-def test_the_sequence_of_woocommerce_ends_with_each_receipt_and_contact_once(rig: Any) -> None:
+def test_woocommerce_sequence_sends_each_receipt_and_contact_once(rig: Any) -> None:
     woocommerce(rig)
     webhooks = [one for one in WOOCOMMERCE_10 if one.name[:3] not in LEFT_OUT]
     deliver(rig, webhooks)
@@ -128,7 +128,7 @@ def test_the_sequence_of_woocommerce_ends_with_each_receipt_and_contact_once(rig
     assert rig.parked() == []
 
 
-def test_the_sequence_of_saleor_ends_with_each_receipt_and_contact_once(rig: Any) -> None:
+def test_saleor_sequence_sends_each_receipt_and_contact_once(rig: Any) -> None:
     saleor(rig)
     deliver(rig, SALEOR_3_24)
     orders = [json.loads(one.body)["order"] for one in SALEOR_3_24 if one.topic.startswith("order_")]
@@ -143,7 +143,7 @@ def test_the_sequence_of_saleor_ends_with_each_receipt_and_contact_once(rig: Any
 @pytest.mark.xfail(
     strict=True, reason="an account that confirms its e-mail stays a guest when an order was there first"
 )
-def test_a_guest_of_saleor_who_registers_becomes_a_member(rig: Any) -> None:
+def test_saleor_guest_who_registers_becomes_a_member(rig: Any) -> None:
     saleor(rig)
     deliver(rig, [one for one in SALEOR_3_24 if b"gast1@example.com" in one.body])
     assert rig.contacts()["gast1@example.com"]["attributes"]["contactType"] == "Member"
