@@ -1,4 +1,4 @@
-"""My Pages: a logged-in shopper's data, purchases, promotions, points and vouchers, from a cache that outlives an outage.
+"""My Pages: a logged-in shopper's data, purchases, promotions, points and vouchers, also while Engage is away.
 
-Everything is read through `plugin.engage.cache`; changes go through the inbox.
+Data is read through `plugin.engage.cache`. Changes are stored in the inbox and delivered by `webhooks`.
 """

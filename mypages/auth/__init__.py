@@ -1,4 +1,4 @@
-"""Who the shopper is: hand-over tokens, platform proofs, session cookies, CSRF tokens.
+"""Authentication of shoppers: hand-over tokens, session cookies, proxies of platforms, CSRF tokens.
 
-Verifying a platform's own proof is in its folder under `plugin.platforms`.
+A platform's own tokens and signatures are verified in its folder under `plugin.platforms`.
 """

@@ -1,4 +1,4 @@
-"""What a page needs: questions to Engage, side by side, and the cache of built pages.
+"""Data: parallel queries to Engage, sanitising of its answers, and the cache of rendered pages.
 
-Nothing here knows HTML.
+View models and HTML are not here, but in `mypages.views` and `mypages.http`.
 """

@@ -1,4 +1,4 @@
-"""My Pages over HTTP: routes, one page's way from request to answer, responses, the OpenAPI document.
+"""HTTP: routes, controllers, responses and the OpenAPI description.
 
-What a page shows is in `views`, where it comes from in `data`.
+What a page shows is in `mypages.views`, where its data comes from in `mypages.data`, who may see it in `mypages.auth`.
 """

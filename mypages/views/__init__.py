@@ -1,4 +1,4 @@
-"""What a page shows: view models and how they are built, formats, language, theme, edits.
+"""What a page shows: view models and their builder, formatting, language, theme, and the validation of edits.
 
-No request and no call to Engage is here.
+Requests are handled in `mypages.http`, queries to Engage are in `mypages.data`.
 """
