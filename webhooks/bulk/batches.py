@@ -1,4 +1,4 @@
-"""Batches of the bulk API: waited for until their status says that they ended, and read row by row (Engage facts 2.9)."""
+"""Batches of the bulk API: waited for until their status says that they ended, and read row by row (docs/engage.md#bulk)."""
 
 import logging
 import time
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 MAX_BATCH_ROWS = 4000
 POLL_S = (0.1, 0.2, 0.5, 1.0, 2.0)
-#: How long, in seconds, a batch may take before its rows are sent one by one.
+#: How long, in seconds, a batch may take before its rows are sent as single events.
 BATCH_TIMEOUT_S = 600.0
 #: A pause that Engage asks for is cut to this, in seconds: the leases of the batch must be prolonged in time.
 LONGEST_PAUSE_S = 10.0
@@ -23,9 +23,9 @@ def wait_for_batch(
 ) -> BatchStatus:
     """Wait for the end of a batch; one that does not end in time is returned as not finished.
 
-    A look that fails for now says nothing of the batch, which Engage has taken: the next look asks again.
+    A status request that fails says nothing about the batch, which Engage has accepted: the next request asks again.
 
-    pause: waits so many seconds, and tells whether this process is to stop. meanwhile: told of the seconds that passed.
+    pause: waits so many seconds, and returns whether this process is to stop. meanwhile: called with the seconds that passed.
     Raises TransientError when this process is to stop, what `meanwhile` raises, and what else the client raises.
     """
     waited = 0.0
@@ -36,7 +36,7 @@ def wait_for_batch(
         try:
             status = client.get_bulk_status(batch_id)
         except TransientError as error:
-            log.info("batch %s is looked at again: %s", batch_id, error)
+            log.info("batch=%s its status could not be read and is asked for again: %s", batch_id, error)
             if error.retry_after is not None:
                 seconds = min(max(seconds, error.retry_after.total_seconds()), LONGEST_PAUSE_S)
         else:
@@ -51,7 +51,7 @@ def wait_for_batch(
 
 
 def refused_rows(status: BatchStatus, keys: Sequence[str]) -> dict[str, str]:
-    """Return the key of each refused row with Engage's reason; all of them where the status does not tell clearly.
+    """Return the key of each refused row with Engage's reason; all of them where the status is not clear.
 
     keys: the rows' keys in the order they were sent: a status may name a row by its key or by its number.
     """

@@ -1,4 +1,7 @@
-"""Consents: the newest answer of the shopper counts, and at the same time the no (DESIGN, who is who)."""
+"""Consents: the newest answer of the shopper counts, and of two at the same time the opt-out.
+
+See docs/decisions/0012-the-newest-consent-wins.md.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,52 +20,57 @@ PREFERENCE_OF_CHANNEL = {channel: name for name, channel in PREFERENCES.items()}
 def send_consents(context: Context, contact_id: str, changes: Iterable[ConsentChange], at: datetime) -> bool:
     """Send answers that are newer than what is known, and add them to the ledger; False when there are none.
 
-    at: the time of answers that have none of their own. A time ahead of the webhook is not believed, whichever shop says
-    it: no later no could outdo such a yes. Raises HeldBackError, and what the client raises.
+    at: the time of answers that have none of their own. A time after the webhook's is not
+    believed: no later opt-out could override such an opt-in. Raises ThrottledError while another event changes the
+    contact, and what the client raises.
     """
-    if context.origin is not Origin.WEBHOOK:  # no sync and no history raises a consent
+    if context.origin is not Origin.WEBHOOK:  # neither polls nor history raise a consent
         changes = [change for change in changes if not change.value]
     return _send(context, contact_id, _dated(context, changes, at))
 
 
 def store_pending_opt_outs(context: Context, customer_id: str, changes: Iterable[ConsentChange], at: datetime) -> None:
-    """Keep what a customer without a contact said no to: an older yes that is still under way may make one."""
+    """Store the opt-outs of a customer without a contact: an older opt-in that is still under way may create one."""
     ledger, shop, event_id, now = context.stores.consents, context.shop, context.claimed.id, context.now()
-    noes = {
+    opt_outs = {
         subject: (False, when, change.source)
         for when, change in _dated(context, changes, at)
         if not change.value and (subject := _subject(change)) is not None
     }
-    context.on_commit(lambda session: ledger.add(session, shop, pending_contact_key(customer_id), noes, event_id, now))
+    context.on_commit(
+        lambda session: ledger.add(session, shop, pending_contact_key(customer_id), opt_outs, event_id, now)
+    )
 
 
 def apply_pending_opt_outs(context: Context, contact_id: str, customer_id: str) -> None:
-    """Send what `keep_noes` kept of a customer to the contact that they have now."""
+    """Send the stored opt-outs of a customer to the contact that they have now."""
     ledger, shop, waiting = context.stores.consents, context.shop, pending_contact_key(customer_id)
-    kept = ledger.latest(shop, waiting)
-    if not kept:
+    stored = ledger.latest(shop, waiting)
+    if not stored:
         return
     channels = {channel.value: channel for channel in PREFERENCE_OF_CHANNEL}
-    noes = []
-    for subject, (value, when) in kept.items():
+    opt_outs = []
+    for subject, (value, when) in stored.items():
         channel = channels.get(subject, Channel.OTHER)
-        noes.append((when, ConsentChange(channel, value, when, None, subject if channel is Channel.OTHER else None)))
-    _send(context, contact_id, noes)
+        opt_outs.append(
+            (when, ConsentChange(channel, value, when, None, subject if channel is Channel.OTHER else None))
+        )
+    _send(context, contact_id, opt_outs)
     context.on_commit(lambda session: ledger.delete(session, shop, waiting))
 
 
 def move_pending_opt_outs(context: Context, customer_id: str, other_id: str) -> None:
-    """Keep for another customer what `keep_noes` kept of one who becomes them."""
+    """Move the stored opt-outs of a merged customer to the other one."""
     ledger, shop = context.stores.consents, context.shop
     theirs, others = pending_contact_key(customer_id), pending_contact_key(other_id)
     context.on_commit(lambda session: ledger.move(session, shop, theirs, others))
 
 
 def _dated(context: Context, changes: Iterable[ConsentChange], at: datetime) -> list[tuple[datetime, ConsentChange]]:
-    """Return answers in the order they were given, at the same time a yes before a no."""
+    """Return answers in the order they were given, at the same time an opt-in before an opt-out."""
     received_at = context.claimed.received_at
     dated = [(clamp_to_received_at(change.at or at, received_at), change) for change in changes]
-    return sorted(dated, key=lambda one: (one[0], not one[1].value))
+    return sorted(dated, key=lambda answer: (answer[0], not answer[1].value))
 
 
 def _subject(change: ConsentChange) -> str | None:
@@ -70,8 +78,8 @@ def _subject(change: ConsentChange) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _News:
-    """Answers that are newer than what is known: as the ledger keeps them, and as Engage is told."""
+class _NewAnswers:
+    """Answers that are newer than the ledger: as they are stored there, and as they are sent to Engage."""
 
     ledger: dict[str, tuple[bool, datetime, str | None]] = field(default_factory=dict)
     preferences: dict[str, bool] = field(default_factory=dict)
@@ -79,21 +87,21 @@ class _News:
 
 
 def _send(context: Context, contact_id: str, dated: Sequence[tuple[datetime, ConsentChange]]) -> bool:
-    news = _news(context, contact_id, dated)
-    if news.ledger and context.lock_contact(contact_id):
-        news = _news(context, contact_id, dated)
-    if not news.ledger:
+    new = _new_answers(context, contact_id, dated)
+    if new.ledger and context.lock_contact(contact_id):
+        new = _new_answers(context, contact_id, dated)
+    if not new.ledger:
         return False
-    if news.preferences or news.consents:
-        context.client.patch_contact(contact_id, ContactWrite({}, news.preferences, tuple(news.consents)))
+    if new.preferences or new.consents:
+        context.client.patch_contact(contact_id, ContactWrite({}, new.preferences, tuple(new.consents)))
     ledger, shop, event_id, now = context.stores.consents, context.shop, context.claimed.id, context.now()
-    context.on_commit(lambda session: ledger.add(session, shop, contact_id, news.ledger, event_id, now))
+    context.on_commit(lambda session: ledger.add(session, shop, contact_id, new.ledger, event_id, now))
     context.on_commit(context.stores.sync_states.bump_generation_write(shop, contact_id, now))
     return True
 
 
-def _news(context: Context, contact_id: str, dated: Sequence[tuple[datetime, ConsentChange]]) -> _News:
-    news, settings = _News(), context.shop.settings
+def _new_answers(context: Context, contact_id: str, dated: Sequence[tuple[datetime, ConsentChange]]) -> _NewAnswers:
+    new, settings = _NewAnswers(), context.shop.settings
     known = context.stores.consents.latest(context.shop, contact_id) if dated else {}
     for when, change in dated:
         subject = _subject(change)
@@ -102,11 +110,11 @@ def _news(context: Context, contact_id: str, dated: Sequence[tuple[datetime, Con
         last = known.get(subject)
         if last is not None and (last[1] > when or (last[1] == when and last[0] <= change.value)):
             continue
-        news.ledger[subject] = (change.value, when, change.source)
+        new.ledger[subject] = (change.value, when, change.source)
         known[subject] = (change.value, when)
         if change.channel in PREFERENCE_OF_CHANNEL:
-            news.preferences[PREFERENCE_OF_CHANNEL[change.channel]] = change.value
+            new.preferences[PREFERENCE_OF_CHANNEL[change.channel]] = change.value
         consent_id = settings.consent_ids.get(subject, subject if change.channel is Channel.OTHER else None)
         if consent_id is not None:
-            news.consents.append(Consent(consent_id, change.value, when, change.source or settings.source))
-    return news
+            new.consents.append(Consent(consent_id, change.value, when, change.source or settings.source))
+    return new

@@ -1,4 +1,4 @@
-"""Consents that a shop keeps as a plain field of the customer, such as Saleor's metadata (setting `consent_fields`).
+"""Consents that a shop stores as a plain field of the customer, such as Saleor's metadata (setting `consent_fields`).
 
 Such a field has no time of its own, and every profile change repeats it. So a yes is an answer of the shopper only when they
 sign up with it, or when it differs from what this customer's field said last: a repeated yes never undoes a no that came
@@ -17,7 +17,7 @@ from webhooks.consents.ledger import send_consents
 
 
 def has_opt_out(settings: ShopSettings, customer: Customer) -> bool:
-    """Tell whether a field of a customer holds a no."""
+    """Return whether a field of a customer holds an opt-out."""
     said = dict(customer.extra)
     return any(parse_answer(said.get(field)) is False for field in _undated(settings))
 
@@ -25,9 +25,9 @@ def has_opt_out(settings: ShopSettings, customer: Customer) -> bool:
 def send_all_consents(context: Context, found: ContactMatch, event: CustomerCreated | CustomerUpdated) -> bool:
     """Send the answers of an event and those in its customer's fields; False when there is nothing new."""
     answers, seen = _new_answers(context, found, event)
-    told = send_consents(context, found.contact_id, (*event.consents, *answers), event.occurred_at)
-    _remember(context, found, seen)  # after the call: a try that fails must find the answer new again
-    return told
+    sent = send_consents(context, found.contact_id, (*event.consents, *answers), event.occurred_at)
+    _remember(context, found, seen)  # after the call: a failed attempt must find the answer new again
+    return sent
 
 
 def record_pending(context: Context, found: ContactMatch, event: CustomerCreated | CustomerUpdated) -> None:
@@ -46,7 +46,7 @@ def _new_answers(
     if not fields or customer.customer_id is None:
         return answers, seen
     settings, never = context.shop.settings, not PLATFORMS[context.shop.platform].verifies_email
-    # where the platform vouches for nothing, the contact that was made for this customer is all there is to go by
+    # where the platform verifies nothing, the contact that was created for this customer is the only evidence
     vouched = found.verified and (customer.email_verified or settings.email_trust == "always" or never)
     said, signup = dict(customer.extra), isinstance(event, CustomerCreated)
     known = context.stores.sync_states.get(context.shop, found.contact_id).sent
@@ -54,8 +54,8 @@ def _new_answers(
     for field, consent in fields.items():
         value = parse_answer(said.get(field))
         if value and context.origin is not Origin.WEBHOOK:
-            continue  # what a sync finds is no act of the shopper's: the next webhook tells whether it is new
-        # by customer: somebody else's account at the same contact must not make this one's old answer look new
+            continue  # what a sync reads is not an act of the shopper: the next webhook shows whether it is new
+        # by customer: another account with the same contact must not make this customer's old answer look new
         name = f"consent {field} {context.digest(customer.customer_id)[:16]}"
         last = known.get(name)
         # a signup that comes after its own later changes says since when the yes holds

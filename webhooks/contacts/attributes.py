@@ -1,4 +1,4 @@
-"""What a customer's data becomes in Engage, and which of it is new."""
+"""What a customer's data becomes in Engage, and which attributes differ from what Engage has."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from webhooks.attempt.context import Context
 
 T = TypeVar("T")
 Digest = Callable[[object], str]
-#: Which attribute a symbolic code of Engage means (facts 2.2), where the answer names no field.
+#: Which attribute a symbolic code of Engage means where the answer names no field (docs/engage.md#finding-a-contact).
 FIELD_OF_CODE: Mapping[str, str] = {
     "InvalidEmailAddress": "email",
     "InvalidPhoneNumber": "mobilePhone",
@@ -26,8 +26,8 @@ FIELD_OF_CODE: Mapping[str, str] = {
 }
 #: In place of a hash: what Engage holds in the field is not known. No value has this hash.
 UNKNOWN = ""
-#: Before the name of a field that the shopper edited on My Pages. What the shop last told of the field stands beside
-#: it: so the shop's old value, told again, is nothing new, and does not undo the edit.
+#: Before the name of a field that the shopper edited on My Pages. The shop's last value of the field is stored
+#: beside it: so the shop's old value, sent again, is not new, and does not undo the edit.
 EDITED = "edited:"
 
 
@@ -65,7 +65,8 @@ def sync_changed_attributes(
 ) -> bool:
     """Send the attributes that differ from what was last sent and are not older; False when none does.
 
-    only_missing: attributes that are sent only if none was sent before. Raises HeldBackError, and what the client raises.
+    only_missing: attributes that are sent only if none was sent before. Raises ThrottledError while
+    another event changes the contact, and what the client raises.
     """
 
     def compare() -> tuple[int, AttributeDiff]:
@@ -92,7 +93,7 @@ def sync_changed_attributes(
 
 
 def _touch(context: Context, contact_id: str, attributes: Mapping[str, object], at: datetime, generation: int) -> None:
-    """Store since when it is known that fields are still as Engage was told. Whoever changes the contact is not hindered."""
+    """Store the later time at which fields still had the values that Engage has, unless the contact changed meanwhile."""
     sync_states, shop, now = context.stores.sync_states, context.shop, context.now()
     values = synced_values(attributes, at, context.digest)
     context.on_commit(sync_states.touch_write(shop, contact_id, values, generation, now))
@@ -101,7 +102,7 @@ def _touch(context: Context, contact_id: str, attributes: Mapping[str, object], 
 def patch_leaving_out_refused(
     context: Context, contact_id: str, attributes: Mapping[str, object]
 ) -> Mapping[str, object]:
-    """Patch a contact without the optional fields that Engage refuses; return what was really sent, maybe nothing.
+    """Patch a contact without the optional fields that Engage rejects; return what was really sent, maybe nothing.
 
     Raises PermanentError when the key field, or nothing by name, is refused, and TransientError.
     """
@@ -120,15 +121,15 @@ def patch_leaving_out_refused(
 
 
 def _mark_unknown(context: Context, contact_id: str, attributes: Mapping[str, object]) -> None:
-    """Store with the end of the try that nobody knows what Engage holds in some fields.
+    """Store with the end of the attempt that Engage's value of some fields is unknown.
 
-    The event may be discarded before it is tried again: the next that the shop tells of them is sent, whatever it is.
+    The event may be discarded before it is tried again: then the shop's next value of these fields is sent, whatever it is.
     """
     sync_states, shop, now = context.stores.sync_states, context.shop, context.now()
     before = sync_states.get(shop, contact_id).sent
-    doubted = {name: SyncedValue(UNKNOWN, before[name].at) for name in attributes if name in before}
-    if doubted:
-        context.on_commit(sync_states.sent_write(shop, contact_id, doubted, now))
+    unknown = {name: SyncedValue(UNKNOWN, before[name].at) for name in attributes if name in before}
+    if unknown:
+        context.on_commit(sync_states.sent_write(shop, contact_id, unknown, now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ def newer_than_edits(
 
 
 def remember_edited(context: Context, contact_id: str, attributes: Mapping[str, object], at: datetime) -> None:
-    """Store that the shopper edited fields, and let cached pages of the contact be forgotten."""
+    """Store that the shopper edited fields, and invalidate cached pages of the contact."""
     remember_attributes(context, contact_id, {EDITED + name: value for name, value in attributes.items()}, at)
 
 
@@ -194,7 +195,7 @@ def remember_attributes(
     *,
     contact_type: str | None = None,
 ) -> None:
-    """Store what Engage now knows, and let cached pages of the contact be forgotten."""
+    """Store what Engage has now, and invalidate cached pages of the contact."""
     sync_states, shop, now = context.stores.sync_states, context.shop, context.now()
     values = synced_values(attributes, at, context.digest)
     context.on_commit(sync_states.sent_write(shop, contact_id, values, now, contact_type=contact_type))

@@ -1,4 +1,7 @@
-"""Which contact a customer is: the stored link, else a look-up in Engage, else a new contact."""
+"""Which contact a customer is: the stored link, else a look-up in Engage, else a new contact.
+
+See docs/decisions/0011-verified-links.md.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,7 +35,7 @@ PERSONAL = frozenset(
 
 
 def known_link(context: Context, customer: Customer) -> Link | None:
-    """Return the stored link of a customer, or None for a guest and a stranger."""
+    """Return the stored link of a customer, or None for a guest or an unknown customer."""
     if customer.customer_id is None:
         return None
     return context.stores.links.find(context.shop, customer.customer_id)
@@ -75,7 +78,7 @@ def _find_or_create(context: Context, customer: Customer, contact_type: str) -> 
         context.save()
         try:
             contact_id, ours = _create(context, customer, contact_type)
-        except EngageConflictError as error:  # somebody else was faster, or Engage knows the key by another way
+        except EngageConflictError as error:  # another client was faster, or Engage has the key from elsewhere
             contact_id, ours = error.contact_id or _look_up(context, customer), False
             if contact_id is None:
                 raise
@@ -89,9 +92,9 @@ def _find_or_create(context: Context, customer: Customer, contact_type: str) -> 
 
 
 def _wait_for_others(context: Context, customer: Customer, contact_id: str) -> None:
-    """Let another customer whose contact was found tell first what they did before: the address may have moved on since.
+    """Raise TransientError while another customer with the same contact has earlier events: they may change its address.
 
-    Raises TransientError meanwhile. After that a vouched address is, as ever, proof of being the same person.
+    After that, a verified address is proof of being the same person.
     """
     others = set(context.stores.links.customers_of(context.shop, contact_id)) - {customer.customer_id}
     if not others:
@@ -123,7 +126,7 @@ def _look_up(context: Context, customer: Customer) -> str | None:
 
 
 def _find(context: Context, **by: str) -> str | None:
-    """Look a contact up; several matches are told apart by type, members first (facts 2.2)."""
+    """Look a contact up; among several matches the type decides, members first."""
     try:
         return context.client.find_contact_id(**by)
     except EngageNotFoundError:
@@ -154,7 +157,8 @@ def _require_key(context: Context, customer: Customer) -> None:
 def _create(context: Context, customer: Customer, contact_type: str) -> tuple[str, bool]:
     """Create the contact; return its id, and whether it is the one that was asked for.
 
-    A tenant may answer with the id of a contact that had the key before, and with no word of which it is (facts 2.3).
+    A tenant may answer with the id of a contact that had the key before, without saying so
+    (docs/engage.md#creating-a-contact).
     """
     settings = context.shop.settings
     attributes = attributes_of(context.shop, customer)
@@ -168,7 +172,7 @@ def _create(context: Context, customer: Customer, contact_type: str) -> tuple[st
     made, sent = send_without_rejected_fields(context, ContactWrite(attributes), create)
     if made.contact is None and not _created_by_us(context, customer, made.contact_id, sent.attributes):
         return made.contact_id, False
-    # refused ones too: told again, Engage would refuse them again
+    # rejected values too: sent again, Engage would reject them again
     at = context.claimed.occurred_at
     remember_attributes(context, made.contact_id, attributes, at, contact_type=contact_type)
     return made.contact_id, True
@@ -177,23 +181,23 @@ def _create(context: Context, customer: Customer, contact_type: str) -> tuple[st
 def _created_by_us(
     context: Context, customer: Customer, contact_id: str, sent: Mapping[str, object] | None = None
 ) -> bool:
-    """Tell whether a contact is the one that we asked Engage to make, although its answer does not say so.
+    """Return whether a contact is the one that Engage was asked to create, although its answer does not say so.
 
-    It then holds our customer id; where that is not sent, just what we sent and nothing of a person beside it. A guest
-    proves nothing by that later on: anybody may order with another person's address. sent: None for all that is known.
+    It then holds the customer id; where that is not sent, exactly what was sent and no other personal data. For a guest
+    that is no proof later on: anyone may order with another person's address. sent: None for all attributes.
     """
     try:
         held = context.client.get_contact(contact_id).attributes
     except EngageNotFoundError as error:
         raise TransientError("A contact that was just found is gone again.", operation="get_contact") from error
-    told = attributes_of(context.shop, customer) if sent is None else sent
-    if "externalId" in told:
+    expected = attributes_of(context.shop, customer) if sent is None else sent
+    if "externalId" in expected:
         return str(held.get("externalId") or "") == customer.customer_id
-    return all(str(held.get(name) or "") == str(told.get(name) or "") for name in PERSONAL)
+    return all(str(held.get(name) or "") == str(expected.get(name) or "") for name in PERSONAL)
 
 
 def is_identity_verified(shop: RegisteredShop, customer: Customer) -> tuple[bool, str]:
-    """Tell whether the shop vouches for what the contact was found by, and in which words that is kept."""
+    """Return whether the shop verified what the contact was found by, and the reason that is stored with the link."""
     if customer.email and customer.email_verified:
         return True, "the shop vouches for the e-mail"
     if not customer.email and customer.mobile_phone and customer.phone_verified:

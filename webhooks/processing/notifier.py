@@ -21,7 +21,7 @@ REDIS_PAUSE_S = 1.0
 
 
 class WorkerNotifier:
-    """Tells workers that something is due. Losing a wake-up loses nothing: the sweep finds the row.
+    """Notifies workers that something is due. Losing a wake-up loses nothing: the sweep finds the row.
 
     A flag per slot keeps thousands of webhooks from queueing thousands of jobs.
     """

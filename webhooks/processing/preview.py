@@ -1,4 +1,4 @@
-"""What would be sent for an event: the handlers run for real, on a database that forgets and a transport that sends nothing."""
+"""What would be sent for an event: the handlers run as always, in a transaction that is rolled back and without sending."""
 
 import secrets
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from webhooks.receiving.new_event import new_event
 
 @dataclass(frozen=True, slots=True)
 class PreviewResult:
-    """What would happen: the calls in order, the event as it would stand, and the remarks of mapping and handlers."""
+    """What would happen: the calls in order, the event as it would be, and the remarks of mapping and handlers."""
 
     calls: tuple[PlannedCall, ...]
     event: EventRow
@@ -32,7 +32,7 @@ class PreviewResult:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Rehearses events."""
+    """Runs events without storing or sending anything."""
 
     database: Database
     vault: Vault
@@ -42,14 +42,14 @@ class Preview:
     clock: Callable[[], datetime]
 
     def of_event(self, event_id: int, *, ask: bool = False) -> PreviewResult:
-        """Rehearse a stored event. ask: let calls that only read go to Engage.
+        """Preview a stored event. ask: let calls that only read go to Engage.
 
-        Raises NotFoundHereError, and ConflictError when its body is not kept any more.
+        Raises NotFoundHereError, and ConflictError when its body is no longer stored.
         """
         return self._dry_run(lambda _stores: event_id, ask=ask)
 
     def of_body(self, shop_name: str, topic: str, body: bytes, *, ask: bool = False) -> PreviewResult:
-        """Rehearse a body that never came in.
+        """Preview a body that was never received.
 
         Raises NotFoundHereError for an unknown shop and ConflictError for a topic that is not for us.
         """
@@ -68,7 +68,7 @@ class Preview:
         return self._dry_run(store, ask=ask)
 
     def _dry_run(self, event_of: Callable[[Stores], int], *, ask: bool) -> PreviewResult:
-        """Rehearse until every look-up has been asked, each time on an untouched database."""
+        """Repeat until every look-up has been asked, each time on an unchanged database."""
         reads = LiveReads(self.transport) if ask else None
         while True:
             with self.database.rolled_back() as database:
@@ -79,10 +79,10 @@ class Preview:
 
     def _dry_run_once(self, database: Database, event_id: int, transport: DryRunTransport) -> PreviewResult:
         stores = Stores.on(database, self.vault)
-        desk = EventAdmin(database)
+        admin = EventAdmin(database)
         lease = timedelta(seconds=self.lease_s)
         claimed = stores.inbox.claim_for_preview(event_id, self.clock(), lease)
-        seen = len(desk.show(event_id)[1])
+        seen = len(admin.show(event_id)[1])
         runtime = DeliveryRuntime(
             stores=stores,
             client_for=lambda shop: EngageClient(
@@ -105,5 +105,5 @@ class Preview:
             with database.transaction() as session:
                 stores.orders.write_change(session, shop, claimed.order_ref, receipt_sent_at=None)
         processor.attempt(claimed, shop)
-        event, timeline = desk.show(event_id)
+        event, timeline = admin.show(event_id)
         return PreviewResult(tuple(transport.calls), event, tuple(timeline[seen:]))

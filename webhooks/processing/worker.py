@@ -1,6 +1,6 @@
-"""What RQ runs. A job carries a row id and nothing else; the database says what is to be done.
+"""What RQ runs. A job carries a row id and nothing else; the database says what is due.
 
-One wake-up may drain many rows: the id only tells which flag to lower.
+One wake-up may drain many rows: the id only says which pending flag to clear.
 """
 
 import logging
@@ -19,16 +19,16 @@ from webhooks.processing.notifier import WorkerNotifier
 from webhooks.processing.processor import EventProcessor
 
 log = logging.getLogger(__name__)
-#: Seconds that one job works the inbox off, between a half and the whole of it: at its end the process waits for the calls
-#: at hand, and if all processes did so together, slots of Engage's rate would go unused.
+#: Seconds that one job works the inbox off, between a half and the whole of it: at its end the process waits for running
+#: calls, and if all processes did so together, slots of Engage's rate would go unused.
 WORK_FOR_S = 40.0
 BACKLOG_TURN = 4
-#: Seconds between looks for a batch when there was none, or another worker sends one.
+#: Seconds between searches for a batch when there was none, or another worker sends one.
 BULK_PAUSE_S = 1.0
 
 
 class InboxWorker:
-    """Works due events off, several at a time, until none is left or the time is up.
+    """Processes due events, several at a time, until none is left or the time is up.
 
     Batches go beside the single events, in a thread of their own that outlives the job: Engage may work on one for
     minutes, and meanwhile the next wake-up must find this process free. backlog: sends one batch in bulk and returns how
@@ -43,9 +43,9 @@ class InboxWorker:
         backlog: Callable[[], int],
         stopping: threading.Event,
     ) -> None:
-        self._courier = processor
+        self._processor = processor
         self._backlog = backlog
-        self._wake_ups = notifier
+        self._notifier = notifier
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="delivery")
         self._threads = threads
         self._claimed: deque[Claimed] = deque()
@@ -57,32 +57,32 @@ class InboxWorker:
         self._stopping = stopping
 
     def run(self, event_id: int) -> None:
-        """Drain. When the time is up and events are left, another wake-up goes on. Does not wait for a batch."""
-        self._wake_ups.clear_pending(event_id)
+        """Drain. When the time is up and events are left, another wake-up continues. Does not wait for a batch."""
+        self._notifier.clear_pending(event_id)
         until = time.monotonic() + random.uniform(WORK_FOR_S / 2, WORK_FOR_S)  # noqa: S311 - spreads, guards nothing
-        self._grow(until)
+        self._start_thread(until)
         self._start_bulk()
         with self._change:
             self._change.wait_for(lambda: self._running == 0)
         if not self._stopping.is_set() and self._more_is_due():
-            self._wake_ups.wake(event_id)
+            self._notifier.wake(event_id)
 
     def _more_is_due(self) -> bool:
         try:
-            return self._courier.more_is_due()
+            return self._processor.more_is_due()
         except SQLAlchemyError as error:  # RQ would log the whole error; the sweep wakes a worker when it is back
-            log.error("The database failed a worker (%s); the sweep goes on with what is due", type(error).__name__)
+            log.error("The database failed a worker (%s); the sweep continues with what is due", type(error).__name__)
             return False
 
     def stop(self) -> None:
-        """Take no further event; events at hand are finished. Returns when a batch under way was given back."""
+        """Claim no further event; running ones are finished. Returns when a batch under way was released."""
         self._stopping.set()
         with self._change:
             bulk = self._bulk
         if bulk is not None:
             bulk.join()
 
-    def _grow(self, until: float) -> None:
+    def _start_thread(self, until: float) -> None:
         """Start one more thread, up to the limit: each event that is found may mean that there are more."""
         with self._change:
             if self._running >= self._threads:
@@ -93,12 +93,12 @@ class InboxWorker:
     def _loop(self, until: float) -> None:
         try:
             while (claimed := self._next(until)) is not None:
-                self._grow(until)
-                self._courier.work(claimed)
-        except SQLAlchemyError as error:  # the lease of the event at hand ends by itself; the sweep takes it up
-            log.error("The database failed a worker (%s); the sweep goes on with what is due", type(error).__name__)
-        except Exception as error:  # noqa: BLE001 - nobody reads what a thread of the pool raises
-            log.error("A worker's thread met an %s; the sweep goes on with what is due", describe_unexpected(error))
+                self._start_thread(until)
+                self._processor.work(claimed)
+        except SQLAlchemyError as error:  # the lease of the running event expires; the sweep finds it
+            log.error("The database failed a worker (%s); the sweep continues with what is due", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - an error of a pool's thread would be lost
+            log.error("A worker's thread met an %s; the sweep continues with what is due", describe_unexpected(error))
         finally:
             with self._change:
                 self._running -= 1
@@ -111,34 +111,34 @@ class InboxWorker:
                 self._bulk.start()
 
     def _drain_in_bulk(self) -> None:
-        """Send batches for as long as there are any, or single events go on beside which some may gather."""
-        going_on = True
-        while going_on:
+        """Send batches while there are any, or while single events run, during which more may gather."""
+        continues = True
+        while continues:
             ended = self._send_batch()
             with self._change:
-                going_on = not self._stopping.is_set() and (
+                continues = not self._stopping.is_set() and (
                     ended > 0 or not self._change.wait_for(lambda: self._running == 0, timeout=BULK_PAUSE_S)
                 )
-                if not going_on:
+                if not continues:
                     self._bulk = None
 
     def _send_batch(self) -> int:
         try:
             return self._backlog()
         except SQLAlchemyError as error:
-            log.error("The database failed the backlog (%s); the sweep goes on with it", type(error).__name__)
-        except Exception as error:  # noqa: BLE001 - single events go on beside it, and the next job tries again
-            log.error("The backlog met an %s; the next look tries again", describe_unexpected(error))
+            log.error("The database failed the backlog (%s); the sweep continues with it", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - single events continue, and the next job tries again
+            log.error("The backlog met an %s; the next run tries again", describe_unexpected(error))
         return 0
 
     def _next(self, until: float) -> Claimed | None:
-        """Return the next event for a thread; one commit claims one for each thread. Events at hand are finished."""
+        """Return the next event for a thread; one commit claims one for each thread. Claimed events are finished."""
         with self._claiming:
             if not self._claimed and not self._stopping.is_set() and time.monotonic() < until:
                 self._claims += 1
                 # now and then what waits longest goes first, so that a steady stream does not starve a backlog
                 live_first = self._claims % BACKLOG_TURN != 0
-                self._claimed.extend(self._courier.claim(self._threads, live_first=live_first))
+                self._claimed.extend(self._processor.claim(self._threads, live_first=live_first))
             return self._claimed.popleft() if self._claimed else None
 
 
@@ -152,7 +152,7 @@ def configure(drain_of_this_process: InboxWorker) -> None:
 
 
 def drain(event_id: int) -> None:
-    """Work the inbox off. What RQ calls."""
+    """Process what is due in the inbox. RQ calls this."""
     if _drain is None:
         raise RuntimeError("This worker was not configured: start it with `engage-plugin worker`.")
     _drain.run(event_id)

@@ -1,6 +1,6 @@
 """The receiver: verify raw bytes, commit one inbox row, answer. Engage is never called here.
 
-Answers (DESIGN, what outsiders may rely on): 401 bad proof, 404 unknown shop or platform, 411 without a length, 413
+Answers (docs/platforms/common.md#answers): 401 bad proof, 404 unknown shop or platform, 411 without a length, 413
 too large, 200 stored, duplicate, ping or not for us, 503 not stored or not verifiable now.
 """
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 class WebhookReceiver:
     """What receiving needs.
 
-    wake: told the id of each stored event, after its commit; must not raise. count: told shop, topic and outcome.
+    wake: called with the id of each stored event after its commit; must not raise. count: called with shop, topic and outcome.
     app_secrets: by platform, what signs the webhooks of all shops of an app, also of those that are not registered.
     """
 
@@ -136,7 +136,7 @@ def _after_commit(receiver: WebhookReceiver, shop: RegisteredShop, new: NewEvent
 def _verify(
     receiver: WebhookReceiver, platform: Platform, shop: RegisteredShop, webhook: WebhookRequest, now: datetime
 ) -> tuple[RegisteredShop, Delivery]:
-    """Check the proof; before it is refused, the shop's secrets are read anew: they may just have been changed."""
+    """Check the proof; before a refusal the shop's secrets are read again: they may just have been changed."""
     try:
         return shop, platform.verify(webhook, shop, now)
     except VerificationError:
@@ -151,8 +151,8 @@ def _handle_unregistered_shop(
 ) -> Response:
     """Answer an app-wide webhook of a shop that is not registered here. Raises VerificationError.
 
-    What the law asks (to erase, to tell) is done with 200: nothing is kept here of such a shop. Anything else is 404, so
-    that the shop's platform sends it again while somebody registers the shop.
+    Requests that the law demands (erasure, data request) get 200: nothing of such a shop is stored here. Anything else
+    gets 404, so that the platform sends it again while an operator registers the shop.
     """
     secret = receiver.app_secrets.get(platform.slug)
     if domain is None or secret is None:
@@ -160,7 +160,7 @@ def _handle_unregistered_shop(
     delivery = platform.verify(webhook, UnregisteredShop(platform.slug, domain, (secret,)), now)
     if platform.topics.get(delivery.topic) in COMPLIANCE_KINDS:
         receiver.count("(unregistered)", delivery.topic, "ignored")
-        return _reply(200, "This shop is not registered here, so nothing of it is kept.")
+        return _reply(200, "This shop is not registered here, so nothing of it is stored.")
     log.warning("platform=%s a webhook of a shop that is not registered was answered 404", platform.slug)
     return _reply(404, f"The {platform.name} shop of this webhook is not registered here.")
 

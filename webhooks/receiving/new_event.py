@@ -29,7 +29,7 @@ def new_event(
     """Build the inbox row of a verified webhook. Raises VerificationError for a topic that cannot be stored."""
     topic = delivery.topic
     if len(topic) > MAX_KEY_LENGTH or not topic.isprintable():
-        raise VerificationError("The topic of the webhook is no topic.")
+        raise VerificationError("The topic of the webhook is not valid.")
     kind = platform.topics.get(topic, EventKind.IGNORED)
     # the shop's own delivery id where there is one; the topic is part of it, because ids are unique a topic only
     # on some platforms, and a hash of the content elsewhere

@@ -1,4 +1,4 @@
-"""Refused webhooks are counted and told: a shop that signs with another secret looks healthy otherwise."""
+"""Refused webhooks are counted and logged: a shop that signs with another secret looks healthy otherwise."""
 
 import logging
 import threading
@@ -11,31 +11,31 @@ log = logging.getLogger(__name__)
 
 #: One line a shop in so many seconds: anybody may send what is refused.
 LOG_EVERY_S = 60.0
-#: What is counted of shops that are not registered, whose names anybody may invent.
+#: The name under which shops that are not registered are counted: anyone may invent one.
 UNKNOWN = "(unregistered)"
 
 
 class RejectionLog:
     """Counts what the receiver refused. Safe to share between threads.
 
-    count: told shop, topic and outcome. monotonic: seconds.
+    count: called with shop, topic and outcome. monotonic: seconds.
     """
 
     def __init__(self, count: Callable[[str, str, str], None], monotonic: Callable[[], float] = time.monotonic) -> None:
         self._count = count
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._untold: dict[tuple[str, str], tuple[float, int]] = {}
+        self._unlogged: dict[tuple[str, str], tuple[float, int]] = {}
 
     def note(self, shop: RegisteredShop | None, platform: str, why: str) -> None:
-        """Count a refusal; log it unless the same shop's was logged within TELL_EVERY_S. why: without personal data."""
+        """Count a refusal; log it unless the same shop's was logged within LOG_EVERY_S. why: without personal data."""
         name = UNKNOWN if shop is None else shop.name
         self._count(name, "other", "refused")
         now = self._monotonic()
         with self._lock:
-            reported_at, untold = self._untold.get((platform, name), (now - LOG_EVERY_S, 0))
-            tells = now - reported_at >= LOG_EVERY_S
-            self._untold[platform, name] = (now, 0) if tells else (reported_at, untold + 1)
-        if tells:
-            more = f" ({untold} more since the last line)" if untold else ""
+            reported_at, unlogged = self._unlogged.get((platform, name), (now - LOG_EVERY_S, 0))
+            due = now - reported_at >= LOG_EVERY_S
+            self._unlogged[platform, name] = (now, 0) if due else (reported_at, unlogged + 1)
+        if due:
+            more = f" ({unlogged} more since the last line)" if unlogged else ""
             log.warning("shop=%s platform=%s step=refused reason=%r%s", name, platform, why, more)

@@ -1,4 +1,4 @@
-"""Customers of the history through the bulk API: who may go there, and what becomes of refused rows (Engage facts 2.9)."""
+"""Customers of the history through the bulk API: which may go there, and what happens to rejected rows (docs/engage.md#bulk)."""
 
 import logging
 from collections import Counter
@@ -117,7 +117,7 @@ class CustomersInBulk:
             return None
         events = [event for event in mapped.events if isinstance(event, CustomerEvent)]
         if not events:
-            page.refuse(row.resource_id, "not_for_us", mapped.ignored or "it is no customer")
+            page.refuse(row.resource_id, "not_for_us", mapped.ignored or "it is not a customer")
             return None
         return row, events[0]
 
@@ -126,7 +126,8 @@ class CustomersInBulk:
     ) -> _Change | None:
         """Return what goes by bulk of a customer; None for one that goes through the inbox.
 
-        A row by key changes whoever has that key in Engage, so the shop must vouch for it (DESIGN, who is who), and a
+        A row by key changes the contact with that key in Engage, so the shop must have verified it
+        (docs/decisions/0011-verified-links.md), and a
         dated no belongs into the ledger of consents.
         """
         settings, customer = shop.settings, event.customer
@@ -147,7 +148,7 @@ class CustomersInBulk:
             return None
         new = diff_attributes(contact.sent, attributes, event.occurred_at, self.runtime.digest).changed
         if settings.key_attribute in new and settings.key_attribute in contact.sent:
-            return None  # a changed key goes singly
+            return None  # a changed key is left to a single event
         return _Change(resource, key, new, event.occurred_at, contact.contact_id)
 
     def _remember(self, shop: RegisteredShop, done: Iterable[_Change]) -> None:
@@ -165,7 +166,7 @@ class CustomersInBulk:
     ) -> dict[str, str] | None:
         """Send one batch and return the refused keys with their reasons; None when this process is to stop.
 
-        While Engage is away the batch waits; a tenant that does not take batches gets the rows one by one.
+        While Engage is away the batch waits; a tenant that does not take batches gets the rows as single events.
         """
         client = self.runtime.client_for(shop).with_options(priority=Priority.BACKFILL)
         key, contact_type = shop.settings.key_attribute, shop.settings.contact_type
@@ -188,11 +189,13 @@ class CustomersInBulk:
             except UnauthorisedError:
                 raise
             except EngageError as error:
-                log.warning("shop=%s a batch was refused as a whole, its rows go one by one: %s", shop.name, error)
+                log.warning(
+                    "shop=%s a batch was refused as a whole, its rows are sent as single events: %s", shop.name, error
+                )
                 return {change.key: str(error) for change in changes}
             return refused_rows(status, [change.key for change in changes])
 
 
 def _without(attributes: dict[str, object], key: str) -> dict[str, object]:
-    """Leave the key out of a row's fields: it says which contact the row is, and stands there once."""
+    """Leave the key out of a row's fields: it names the row's contact, and must not be repeated."""
     return {name: value for name, value in attributes.items() if name != key}

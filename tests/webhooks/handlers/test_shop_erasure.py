@@ -332,7 +332,7 @@ def of_app(topic: str, *, secret: str = APP_SECRET, domain: str = "stranger.mysh
 @pytest.mark.parametrize("topic", ["shop/redact", "customers/redact", "customers/data_request", "app/uninstalled"])
 def test_what_the_law_asks_of_a_shop_that_is_unknown_is_answered_200(receiver: FlaskClient, topic: str) -> None:
     answer = receiver.post("/webhooks/shopify", **of_app(topic))
-    assert (answer.status_code, "nothing of it is kept" in answer.text) == (200, True)
+    assert (answer.status_code, "nothing of it is stored" in answer.text) == (200, True)
     assert receiver.post("/webhooks/shopify", **of_app(topic, secret="shpss_forged")).status_code == 401
 
 
