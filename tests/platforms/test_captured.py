@@ -30,8 +30,8 @@ SINGLE = {
     SALEOR: bare_webhooks(SALEOR, CAPTURED / "saleor"),
 }
 
-NOT_PAID = "[the order is '{}': it is not paid]"
-#: What each delivery of the sequences becomes, and the numbers of those that become it.
+#: What each delivery of the sequences becomes, and the numbers of those that become it; in brackets words of the reason why
+#: one becomes nothing.
 WOOCOMMERCE_OUTCOMES = {
     "CustomerCreated": "028 099",
     "CustomerCreated +email": "001 091",
@@ -43,10 +43,10 @@ WOOCOMMERCE_OUTCOMES = {
     "CustomerUpdated -email +sms": "004",
     "CustomerUpdated +email +sms": "005 009 032 043 101 102",
     "CustomerDeleted": "042 067",
-    NOT_PAID.format("checkout-draft"): "015 021 022 023 024 025 026 040 041",
-    NOT_PAID.format("on-hold"): "010 011 016 017 027 030",
-    NOT_PAID.format("processing"): "006 007 019 020",
-    "[failed before it was paid]": "050 051 054 055",
+    "['checkout-draft']": "015 021 022 023 024 025 026 040 041",
+    "['on-hold']": "010 011 016 017 027 030",
+    "['processing']": "006 007 019 020",
+    "[failed before]": "050 051 054 055",
     "OrderPaid 342.93 SEK": "008",
     "OrderPaid 342.93 SEK, OrderRefunded 120.03 SEK": "013",
     "OrderPaid 342.93 SEK, OrderRefunded 120.03 SEK, OrderRefunded 222.90 SEK": "014",
@@ -73,8 +73,8 @@ SALEOR_OUTCOMES = {
     "CustomerCreated": "0003 0073 0085",
     "CustomerUpdated": "0004 0005 0006 0007 0008 0009 0010 0011 0012 0013 0074 0075 0076 0077 0078 0079 0080 0086",
     "CustomerDeleted": "0087",
-    "[the order is not confirmed by staff yet; order_confirmed will tell]": "0026 0027",
-    "[the order is not paid yet; order_fully_paid will tell]": "0036 0040 0058 0060 0062 0064",
+    "[not confirmed]": "0026 0027",
+    "[not paid]": "0036 0040 0058 0060 0062 0064",
     "OrderPaid 416.72 SEK": "0014 0015",
     "OrderPaid 1072.31 SEK": "0016 0017",
     "OrderPaid 333.33 SEK": "0018 0019",
@@ -155,11 +155,7 @@ def mapped(platform: Platform, webhook: CapturedWebhook) -> MappingResult:
     return platform.normalise(Delivery(webhook.topic, meta=meta), webhook.body, SEEN)
 
 
-def outcome_of(result: MappingResult) -> str:
-    return ", ".join(map(_described, result.events)) or f"[{result.ignored}]"
-
-
-def _described(event: Event) -> str:
+def described(event: Event) -> str:
     text = type(event).__name__
     if isinstance(event, OrderPaid | OrderRefunded):
         text += f" {event.total} {event.currency}"
@@ -206,7 +202,12 @@ def test_tables_name_each_delivery_once() -> None:
 
 @each(SEQUENCES, fault=WHOLE_KRONOR)
 def test_delivery_becomes_what_the_table_says(platform: Platform, webhook: CapturedWebhook) -> None:
-    assert outcome_of(mapped(platform, webhook)) == EXPECTED[platform, number_of(webhook)]
+    result, expected = mapped(platform, webhook), EXPECTED[platform, number_of(webhook)]
+    if expected.startswith("["):
+        assert result.events == ()
+        assert expected.strip("[]") in (result.ignored or "")
+    else:
+        assert ", ".join(map(described, result.events)) == expected
 
 
 @each(MAPPABLE)

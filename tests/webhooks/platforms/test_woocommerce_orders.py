@@ -650,7 +650,7 @@ def test_a_found_cancellation_of_an_order_that_cannot_be_read_is_not_parked_besi
     api = WOOCOMMERCE.api(story.rig.stores.shops.get("butik"), lambda _: None)
     assert api is not None
     story.woo.woo.orders = [{**PAID, "status": "cancelled", "total": "1.00"}]
-    ResourceIngestor(story.rig.stores, lambda _id: None).take(
+    ResourceIngestor(story.rig.stores, lambda _id: None).ingest(
         story.woo.shop, list(api.orders(None, None)), Origin.POLL, story.rig.clock()
     )
     story.rig.work_for(7200, step=240)
