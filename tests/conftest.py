@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from prometheus_client import values
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from support.helpers import Clock, service_url
 
+from plugin.metrics import FOLDER
 from plugin.store.database.engine import Database
 from plugin.store.shops.registry import Shops
 from plugin.store.shops.shops import NewShop, RegisteredShop
@@ -18,6 +20,13 @@ from plugin.store.shops.vault import Vault
 from plugin.store.tables.base import Base
 
 SECRET_KEY = "a key of tests that is longer than thirty-two characters"
+
+
+@pytest.fixture(autouse=True)
+def figures_of_one_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo a command's decision to count into files: later tests of the process would find their figures there."""
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    monkeypatch.delenv(FOLDER, raising=False)
 
 
 @pytest.fixture

@@ -48,5 +48,5 @@ def test_missing_or_broken_manifest_says_so(tmp_path: Path) -> None:
         load_manifest(PLATFORMS, (tmp_path / "none.json",))
     broken = tmp_path / "manifest.json"
     broken.write_text("{")
-    with pytest.raises(ConfigurationError, match="no JSON"):
+    with pytest.raises(ConfigurationError, match="not JSON"):
         load_manifest(PLATFORMS, (broken,))

@@ -222,7 +222,8 @@ def test_sample_bodies_end_without_an_unexplained_park(running: RunningPlugin, e
         if SHOPIFY.topics.get(topic) is not EventKind.SHOP  # it ends the deliveries of the shop
         and (topic in SHOPIFY.topics or topic in SHOPIFY.ignored_topics)
     }
-    explained = {"data_request", "missing_key:email", "erased"}
+    # one order names a promotion that this Engage does not have, until the erasure after it clears the event
+    explained = {"data_request", "missing_key:email", "erased", "unknown_assignment"}
     for name, event_id in sent.items():
         wait_for(lambda one=event_id: _is_settled(running.event(one)), ARRIVE_S, f"{name} is not worked on")  # type: ignore[misc]
         event = running.event(event_id)
