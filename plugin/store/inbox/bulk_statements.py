@@ -12,7 +12,7 @@ from plugin.store.inbox.statements import is_blocking, is_earlier
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.inbox import InboxEvent, State, is_in, is_unfinished
 
-#: Marks a change that the bulk API is not for, or has refused: it is sent singly.
+#: Marks a change that the bulk API is not for, or has refused: it is sent as a single event.
 SEND_SINGLY = "one_by_one"
 
 

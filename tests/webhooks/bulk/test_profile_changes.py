@@ -17,7 +17,7 @@ from plugin.store.inbox.bulk import BulkInbox
 from plugin.store.inbox.bulk_statements import SEND_SINGLY
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.inbox import InboxEvent
-from webhooks.bulk import profile_changes as backlog_module
+from webhooks.bulk import merging
 from webhooks.bulk.batches import BATCH_TIMEOUT_S
 from webhooks.bulk.profile_changes import BulkProfileSync
 
@@ -421,14 +421,14 @@ def test_a_fault_of_the_mapping_costs_the_event_at_fault_alone(
     good = [change(rig, number, last_name="New") for number in (1, 2)]
     bad = change(rig, 3, last_name="Odd")
     later(rig)
-    attributes_of = backlog_module.attributes_of
+    attributes_of = merging.attributes_of
 
     def faulty(shop: RegisteredShop, known: Customer) -> dict[str, object]:
         if known.last_name == "Odd":
             raise KeyError("p3@example.com")
         return attributes_of(shop, known)
 
-    monkeypatch.setattr(backlog_module, "attributes_of", faulty)
+    monkeypatch.setattr(merging, "attributes_of", faulty)
     assert backlog.run() == 2
     assert {rig.event(event).state for event in good} == {"delivered"}
     assert (rig.event(bad).state, rig.event(bad).error_code) == ("pending", SEND_SINGLY)
