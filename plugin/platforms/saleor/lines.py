@@ -42,7 +42,8 @@ def lines_of(order: dict[str, Any], currency: str) -> tuple[list[Line], Decimal]
     slack = rounding_slack(len(everything), currency)
     if above > 0 and order.get("gift_cards"):  # a gift card lowers the order's total: it is a payment, not a discount
         return everything, above
-    if above > slack and lines:
+    # within the slack it is a rounding, unless no single line is worth as much
+    if lines and (above > slack or above > max(line.gross_paid for line in everything)):
         lines = _spread(lines, order, above, currency)
         everything = [*lines, *([shipping] if shipping else [])]
     return list(close_gap(everything, total, currency)), Decimal(0)

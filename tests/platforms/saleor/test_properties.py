@@ -120,6 +120,22 @@ def paid_orders(draw: st.DrawFn) -> tuple[dict[str, Any], Decimal, Decimal]:
     return whole, everything, by_gift_card
 
 
+def test_a_discount_that_no_single_line_can_bear_is_spread() -> None:
+    """Two lines of one peso less a discount of two: no more than roundings could amount to, but no line is worth it."""
+    one = priced(Decimal(1), Decimal(1))
+    lines = [line(number, 0.0, 0.0, 1, totalPrice=one, undiscountedUnitPrice=one) for number in range(2)]
+    discount = {"id": "d", "type": "MANUAL", "name": "x", "valueType": "FIXED", "value": 2, "total": money(2.0)}
+    whole = order(
+        lines=lines, shippingPrice=priced(Decimal(0), Decimal(0)), total=priced(Decimal(0), Decimal(0)),
+        discounts=[discount], transactions=[], totalCharged=money(0.0),
+    )  # fmt: skip
+    whole["total"]["currency"] = "CLP"
+    body = json.dumps({"issuedAt": AT.isoformat(), "order": whole}).encode()
+    (event,) = SALEOR.normalise(Delivery("order_fully_paid"), body, NOW).events
+    assert isinstance(event, OrderPaid)
+    assert [line.gross_paid for line in event.lines] == [0, 0]
+
+
 @settings(max_examples=120, deadline=None, print_blob=True)
 @given(paid_orders())
 def test_lines_add_up_to_what_was_paid_in_every_currency(drawn: tuple[dict[str, Any], Decimal, Decimal]) -> None:
