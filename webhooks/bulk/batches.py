@@ -21,11 +21,11 @@ LONGEST_PAUSE_S = 10.0
 def wait_for_batch(
     client: EngageClient, batch_id: str, pause: Callable[[float], bool], meanwhile: Callable[[float], None]
 ) -> BatchStatus:
-    """Wait for the end of a batch; one that does not end in time is returned as not finished.
+    """Wait for the end of a batch; a batch that does not end in time is returned as not finished.
 
     A status request that fails says nothing about the batch, which Engage has accepted: the next request asks again.
 
-    pause: waits so many seconds, and returns whether this process is to stop. meanwhile: called with the seconds that passed.
+    pause: waits for a number of seconds, and returns whether this process is to stop. meanwhile: called with the seconds that passed.
     Raises TransientError when this process is to stop, what `meanwhile` raises, and what else the client raises.
     """
     waited = 0.0
@@ -55,17 +55,17 @@ def refused_rows(status: BatchStatus, keys: Sequence[str]) -> dict[str, str]:
 
     keys: the rows' keys in the order they were sent: a status may name a row by its key or by its number.
     """
-    everybody = dict.fromkeys(keys, status.text or "the batch did not end")
+    all_refused = dict.fromkeys(keys, status.text or "the batch did not end")
     failed = (status.text or "").strip().lower() in {"failed", "completedwitherrors"}
     if not status.finished or (failed and not status.refused):
-        return everybody
-    known = set(keys)
+        return all_refused
+    sent_keys = set(keys)
     refused = {}
-    for which, why in status.refused:
-        if which in known:
-            refused[which] = why
-        elif which.isdigit() and int(which) < len(keys):
-            refused[keys[int(which)]] = why
+    for row, reason in status.refused:
+        if row in sent_keys:
+            refused[row] = reason
+        elif row.isdigit() and int(row) < len(keys):
+            refused[keys[int(row)]] = reason
         else:
-            return everybody
+            return all_refused
     return refused

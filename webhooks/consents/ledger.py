@@ -18,10 +18,10 @@ PREFERENCE_OF_CHANNEL = {channel: name for name, channel in PREFERENCES.items()}
 
 
 def send_consents(context: Context, contact_id: str, changes: Iterable[ConsentChange], at: datetime) -> bool:
-    """Send answers that are newer than what is known, and add them to the ledger; False when there are none.
+    """Send answers that are newer than the ledger's, and add them to it; False when there are none.
 
-    at: the time of answers that have none of their own. A time after the webhook's is not
-    believed: no later opt-out could override such an opt-in. Raises ThrottledError while another event changes the
+    at: the time of answers that have none of their own. A time after the webhook's is cut to it: otherwise no later
+    opt-out could override such an opt-in. Raises ThrottledError while another event changes the
     contact, and what the client raises.
     """
     if context.origin is not Origin.WEBHOOK:  # neither polls nor history raise a consent
@@ -62,8 +62,8 @@ def apply_pending_opt_outs(context: Context, contact_id: str, customer_id: str) 
 def move_pending_opt_outs(context: Context, customer_id: str, other_id: str) -> None:
     """Move the stored opt-outs of a merged customer to the other one."""
     ledger, shop = context.stores.consents, context.shop
-    theirs, others = pending_contact_key(customer_id), pending_contact_key(other_id)
-    context.on_commit(lambda session: ledger.move(session, shop, theirs, others))
+    source, target = pending_contact_key(customer_id), pending_contact_key(other_id)
+    context.on_commit(lambda session: ledger.move(session, shop, source, target))
 
 
 def _dated(context: Context, changes: Iterable[ConsentChange], at: datetime) -> list[tuple[datetime, ConsentChange]]:
@@ -102,16 +102,16 @@ def _send(context: Context, contact_id: str, dated: Sequence[tuple[datetime, Con
 
 def _new_answers(context: Context, contact_id: str, dated: Sequence[tuple[datetime, ConsentChange]]) -> _NewAnswers:
     new, settings = _NewAnswers(), context.shop.settings
-    known = context.stores.consents.latest(context.shop, contact_id) if dated else {}
+    latest = context.stores.consents.latest(context.shop, contact_id) if dated else {}
     for when, change in dated:
         subject = _subject(change)
         if subject is None:
             continue
-        last = known.get(subject)
+        last = latest.get(subject)
         if last is not None and (last[1] > when or (last[1] == when and last[0] <= change.value)):
             continue
         new.ledger[subject] = (change.value, when, change.source)
-        known[subject] = (change.value, when)
+        latest[subject] = (change.value, when)
         if change.channel in PREFERENCE_OF_CHANNEL:
             new.preferences[PREFERENCE_OF_CHANNEL[change.channel]] = change.value
         consent_id = settings.consent_ids.get(subject, subject if change.channel is Channel.OTHER else None)

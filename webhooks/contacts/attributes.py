@@ -24,7 +24,7 @@ FIELD_OF_CODE: Mapping[str, str] = {
     "InvalidBirthDay": "birthDay",
     "InvalidGender": "gender",
 }
-#: In place of a hash: what Engage holds in the field is not known. No value has this hash.
+#: Stored in place of a hash where Engage's value of the field is not known. No value has this hash.
 UNKNOWN = ""
 #: Before the name of a field that the shopper edited on My Pages. The shop's last value of the field is stored
 #: beside it: so the shop's old value, sent again, is not new, and does not undo the edit.
@@ -32,9 +32,9 @@ EDITED = "edited:"
 
 
 def attributes_of(shop: RegisteredShop, customer: Customer) -> dict[str, object]:
-    """Return what the shop knows of a customer under Engage's attribute names; what it does not know is left out."""
+    """Return a customer's data under Engage's attribute names, without the values that the shop does not have."""
     address = customer.address
-    known: dict[str, object | None] = {
+    attributes: dict[str, object | None] = {
         "email": customer.email,
         "mobilePhone": customer.mobile_phone,
         "firstName": customer.first_name,
@@ -49,10 +49,10 @@ def attributes_of(shop: RegisteredShop, customer: Customer) -> dict[str, object]
         "externalId": customer.customer_id if shop.settings.send_external_id else None,
     }
     extra = dict(customer.extra)
-    known |= {
+    attributes |= {
         attribute: extra.get(field.removeprefix("customer.")) for field, attribute in shop.settings.attributes.items()
     }
-    return {name: value for name, value in known.items() if value not in {None, ""}}
+    return {name: value for name, value in attributes.items() if value not in {None, ""}}
 
 
 def sync_changed_attributes(
@@ -86,7 +86,7 @@ def sync_changed_attributes(
         if diff.confirmed:
             _touch(context, contact_id, diff.confirmed, at, generation)
         return False
-    sent = patch_leaving_out_refused(context, contact_id, changed)
+    sent = patch_without_rejected_fields(context, contact_id, changed)
     # rejected values too: sent again, Engage would reject them again
     remember_attributes(context, contact_id, {**diff.confirmed, **changed}, at)
     return bool(sent)
@@ -99,12 +99,12 @@ def _touch(context: Context, contact_id: str, attributes: Mapping[str, object], 
     context.on_commit(sync_states.touch_write(shop, contact_id, values, generation, now))
 
 
-def patch_leaving_out_refused(
+def patch_without_rejected_fields(
     context: Context, contact_id: str, attributes: Mapping[str, object]
 ) -> Mapping[str, object]:
-    """Patch a contact without the optional fields that Engage rejects; return what was really sent, maybe nothing.
+    """Patch a contact without the optional fields that Engage rejects; return what was sent, which may be empty.
 
-    Raises PermanentError when the key field, or nothing by name, is refused, and TransientError.
+    Raises PermanentError when Engage rejects the key field or names no field, and TransientError.
     """
 
     def send(write: ContactWrite) -> None:
@@ -204,11 +204,12 @@ def remember_attributes(
 def send_without_rejected_fields(
     context: Context, write: ContactWrite, send: Callable[[ContactWrite], T]
 ) -> tuple[T, ContactWrite]:
-    """Send a contact; an optional field that Engage refuses is left out, noted, and the rest goes, which may be nothing.
+    """Send a contact without the optional fields that Engage rejects, each of which is noted in the timeline.
 
-    Returns the answer and what was really sent. Raises PermanentError when the key field, or nothing by name, is refused.
+    Returns the answer and what was sent, which may be nothing. Raises PermanentError when Engage rejects the key field or
+    names no field.
     """
-    while True:  # each refusal leaves one field fewer
+    while True:  # ends, because each rejection removes a field
         try:
             return send(write), write
         except PermanentError as error:
@@ -217,4 +218,6 @@ def send_without_rejected_fields(
             if name is None or name == context.shop.settings.key_attribute:
                 raise
             context.note("left out", f"Engage refused {name} ({error.code or error.status}); it was left out.")
-            write = replace(write, attributes={n: v for n, v in write.attributes.items() if n != name})
+            write = replace(
+                write, attributes={other: value for other, value in write.attributes.items() if other != name}
+            )

@@ -83,12 +83,12 @@ def _find_or_create(context: Context, customer: Customer, contact_type: str) -> 
             if contact_id is None:
                 raise
         if ours:
-            return _remember(context, customer, ContactMatch(contact_id, verified=True, created=True), "created")
+            return _store_link(context, customer, ContactMatch(contact_id, verified=True, created=True), "created")
     elif context.progress.create_intended and customer.customer_id and _created_by_us(context, customer, contact_id):
-        return _remember(context, customer, ContactMatch(contact_id, verified=True, created=True), "created")
+        return _store_link(context, customer, ContactMatch(contact_id, verified=True, created=True), "created")
     _wait_for_others(context, customer, contact_id)
     verified, reason = is_identity_verified(context.shop, customer)
-    return _remember(context, customer, ContactMatch(contact_id, verified, created=False), reason)
+    return _store_link(context, customer, ContactMatch(contact_id, verified, created=False), reason)
 
 
 def _wait_for_others(context: Context, customer: Customer, contact_id: str) -> None:
@@ -110,16 +110,16 @@ def _wait_for_others(context: Context, customer: Customer, contact_id: str) -> N
 
 
 def _look_up(context: Context, customer: Customer) -> str | None:
-    """Find the contact by e-mail, else by phone, with the type's own key where that is neither."""
+    """Search for the contact by e-mail, else by phone; first by customer id where that is the key attribute."""
     settings = context.shop.settings
     if settings.key_attribute == "externalId" and customer.customer_id:
-        found = _find(context, custom_key=customer.customer_id)
-        if found:
-            return found
+        contact_id = _find(context, custom_key=customer.customer_id)
+        if contact_id:
+            return contact_id
     if customer.email:
-        found = _find(context, email=customer.email)
-        if found:
-            return found
+        contact_id = _find(context, email=customer.email)
+        if contact_id:
+            return contact_id
     if customer.mobile_phone and (settings.key_attribute == "mobilePhone" or not customer.email):
         return _find(context, mobile_phone=customer.mobile_phone)
     return None
@@ -155,7 +155,7 @@ def _require_key(context: Context, customer: Customer) -> None:
 
 
 def _create(context: Context, customer: Customer, contact_type: str) -> tuple[str, bool]:
-    """Create the contact; return its id, and whether it is the one that was asked for.
+    """Create the contact; return its id, and whether it is a new one, as requested.
 
     A tenant may answer with the id of a contact that had the key before, without saying so
     (docs/engage.md#creating-a-contact).
@@ -169,19 +169,19 @@ def _create(context: Context, customer: Customer, contact_type: str) -> tuple[st
             write, contact_type=contact_type, store_external_id=store, source=settings.source
         )
 
-    made, sent = send_without_rejected_fields(context, ContactWrite(attributes), create)
-    if made.contact is None and not _created_by_us(context, customer, made.contact_id, sent.attributes):
-        return made.contact_id, False
+    created, sent = send_without_rejected_fields(context, ContactWrite(attributes), create)
+    if created.contact is None and not _created_by_us(context, customer, created.contact_id, sent.attributes):
+        return created.contact_id, False
     # rejected values too: sent again, Engage would reject them again
     at = context.claimed.occurred_at
-    remember_attributes(context, made.contact_id, attributes, at, contact_type=contact_type)
-    return made.contact_id, True
+    remember_attributes(context, created.contact_id, attributes, at, contact_type=contact_type)
+    return created.contact_id, True
 
 
 def _created_by_us(
     context: Context, customer: Customer, contact_id: str, sent: Mapping[str, object] | None = None
 ) -> bool:
-    """Return whether a contact is the one that Engage was asked to create, although its answer does not say so.
+    """Return whether a contact is the one that Engage was to create, although its answer does not say so.
 
     It then holds the customer id; where that is not sent, exactly what was sent and no other personal data. For a guest
     that is no proof later on: anyone may order with another person's address. sent: None for all attributes.
@@ -207,17 +207,18 @@ def is_identity_verified(shop: RegisteredShop, customer: Customer) -> tuple[bool
     return False, "the shop does not vouch for the e-mail or phone"
 
 
-def _remember(context: Context, customer: Customer, found: ContactMatch, reason: str) -> ContactMatch:
+def _store_link(context: Context, customer: Customer, match: ContactMatch, reason: str) -> ContactMatch:
+    """Store the link of a customer to a contact, and the match as a step of the event. reason: why it is verified or not."""
     customer_id = customer.customer_id
     if customer_id is not None:
-        if found.verified:
-            apply_pending_opt_outs(context, found.contact_id, customer_id)
+        if match.verified:
+            apply_pending_opt_outs(context, match.contact_id, customer_id)
         links, shop, now = context.stores.links, context.shop, context.now()
-        link = Link(found.contact_id, found.verified, reason)
+        link = Link(match.contact_id, match.verified, reason)
         context.on_commit(lambda session: links.write(session, shop, customer_id, link, now))
-    context.progress.contact = found
+    context.progress.contact = match
     context.save()
-    return found
+    return match
 
 
 def store_of(context: Context, *hints: str | None) -> str:
@@ -235,11 +236,11 @@ def store_for(settings: ShopSettings, *hints: str | None) -> str:
 
 @contextmanager
 def _contact_creation_lock(context: Context, customer: Customer) -> Iterator[None]:
-    """Let one worker at a time look for and create the contact of an e-mail or phone."""
+    """Let one worker at a time search for and create the contact of an e-mail or phone. Raises ThrottledError."""
     who = customer.email or customer.mobile_phone or customer.customer_id or ""
     name = f"contact:{context.shop.tenant}:{context.stores.vault.digest(who)}"
     with context.stores.locks.hold(name, context.now, context.lease) as token:
         if token is None:
-            reason = "Another worker is at this contact."
+            reason = "Another worker is looking for this contact, or creates it."
             raise ThrottledError(reason, operation="lease", retry_after=BUSY_WAIT, sent=False)
         yield

@@ -4,14 +4,14 @@ from plugin.events import ProfileEdited
 from webhooks.attempt.context import Context
 from webhooks.attempt.outcomes import DELIVERED, Ignored, Outcome, Parked
 from webhooks.consents.ledger import send_consents
-from webhooks.contacts.attributes import newer_than_edits, patch_leaving_out_refused, remember_edited
+from webhooks.contacts.attributes import newer_than_edits, patch_without_rejected_fields, remember_edited
 
 #: The code of parked edits that Engage rejected, which My Pages show to the shopper.
 REFUSED = "edit_refused"
 
 
 def handle(context: Context, event: ProfileEdited) -> Outcome:
-    """Send the change. What Engage rejects is left out, the rest is sent, and the event is parked to say so.
+    """Send the change. What Engage rejects is left out, the rest is sent, and the event is parked so that a person learns of it.
 
     The shopper saw what Engage holds, so a value is sent even where it equals the shop's last one.
     """
@@ -24,7 +24,7 @@ def handle(context: Context, event: ProfileEdited) -> Outcome:
     attributes = newer_than_edits(context, link.contact_id, dict(event.attributes), event.occurred_at)
     if not attributes:
         return DELIVERED
-    sent = patch_leaving_out_refused(context, link.contact_id, attributes)
+    sent = patch_without_rejected_fields(context, link.contact_id, attributes)
     remember_edited(context, link.contact_id, sent, event.occurred_at)
     rejected = sorted(attributes.keys() - sent.keys())
     if rejected:

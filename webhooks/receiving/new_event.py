@@ -1,4 +1,4 @@
-"""From a verified webhook to its inbox row: dedupe key, ordering key, times. No HTTP here: history and polls use it too."""
+"""From a verified webhook to its inbox row: dedupe key, ordering key, times. No HTTP here: backfill and polls use it too."""
 
 import hashlib
 import logging
@@ -31,13 +31,11 @@ def new_event(
     if len(topic) > MAX_KEY_LENGTH or not topic.isprintable():
         raise VerificationError("The topic of the webhook is not valid.")
     kind = platform.topics.get(topic, EventKind.IGNORED)
-    # the shop's own delivery id where there is one; the topic is part of it, because ids are unique a topic only
-    # on some platforms, and a hash of the content elsewhere
+    # the shop's own delivery id, else a hash of topic and body
     identity = delivery.delivery_id or hashlib.sha256(topic.encode() + b"\0" + body).hexdigest()
     dedupe_key = identity if len(identity) <= MAX_KEY_LENGTH else hashlib.sha256(identity.encode()).hexdigest()
     if kind is EventKind.IGNORED:
-        known = topic in platform.ignored_topics
-        reason = "topic is not for us" if known else "unknown topic"
+        reason = "topic is not for us" if topic in platform.ignored_topics else "unknown topic"
         return NewEvent(
             shop_id=shop.id,
             platform=platform.slug,
@@ -75,9 +73,9 @@ def _ordering_key(
     if peek.customer_id:
         return customer_key(peek.customer_id)
     if order_ref:
-        known = inbox.ordering_key_of_order(shop.id, order_ref)
-        if known:
-            return known
+        ordering_key = inbox.ordering_key_of_order(shop.id, order_ref)
+        if ordering_key:
+            return ordering_key
     if peek.email or peek.phone:
         return guest_key(peek.email or peek.phone or "", vault.digest)
     return f"order:{order_ref}" if order_ref else f"single:{dedupe_key}"

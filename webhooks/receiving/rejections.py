@@ -9,7 +9,7 @@ from plugin.store.shops.shops import RegisteredShop
 
 log = logging.getLogger(__name__)
 
-#: One line a shop in so many seconds: anybody may send what is refused.
+#: Seconds between two log lines of a shop: anyone on the internet can send what is refused.
 LOG_EVERY_S = 60.0
 #: The name under which shops that are not registered are counted: anyone may invent one.
 UNKNOWN = "(unregistered)"
@@ -27,8 +27,8 @@ class RejectionLog:
         self._lock = threading.Lock()
         self._unlogged: dict[tuple[str, str], tuple[float, int]] = {}
 
-    def note(self, shop: RegisteredShop | None, platform: str, why: str) -> None:
-        """Count a refusal; log it unless the same shop's was logged within LOG_EVERY_S. why: without personal data."""
+    def note(self, shop: RegisteredShop | None, platform: str, reason: str) -> None:
+        """Count a refusal; log it unless the same shop's was logged within LOG_EVERY_S. reason: without personal data."""
         name = UNKNOWN if shop is None else shop.name
         self._count(name, "other", "refused")
         now = self._monotonic()
@@ -38,4 +38,4 @@ class RejectionLog:
             self._unlogged[platform, name] = (now, 0) if due else (reported_at, unlogged + 1)
         if due:
             more = f" ({unlogged} more since the last line)" if unlogged else ""
-            log.warning("shop=%s platform=%s step=refused reason=%r%s", name, platform, why, more)
+            log.warning("shop=%s platform=%s step=refused reason=%r%s", name, platform, reason, more)

@@ -99,7 +99,7 @@ class Backfill:
         runs.set_state(run, RunState.RUNNING, self.runtime.clock())
         for batch in pages(rows, size):
             page = self.customers.send(shop, batch) if run.what == "customers" else self._orders(shop, run, batch)
-            if page is None or not self._ingest_singly(shop, run, page, partial(on_progress, counts)):
+            if page is None or not self._ingest_single_events(shop, run, page, partial(on_progress, counts)):
                 return self._pause(run)
             page.counts["read"] += len(batch)
             counts += page.counts
@@ -122,11 +122,11 @@ class Backfill:
         for batch in pages(rows, MAX_BATCH_ROWS if what == "customers" else ORDER_PAGE):
             page = Page()
             if what == "customers":
-                changes = self.customers.sorted_out(shop, page, batch)
+                changes = self.customers.changes_for_bulk(shop, page, batch)
                 counts["would_go_in_bulk"] += len(changes)
             else:
-                page.singly = self._new_orders(shop, page, batch)
-            counts["would_go_singly"] += len(page.singly)
+                page.single_events = self._new_orders(shop, page, batch)
+            counts["would_go_singly"] += len(page.single_events)
             counts["read"] += len(batch)
             counts += page.counts
             refusals += page.refusals
@@ -161,7 +161,7 @@ class Backfill:
         if run.options.get("files"):
             self.in_files.write(shop, page, new)
         else:
-            page.singly = new
+            page.single_events = new
         return page
 
     def _new_orders(self, shop: RegisteredShop, page: Page, rows: Sequence[Row]) -> list[PolledResource]:
@@ -190,9 +190,9 @@ class Backfill:
 
     # --- the inbox ---
 
-    def _ingest_singly(self, shop: RegisteredShop, run: Run, page: Page, on_wait: Callable[[], None]) -> bool:
+    def _ingest_single_events(self, shop: RegisteredShop, run: Run, page: Page, on_wait: Callable[[], None]) -> bool:
         """Put the page's single rows into the inbox, a few at a time; return False when this process is to stop first."""
-        for resources in pages(page.singly, INGEST_PAGE):
+        for resources in pages(page.single_events, INGEST_PAGE):
             while self.runtime.stores.backfill_runs.count_in_flight(shop, MAX_IN_FLIGHT) >= MAX_IN_FLIGHT:
                 on_wait()
                 if self.runtime.pause(BUSY_PAUSE_S):

@@ -1,4 +1,4 @@
-"""Customers of the history through the bulk API: which may go there, and what happens to rejected rows (docs/engage.md#bulk)."""
+"""Historical customers through the bulk API: which may go there, and what happens to rejected rows (docs/engage.md#bulk)."""
 
 import logging
 from collections import Counter
@@ -32,11 +32,11 @@ CustomerEvent = CustomerCreated | CustomerUpdated
 
 @dataclass(slots=True)
 class Page:
-    """What became of one page of the history."""
+    """What became of one page of historical rows. single_events: rows that go through the inbox instead of the bulk API."""
 
     counts: Counter[str] = field(default_factory=Counter)
     refusals: list[RejectedRow] = field(default_factory=list)
-    singly: list[PolledResource] = field(default_factory=list)
+    single_events: list[PolledResource] = field(default_factory=list)
 
     def refuse(self, resource_id: str, code: str, reason: str) -> None:
         """Note that a row is not sent."""
@@ -46,7 +46,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """A customer that goes by bulk: the key of its row, and what is new of it. contact_id: where a link knows it."""
+    """A customer that goes by bulk. key: of its row. attributes: what differs. contact_id: where the customer is linked."""
 
     resource: PolledResource
     key: str
@@ -62,20 +62,20 @@ class CustomersInBulk:
     runtime: DeliveryRuntime
     bulk: BulkInbox
 
-    def send(self, shop: RegisteredShop, some: Sequence[Row]) -> Page | None:
+    def send(self, shop: RegisteredShop, rows: Sequence[Row]) -> Page | None:
         """Send a page of customers; None when this process is to stop first."""
         page = Page()
-        changes = self.sorted_out(shop, page, some)
-        by_key = {change.key: change for change in changes}  # the last one of two rows with one key counts
+        changes = self.changes_for_bulk(shop, page, rows)
+        by_key = {change.key: change for change in changes}  # of two rows with the same key the last counts
         page.counts["doubled"] += len(changes) - len(by_key)
         refused: dict[str, str] = {}
         if by_key:
-            answer = self._send_bulk(shop, list(by_key.values()))
-            if answer is None:
+            patch_refusals = self._send_bulk(shop, list(by_key.values()))
+            if patch_refusals is None:
                 return None
-            refused = answer
+            refused = patch_refusals
         page.counts["in_bulk"] += len(by_key) - len(refused)
-        self._remember(shop, [change for key, change in by_key.items() if key not in refused])
+        self._store_sent(shop, [change for key, change in by_key.items() if key not in refused])
         new = [by_key[key] for key, why in refused.items() if "notfound" in why.replace(" ", "").lower()]
         if new and shop.settings.backfill_new == "bulk":
             not_created = self._send_bulk(shop, new, create=True)
@@ -84,20 +84,20 @@ class CustomersInBulk:
             page.counts["created_in_bulk"] += len(new) - len(not_created)
             created = {change.key for change in new} - set(not_created)
             refused = {key: why for key, why in refused.items() if key not in created}
-        page.singly += [by_key[key].resource for key in refused]
+        page.single_events += [by_key[key].resource for key in refused]
         return page
 
-    def sorted_out(self, shop: RegisteredShop, page: Page, some: Sequence[Row]) -> list[_Change]:
-        """Map a page; return what goes by bulk, and put the rest where it belongs."""
-        mapped = [found for row in some if (found := self._customer_of(shop, page, row)) is not None]
-        ids = sorted({event.customer.customer_id for _, event in mapped if event.customer.customer_id})
-        known = self.bulk.known_contacts(shop, ids)
+    def changes_for_bulk(self, shop: RegisteredShop, page: Page, rows: Sequence[Row]) -> list[_Change]:
+        """Return the changes of a page that go through the bulk API; refuse, count or put aside the other rows in `page`."""
+        customers = [pair for row in rows if (pair := self._customer_of(shop, page, row)) is not None]
+        ids = sorted({event.customer.customer_id for _, event in customers if event.customer.customer_id})
+        contacts = self.bulk.known_contacts(shop, ids)
         changes = []
-        for resource, event in mapped:
-            contact = known.get(event.customer.customer_id or "")
+        for resource, event in customers:
+            contact = contacts.get(event.customer.customer_id or "")
             change = self._change_of(shop, resource, event, contact)
             if change is None:
-                page.singly.append(resource)
+                page.single_events.append(resource)
             elif not change.attributes:
                 page.counts["unchanged"] += 1
             else:
@@ -124,11 +124,10 @@ class CustomersInBulk:
     def _change_of(
         self, shop: RegisteredShop, resource: PolledResource, event: CustomerEvent, contact: KnownContact | None
     ) -> _Change | None:
-        """Return what goes by bulk of a customer; None for one that goes through the inbox.
+        """Return the change of a customer that may go by bulk; None for a customer that goes through the inbox.
 
-        A row by key changes the contact with that key in Engage, so the shop must have verified it
-        (docs/decisions/0011-verified-links.md), and a
-        dated no belongs into the ledger of consents.
+        A row changes the contact that has its key in Engage, so the shop must have verified the key
+        (docs/decisions/0011-verified-links.md). An opt-out needs the ledger of consents, which only single events write.
         """
         settings, customer = shop.settings, event.customer
         if any(not consent.value for consent in event.consents) or has_opt_out(settings, customer):
@@ -151,8 +150,8 @@ class CustomersInBulk:
             return None  # a changed key is left to a single event
         return _Change(resource, key, new, event.occurred_at, contact.contact_id)
 
-    def _remember(self, shop: RegisteredShop, done: Iterable[_Change]) -> None:
-        """Store what Engage now knows of linked contacts, and let their cached pages be forgotten."""
+    def _store_sent(self, shop: RegisteredShop, done: Iterable[_Change]) -> None:
+        """Store what Engage has now of linked contacts, and invalidate their cached pages."""
         sent = {
             change.contact_id: synced_values(change.attributes, change.at, self.runtime.digest)
             for change in done
@@ -182,7 +181,7 @@ class CustomersInBulk:
                 status = wait_for_batch(client, batch, self.runtime.pause, lambda _seconds: None)
             except TransientError as error:
                 wait = error.retry_after.total_seconds() if error.retry_after else AWAY_PAUSE_S
-                log.warning("shop=%s the history waits %g s: %s", shop.name, wait, error)
+                log.warning("shop=%s the backfill waits %g s: %s", shop.name, wait, error)
                 if self.runtime.pause(wait):
                     return None
                 continue

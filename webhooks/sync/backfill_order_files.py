@@ -44,7 +44,7 @@ class OrdersInFiles:
             )
 
     def write(self, shop: RegisteredShop, page: Page, resources: Sequence[PolledResource]) -> None:
-        """Write the orders of a page that may go into files; add the rest to `page.singly`. Raises FileFaultError."""
+        """Write the orders of a page that may go into files; add the rest to `page.single_events`. Raises FileFaultError."""
         orders: dict[str, StoredOrder] = {}
         refunds: list[OrderRefunded] = []
         with ReceiptStream(self.files, shop, self.folder_for(shop), self.clock) as stream:
@@ -57,7 +57,7 @@ class OrdersInFiles:
                 if written:
                     page.counts["in_files"] += 1
                 else:
-                    page.singly.append(resource)
+                    page.single_events.append(resource)
             stream.finish()
         self._record(shop, orders, refunds)
 

@@ -281,7 +281,7 @@ def test_live_events_go_before_history(history: HistoryRig) -> None:
     run = start(history)
     page = history.backfill.customers.send(history.shop, history.listed.found)
     assert page is not None
-    history.backfill._ingest_singly(history.shop, run, page, lambda: None)
+    history.backfill._ingest_single_events(history.shop, run, page, lambda: None)
     live = history.rig.send("customer.created", customer=customer())
     claimed = history.rig.processor.claim()
     assert [event.id for event in claimed] == [live]
