@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import show
-from plugin.engage.data.models import Receipt, ReceiptDiscount, ReceiptItem, ReceiptPayment, TaxDetail
+from plugin.engage.data.receipts import Receipt, ReceiptDiscount, ReceiptItem, ReceiptPayment, TaxDetail
 from plugin.engage.data.request_bodies import receipt_body
 from plugin.engage_files.names import FileKind
 from plugin.engage_files.writer import check

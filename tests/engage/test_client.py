@@ -16,17 +16,8 @@ import yaml
 from openapi_core import OpenAPI
 
 from plugin.engage.client import EngageClient
-from plugin.engage.data.models import (
-    Consent,
-    ContactWrite,
-    PromotionWrite,
-    Receipt,
-    ReceiptDiscount,
-    ReceiptItem,
-    ReceiptPayment,
-    TaxDetail,
-    UsedPromotion,
-)
+from plugin.engage.data.models import Consent, ContactWrite, PromotionWrite
+from plugin.engage.data.receipts import Receipt, ReceiptDiscount, ReceiptItem, ReceiptPayment, TaxDetail, UsedPromotion
 from plugin.engage.http.call_guard import CallGuards
 from plugin.engage.http.guard_rules import GuardRules
 from plugin.engage.http.transport import CallRecord, EngageAccount, Transport

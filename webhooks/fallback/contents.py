@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from plugin.engage.data.models import Receipt, UsedPromotion
+from plugin.engage.data.receipts import Receipt, UsedPromotion
 from plugin.engage.data.request_bodies import receipt_body
 from plugin.engage_files.names import FileKind
 from plugin.events import Customer, CustomerUpdated, Event, OrderPaid, OrderRefunded

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from plugin.engage.data.models import Receipt
+from plugin.engage.data.receipts import Receipt
 from plugin.engage.data.request_bodies import receipt_body
 from plugin.engage_files import disk
 from plugin.engage_files.names import FileKind, file_name

@@ -9,7 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from plugin.engage.data.models import Receipt, ReceiptDiscount, ReceiptItem, ReceiptPayment, TaxDetail, UsedPromotion
+from plugin.engage.data.receipts import Receipt, ReceiptDiscount, ReceiptItem, ReceiptPayment, TaxDetail, UsedPromotion
 from plugin.errors import PayloadError
 from plugin.events import Line, LineKind, OrderPaid, OrderRefunded
 from plugin.store.orders.orders import StoredOrder

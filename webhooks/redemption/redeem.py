@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from plugin.engage.client import EngageClient
-from plugin.engage.data.models import PromotionAssignment, RewardVoucher, UsedPromotion
+from plugin.engage.data.models import PromotionAssignment, RewardVoucher
+from plugin.engage.data.receipts import UsedPromotion
 from plugin.engage.operations import REDEEM_TIMEOUT_S, Priority
 from plugin.engage.promotion_lookup import find_assignment, find_voucher, is_redeemable
 from plugin.errors import EngageConflictError, EngageError, TransientError, UnauthorisedError

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from plugin.engage.calls.base import PAGE_SIZE, Calls
 from plugin.engage.data import models, request_bodies, schemas
+from plugin.engage.data.receipts import Receipt
 from plugin.engage.http.http_errors import Answer, items_of
 from plugin.errors import EngageNotFoundError
 
@@ -11,7 +12,7 @@ from plugin.errors import EngageNotFoundError
 class TransactionCalls(Calls):
     """Operations on receipts and transactions."""
 
-    def create_receipt(self, receipt: models.Receipt) -> None:
+    def create_receipt(self, receipt: Receipt) -> None:
         """Send a receipt. Engage imports it later, and ignores an id that it has seen
         (docs/engage.md#import-delay-and-duplicates).
         """

@@ -11,6 +11,7 @@ from typing import Any
 from marshmallow import Schema, fields, post_dump
 
 from plugin.engage.data import models
+from plugin.engage.data.receipts import Receipt
 
 
 class WriteSchema(Schema):
@@ -113,7 +114,7 @@ def contact_body(write: models.ContactWrite, contact_type: str | None = None) ->
     return body
 
 
-def receipt_body(receipt: models.Receipt, voucher_field: str) -> dict[str, Any]:
+def receipt_body(receipt: Receipt, voucher_field: str) -> dict[str, Any]:
     """Return a receipt's body. voucher_field: the v3 name of the used vouchers' list is inferred (docs/engage.md#receipt-fields)."""
     body: dict[str, Any] = {"contact": {"matchKey": receipt.contact_id, "matchKeyType": "contactId"}}
     body |= _RECEIPT.dump(receipt)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.bodies import order
 
-from plugin.engage.data.models import UsedPromotion
+from plugin.engage.data.receipts import UsedPromotion
 from plugin.engage.data.request_bodies import receipt_body
 from plugin.events import OrderPaid
 from plugin.platforms.base import Delivery
