@@ -46,7 +46,7 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
     3: (
         "WooCommerce's ping: a form, unsigned, that wants a 200",
         (
-            (WOO_STORY, "test_the_unsigned_ping_is_answered_200_and_kept_nowhere"),
+            (WOO_STORY, "test_the_unsigned_ping_is_answered_200_and_not_stored"),
             (SIGNATURES, "test_only_the_ping_is_a_ping"),
         ),
     ),
@@ -55,32 +55,32 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
         (
             (WOO, "test_a_signed_error_in_place_of_what_was_deleted_is_ignored"),
             (WOO, "test_an_error_of_the_set_up_is_shown_to_a_person"),
-            (WOO_STORY, "test_a_shops_error_of_rights_is_put_before_a_person"),
+            (WOO_STORY, "test_a_permission_error_of_the_shop_is_parked"),
         ),
     ),
     5: (
         "WooCommerce's delivery ids are shared by different deliveries",
-        ((WOO_STORY, "test_two_deliveries_that_share_an_id_are_two_and_one_body_twice_is_one"),),
+        ((WOO_STORY, "test_two_deliveries_with_one_id_are_two_events_and_a_repeated_body_is_one"),),
     ),
     6: (
         "an order.created that is completed or refunded already",
         (
             (WOO, "test_an_order_created_body_may_be_completed_and_refunded_already"),
-            (WOO_STORY, "test_an_order_that_is_first_heard_of_when_all_is_over"),
+            (WOO_STORY, "test_an_order_first_received_after_its_refunds_is_sent_with_its_returns"),
         ),
     ),
     7: (
         "Shopify's consent stands in its own topics alone, and pending is none",
         (
             (SHOPIFY, "test_only_the_shoppers_own_answer_is_a_consent"),
-            (SHOPIFY_STORY, "test_a_consent_is_what_its_own_topic_says_and_nothing_else"),
+            (SHOPIFY_STORY, "test_a_consent_is_read_from_its_own_topic_only"),
         ),
     ),
     8: (
         "a Shopify guest: no customer and an empty e-mail",
         (
             (SHOPIFY, "test_a_guest_without_anything_is_nobody_and_no_crash"),
-            (SHOPIFY_STORY, "test_an_order_of_nobody_is_ignored_with_the_reason"),
+            (SHOPIFY_STORY, "test_an_order_without_a_customer_is_ignored_with_the_reason"),
         ),
     ),
     9: (
@@ -110,7 +110,7 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
     12: (
         "an order is said to be paid more than once",
         (
-            (SHOPIFY_STORY, "test_an_order_that_is_paid_twice_before_its_customer_is_known_is_one_receipt"),
+            (SHOPIFY_STORY, "test_an_order_paid_twice_before_its_customer_is_known_is_sent_once"),
             (WOO, "test_every_state_of_a_paid_order_says_that_it_was_paid"),
             (SALEOR_STORY, "test_signup_order_and_refunds_reach_engage_once_each"),
             (
@@ -138,15 +138,15 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
             (SALEOR, "test_each_captured_body_is_read_at_the_door_and_those_that_are_not_for_us_are_known"),
             ("platforms/saleor/test_signature.py", "test_the_headers_count_with_and_without_x_and_case"),
             (SALEOR_STORY, "test_a_return_names_the_articles_as_the_purchase_did"),
-            (SALEOR_STORY, "test_answers_at_the_door"),
+            (SALEOR_STORY, "test_the_receiver_answers_each_kind_of_request"),
         ),
     ),
     15: (
         "our 4xx loses an event at Saleor, any error of ours loses it at WooCommerce",
         (
-            (SALEOR_STORY, "test_while_the_keys_cannot_be_fetched_the_shop_is_asked_to_send_again"),
-            (RECEIVE, "test_a_signed_body_that_is_unreadable_is_stored_for_a_person"),
-            (RECEIVE, "test_a_webhook_that_cannot_be_stored_is_503_and_leaves_nothing"),
+            (SALEOR_STORY, "test_a_webhook_is_answered_503_while_the_keys_cannot_be_fetched"),
+            (RECEIVE, "test_a_signed_unreadable_body_is_stored"),
+            (RECEIVE, "test_a_webhook_that_cannot_be_stored_is_answered_503_and_leaves_nothing"),
             (WATCH, "test_an_order_without_a_webhook_is_fetched_once"),
             (WATCH, "test_a_disabled_webhook_is_enabled_again"),
         ),
@@ -203,8 +203,8 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
     21: (
         "erasure after the uninstallation, of somebody unknown, without an e-mail",
         (
-            (SHOP_END, "test_compliance_works_after_the_uninstallation"),
-            (SHOP_END, "test_redacting_somebody_unknown_ends_well"),
+            (SHOP_END, "test_compliance_requests_work_after_the_uninstallation"),
+            (SHOP_END, "test_redacting_an_unknown_customer_succeeds"),
             (SHOP_END, "test_redacting_a_guest_reaches_their_order_by_email_phone_and_number"),
         ),
     ),
@@ -214,7 +214,7 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
             (SHOPIFY_STORY, "test_a_changed_email_stays_one_contact"),
             (SHOPIFY_STORY, "test_merged_customers_are_one_and_an_unknown_survivor_takes_the_contact_over"),
             (SHOPIFY, "test_a_global_id_wins_over_an_id_that_javascript_rounded"),
-            (SALEOR_STORY, "test_a_changed_e_mail_moves_with_the_customer"),
+            (SALEOR_STORY, "test_a_changed_email_moves_with_the_customer"),
         ),
     ),
 }

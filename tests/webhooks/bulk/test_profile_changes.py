@@ -1,4 +1,4 @@
-"""Waiting profile changes after an outage: merged per contact, sent in bulk, confirmed, refused rows singly."""
+"""Waiting profile changes after an outage: merged per contact, sent in bulk, confirmed, and rejected rows sent as single events."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -51,7 +51,7 @@ def later(rig: Any) -> None:
 
 
 class Between:
-    """A client to Engage that does something after each look at a batch, before its worker hears the answer."""
+    """A client to Engage that does something after each status request, before the worker gets the answer."""
 
     def __init__(self, client: EngageClient, after_status: Callable[[], None]) -> None:
         self._client, self._after_status = client, after_status
@@ -104,7 +104,7 @@ def test_changes_are_merged_per_contact_and_end_with_one_batch(rig: Any, backlog
     assert counts["accepted"] == counts["delivered"] == 7
 
 
-def test_what_was_sent_in_bulk_is_remembered(rig: Any, backlog: BulkProfileSync) -> None:
+def test_attributes_sent_in_bulk_are_stored_as_sent(rig: Any, backlog: BulkProfileSync) -> None:
     for number in (1, 2, 3):
         change(rig, number, last_name="New")
     later(rig)
@@ -116,7 +116,7 @@ def test_what_was_sent_in_bulk_is_remembered(rig: Any, backlog: BulkProfileSync)
     assert "unchanged" in rig.steps(again)
 
 
-def test_few_or_fresh_changes_go_singly(rig: Any, backlog: BulkProfileSync) -> None:
+def test_few_or_fresh_changes_are_sent_as_single_events(rig: Any, backlog: BulkProfileSync) -> None:
     for number in (1, 2):
         change(rig, number, last_name="New")
     later(rig)
@@ -126,7 +126,7 @@ def test_few_or_fresh_changes_go_singly(rig: Any, backlog: BulkProfileSync) -> N
     assert set(rig.work()) == {"delivered"}
 
 
-def test_a_refused_row_is_sent_by_itself_and_explained(rig: Any, backlog: BulkProfileSync) -> None:
+def test_a_refused_row_is_sent_as_a_single_event_with_the_reason(rig: Any, backlog: BulkProfileSync) -> None:
     good = [change(rig, number, last_name="New") for number in (1, 2)]
     bad = change(rig, 3, last_name="New", address={"country_code": "SE"})
     contact_id = rig.contacts()["p3@example.com"]["id"]
@@ -140,7 +140,7 @@ def test_a_refused_row_is_sent_by_itself_and_explained(rig: Any, backlog: BulkPr
     assert "patch_contact" in rig.steps(bad)
 
 
-def test_signups_consents_and_unknown_customers_go_singly(rig: Any, backlog: BulkProfileSync) -> None:
+def test_signups_consents_and_unknown_customers_are_sent_as_single_events(rig: Any, backlog: BulkProfileSync) -> None:
     for number in (1, 2, 3):
         change(rig, number, last_name="New")
     rig.clock.forward(1)
@@ -161,7 +161,7 @@ def test_signups_consents_and_unknown_customers_go_singly(rig: Any, backlog: Bul
 
 
 @pytest.mark.parametrize("shape", ["object", "string"])
-def test_both_shapes_of_the_batch_id_and_a_slow_batch(rig: Any, backlog: BulkProfileSync, shape: str) -> None:
+def test_a_slow_batch_is_awaited_with_both_shapes_of_its_id(rig: Any, backlog: BulkProfileSync, shape: str) -> None:
     rig.options(bulk_answer=shape, bulk_delay_s=0.3)
     for number in (1, 2, 3):
         change(rig, number, last_name="Slow")
@@ -190,7 +190,7 @@ def passing(rig: Any, backlog: BulkProfileSync) -> BulkProfileSync:
     return with_runtime(backlog, pause=lambda seconds: rig.clock.forward(seconds) is None)
 
 
-def test_a_batch_that_never_ends_goes_singly_when_it_has_had_time_to_land(rig: Any, backlog: BulkProfileSync) -> None:
+def test_a_batch_that_never_ends_is_sent_as_single_events_after_a_wait(rig: Any, backlog: BulkProfileSync) -> None:
     events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
     later(rig)
     rig.options(bulk_delay_s=10_000)
@@ -203,7 +203,7 @@ def test_a_batch_that_never_ends_goes_singly_when_it_has_had_time_to_land(rig: A
     assert rig.contacts()["p1@example.com"]["attributes"]["lastName"] == "Newer"
 
 
-def test_a_look_that_fails_does_not_give_up_a_batch_that_runs(rig: Any, backlog: BulkProfileSync) -> None:
+def test_a_failed_status_request_does_not_end_the_wait_for_a_batch(rig: Any, backlog: BulkProfileSync) -> None:
     events = [change(rig, number, first_name="Ann") for number in (1, 2, 3)]
     later(rig)
     rig.options(bulk_delay_s=200)
@@ -252,7 +252,7 @@ def test_an_event_of_another_kind_keeps_its_place(rig: Any, backlog: BulkProfile
     assert rig.contacts()["p1@example.com"]["attributes"]["lastName"] == "B"
 
 
-def test_a_worker_that_stops_gives_its_changes_back(rig: Any, backlog: BulkProfileSync) -> None:
+def test_a_worker_that_stops_releases_its_changes(rig: Any, backlog: BulkProfileSync) -> None:
     events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
     later(rig)
     rig.options(bulk_delay_s=10_000)
@@ -263,7 +263,7 @@ def test_a_worker_that_stops_gives_its_changes_back(rig: Any, backlog: BulkProfi
     assert {rig.event(event).next_attempt_at for event in events} == {rig.clock() + LEASE}
 
 
-def test_a_worker_that_stops_begins_no_batch(rig: Any, backlog: BulkProfileSync) -> None:
+def test_a_worker_that_stops_sends_no_further_batch(rig: Any, backlog: BulkProfileSync) -> None:
     events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
     later(rig)
     before = len(rig.calls())
@@ -273,7 +273,7 @@ def test_a_worker_that_stops_begins_no_batch(rig: Any, backlog: BulkProfileSync)
     assert backlog.run() == 3
 
 
-def test_a_worker_that_lost_its_leases_ends_nothing_that_others_took_over(rig: Any, backlog: BulkProfileSync) -> None:
+def test_a_worker_that_lost_its_leases_ends_no_change_of_another_worker(rig: Any, backlog: BulkProfileSync) -> None:
     first, *others = [change(rig, number, first_name="Ann") for number in (1, 2, 3)]
     second = change(rig, 1, first_name="Beth")
     later(rig)
@@ -293,7 +293,7 @@ def test_a_worker_that_lost_its_leases_ends_nothing_that_others_took_over(rig: A
     assert rig.contacts()["p1@example.com"]["attributes"]["firstName"] == "Beth"
 
 
-def test_what_was_not_lost_ends_with_its_batch(rig: Any, backlog: BulkProfileSync) -> None:
+def test_changes_whose_lease_was_not_lost_end_with_their_batch(rig: Any, backlog: BulkProfileSync) -> None:
     lost, *kept = [change(rig, number, first_name="Ann") for number in (1, 2, 3)]
     later(rig)
 
@@ -308,7 +308,7 @@ def test_what_was_not_lost_ends_with_its_batch(rig: Any, backlog: BulkProfileSyn
     assert sent["firstName"].digest == rig.stores.vault.digest_of("Ada")
 
 
-def test_nobody_waits_for_a_batch_of_which_every_lease_was_lost(rig: Any, backlog: BulkProfileSync) -> None:
+def test_a_batch_with_every_lease_lost_is_not_awaited(rig: Any, backlog: BulkProfileSync) -> None:
     events = [change(rig, number, first_name="Ann") for number in (1, 2, 3)]
     later(rig)
     rig.options(bulk_delay_s=10_000)
@@ -324,7 +324,7 @@ def test_nobody_waits_for_a_batch_of_which_every_lease_was_lost(rig: Any, backlo
     assert {rig.event(event).state for event in events} == {"leased"}
 
 
-def test_a_newer_change_that_says_the_same_keeps_an_older_one_from_overwriting_it(
+def test_a_newer_change_with_the_same_value_is_not_overwritten_by_an_older_one(
     rig: Any, backlog: BulkProfileSync
 ) -> None:
     rig.clock.forward(600)
@@ -340,9 +340,7 @@ def test_a_newer_change_that_says_the_same_keeps_an_older_one_from_overwriting_i
     assert (attributes["firstName"], attributes["lastName"]) == ("Ada", "New")
 
 
-def test_changes_that_say_nothing_new_confirm_what_is_known_and_forget_no_page(
-    rig: Any, backlog: BulkProfileSync
-) -> None:
+def test_changes_without_news_confirm_stored_values_and_keep_cached_pages(rig: Any, backlog: BulkProfileSync) -> None:
     contact_id = rig.contacts()["p1@example.com"]["id"]
     generation = rig.stores.sync_states.generation(rig.standard, contact_id)
     for number in (1, 2, 3):
@@ -358,7 +356,7 @@ def test_changes_that_say_nothing_new_confirm_what_is_known_and_forget_no_page(
 
 
 @pytest.mark.parametrize("newer_first", [True, False])
-def test_of_two_customers_of_one_contact_the_newer_word_counts(
+def test_two_customers_of_one_contact_end_with_the_newer_value(
     rig: Any, backlog: BulkProfileSync, newer_first: bool
 ) -> None:
     rig.send("customer.created", customer=customer(id="4", email="p1@example.com"))
@@ -377,7 +375,7 @@ def test_of_two_customers_of_one_contact_the_newer_word_counts(
     assert rig.contacts()["p1@example.com"]["attributes"]["firstName"] == "Ada"
 
 
-def test_what_somebody_told_a_contact_later_stays_known(rig: Any, backlog: BulkProfileSync) -> None:
+def test_a_value_sent_later_to_a_contact_stays_stored(rig: Any, backlog: BulkProfileSync) -> None:
     for number in (1, 2, 3):
         change(rig, number, last_name="New")
     later(rig)
@@ -395,7 +393,9 @@ def test_what_somebody_told_a_contact_later_stays_known(rig: Any, backlog: BulkP
 
 
 @pytest.mark.parametrize(("key", "changed"), [("email", "email"), ("mobilePhone", "phone")])
-def test_changes_of_key_fields_go_singly(rig: Any, backlog: BulkProfileSync, key: str, changed: str) -> None:
+def test_changes_of_key_fields_are_sent_as_single_events(
+    rig: Any, backlog: BulkProfileSync, key: str, changed: str
+) -> None:
     rig.stores.shops.change("web-se", {"key_attribute": key})
     for number in (2, 3):
         change(rig, number, last_name="New")
@@ -407,7 +407,9 @@ def test_changes_of_key_fields_go_singly(rig: Any, backlog: BulkProfileSync, key
     assert "patch_contact" in rig.steps(moved)
 
 
-def test_an_e_mail_address_goes_singly_even_where_it_is_no_key(rig: Any, backlog: BulkProfileSync) -> None:
+def test_a_changed_email_is_sent_as_a_single_event_even_where_it_is_not_the_key(
+    rig: Any, backlog: BulkProfileSync
+) -> None:
     rig.stores.shops.change("web-se", {"key_attribute": "mobilePhone"})
     events = [change(rig, number, email=f"q{number}@example.com") for number in (1, 2, 3)]
     later(rig)
@@ -415,7 +417,7 @@ def test_an_e_mail_address_goes_singly_even_where_it_is_no_key(rig: Any, backlog
     assert {rig.event(event).error_code for event in events} == {SEND_SINGLY}
 
 
-def test_a_fault_of_the_mapping_costs_the_event_at_fault_alone(
+def test_a_mapping_fault_affects_its_own_event_only(
     rig: Any, backlog: BulkProfileSync, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = [change(rig, number, last_name="New") for number in (1, 2)]
@@ -436,7 +438,7 @@ def test_a_fault_of_the_mapping_costs_the_event_at_fault_alone(
     assert "p3@example.com" not in caplog.text
 
 
-def test_an_unplanned_fault_gives_everything_back_for_single_calls(
+def test_an_unexpected_fault_releases_all_changes_for_single_events(
     rig: Any, backlog: BulkProfileSync, caplog: pytest.LogCaptureFixture
 ) -> None:
     events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
@@ -453,7 +455,7 @@ def test_an_unplanned_fault_gives_everything_back_for_single_calls(
     assert rig.work() == ["delivered"] * 3
 
 
-def test_a_shop_s_fault_does_not_hold_up_the_shops_after_it(
+def test_a_fault_of_one_shop_does_not_delay_other_shops(
     rig: Any, backlog: BulkProfileSync, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in (1, 2, 3):
@@ -471,7 +473,7 @@ def test_a_shop_s_fault_does_not_hold_up_the_shops_after_it(
     assert "shop=kiosk bulk met an unexpected KeyError" in caplog.text
 
 
-def test_a_database_that_goes_away_is_told_to_the_caller(rig: Any, backlog: BulkProfileSync) -> None:
+def test_a_database_that_goes_away_raises_to_the_caller(rig: Any, backlog: BulkProfileSync) -> None:
     events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
     later(rig)
 
@@ -484,7 +486,7 @@ def test_a_database_that_goes_away_is_told_to_the_caller(rig: Any, backlog: Bulk
 
 
 @pytest.mark.parametrize("operation", ["bulkUpdateContacts", "getBulkStatus"])
-def test_a_key_that_engage_does_not_accept_stops_the_shop(rig: Any, backlog: BulkProfileSync, operation: str) -> None:
+def test_a_rejected_api_key_stops_the_shop(rig: Any, backlog: BulkProfileSync, operation: str) -> None:
     events = [change(rig, number, last_name="New") for number in (1, 2, 3)]
     later(rig)
     rig.fault(error_rate=1, error_statuses=[401], operations=[operation])

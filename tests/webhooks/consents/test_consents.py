@@ -1,4 +1,4 @@
-"""Consents: whatever the order in which answers are delivered, the shopper's newest counts, and a no above all."""
+"""Consents: whatever the order in which answers are delivered, the shopper's newest counts, and an opt-out wins at the same time."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,7 +19,7 @@ def say(rig: Any, value: bool, *, who: dict[str, Any] = WHO, ago: int = 0) -> in
 
 
 def refuse_before_there_is_a_contact(rig: Any) -> int:
-    """Say no as somebody whom nobody knows, and wait until no signup is expected any more."""
+    """Opt out as an unknown customer, and wait until no signup is expected any more."""
     no = say(rig, value=False)
     rig.work_for(HOUR, 300)
     assert rig.event(no).state == "ignored"
@@ -31,14 +31,14 @@ def accepts_email(rig: Any) -> bool | None:
     return contact["preferences"].get("acceptsEmail")
 
 
-def test_a_yes_that_is_delivered_after_a_newer_no_raises_nothing(rig: Any) -> None:
+def test_an_opt_in_delivered_after_a_newer_opt_out_is_not_sent(rig: Any) -> None:
     refuse_before_there_is_a_contact(rig)
     say(rig, value=True, ago=2 * HOUR)
     rig.work_for(HOUR, 300)
     assert accepts_email(rig) is False
 
 
-def test_a_signup_that_comes_after_a_newer_no_raises_nothing(rig: Any) -> None:
+def test_a_signup_delivered_after_a_newer_opt_out_sends_no_opt_in(rig: Any) -> None:
     refuse_before_there_is_a_contact(rig)
     said_at = (rig.clock() - timedelta(hours=2)).isoformat()
     rig.send("customer.created", customer=customer(), consents=[{"channel": "email", "value": True, "at": said_at}])
@@ -46,7 +46,7 @@ def test_a_signup_that_comes_after_a_newer_no_raises_nothing(rig: Any) -> None:
     assert accepts_email(rig) is False
 
 
-def test_a_no_from_before_the_contact_is_told_to_one_that_is_found(rig: Any) -> None:
+def test_an_opt_out_from_before_the_contact_is_sent_to_an_existing_contact(rig: Any) -> None:
     refuse_before_there_is_a_contact(rig)
     rig.seed(contacts=[{"contactType": "Member", "email": "ada@example.com", "preferences": {"acceptsEmail": True}}])
     rig.send("customer.updated", customer=customer())
@@ -54,14 +54,14 @@ def test_a_no_from_before_the_contact_is_told_to_one_that_is_found(rig: Any) -> 
     assert accepts_email(rig) is False
 
 
-def test_a_newer_yes_outdoes_a_no_from_before_the_contact(rig: Any) -> None:
+def test_a_newer_opt_in_overrides_an_opt_out_from_before_the_contact(rig: Any) -> None:
     refuse_before_there_is_a_contact(rig)
     say(rig, value=True)
     rig.work_for(HOUR, 300)
     assert accepts_email(rig) is True
 
 
-def test_a_no_from_before_the_contact_waits_until_somebody_vouches_for_it(rig: Any) -> None:
+def test_an_opt_out_from_before_the_contact_waits_until_the_link_is_verified(rig: Any) -> None:
     refuse_before_there_is_a_contact(rig)
     rig.seed(contacts=[{"contactType": "Member", "email": "ada@example.com", "preferences": {"acceptsEmail": True}}])
     for vouched in (False, True):
@@ -71,7 +71,7 @@ def test_a_no_from_before_the_contact_waits_until_somebody_vouches_for_it(rig: A
         assert accepts_email(rig) is not vouched
 
 
-def test_a_kept_no_is_the_persons_own_and_is_erased_with_them(rig: Any) -> None:
+def test_a_pending_opt_out_is_personal_data_and_is_erased_with_the_customer(rig: Any) -> None:
     refuse_before_there_is_a_contact(rig)
     requests = DataRequests(rig.database)
     person = DataSubject("1001", ["customer:1001"], [])
@@ -83,7 +83,7 @@ def test_a_kept_no_is_the_persons_own_and_is_erased_with_them(rig: Any) -> None:
 
 
 @pytest.mark.parametrize("yes_is_first", [True, False])
-def test_a_yes_and_a_newer_no_that_both_wait_end_as_no(rig: Any, *, yes_is_first: bool) -> None:
+def test_a_waiting_opt_in_and_a_newer_waiting_opt_out_end_as_opt_out(rig: Any, *, yes_is_first: bool) -> None:
     said = rig.clock()
     first, second = (True, False) if yes_is_first else (False, True)
     for value in (first, second):
@@ -94,7 +94,7 @@ def test_a_yes_and_a_newer_no_that_both_wait_end_as_no(rig: Any, *, yes_is_first
     assert accepts_email(rig) is False
 
 
-def test_a_guests_older_yes_under_way_does_not_overtake_the_customers_newer_no(
+def test_a_guests_older_opt_in_does_not_overtake_the_customers_newer_opt_out(
     rig: Any, before_patch: Callable[[Callable[[], object]], None]
 ) -> None:
     rig.send("customer.created", customer=customer())

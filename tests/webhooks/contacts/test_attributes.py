@@ -12,7 +12,7 @@ from plugin.store.contacts.sync_state import SyncedValue
 REFUSED = {"birth_date": "1870-01-01"}
 
 
-def test_a_field_that_engage_refused_is_not_sent_again_and_parks_nothing(rig: Any) -> None:
+def test_a_rejected_field_is_not_sent_again_and_does_not_park_the_event(rig: Any) -> None:
     rig.send("customer.created", customer=customer(**REFUSED))
     assert rig.work() == ["delivered"]
     before = len(rig.calls())
@@ -25,7 +25,7 @@ def test_a_field_that_engage_refused_is_not_sent_again_and_parks_nothing(rig: An
     assert "unchanged" in rig.steps(change)
 
 
-def test_a_change_of_which_engage_takes_nothing_is_delivered_with_a_note(rig: Any) -> None:
+def test_a_change_with_all_fields_rejected_is_delivered_with_a_note(rig: Any) -> None:
     rig.send("customer.created", customer=customer())
     rig.work()
     for _ in range(2):
@@ -36,7 +36,7 @@ def test_a_change_of_which_engage_takes_nothing_is_delivered_with_a_note(rig: An
     assert "left out" not in rig.steps(change)
 
 
-def test_a_refused_field_is_sent_again_once_it_changes(rig: Any) -> None:
+def test_a_rejected_field_is_sent_again_once_it_changes(rig: Any) -> None:
     rig.send("customer.created", customer=customer(**REFUSED))
     rig.work()
     rig.clock.forward(1)
@@ -45,7 +45,7 @@ def test_a_refused_field_is_sent_again_once_it_changes(rig: Any) -> None:
     assert rig.contacts()["ada@example.com"]["attributes"]["birthDay"] == "1970-01-01"
 
 
-def test_after_a_discarded_change_of_unknown_outcome_the_shops_word_is_sent_again(rig: Any) -> None:
+def test_a_discarded_change_of_unknown_outcome_lets_the_shops_value_be_sent_again(rig: Any) -> None:
     rig.send("customer.created", customer=customer())
     rig.work()
     rig.clock.forward(1)
@@ -60,7 +60,7 @@ def test_after_a_discarded_change_of_unknown_outcome_the_shops_word_is_sent_agai
     assert rig.contacts()["ada@example.com"]["attributes"]["lastName"] == "Berg"
 
 
-def test_a_change_of_unknown_outcome_makes_no_older_one_newer(rig: Any) -> None:
+def test_a_change_of_unknown_outcome_still_wins_over_an_older_change(rig: Any) -> None:
     rig.send("customer.created", customer=customer())
     rig.work()
     signed_up = rig.clock()
@@ -94,7 +94,7 @@ def guest_and_customer(rig: Any, before_patch: Callable[[Callable[[], object]], 
     return bought
 
 
-def test_an_older_fact_of_another_event_under_way_does_not_overtake_a_newer_one(
+def test_an_older_value_of_a_concurrent_event_does_not_overtake_a_newer_one(
     rig: Any, before_patch: Callable[[Callable[[], object]], None]
 ) -> None:
     assert rig.processor.work(guest_and_customer(rig, before_patch)) == "delivered"
@@ -102,7 +102,7 @@ def test_an_older_fact_of_another_event_under_way_does_not_overtake_a_newer_one(
     assert phone(rig) == "+46702222222"
 
 
-def test_a_contact_is_free_again_after_a_try_that_failed(
+def test_a_contact_is_unlocked_after_a_failed_attempt(
     rig: Any, before_patch: Callable[[Callable[[], object]], None]
 ) -> None:
     bought = guest_and_customer(rig, before_patch)
@@ -114,7 +114,7 @@ def test_a_contact_is_free_again_after_a_try_that_failed(
     assert phone(rig) == "+46702222222"
 
 
-def test_a_value_told_again_does_not_hide_a_change_that_another_event_made_meanwhile(rig: Any) -> None:
+def test_a_repeated_value_does_not_hide_a_concurrent_change(rig: Any) -> None:
     rig.send("customer.created", customer=customer())
     rig.work()
     states, contact_id = rig.stores.sync_states, rig.contacts()["ada@example.com"]["id"]
@@ -128,7 +128,7 @@ def test_a_value_told_again_does_not_hide_a_change_that_another_event_made_meanw
     assert states.get(rig.standard, contact_id).sent["lastName"] == changed["lastName"]
 
 
-def test_a_worker_that_was_paused_for_longer_than_its_lease_sends_nothing_any_more(
+def test_a_worker_paused_for_longer_than_its_lease_sends_nothing(
     rig: Any, before_patch: Callable[[Callable[[], object]], None]
 ) -> None:
     rig.send("customer.created", customer=customer())

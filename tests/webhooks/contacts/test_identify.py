@@ -30,7 +30,7 @@ def lose_answer(rig: Any, **fault: Any) -> None:
     rig.fault(operations=["createContact"], next=1, **fault)
 
 
-def test_a_guest_whose_create_failed_does_not_get_the_contact_that_somebody_made_since(rig: Any) -> None:
+def test_a_guest_whose_create_failed_does_not_get_a_contact_created_since(rig: Any) -> None:
     lose_answer(rig, error_rate=1, error_statuses=[504])
     guest = {"email": "ada@example.com", "email_verified": False, "first_name": "Mallory"}
     bought = rig.send("order.paid", order=order(customer=guest, consents=[{"channel": "sms", "value": True}]))
@@ -44,7 +44,7 @@ def test_a_guest_whose_create_failed_does_not_get_the_contact_that_somebody_made
     assert len(rig.receipts()) == 1
 
 
-def test_a_lost_create_is_known_by_what_was_sent_where_no_customer_id_is(rig: Any) -> None:
+def test_a_lost_create_without_customer_id_is_recognised_by_the_attributes_sent(rig: Any) -> None:
     rig.stores.shops.change("web-se", {"send_external_id": "no"})
     lose_answer(rig, done_but_504_rate=1)
     rig.send("customer.created", customer=customer(email_verified=False))
@@ -67,7 +67,9 @@ def test_a_lost_create_is_known_by_what_was_sent_where_no_customer_id_is(rig: An
     ],
     ids=["the same", "another", "less", "more"],
 )
-def test_a_contact_is_ours_that_holds_just_what_was_sent(rig: Any, held: dict[str, str], *, ours: bool) -> None:
+def test_a_contact_with_exactly_the_attributes_sent_was_created_by_us(
+    rig: Any, held: dict[str, str], *, ours: bool
+) -> None:
     rig.stores.shops.change("web-se", {"send_external_id": "no"})
     lose_answer(rig, error_rate=1, error_statuses=[504])
     few = {"id": "1001", "email": "ada@example.com", "email_verified": False, "first_name": "Ada"}
@@ -78,7 +80,9 @@ def test_a_contact_is_ours_that_holds_just_what_was_sent(rig: Any, held: dict[st
     assert rig.stores.links.find(rig.standard, "1001").verified is ours
 
 
-def test_an_id_alone_says_not_whose_contact_it_is(rig: Any, owner_is_faster: Callable[..., None]) -> None:
+def test_an_answer_with_an_id_alone_does_not_prove_a_new_contact(
+    rig: Any, owner_is_faster: Callable[..., None]
+) -> None:
     rig.options(duplicate_answer="200-guid", create_answer="200-guid")
     owner_is_faster(firstName="Owner")
     rig.send("customer.created", customer=customer(email_verified=False, first_name="Mallory"))
@@ -87,7 +91,7 @@ def test_an_id_alone_says_not_whose_contact_it_is(rig: Any, owner_is_faster: Cal
     assert rig.contacts()["ada@example.com"]["attributes"]["firstName"] == "Owner"
 
 
-def test_a_vouched_customer_completes_the_contact_that_another_made_faster(
+def test_a_verified_customer_completes_a_contact_created_concurrently(
     rig: Any, owner_is_faster: Callable[..., None]
 ) -> None:
     rig.options(duplicate_answer="200-guid", create_answer="200-guid")
@@ -98,7 +102,7 @@ def test_a_vouched_customer_completes_the_contact_that_another_made_faster(
     assert (contact["attributes"]["firstName"], contact["attributes"]["externalId"]) == ("Ada", "1001")
 
 
-def test_a_guest_of_a_tenant_that_answers_with_ids_alone_is_still_created(rig: Any) -> None:
+def test_a_guest_is_created_at_a_tenant_that_answers_with_ids_alone(rig: Any) -> None:
     rig.options(create_answer="200-guid")
     guest = {"email": "ada@example.com", "email_verified": False, "first_name": "Ada"}
     rig.send("order.paid", order=order(customer=guest, consents=[{"channel": "sms", "value": True}]))
@@ -118,7 +122,7 @@ def address_moves(rig: Any) -> tuple[int, int]:
     return gives_up, rig.send("customer.created", customer=customer(id="2", email="a@example.com", first_name="Bob"))
 
 
-def test_an_address_that_moved_on_joins_no_two_people(rig: Any) -> None:
+def test_an_email_that_moved_to_another_customer_does_not_join_two_people(rig: Any) -> None:
     address_moves(rig)
     assert rig.work() == ["retry"]
     assert rig.work_for(30) == ["delivered", "delivered"]
@@ -126,7 +130,7 @@ def test_an_address_that_moved_on_joins_no_two_people(rig: Any) -> None:
     assert names == {"b@example.com": "Ann", "a@example.com": "Bob"}
 
 
-def test_nor_does_it_while_the_change_is_parked(rig: Any) -> None:
+def test_an_email_that_moved_does_not_join_two_people_while_the_change_is_parked(rig: Any) -> None:
     gives_up, signs_up = address_moves(rig)
     rig.fault(error_rate=1, error_statuses=[400], operations=["updateContact"], next=1)
     rig.work_for(60)
@@ -136,7 +140,7 @@ def test_nor_does_it_while_the_change_is_parked(rig: Any) -> None:
     assert sorted(rig.contacts()) == ["a@example.com", "b@example.com"]
 
 
-def test_a_guest_with_an_address_that_moved_on_gets_a_contact_of_their_own(rig: Any) -> None:
+def test_a_guest_with_an_email_that_moved_gets_a_contact_of_their_own(rig: Any) -> None:
     address_moves(rig)
     rig.send("order.paid", order=order(customer={"email": "a@example.com", "email_verified": True}))
     rig.work_for(60)
@@ -144,7 +148,7 @@ def test_a_guest_with_an_address_that_moved_on_gets_a_contact_of_their_own(rig: 
     assert receipt["contact"]["matchKey"] == rig.contacts()["a@example.com"]["id"]
 
 
-def test_two_accounts_with_one_vouched_address_are_one_person(rig: Any) -> None:
+def test_two_accounts_with_one_verified_email_share_a_contact(rig: Any) -> None:
     rig.send("customer.created", customer=customer())
     rig.clock.forward(1)
     rig.send("customer.updated", customer=customer(last_name="Lind"))

@@ -1,4 +1,4 @@
-"""Signup, profile change, consent, merge, erasure: what becomes of the contact in Engage."""
+"""Signup, profile change, consent, merge and erasure change the contact in Engage."""
 
 import sys
 from dataclasses import replace
@@ -57,7 +57,7 @@ def test_a_signup_of_a_guest_contact_upgrades_it_to_member(rig: Any) -> None:
     assert rig.calls().count("updateContactType") == 1
 
 
-def test_an_unverified_email_never_changes_somebody_elses_contact(rig: Any) -> None:
+def test_an_unverified_email_never_changes_another_persons_contact(rig: Any) -> None:
     rig.seed(contacts=[{"contactType": "Member", "email": "ada@example.com", "firstName": "Owner"}])
     event = rig.send("customer.created", customer=customer(email_verified=False, first_name="Mallory"))
     assert rig.work() == ["ignored"]
@@ -78,7 +78,7 @@ def test_a_receipt_goes_over_an_unverified_link_and_changes_nothing(rig: Any) ->
     assert rig.contacts()["ada@example.com"]["attributes"]["firstName"] == "Owner"
 
 
-def test_a_later_vouched_email_makes_the_link_verified(rig: Any) -> None:
+def test_a_later_verified_email_makes_the_link_verified(rig: Any) -> None:
     rig.seed(contacts=[{"contactType": "Member", "email": "ada@example.com"}])
     rig.send("customer.created", customer=customer(email_verified=False))
     rig.work()
@@ -87,7 +87,7 @@ def test_a_later_vouched_email_makes_the_link_verified(rig: Any) -> None:
     assert rig.contacts()["ada@example.com"]["attributes"]["firstName"] == "Ada"
 
 
-def test_a_profile_change_sends_only_what_changed_and_looks_nothing_up(rig: Any) -> None:
+def test_a_profile_change_sends_only_changed_fields_without_a_look_up(rig: Any) -> None:
     rig.send("customer.created", customer=customer())
     rig.work()
     before = len(rig.calls())
@@ -120,7 +120,7 @@ def test_an_older_change_that_comes_late_never_overwrites_a_newer_one(rig: Any) 
     assert rig.contacts()["ada@example.com"]["attributes"]["lastName"] == "Newer"
 
 
-def test_a_change_back_and_forth_ends_right(rig: Any) -> None:
+def test_a_change_back_and_forth_ends_with_the_last_value(rig: Any) -> None:
     rig.send("customer.created", customer=customer())
     for name in ("Lind", "Berg", "Lind", "Berg"):
         rig.clock.forward(1)
@@ -140,7 +140,7 @@ def test_an_email_change_keeps_the_contact(rig: Any) -> None:
     assert (after["id"], after["attributes"]["email"]) == (before["id"], "ada.lind@example.com")
 
 
-def test_a_bad_phone_is_left_out_and_noted_and_the_rest_goes(rig: Any) -> None:
+def test_an_invalid_phone_is_left_out_and_noted_and_the_rest_is_sent(rig: Any) -> None:
     event = rig.send("customer.created", customer=customer(phone="12"))
     assert rig.work() == ["delivered"]
     assert "mobilePhone" not in rig.contacts()["ada@example.com"]["attributes"] or not rig.contacts()[
@@ -173,7 +173,7 @@ def test_a_create_whose_answer_was_lost_makes_one_verified_contact(rig: Any) -> 
     assert rig.stores.links.find(rig.standard, "1001").verified
 
 
-def test_a_failing_engage_ends_in_a_later_retry_and_not_in_a_lost_event(rig: Any) -> None:
+def test_a_failing_engage_leads_to_a_retry_and_loses_no_event(rig: Any) -> None:
     rig.fault(outage=True)
     event = rig.send("customer.created", customer=customer())
     assert rig.work() == ["retry"]
@@ -185,7 +185,7 @@ def test_a_failing_engage_ends_in_a_later_retry_and_not_in_a_lost_event(rig: Any
     assert len(rig.contacts()) == 1
 
 
-def test_a_refused_key_stops_the_shop_and_costs_no_attempt(rig: Any) -> None:
+def test_a_rejected_api_key_stops_the_shop_and_costs_no_attempt(rig: Any) -> None:
     rig.options(refused_keys=["key-web-se"])
     event = rig.send("customer.created", customer=customer())
     assert rig.work() == ["held back"]
@@ -197,7 +197,7 @@ def test_a_refused_key_stops_the_shop_and_costs_no_attempt(rig: Any) -> None:
     assert rig.work() == ["delivered"]
 
 
-def test_consents_are_sent_only_as_asked_and_a_newer_no_wins(rig: Any) -> None:
+def test_consents_are_sent_as_answered_and_a_newer_opt_out_wins(rig: Any) -> None:
     rig.send("customer.created", customer=customer(), consents=[{"channel": "email", "value": True}])
     rig.work()
     assert rig.contacts()["ada@example.com"]["preferences"]["acceptsEmail"] is True
@@ -224,7 +224,7 @@ def test_a_consent_that_comes_before_its_signup_waits_for_it(rig: Any) -> None:
     assert rig.contacts()["ada@example.com"]["preferences"]["acceptsEmail"] is True
 
 
-def test_a_deleted_customer_is_erased_here_and_kept_in_engage(rig: Any, database: Any) -> None:
+def test_a_deleted_customer_is_erased_here_and_stays_in_engage(rig: Any, database: Any) -> None:
     first = rig.send("customer.created", customer=customer())
     rig.work()
     erasure = rig.send("customer.deleted", customer={"id": "1001"})
@@ -236,7 +236,7 @@ def test_a_deleted_customer_is_erased_here_and_kept_in_engage(rig: Any, database
     assert bodies == [None, b""]
 
 
-def test_an_erasure_whose_worker_dies_before_its_end_is_done_again_and_recorded_once(
+def test_an_erasure_whose_worker_dies_is_repeated_and_recorded_once(
     rig: Any, database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig.send("customer.created", customer=customer())
@@ -256,9 +256,9 @@ def test_an_erasure_whose_worker_dies_before_its_end_is_done_again_and_recorded_
     assert (record.event_id, record.done["links"], record.done["bodies"]) == (erasure, 1, 1)
 
 
-def test_what_went_back_before_an_erasure_does_not_go_back_again(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_amount_refunded_before_an_erasure_is_not_returned_again(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def in_all(platform: str, *rest: Any) -> MappingResult:
-        """Map as for a shop that names the sum given back so far."""
+        """Map as for a shop that names the total refunded so far."""
         mapped = normalise(platform, *rest)
         events = (replace(e, total_refunded=e.total) if isinstance(e, OrderRefunded) else e for e in mapped.events)
         return replace(mapped, events=tuple(events))
@@ -287,7 +287,7 @@ def test_an_erasure_reaches_engage_where_the_shop_wants_it(rig: Any) -> None:
     assert rig.contacts() == {}
 
 
-def test_a_contact_that_another_customer_also_is_stays_in_engage(rig: Any) -> None:
+def test_a_contact_shared_with_another_customer_stays_in_engage(rig: Any) -> None:
     rig.stores.shops.change("web-se", {"erase_in_engage": "yes"})
     for number in ("1001", "1002"):
         rig.send("customer.created", customer=customer(id=number))
@@ -301,7 +301,7 @@ def test_a_contact_that_another_customer_also_is_stays_in_engage(rig: Any) -> No
     assert rig.contacts() == {}
 
 
-def test_an_erasure_whose_key_is_refused_waits_longer_and_longer_and_ends_when_the_key_is_mended(rig: Any) -> None:
+def test_an_erasure_with_a_rejected_api_key_backs_off_until_the_key_is_fixed(rig: Any) -> None:
     rig.stores.shops.change("web-se", {"erase_in_engage": "yes"})
     rig.send("customer.created", customer=customer())
     rig.work()
@@ -327,8 +327,8 @@ def test_a_shop_that_is_stopped_keeps_its_first_reason(rig: Any) -> None:
 
 
 @pytest.mark.parametrize("fault", [{"error_rate": 1, "error_statuses": [401]}, {"outage": True}])
-def test_the_first_fault_after_days_that_did_not_count_gives_no_event_up(rig: Any, fault: dict[str, Any]) -> None:
-    """Of an outage only Redis knows how long it was, and Redis may have been emptied."""
+def test_the_first_fault_after_uncounted_days_gives_up_no_event(rig: Any, fault: dict[str, Any]) -> None:
+    """Only Redis knows how long an outage was, and Redis may have been emptied."""
     rig.processor = replace(rig.processor, breaker_open_duration=lambda _shop: timedelta())
     rig.fault(**fault)
     event = rig.send("customer.created", customer=customer())
@@ -350,7 +350,7 @@ def test_a_field_mapping_feeds_a_tenant_attribute(rig: Any) -> None:
     assert rig.contacts()["ada@example.com"]["attributes"]["shoeSize"] == "42"
 
 
-def test_an_unexpected_fault_of_ours_is_tried_again_and_tells_no_values(
+def test_an_unexpected_fault_is_retried_and_logs_no_values(
     rig: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from webhooks.handlers import signup
@@ -365,7 +365,9 @@ def test_an_unexpected_fault_of_ours_is_tried_again_and_tells_no_values(
     assert "ada@example.com" not in caplog.text
 
 
-def test_who_registers_with_anothers_email_erases_and_learns_nothing_of_them(rig: Any, database: Any) -> None:
+def test_registering_with_another_persons_email_neither_erases_nor_discloses_their_data(
+    rig: Any, database: Any
+) -> None:
     rig.send("customer.created", customer=customer(), consents=[{"channel": "email", "value": False}])
     rig.send("customer.created", customer=customer(id="666", email_verified=False))
     rig.work()
@@ -381,7 +383,7 @@ def test_who_registers_with_anothers_email_erases_and_learns_nothing_of_them(rig
     assert rig.stores.sync_states.get(rig.standard, owner.contact_id) == before
 
 
-def test_a_no_stays_while_another_account_of_the_same_person_does(rig: Any) -> None:
+def test_an_opt_out_stays_while_another_account_of_the_person_exists(rig: Any) -> None:
     rig.send("customer.created", customer=customer(), consents=[{"channel": "email", "value": False}])
     rig.send("customer.created", customer=customer(id="1002"))
     rig.work()
@@ -393,7 +395,7 @@ def test_a_no_stays_while_another_account_of_the_same_person_does(rig: Any) -> N
         assert {subject: value for subject, (value, _) in consents.items()} == left
 
 
-def test_an_erasure_reaches_what_stands_under_the_order_alone(rig: Any, database: Any) -> None:
+def test_an_erasure_reaches_rows_that_only_the_order_identifies(rig: Any, database: Any) -> None:
     """A refund came before its order, an order was a guest's, and the history refused a row of each."""
     early = rig.send("order.refunded", refund=refund())
     rig.work()
@@ -425,9 +427,7 @@ def test_an_erasure_reaches_what_stands_under_the_order_alone(rig: Any, database
         assert (kept.customer_id, set(kept.details) - set(KEPT_DETAILS)) == (None, set())
 
 
-def test_the_log_names_the_code_of_what_went_wrong_and_nothing_of_a_person(
-    rig: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_log_names_the_error_code_and_no_personal_data(rig: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         rig.send("customer.created", customer={"id": "7", "first_name": "Nobody"})
         rig.work()
@@ -439,7 +439,7 @@ def test_the_log_names_the_code_of_what_went_wrong_and_nothing_of_a_person(
     "fault",
     [{"engage_key_encrypted": b"sealed with a lost key"}, {"settings": {"store": "web-se", "give_up_after_h": "x"}}],
 )
-def test_events_of_a_shop_that_cannot_be_read_wait_and_others_go_on(rig: Any, fault: dict[str, Any]) -> None:
+def test_events_of_an_unreadable_shop_wait_and_others_are_delivered(rig: Any, fault: dict[str, Any]) -> None:
     event = rig.send("customer.created", customer=customer())
     with rig.database.transaction() as session:
         kept = session.execute(select(Shop).where(Shop.name == "web-se")).scalar_one()

@@ -48,7 +48,7 @@ def everything(database: Database, shop: str) -> str:
 
 
 def ids(body: dict[str, Any]) -> dict[str, Any]:
-    """Give the demo's order and customer ids that stand nowhere else."""
+    """Give the demo's order and customer ids that are nowhere else."""
     changed = json.dumps(body).replace("5001", "987654321").replace("70001", "112233445")
     return dict(json.loads(changed))
 
@@ -91,7 +91,7 @@ def test_an_old_uninstallation_does_not_undo_a_newer_installation(rig: Any) -> N
     assert "shops erase kiosk" in rig.event(redact).last_error
 
 
-def test_a_shop_that_asks_is_erased_and_another_one_is_not(rig: Any, database: Database) -> None:
+def test_a_shop_that_asks_is_erased_and_another_shop_is_not(rig: Any, database: Database) -> None:
     fill(rig)
     rig.send("customer.created", customer=customer())
     rig.send("order.paid", order=order())
@@ -122,7 +122,7 @@ def test_a_shop_that_asks_is_erased_and_another_one_is_not(rig: Any, database: D
     assert rig.stores.orders.get(rig.standard, "9001") is not None
 
 
-def test_compliance_works_after_the_uninstallation(rig: Any) -> None:
+def test_compliance_requests_work_after_the_uninstallation(rig: Any) -> None:
     fill(rig)
     rig.send_shopify("app/uninstalled", {"id": 1})
     rig.work()
@@ -133,7 +133,7 @@ def test_compliance_works_after_the_uninstallation(rig: Any) -> None:
     assert rig.stores.links.find(rig.shopify, "987654321") is None
 
 
-def test_compliance_does_not_wait_for_what_a_stopped_shop_left_undone(rig: Any) -> None:
+def test_compliance_requests_do_not_wait_for_pending_events_of_a_stopped_shop(rig: Any) -> None:
     _, _, _, waiting = fill(rig)
     rig.stores.shops.uninstall(rig.shopify.id, "The shop removed the plugin.")
     rig.clock.forward(48 * 3600)
@@ -147,7 +147,7 @@ def test_compliance_does_not_wait_for_what_a_stopped_shop_left_undone(rig: Any) 
 @pytest.mark.parametrize(
     "who", [{"id": 404}, {"id": 404, "email": None}, {"email": "nobody@example.com"}, {"phone": "+46701234567"}]
 )
-def test_redacting_somebody_unknown_ends_well(rig: Any, who: dict[str, Any]) -> None:
+def test_redacting_an_unknown_customer_succeeds(rig: Any, who: dict[str, Any]) -> None:
     redact = rig.send_shopify("customers/redact", {"customer": who, "orders_to_redact": [404]})
     rig.work()
     assert rig.event(redact).state == "delivered"
@@ -168,7 +168,7 @@ def test_redacting_a_guest_reaches_their_order_by_email_phone_and_number(rig: An
 
 
 def test_no_worker_takes_an_event_that_an_erasure_discards(rig: Any, database: Database) -> None:
-    """A refund under its order's key, of which only the erasure's list of orders tells whose it is."""
+    """A refund under its order's key, whose customer only the erasure's list of orders shows."""
     if database.sqlite:
         pytest.skip("SQLite lets one transaction write at a time")
     body = {
@@ -186,7 +186,7 @@ def test_no_worker_takes_an_event_that_an_erasure_discards(rig: Any, database: D
     assert [rig.event(one).state for one in (redact, refund)] == ["delivered", "discarded"]
 
 
-def test_an_erasure_that_is_interrupted_goes_on(rig: Any, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_erasure_continues(rig: Any, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("plugin.store.privacy.shop_erasure.BATCH", 2)
     fill(rig)
     at = rig.clock()
@@ -261,7 +261,7 @@ def test_a_request_for_data_is_answered_by_a_command(rig: Any, command: Any) -> 
     assert command("events", "discard", asks, "--why", "answered").exit_code == 0
 
 
-def test_nobody_elses_data_is_in_the_answer(rig: Any, command: Any) -> None:
+def test_the_answer_holds_no_data_of_other_people(rig: Any, command: Any) -> None:
     fill(rig)
     other = {
         **signup(rig.clock()),
@@ -330,13 +330,13 @@ def of_app(topic: str, *, secret: str = APP_SECRET, domain: str = "stranger.mysh
 
 
 @pytest.mark.parametrize("topic", ["shop/redact", "customers/redact", "customers/data_request", "app/uninstalled"])
-def test_what_the_law_asks_of_a_shop_that_is_unknown_is_answered_200(receiver: FlaskClient, topic: str) -> None:
+def test_a_compliance_request_of_an_unknown_shop_is_answered_200(receiver: FlaskClient, topic: str) -> None:
     answer = receiver.post("/webhooks/shopify", **of_app(topic))
     assert (answer.status_code, "nothing of it is stored" in answer.text) == (200, True)
     assert receiver.post("/webhooks/shopify", **of_app(topic, secret="shpss_forged")).status_code == 401
 
 
-def test_other_webhooks_of_an_unknown_shop_are_404_so_that_they_come_again(receiver: FlaskClient, clock: Clock) -> None:
+def test_other_webhooks_of_an_unknown_shop_are_answered_404(receiver: FlaskClient, clock: Clock) -> None:
     assert receiver.post("/webhooks/shopify", **of_app("orders/paid")).status_code == 404
     assert receiver.post("/webhooks/shopify", **of_app("orders/paid", secret="shpss_forged")).status_code == 401
     assert receiver.post("/webhooks/standard", **of_app("shop/redact")).status_code == 401

@@ -145,7 +145,7 @@ def test_a_return_names_the_articles_as_the_purchase_did(shop: SaleorRig) -> Non
     assert (item["type"], item["quantity"], item["grossPaidPrice"]) == ("RETURN", -1, 100.0)
 
 
-def test_a_guests_order_and_a_channels_store(shop: SaleorRig) -> None:
+def test_a_guests_order_has_the_store_of_its_channel(shop: SaleorRig) -> None:
     shop.rig.stores.shops.change("shop", {"country_stores": "outlet:web-outlet"})
     shop.rig.seed(stores=[{"externalId": "web-outlet", "name": "Outlet"}])
     guest = order(
@@ -158,7 +158,7 @@ def test_a_guests_order_and_a_channels_store(shop: SaleorRig) -> None:
     assert "guest@example.com" in shop.rig.contacts()
 
 
-def test_a_changed_e_mail_moves_with_the_customer(shop: SaleorRig) -> None:
+def test_a_changed_email_moves_with_the_customer(shop: SaleorRig) -> None:
     shop.customer("customer_created")
     shop.customer("account_email_changed", 5, email="new@example.com")
     shop.customer("customer_updated", 5, email="new@example.com")
@@ -166,7 +166,7 @@ def test_a_changed_e_mail_moves_with_the_customer(shop: SaleorRig) -> None:
     assert list(shop.rig.contacts()) == ["new@example.com"]
 
 
-def test_metadata_told_twice_changes_once(shop: SaleorRig) -> None:
+def test_repeated_metadata_is_sent_once(shop: SaleorRig) -> None:
     shop.customer("customer_created")
     shop.rig.work()
     size = metadata(size="42")
@@ -181,7 +181,7 @@ def test_metadata_told_twice_changes_once(shop: SaleorRig) -> None:
 # --- consent ---
 
 
-def test_a_yes_at_registration_counts_once_the_e_mail_is_confirmed(shop: SaleorRig) -> None:
+def test_an_opt_in_at_registration_is_sent_once_the_email_is_confirmed(shop: SaleorRig) -> None:
     yes = metadata(accepts_email="true", club="yes")
     shop.customer("customer_created", 0, isConfirmed=False, metadata=yes)
     shop.rig.work()
@@ -194,7 +194,7 @@ def test_a_yes_at_registration_counts_once_the_e_mail_is_confirmed(shop: SaleorR
     assert shop.accepts_email() is False, "a no needs no proof"
 
 
-def test_a_repeated_yes_does_not_undo_a_no_from_elsewhere(shop: SaleorRig) -> None:
+def test_a_repeated_opt_in_does_not_undo_an_opt_out_from_elsewhere(shop: SaleorRig) -> None:
     yes = metadata(accepts_email="true")
     shop.customer("customer_created", 0, metadata=yes)
     shop.rig.work()
@@ -213,7 +213,7 @@ def test_a_repeated_yes_does_not_undo_a_no_from_elsewhere(shop: SaleorRig) -> No
     assert shop.accepts_email() is True, "asked again and said yes again: the shopper's own newer act"
 
 
-def test_a_yes_that_a_sync_finds_is_no_answer_and_a_change_of_it_is(shop: SaleorRig) -> None:
+def test_an_opt_in_read_by_a_sync_is_not_sent_until_it_changes(shop: SaleorRig) -> None:
     shop.customer("customer_updated", 5, metadata=metadata(accepts_email="true"))
     shop.rig.work()
     assert shop.accepts_email() is not True
@@ -223,7 +223,7 @@ def test_a_yes_that_a_sync_finds_is_no_answer_and_a_change_of_it_is(shop: Saleor
     assert shop.accepts_email() is True
 
 
-def test_a_signup_that_comes_late_says_since_when_its_yes_holds(shop: SaleorRig) -> None:
+def test_a_late_signup_dates_its_opt_in(shop: SaleorRig) -> None:
     yes = metadata(accepts_email="true")
     shop.customer("account_confirmed", 5, metadata=yes)
     shop.rig.work()
@@ -233,7 +233,7 @@ def test_a_signup_that_comes_late_says_since_when_its_yes_holds(shop: SaleorRig)
     assert shop.accepts_email() is True
 
 
-def test_an_answer_is_sent_though_the_first_try_failed(shop: SaleorRig) -> None:
+def test_an_answer_is_sent_after_a_failed_attempt(shop: SaleorRig) -> None:
     yes = metadata(accepts_email="true")
     shop.customer("customer_created", 0)
     shop.rig.work()
@@ -246,7 +246,7 @@ def test_an_answer_is_sent_though_the_first_try_failed(shop: SaleorRig) -> None:
     assert shop.accepts_email() is True
 
 
-def test_a_strangers_account_over_anothers_address_changes_nothing(shop: SaleorRig) -> None:
+def test_an_account_with_another_persons_email_changes_nothing(shop: SaleorRig) -> None:
     shop.customer("customer_created", 0, metadata=metadata(accepts_email="false"))
     shop.rig.work()
     stranger = {"id": "VXNlcjo2NjY=", "isConfirmed": False, "firstName": "Eve"}
@@ -260,7 +260,7 @@ def test_a_strangers_account_over_anothers_address_changes_nothing(shop: SaleorR
 # --- the receiver ---
 
 
-def test_answers_at_the_door(shop: SaleorRig) -> None:
+def test_the_receiver_answers_each_kind_of_request(shop: SaleorRig) -> None:
     subject = {"order": order()}
     assert shop.post("order_fully_paid", subject, path="/webhooks/saleor/shop").status_code == 200
     assert shop.post("order_fully_paid", subject, path="/webhooks/saleor/nobody").status_code == 404
@@ -274,7 +274,7 @@ def test_answers_at_the_door(shop: SaleorRig) -> None:
     assert shop.rig.web.post("/webhooks/saleor", data=body, headers=forged).status_code == 401
 
 
-def test_while_the_keys_cannot_be_fetched_the_shop_is_asked_to_send_again(
+def test_a_webhook_is_answered_503_while_the_keys_cannot_be_fetched(
     shop: SaleorRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SALEOR, "_keys", type(SALEOR._keys)())
@@ -286,7 +286,7 @@ def test_while_the_keys_cannot_be_fetched_the_shop_is_asked_to_send_again(
     assert shop.post("order_fully_paid", {"order": order()}).status_code == 200
 
 
-def test_a_deleted_customer_and_the_apps_end(shop: SaleorRig) -> None:
+def test_a_deleted_customer_is_erased_and_an_uninstalled_app_stops(shop: SaleorRig) -> None:
     shop.customer("customer_created")
     shop.rig.work()
     shop.send("customer_deleted", {"user": user()}, minutes=5)
@@ -332,7 +332,7 @@ def found(shop: SaleorRig, now_minutes: float, *, again: bool = False) -> list[s
     return [fate.value for fate in fates]
 
 
-def test_missed_webhooks_come_in_by_the_api_and_the_late_ones_change_nothing(shop: SaleorRig) -> None:
+def test_missed_webhooks_are_read_from_the_api_and_late_ones_change_nothing(shop: SaleorRig) -> None:
     shop.saleor.users, shop.saleor.orders = [user()], [refunded_order(("E1", 100.0), ("E2", 200.0))]
     assert found(shop, 1) == ["stored"] * 3
     assert found(shop, 1) == ["known"] * 3
@@ -347,7 +347,7 @@ def test_missed_webhooks_come_in_by_the_api_and_the_late_ones_change_nothing(sho
     assert {row["times_received"] for row in shop.rig.receipts().values()} == {2}
 
 
-def test_a_yes_that_the_api_shows_raises_nothing_and_a_no_counts(shop: SaleorRig) -> None:
+def test_an_opt_in_read_from_the_api_is_not_sent_and_an_opt_out_is(shop: SaleorRig) -> None:
     shop.saleor.users, shop.saleor.orders = [user(metadata=metadata(accepts_email="true"))], []
     found(shop, 1)
     assert shop.accepts_email() is not True

@@ -29,7 +29,7 @@ def link(rig: Any, number: int) -> Any:
     return rig.stores.links.find(rig.shopify, str(number))
 
 
-def test_an_order_that_is_paid_twice_before_its_customer_is_known_is_one_receipt(rig: Any) -> None:
+def test_an_order_paid_twice_before_its_customer_is_known_is_sent_once(rig: Any) -> None:
     rig.send_shopify("orders/paid", paid_order(rig.clock()))
     rig.work()
     rig.send_shopify("customers/create", signup(rig.clock()))
@@ -72,7 +72,7 @@ def test_merged_customers_are_one_and_an_unknown_survivor_takes_the_contact_over
     assert link(rig, 8).contact_id == contact
 
 
-def test_a_merge_waits_for_what_the_merged_customer_did_before(rig: Any) -> None:
+def test_a_merge_waits_for_earlier_events_of_the_merged_customer(rig: Any) -> None:
     rig.fault(error_rate=1, error_statuses=[503], next=1)
     rig.send_shopify("customers/create", person(rig, 7, "one@example.com"))
     assert rig.work() == ["retry"]
@@ -101,7 +101,7 @@ def test_a_signup_does_not_wait_for_its_own_merge(rig: Any) -> None:
 
 
 @pytest.mark.parametrize("who", [7, 8])
-def test_a_no_of_a_customer_without_a_contact_goes_with_a_merge(rig: Any, who: int) -> None:
+def test_a_merge_moves_the_opt_out_of_a_customer_without_a_contact(rig: Any, who: int) -> None:
     said = rig.clock()
     consent = {"state": "unsubscribed", "opt_in_level": "single_opt_in", "consent_updated_at": said.isoformat()}
     no = {"customer_id": who, "email_address": f"{who}@example.com", "email_marketing_consent": consent}
@@ -115,7 +115,7 @@ def test_a_no_of_a_customer_without_a_contact_goes_with_a_merge(rig: Any, who: i
     assert rig.contacts()["one@example.com"]["preferences"]["acceptsEmail"] is False
 
 
-def test_a_no_outlives_a_merge_of_two_customers_without_a_contact(rig: Any) -> None:
+def test_an_opt_out_survives_a_merge_of_two_customers_without_a_contact(rig: Any) -> None:
     def says(who: int, state: str, at: str) -> None:
         consent = {"state": state, "opt_in_level": "single_opt_in", "consent_updated_at": at}
         told = {"customer_id": who, "email_address": "one@example.com", "email_marketing_consent": consent}
@@ -133,7 +133,7 @@ def test_a_no_outlives_a_merge_of_two_customers_without_a_contact(rig: Any) -> N
     assert rig.contacts()["one@example.com"]["preferences"]["acceptsEmail"] is False
 
 
-def test_orders_go_with_a_merge_and_are_erased_with_the_customer_who_is_left(rig: Any) -> None:
+def test_a_merge_moves_orders_and_they_are_erased_with_the_remaining_customer(rig: Any) -> None:
     bought = rig.send_shopify("orders/paid", paid_order(rig.clock()))
     rig.work()
     (receipt,) = rig.receipts()
@@ -150,7 +150,7 @@ def test_orders_go_with_a_merge_and_are_erased_with_the_customer_who_is_left(rig
         assert session.get(InboxEvent, bought).body is None
 
 
-def test_two_contacts_of_merged_customers_are_said_and_left(rig: Any) -> None:
+def test_two_contacts_of_merged_customers_are_reported_and_stay_two(rig: Any) -> None:
     for number, email in ((7, "one@example.com"), (8, "two@example.com")):
         rig.send_shopify("customers/create", person(rig, number, email))
     rig.work()
@@ -161,7 +161,7 @@ def test_two_contacts_of_merged_customers_are_said_and_left(rig: Any) -> None:
     assert link(rig, 7) is None
 
 
-def test_a_consent_is_what_its_own_topic_says_and_nothing_else(rig: Any) -> None:
+def test_a_consent_is_read_from_its_own_topic_only(rig: Any) -> None:
     bought = {
         **paid_order(rig.clock()),
         "buyer_accepts_marketing": True,
@@ -186,7 +186,7 @@ def test_a_consent_is_what_its_own_topic_says_and_nothing_else(rig: Any) -> None
         assert bool(preferences().get("acceptsEmail")) is wanted, state
 
 
-def test_a_yes_from_the_future_is_outdone_by_a_later_no(rig: Any) -> None:
+def test_an_opt_in_from_the_future_is_overridden_by_a_later_opt_out(rig: Any) -> None:
     rig.send_shopify("customers/create", signup(rig.clock()))
     says = {"customer_id": ADA["id"], "email_address": ADA["email"]}
     for state, years in (("subscribed", 10), ("unsubscribed", 0)):
@@ -198,7 +198,7 @@ def test_a_yes_from_the_future_is_outdone_by_a_later_no(rig: Any) -> None:
     assert rig.contacts()[ADA["email"]]["preferences"]["acceptsEmail"] is False
 
 
-def test_an_order_with_somebody_elses_email_changes_nothing_of_that_persons_contact(rig: Any) -> None:
+def test_an_order_with_another_persons_email_changes_nothing_of_their_contact(rig: Any) -> None:
     rig.send_shopify("customers/create", signup(rig.clock()))
     rig.work()
     before = rig.contacts()[ADA["email"]]["attributes"]
@@ -211,7 +211,7 @@ def test_an_order_with_somebody_elses_email_changes_nothing_of_that_persons_cont
     assert len(rig.receipts()) == 1
 
 
-def test_an_order_of_nobody_is_ignored_with_the_reason(rig: Any) -> None:
+def test_an_order_without_a_customer_is_ignored_with_the_reason(rig: Any) -> None:
     nobody = {**paid_order(rig.clock()), "customer": None, "email": "", "contact_email": None, "phone": None}
     event = rig.send_shopify("orders/paid", nobody)
     rig.work()

@@ -88,7 +88,7 @@ THE_REST = {"id": 18, "date_created_gmt": "2026-11-23T06:00:00", "amount": "1487
 
 
 @one_database
-def test_the_unsigned_ping_is_answered_200_and_kept_nowhere(woo: WooRig) -> None:
+def test_the_unsigned_ping_is_answered_200_and_not_stored(woo: WooRig) -> None:
     raw = (FIXTURES / "ping-1.txt").read_bytes()
     answer = woo.rig.web.post(PATH, data=raw, content_type="application/x-www-form-urlencoded")
     assert (answer.status_code, answer.json["message"]) == (200, "pong")
@@ -96,7 +96,7 @@ def test_the_unsigned_ping_is_answered_200_and_kept_nowhere(woo: WooRig) -> None
     assert woo.rig.web.post(PATH, data=raw, content_type="application/json").status_code == 401
 
 
-def test_the_story_of_an_order_as_a_real_shop_told_it(woo: WooRig) -> None:
+def test_a_captured_order_history_sends_each_receipt_once(woo: WooRig) -> None:
     """Signup, unpaid, paid, refunded, completed: each body as it was delivered, in the same second, with one delivery id."""
     woo.woo.orders, woo.woo.refunds[16] = [REFUNDED], [CAP_BACK]
     for topic, name in (
@@ -120,7 +120,7 @@ def test_the_story_of_an_order_as_a_real_shop_told_it(woo: WooRig) -> None:
 
 
 @one_database
-def test_two_deliveries_that_share_an_id_are_two_and_one_body_twice_is_one(woo: WooRig) -> None:
+def test_two_deliveries_with_one_id_are_two_events_and_a_repeated_body_is_one(woo: WooRig) -> None:
     first = woo.post("order.updated", PAID)
     second = woo.post("order.updated", {**PAID, "id": 20, "number": "20"})
     assert first["event_id"] != second["event_id"]
@@ -129,7 +129,7 @@ def test_two_deliveries_that_share_an_id_are_two_and_one_body_twice_is_one(woo: 
     assert woo.receipt_ids() == ["butik-16", "butik-20"]
 
 
-def test_an_order_that_is_first_heard_of_when_all_is_over(woo: WooRig) -> None:
+def test_an_order_first_received_after_its_refunds_is_sent_with_its_returns(woo: WooRig) -> None:
     """Several changes collapse into one delivery: paid, partly refunded, then refunded in whole, then called off."""
     woo.woo.orders, woo.woo.refunds[16] = [PAID], [CAP_BACK, THE_REST]
     named = [{"id": 18, "reason": "", "total": "-1487.20"}, {"id": 17, "reason": "", "total": "-179.55"}]
@@ -144,7 +144,7 @@ def test_an_order_that_is_first_heard_of_when_all_is_over(woo: WooRig) -> None:
 
 
 @one_database
-def test_an_order_that_was_cancelled_before_its_payment_is_nothing(woo: WooRig) -> None:
+def test_an_order_cancelled_before_its_payment_sends_nothing(woo: WooRig) -> None:
     event = woo.send("order.created", {**PAID, "status": "cancelled", "date_paid_gmt": None})
     assert woo.rig.work() == ["ignored"]
     assert "before it was paid" in (woo.rig.event(event).last_error or "")
@@ -163,7 +163,7 @@ def test_a_refund_waits_for_its_lines_while_the_shop_is_away(woo: WooRig) -> Non
 
 
 @one_database
-def test_a_refund_goes_as_an_amount_when_the_shop_stays_away(woo: WooRig) -> None:
+def test_a_refund_is_sent_as_an_amount_when_the_shop_stays_away(woo: WooRig) -> None:
     woo.send("order.updated", PAID)
     woo.rig.work()
     woo.woo.away = 10_000
@@ -176,7 +176,7 @@ def test_a_refund_goes_as_an_amount_when_the_shop_stays_away(woo: WooRig) -> Non
 
 @one_database
 @pytest.mark.parametrize("keys", [{}, {"key": KEY, "secret": "cs_revoked00"}])
-def test_a_refund_without_working_keys_is_an_amount_that_says_why(woo: WooRig, keys: dict[str, str]) -> None:
+def test_a_refund_without_working_keys_is_sent_as_an_amount_with_the_reason(woo: WooRig, keys: dict[str, str]) -> None:
     woo.rig.stores.shops.save_credentials("butik", keys)
     event = woo.send("order.updated", REFUNDED)
     assert woo.rig.work() == ["delivered"]
@@ -186,14 +186,14 @@ def test_a_refund_without_working_keys_is_an_amount_that_says_why(woo: WooRig, k
 
 
 @one_database
-def test_the_companion_brings_the_lines_and_nobody_is_asked(woo: WooRig) -> None:
+def test_lines_from_the_companion_are_used_without_asking_the_shop(woo: WooRig) -> None:
     woo.send("order.updated", {**REFUNDED, "engage_refunds": [CAP_BACK]})
     assert woo.rig.work() == ["delivered"]
     assert woo.items("butik-16-R17") == [("RETURN", "CAP-1", -1)]
     assert woo.woo.asked == []
 
 
-def test_what_was_read_for_a_refund_is_kept_over_a_crash(woo: WooRig) -> None:
+def test_lines_read_for_a_refund_survive_a_crash(woo: WooRig) -> None:
     woo.woo.orders, woo.woo.refunds[16] = [REFUNDED], [CAP_BACK]
     woo.rig.fault(error_rate=1.0, error_statuses=[503], operations=["createReceipt"], next=1)
     woo.send("order.updated", REFUNDED)
@@ -202,7 +202,7 @@ def test_what_was_read_for_a_refund_is_kept_over_a_crash(woo: WooRig) -> None:
     assert len(woo.woo.asked) == 1
 
 
-def test_reconciliation_and_webhooks_say_everything_once(woo: WooRig) -> None:
+def test_reconciliation_and_webhooks_send_everything_once(woo: WooRig) -> None:
     """What polling finds goes through the same mapping as the webhooks, in any order, without a second receipt."""
     woo.woo.orders, woo.woo.refunds[16] = [REFUNDED], [CAP_BACK]
     woo.woo.customers = [fixture("customer-created-1")]
@@ -226,7 +226,7 @@ def test_reconciliation_and_webhooks_say_everything_once(woo: WooRig) -> None:
 
 
 @one_database
-def test_a_look_that_made_the_webhooks_reports_none_of_them(woo: WooRig) -> None:
+def test_a_check_that_created_the_webhooks_reports_no_problem(woo: WooRig) -> None:
     shops = woo.rig.stores.shops
 
     def api_for(shop: RegisteredShop) -> ShopApi | None:
@@ -244,7 +244,7 @@ def test_a_look_that_made_the_webhooks_reports_none_of_them(woo: WooRig) -> None
 
 
 @one_database
-def test_a_free_gift_goes_back_with_its_order(woo: WooRig) -> None:
+def test_a_free_gift_is_returned_with_its_order(woo: WooRig) -> None:
     gift = {**PAID["line_items"][1], "id": 12, "sku": "GIFT", "taxes": []}
     gift |= dict.fromkeys(("subtotal", "subtotal_tax", "total", "total_tax"), "0.00")
     body = {**PAID, "line_items": [*PAID["line_items"], gift]}
@@ -265,7 +265,7 @@ def test_an_order_of_a_guest(woo: WooRig) -> None:
 
 
 @one_database
-def test_an_email_that_nobody_vouches_for_shows_and_changes_nothing(woo: WooRig) -> None:
+def test_an_unverified_email_shows_and_changes_nothing(woo: WooRig) -> None:
     (contact_id,) = woo.rig.seed(contacts=[{"contactType": "Member", "email": "bea@example.se", "firstName": "Real"}])[
         "contacts"
     ]
@@ -291,7 +291,7 @@ def test_a_deleted_customer_is_erased_and_later_bodies_with_customer_0_add_nothi
 
 
 @one_database
-def test_a_signed_body_sent_again_under_another_topic_erases_and_changes_nobody(woo: WooRig) -> None:
+def test_a_signed_body_under_another_topic_erases_and_changes_nothing(woo: WooRig) -> None:
     signup = fixture("customer-created-1")
     woo.send("customer.created", signup)
     woo.rig.work()
@@ -313,7 +313,7 @@ def consents(woo: WooRig) -> dict[str, Any]:
 
 
 @one_database
-def test_a_field_of_the_shop_is_a_consent_by_setting_and_counts_when_it_changes(woo: WooRig) -> None:
+def test_a_field_of_the_shop_is_a_consent_by_setting_once_it_changes(woo: WooRig) -> None:
     woo.rig.stores.shops.change("butik", {"consent_fields": "accepts_email:email"})
     signup = fixture("customer-created-1")
     woo.send("customer.created", signup)
@@ -329,7 +329,7 @@ def test_a_field_of_the_shop_is_a_consent_by_setting_and_counts_when_it_changes(
 
 
 @one_database
-def test_a_field_that_repeats_its_yes_does_not_undo_a_no_from_elsewhere(woo: WooRig) -> None:
+def test_a_field_with_a_repeated_opt_in_does_not_undo_an_opt_out_from_elsewhere(woo: WooRig) -> None:
     woo.rig.stores.shops.change("butik", {"consent_fields": "accepts_email:email"})
     signup = fixture("customer-created-1")
     woo.send("customer.created", signup)
@@ -348,7 +348,7 @@ def test_a_field_that_repeats_its_yes_does_not_undo_a_no_from_elsewhere(woo: Woo
 
 
 @one_database
-def test_a_field_with_its_time_can_raise_a_consent_later(woo: WooRig) -> None:
+def test_a_field_with_its_time_can_opt_in_later(woo: WooRig) -> None:
     woo.rig.stores.shops.change("butik", {"consent_fields": "accepts_email:email@accepted_at"})
     signup = {**fixture("customer-created-1"), "meta_data": []}
     woo.send("customer.created", signup)
@@ -361,7 +361,7 @@ def test_a_field_with_its_time_can_raise_a_consent_later(woo: WooRig) -> None:
 
 
 @one_database
-def test_a_consent_at_the_checkout_counts_once_and_a_newer_no_wins(woo: WooRig) -> None:
+def test_a_consent_at_the_checkout_counts_once_and_a_newer_opt_out_wins(woo: WooRig) -> None:
     def meta(value: str, at: str) -> list[dict[str, str]]:
         return [
             {"key": "engage_consent_email", "value": value},
@@ -381,7 +381,7 @@ def test_a_consent_at_the_checkout_counts_once_and_a_newer_no_wins(woo: WooRig) 
 
 
 @one_database
-def test_a_shops_error_of_rights_is_put_before_a_person(woo: WooRig) -> None:
+def test_a_permission_error_of_the_shop_is_parked(woo: WooRig) -> None:
     woo.send("order.updated", {"code": "woocommerce_rest_cannot_view", "message": "No.", "data": {"status": 401}})
     assert woo.rig.work() == ["parked"]
     assert "manage_woocommerce" in (woo.rig.parked()[0].last_error or "")
@@ -410,9 +410,7 @@ def test_a_promotion_that_the_order_used_is_redeemed(woo: WooRig, named: str) ->
 @one_database
 @pytest.mark.parametrize("named", ["by its code", "by its id"])
 @pytest.mark.parametrize("told", ["edited", "refunded"])
-def test_an_order_paid_before_its_shop_was_registered_redeems_nothing_of_today(
-    woo: WooRig, named: str, told: str
-) -> None:
+def test_an_order_paid_before_its_shop_was_registered_redeems_nothing(woo: WooRig, named: str, told: str) -> None:
     woo.send("customer.created", fixture("customer-created-1"))
     woo.rig.work()
     contact = woo.rig.contacts()["bea@example.se"]
@@ -474,7 +472,7 @@ def story(woo: WooRig) -> Story:
 
 
 @one_database
-def test_a_payment_that_failed_is_nothing_and_parks_nothing(story: Story) -> None:
+def test_a_failed_payment_sends_and_parks_nothing(story: Story) -> None:
     plain = story.tell("failed", "09:20")
     assert story.rig.work() == ["ignored"]
     story.woo.woo.orders, story.woo.woo.refunds[16] = [REFUNDED], [CAP_BACK]
@@ -485,7 +483,7 @@ def test_a_payment_that_failed_is_nothing_and_parks_nothing(story: Story) -> Non
 
 
 @one_database
-def test_a_return_goes_out_though_the_payment_failed_later(story: Story) -> None:
+def test_a_return_is_sent_though_the_payment_failed_later(story: Story) -> None:
     story.woo.woo.orders, story.woo.woo.refunds[16] = [REFUNDED], [CAP_BACK]
     story.tell("processing", "09:10")
     story.rig.work()
@@ -509,7 +507,7 @@ def test_an_order_that_failed_between_two_payments_keeps_its_voucher(story: Stor
     assert story.rig.parked() == []
 
 
-def test_an_older_cancellation_undoes_no_newer_payment(story: Story) -> None:
+def test_an_older_cancellation_does_not_undo_a_newer_payment(story: Story) -> None:
     story.tell("processing", "09:25")
     story.rig.work()
     late = story.tell("cancelled", "09:20")
@@ -543,7 +541,7 @@ def test_a_cancelled_order_that_is_paid_again_uses_its_voucher_again(story: Stor
 
 
 @one_database
-def test_a_voucher_that_is_used_up_when_its_order_is_paid_again_is_told_to_a_person(story: Story) -> None:
+def test_a_voucher_used_up_before_its_order_is_paid_again_parks_the_event(story: Story) -> None:
     story.tell("processing", "09:10")
     story.tell("cancelled", "09:15")
     story.rig.work()
@@ -556,7 +554,7 @@ def test_a_voucher_that_is_used_up_when_its_order_is_paid_again_is_told_to_a_per
 
 
 @one_database
-def test_an_order_that_was_returned_whole_is_not_taken_up_again(story: Story) -> None:
+def test_a_wholly_returned_order_is_not_reopened(story: Story) -> None:
     story.tell("processing", "09:10")
     story.tell("cancelled", "09:15")
     whole = [{"id": 18, "reason": "", "total": "-1666.75"}]
@@ -621,7 +619,7 @@ def test_an_order_paid_again_whose_worker_dies_at_any_point_uses_its_voucher_onc
     assert rig.parked() == []
 
 
-def test_a_cancellation_that_no_webhook_told_of_is_found(story: Story) -> None:
+def test_a_cancellation_without_a_webhook_is_found(story: Story) -> None:
     rig = story.rig
     shop = rig.stores.shops.get("butik")
     monitor = SubscriptionMonitor(

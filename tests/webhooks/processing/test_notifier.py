@@ -1,4 +1,4 @@
-"""Wake-ups from a thread of their own: none waits for Redis, none is lost, and those that come together share one."""
+"""Wake-ups are sent by a thread of their own: callers do not wait for Redis, no wake-up is lost, simultaneous ones share one."""
 
 import threading
 
@@ -21,7 +21,7 @@ class SlowRedis:
         assert self.may_end.acquire(timeout=PATIENCE_S)
 
 
-def test_a_wake_up_is_not_waited_for_and_one_serves_all_that_ask_meanwhile() -> None:
+def test_a_wake_up_does_not_block_and_serves_all_callers_meanwhile() -> None:
     redis = SlowRedis()
     notifier = BackgroundNotifier(redis.wake)
     notifier.wake(1)
@@ -38,7 +38,7 @@ def test_a_wake_up_is_not_waited_for_and_one_serves_all_that_ask_meanwhile() -> 
     redis.may_end.release()
 
 
-def test_a_fault_costs_one_wake_up_and_not_the_thread() -> None:
+def test_a_fault_loses_one_wake_up_and_not_the_thread() -> None:
     woken: list[int] = []
     done = threading.Semaphore(0)
 

@@ -1,4 +1,4 @@
-"""What a worker process does of its jobs: single events, and a batch of the backlog beside them."""
+"""The jobs of a worker process: single events, and a batch of the backlog beside them."""
 
 import threading
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ PATIENCE_S = 20
 
 
 class Events:
-    """Courier and wake-ups in one: what is due is worked off."""
+    """Event processor and wake-ups in one: processes what is due."""
 
     def __init__(self) -> None:
         self.due: list[str] = []
@@ -75,7 +75,7 @@ def within_patience(work: Any, *arguments: Any) -> None:
     assert not thread.is_alive()
 
 
-def test_a_batch_under_way_holds_up_neither_a_job_nor_live_events(events: Events, batches: SlowBatches) -> None:
+def test_a_running_batch_delays_neither_a_job_nor_live_events(events: Events, batches: SlowBatches) -> None:
     drain = drain_with(events, batches.send)
     within_patience(drain.run, 1)
     assert batches.began.acquire(timeout=PATIENCE_S)
@@ -85,7 +85,7 @@ def test_a_batch_under_way_holds_up_neither_a_job_nor_live_events(events: Events
     assert batches.sent == 1  # the job that came meanwhile began no second one
 
 
-def test_the_job_after_a_batch_looks_for_the_next_one(events: Events, batches: SlowBatches) -> None:
+def test_the_job_after_a_batch_starts_the_next_batch(events: Events, batches: SlowBatches) -> None:
     drain = drain_with(events, batches.send)
     batches.may_end.set()
     for event_id in (1, 2):
@@ -94,7 +94,7 @@ def test_the_job_after_a_batch_looks_for_the_next_one(events: Events, batches: S
         _end_of_backlog()
 
 
-def test_a_process_that_stops_waits_until_its_batch_is_given_back(events: Events) -> None:
+def test_a_process_that_stops_waits_until_its_batch_is_released(events: Events) -> None:
     stopping = threading.Event()
     began, given_back = threading.Event(), []
 
@@ -113,7 +113,7 @@ def test_a_process_that_stops_waits_until_its_batch_is_given_back(events: Events
     assert given_back == ["all of it"]  # and it begins no other
 
 
-def test_a_fault_of_the_backlog_is_told_and_ends_nothing_else(
+def test_a_fault_of_the_backlog_is_logged_and_ends_nothing_else(
     events: Events, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raised: list[Any] = []
