@@ -80,7 +80,9 @@ def test_promotion_is_created_activated_and_assigned(run: Run, sandbox: RunningS
     assert "nobody@example.com" not in refusals.read_text(encoding="utf-8")
 
     seed(sandbox, contacts=[{"contactType": "Member", "email": "nobody@example.com"}])
-    assert "1 already, 3 assigned" in run(*command).output  # the mended row goes; nobody gets a second one
+    assert (
+        "1 already, 3 assigned" in run(*command).output
+    )  # the corrected row is assigned; no contact gets a second one
     for contact_id in contacts[:2]:
         query = {"contactId": contact_id}
         found = requests.get(

@@ -1,4 +1,4 @@
-"""Another SECRET_KEY than the one that shops were stored with: nothing is stored with it, and what was is mended."""
+"""A SECRET_KEY other than the one that shops were stored with: nothing is stored with it, and what was stored is repaired."""
 
 import json
 import logging

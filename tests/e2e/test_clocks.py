@@ -113,7 +113,7 @@ class ClockChaos(Chaos):
 
 @contextmanager
 def clocks_jump(machines: Machines, jumps: Mapping[float, float]) -> Iterator[None]:
-    """Set one clock after the other anew, wrong by so many minutes for so many seconds.
+    """Set one clock after the other again, wrong by so many minutes for so many seconds.
 
     In the end one clock is right and one is half a minute ahead, so that what was put off by such a clock is due.
     """

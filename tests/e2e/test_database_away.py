@@ -23,16 +23,16 @@ EVENTS, PEOPLE = 60, 6
 
 
 class Cable:
-    """A TCP connection to a server that can be cut and mended."""
+    """A TCP connection to a server that can be cut and repaired."""
 
     def __init__(self, host: str, port: int) -> None:
         self._to = (host, port)
         self.port = free_port()
         self._open: list[socket.socket] = []
         self._listener: socket.socket | None = None
-        self.mend()
+        self.repair()
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self.port))
@@ -119,7 +119,7 @@ def test_plugin_survives_a_database_that_is_cut_off(tmp_path: Path, postgresql_u
             assert requests.get(f"{plugin.url}/readyz", timeout=10).json()["database"] is False
             assert requests.get(f"{plugin.url}/healthz", timeout=10).ok
             assert chaos.report.sent == sent, "a webhook got its 200 while there was no database"
-            cable.mend()
+            cable.repair()
         assert set(chaos.report.refused) == {"503"}
         assert processes(plugin) == before, plugin.log_path.read_text()[-3000:]
     finally:

@@ -20,7 +20,7 @@ from plugin.store.shops.shops import RegisteredShop
 
 
 class SlowInbox(Inbox):
-    """An inbox that notes its batches; the first one waits until it is let go, so that others queue behind it."""
+    """An inbox that notes its batches; the first one waits until it is released, so that others queue behind it."""
 
     def __init__(self, database: Database, refuse: Callable[[NewEvent], Exception | None] = lambda _new: None) -> None:
         super().__init__(database)
@@ -107,7 +107,7 @@ def test_an_unavailable_database_fails_all_waiting_writes(database: Database, ne
 
 
 class PausingLock:
-    """A lock after which one thread rests when it has let go of it the first time."""
+    """A lock after which one thread pauses when it has released it the first time."""
 
     def __init__(self, name: str) -> None:
         self._lock = threading.Lock()

@@ -2,7 +2,7 @@
 
 The model knows when each event happened, its state, until when it rests and whether the shop is stopped. From that alone
 follows which events may be claimed. The inbox may claim no other, and must claim one when there is one (after a sweep,
-which mends what crashes leave behind).
+which repairs what crashes leave behind).
 """
 
 import itertools

@@ -21,7 +21,7 @@ class ListedShop:
 
     found: list[PolledResource] = field(default_factory=list)
     wrong: dict[str, str] = field(default_factory=dict)
-    mends: bool = True
+    repairs_allowed: bool = True
     away_after: int | None = None
     asked: list[tuple[datetime | None, datetime | None, str | None]] = field(default_factory=list)
 
@@ -35,7 +35,7 @@ class ListedShop:
         )
 
     def repair(self, _address: str) -> tuple[str, ...]:
-        if not self.mends:
+        if not self.repairs_allowed:
             raise ShopApiError("The shop answered 403: the key may not write webhooks.", status=403)
         done = tuple(f"{topic} switched on" for topic in self.wrong)
         self.wrong.clear()

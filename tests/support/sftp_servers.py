@@ -1,5 +1,5 @@
 """Real SFTP servers for tests, on a loopback port: OpenSSH's sshd where it is installed, and asyncssh's for what sshd
-cannot be told to do. Both serve the whole file system to the user who runs the tests; tests use a folder of their own.
+cannot be made to do. Both serve the whole file system to the user who runs the tests; tests use a folder of their own.
 """
 
 import asyncio
@@ -83,7 +83,7 @@ def openssh(folder: Path, *, sftp_options: str = "", file_size_limit_kb: int | N
 
 
 class ScriptedFiles(asyncssh.SFTPServer):
-    """What asyncssh's server is told to do. takes: deletes a file as soon as it has its name."""
+    """What asyncssh's server is to do. takes: deletes a file as soon as it has its name."""
 
     takes = False
     refuses_rename = False

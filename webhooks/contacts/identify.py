@@ -184,7 +184,7 @@ def _created_by_us(
     """Return whether a contact is the one that Engage was to create, although its answer does not say so.
 
     It then holds the customer id; where that is not sent, exactly what was sent and no other personal data. For a guest
-    that is no proof later on: anyone may order with another person's address. sent: None for all attributes.
+    that is not a proof later on: anyone may order with another person's address. sent: None for all attributes.
     """
     try:
         held = context.client.get_contact(contact_id).attributes

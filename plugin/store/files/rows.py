@@ -16,9 +16,9 @@ from plugin.store.tables.files import FallbackFile, FallbackRow, FileState
 from plugin.store.tables.inbox import DeliveryAttempt, InboxEvent, State, is_in
 
 CHUNK = 500
-#: States in which nothing of a file can have reached the other side under its name.
+#: States in which nothing of a file can have reached the SFTP server, or the folder, under its name.
 UNSENT = (FileState.WRITING, FileState.WRITTEN, FileState.SENDING)
-#: States in which the other side has, or had, the whole file.
+#: States in which the SFTP server, or the folder, has or had the whole file.
 UPLOADED_STATES = (FileState.SENT, FileState.PICKED_UP)
 T = TypeVar("T")
 #: Gives a file its name: of its kind, time and sequence.

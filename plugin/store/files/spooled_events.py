@@ -178,7 +178,7 @@ class FallbackInbox:
             return True
 
     def release_rest(self, shop: RegisteredShop, now: datetime) -> int:
-        """Engage answers: let events whose files lie at the other side do by API what no file does.
+        """Engage answers: let events whose files were uploaded do through the API what no file does.
 
         Contacts and redemptions are checked, a receipt is not sent again. Returns how many are due now.
         """

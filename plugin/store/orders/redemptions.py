@@ -96,7 +96,7 @@ class Redemptions:
         *,
         again: bool = False,
     ) -> StoredRedemption:
-        """Store that an order uses an assignment and that Engage is told now, unless another order was first.
+        """Store that an order uses an assignment and that Engage is called now, unless another order was first.
 
         Returns whose it is. Gives way: an intent that failed, one that was given back to the shopper after another
         order, and one whose event a person discarded before it was redeemed. again: so does what this order itself gave

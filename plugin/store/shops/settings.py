@@ -206,7 +206,7 @@ class ShopSettings:
         boolean, "whether the shop's webhook subscriptions are checked and missed changes looked for", True
     )
     repair_webhooks: bool = _setting(
-        boolean, "whether wrong webhook subscriptions are mended at the shop, or only reported", True
+        boolean, "whether wrong webhook subscriptions are repaired at the shop, or only reported", True
     )
     poll_missed: bool = _setting(
         boolean, "whether changes that no webhook told of are fetched from the shop's API", True
@@ -235,9 +235,9 @@ class ShopSettings:
         "whether My Pages show reward vouchers; auto finds out from Engage's answers",
         "auto",
     )
-    points_found: str = _setting(one_of("yes", "no"), "what auto found out of points; empty it to find out anew", "")
+    points_found: str = _setting(one_of("yes", "no"), "what auto found out of points; empty it to find out again", "")
     vouchers_found: str = _setting(
-        one_of("yes", "no"), "what auto found out of vouchers; empty it to find out anew", ""
+        one_of("yes", "no"), "what auto found out of vouchers; empty it to find out again", ""
     )
 
 

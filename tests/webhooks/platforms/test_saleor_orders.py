@@ -113,7 +113,7 @@ def test_events_in_the_wrong_order_end_the_same_way(shop: SaleorRig) -> None:
 
 
 def test_refunds_that_have_no_ids_are_returned_up_to_their_sum(shop: SaleorRig) -> None:
-    """An older query asks for no ids: only the sum grows, and the same sum may be told twice."""
+    """An older query asks for no ids: only the sum grows, and the same sum may be sent twice."""
     shop.send("order_fully_paid", {"order": order()}, minutes=1)
     for minutes, in_all in ((10, 40.0), (11, 40.0), (20, 100.0), (21, 40.0)):
         whole = order(totalRefunded=money(in_all))

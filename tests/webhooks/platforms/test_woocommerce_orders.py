@@ -115,7 +115,7 @@ def test_a_captured_order_history_sends_each_receipt_once(woo: WooRig) -> None:
     assert woo.items("butik-16") == [("PURCHASE", "SWE-M", 2), ("PURCHASE", "CAP-1", 1), ("PURCHASE", "SHIPPING", 1)]
     assert woo.items("butik-16-R17") == [("RETURN", "CAP-1", -1)]
     assert {row["times_received"] for row in woo.rig.receipts().values()} == {1}
-    assert woo.woo.paths() == ["GET /wc/v3/orders/16/refunds"]  # read once, however often the order is told
+    assert woo.woo.paths() == ["GET /wc/v3/orders/16/refunds"]  # read once, however often the order is sent
     assert woo.rig.parked() == []
 
 

@@ -141,7 +141,7 @@ def test_a_failed_check_is_reported_and_the_next_one_starts_where_the_last_compl
 
 def test_a_repair_that_the_shop_rejects_is_reported(watched: HistoryRig) -> None:
     assert watched.listed is not None
-    watched.listed.wrong, watched.listed.mends = {"order.paid": "it is disabled"}, False
+    watched.listed.wrong, watched.listed.repairs_allowed = {"order.paid": "it is disabled"}, False
     assert "may not write webhooks" in str(watched.monitor.check_shop(watched.shop).error)
 
 
