@@ -62,7 +62,7 @@ def ensure_contact(context: Context, customer: Customer, contact_type: str) -> C
     if link is not None and (link.verified or not is_identity_verified(context.shop, customer)[0]):
         return ContactMatch(link.contact_id, link.verified, created=False)
     if not (customer.customer_id or customer.email or customer.mobile_phone):
-        return Ignored("of nobody: no customer id, e-mail or phone")
+        return Ignored("the customer has no id, e-mail or phone")
     try:
         with _contact_creation_lock(context, customer):
             return _find_or_create(context, customer, contact_type)

@@ -61,7 +61,7 @@ def _not_for_engage(context: Context, event: OrderPaid) -> str | None:
     """Return why an order makes no receipt, or None."""
     customer = event.customer
     if not (customer.customer_id or customer.email or customer.mobile_phone):
-        return "an order of nobody: no customer id, e-mail or phone"
+        return "the order has no customer id, e-mail or phone"
     if customer.customer_id is None and not context.shop.settings.guest_orders:
         return "an order of a guest, and the setting guest_orders is no"
     return None

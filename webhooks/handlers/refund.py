@@ -28,7 +28,7 @@ def handle(context: Context, event: OrderRefunded) -> Outcome:
         return order
     # an order that cost nothing, because a promotion paid it all, is returned without money
     if not event.lines or not (event.total or not order.total):
-        return Ignored("nothing was given back")
+        return Ignored("nothing was refunded")
     if order.receipt_sent_at is None:
         return wait_for_file(context, purchase_receipt_id(context.shop, event.order_id)) or Waiting(
             f"The receipt of order {event.order_id} has not been sent yet; its return comes after it."
@@ -55,7 +55,7 @@ def _send(context: Context, event: OrderRefunded, order: StoredOrder) -> dict[st
     # a refund that brings nothing new is stored too, so that a reconciliation does not miss its receipt
     event = new or replace(event, total=Decimal(0), lines=())
     if new is None:
-        context.note("unchanged", "All that was given back of this order was returned already.")
+        context.note("unchanged", "Everything that was refunded of this order was returned already.")
     elif event.total:
         receipt = return_receipt(context.shop, event, order)
         waiting = wait_for_file(context, receipt.unique_receipt_id)
@@ -65,7 +65,7 @@ def _send(context: Context, event: OrderRefunded, order: StoredOrder) -> dict[st
         context.client.create_receipt(receipt)
         receipt_id = receipt.unique_receipt_id
     else:
-        context.note("receipt", "No money was given back, so there is no return receipt.")
+        context.note("receipt", "No money was refunded, so there is no return receipt.")
     refund, shop = refund_record(event), context.shop
     context.on_commit(lambda session: write_refund(session, shop, event.order_id, event.refund_id, refund))
     if order.contact_id:
@@ -103,7 +103,7 @@ def _find_order(context: Context, order_id: str, *, only_if_known: bool) -> Stor
     order = context.stores.orders.get(context.shop, order_id)
     if order is None:
         if only_if_known and context.waited().total_seconds() >= context.shop.settings.order_wait_s / 2:
-            return Ignored("its order stayed unknown here, so that there is nothing to give back")
+            return Ignored("its order stayed unknown here, so that there is nothing to return")
         return Waiting(f"Order {order_id} is not known here yet; its payment may be under way.")
     if order.contact_id is None:
         return Ignored("its order was not for us")
