@@ -84,7 +84,7 @@ def paid_order(at: datetime) -> dict[str, Any]:
 
 
 def guest_order(at: datetime) -> dict[str, Any]:
-    """Return order.paid of the Standard platform, of somebody without an account."""
+    """Return order.paid of the Standard platform, of a guest."""
     return {
         "type": "order.paid",
         "timestamp": at.isoformat(),

@@ -9,7 +9,7 @@ from plugin.store.orders.orders import StoredOrder
 from plugin.store.shops.shops import RegisteredShop
 from webhooks.orders.receipts import exchange_rate, stored_lines
 
-#: Contact attributes that an order may fill, but never overwrite: a purchase may name somebody else as its receiver.
+#: Contact attributes that an order may fill, but never overwrite: a purchase may name another person as its receiver.
 FILL_IF_MISSING = frozenset({"firstName", "lastName", "email", "externalId"})
 #: The detail of an order that says when its shop last reported it as active, ISO 8601.
 ACTIVE_AS_OF = "active_as_of"

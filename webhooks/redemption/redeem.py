@@ -140,7 +140,7 @@ class _Redemption:
         return self._first_attempt() if row.fresh else self._retry_after_unknown_result(row)
 
     def _first_attempt(self) -> RedemptionProblem | None:
-        """Call for the first time: a conflict means that somebody else redeemed it."""
+        """Call for the first time: a conflict means that it was redeemed elsewhere."""
         try:
             self._call()
         except EngageConflictError as error:

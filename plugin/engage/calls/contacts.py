@@ -1,4 +1,4 @@
-"""Contacts, singly and in bulk."""
+"""Contacts, one by one and in bulk."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

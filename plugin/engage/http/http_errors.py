@@ -56,9 +56,9 @@ def parse_body(body: bytes) -> Any:
 
 
 def raise_for_status(answer: Answer, operation: str, now: datetime, sent: Any = None) -> None:
-    """Raise the error that an answer stands for; return for 2xx.
+    """Raise the error that an answer means; return for 2xx.
 
-    sent: what was sent; Engage may echo its values, which are kept out of the error's text.
+    sent: what was sent; Engage may echo its values, which must not appear in the error's text.
     Raises TransientError, PermanentError, EngageNotFoundError, EngageConflictError, UnauthorisedError or, for a
     redirect, EngageError.
     """

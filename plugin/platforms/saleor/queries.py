@@ -103,7 +103,7 @@ def _subscription(name: str, events: Mapping[str, tuple[str, str]], *fragments: 
     return f"subscription {name} {{\n  event {{\n{asked}\n  }}\n}}\n" + "".join(fragments)
 
 
-#: Our webhooks by name: the topics that each tells of, and its query.
+#: Our webhooks by name: the topics of each, and its query.
 WEBHOOKS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "Engage: customers": (tuple(_CUSTOMER_EVENTS), _subscription("EngageCustomers", _CUSTOMER_EVENTS, _USER, _ADDRESS)),
     "Engage: orders": (tuple(_ORDER_EVENTS), _subscription("EngageOrders", _ORDER_EVENTS, _ORDER, _ADDRESS)),

@@ -94,7 +94,7 @@ def read_details(order: dict[str, Any], meta: Mapping[str, str]) -> dict[str, di
 
 
 def pruned(refund: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is needed of a refund as the REST API gives it: no reason and no names, which may tell of people."""
+    """Return what is needed of a refund as the REST API gives it: no reason and no names, which may hold personal data."""
     wanted: dict[str, Any] = {name: refund.get(name) for name in ("id", "date_created_gmt", "amount")}
     for group, names in LINE_FIELDS.items():
         wanted[group] = [

@@ -1,8 +1,8 @@
 """Group commit: writes of threads that come together share one transaction and one wait for the disk.
 
-The first thread that comes leads: when it is its turn to write, it takes what is waiting, its own included, while
-later ones queue; then one of those leads. Nobody goes on before the transaction with their write is durable, and
-nobody waits for company.
+The first thread that arrives is the leader: when the database lets it write, it stores all waiting writes, its own included.
+Threads that arrive meanwhile queue, and one of them is the next leader. A thread continues only after the transaction
+with its write is durable; it never waits for more threads to arrive.
 """
 
 import threading
@@ -23,10 +23,11 @@ def _closed_gate() -> threading.Lock:
 
 
 @dataclass(slots=True)
-class _Waiting(Generic[W, R]):
-    """gate: a lock that is held until the thread may go on; it costs a third of what an Event does.
+class _PendingWrite(Generic[W, R]):
+    """A write that waits for its transaction.
 
-    leads: set before the gate opens, by whoever led before.
+    gate: a lock that is held until the thread may continue; it costs a third of what a `threading.Event` does.
+    leads: set by the leader before it opens the gate of the next leader.
     """
 
     write: W
@@ -39,9 +40,9 @@ class _Waiting(Generic[W, R]):
 class GroupCommit(Generic[W, R]):
     """Stores what the threads of one process write. Use one a process, made after the fork.
 
-    store: is given a function that hands out the waiting writes, to be called inside the transaction, and returns each
-    one's result or the error that is its own. blames_one: tells of an error of the whole transaction whether one of the
-    writes is to blame; then each is stored alone, so that it takes no other with it.
+    store: called with a function that returns the waiting writes, which it calls inside the transaction; returns for each
+    write its result or its own error. blames_one: returns whether an error of the whole transaction is the fault of a single
+    write; then each write is stored alone, so that it fails no other.
     """
 
     def __init__(
@@ -52,31 +53,34 @@ class GroupCommit(Generic[W, R]):
         self._store = store
         self._blames_one = blames_one
         self._lock = threading.Lock()
-        self._queue: deque[_Waiting[W, R]] = deque()
+        self._queue: deque[_PendingWrite[W, R]] = deque()
         self._led = False
 
     def run(self, write: W) -> R:
         """Store one write, durable when this returns. Raises what the store raises; then nothing of it is stored."""
-        mine: _Waiting[W, R] = _Waiting(write)
+        pending: _PendingWrite[W, R] = _PendingWrite(write)
         with self._lock:
-            self._queue.append(mine)
+            self._queue.append(pending)
             leads, self._led = not self._led, True
         if not leads:
-            mine.gate.acquire()  # always, even if its turn has just come: a gate that nobody passes is opened twice
-            leads = mine.leads
+            # always, even if this thread has just become the leader: its gate would be opened a second time otherwise
+            pending.gate.acquire()
+            leads = pending.leads
         if leads:
-            self._lead(mine)
-        if mine.error is not None:
-            raise mine.error
-        return mine.result  # type: ignore[return-value]  # set where no error is
+            self._lead(pending)
+        if pending.error is not None:
+            raise pending.error
+        return pending.result  # type: ignore[return-value]  # set where no error is
 
-    def _lead(self, mine: _Waiting[W, R]) -> None:
-        batch: list[_Waiting[W, R]] = []
+    def _lead(self, own: _PendingWrite[W, R]) -> None:
+        batch: list[_PendingWrite[W, R]] = []
         try:
             self._store_batch(batch, self._take)
         finally:
             with self._lock:
-                if self._queue and self._queue[0] is mine:  # this thread ends before it took anything: it leads no more
+                if (
+                    self._queue and self._queue[0] is own
+                ):  # the leader failed before it took any write: it leads no more
                     self._queue.popleft()
                 successor = self._queue[0] if self._queue else None
                 self._led = successor is not None
@@ -85,12 +89,12 @@ class GroupCommit(Generic[W, R]):
             for waiting in [*batch, *([successor] if successor else [])]:
                 waiting.gate.release()
 
-    def _take(self) -> list[_Waiting[W, R]]:
+    def _take(self) -> list[_PendingWrite[W, R]]:
         with self._lock:
             return [self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP))]
 
-    def _store_batch(self, batch: list[_Waiting[W, R]], take: Callable[[], list[_Waiting[W, R]]]) -> None:
-        """Store what `take` gives when it is our turn, and put it into batch, each with its result."""
+    def _store_batch(self, batch: list[_PendingWrite[W, R]], take: Callable[[], list[_PendingWrite[W, R]]]) -> None:
+        """Store the writes that `take` returns inside the transaction; put them into batch, each with its result."""
 
         def writes() -> list[W]:
             batch.extend(take())
@@ -103,7 +107,7 @@ class GroupCommit(Generic[W, R]):
                 batch.extend(take())
             if len(batch) > 1 and self._blames_one(error):
                 for waiting in batch:
-                    self._store_batch([], lambda one=waiting: [one])  # type: ignore[misc]
+                    self._store_batch([], lambda write=waiting: [write])  # type: ignore[misc]
             else:
                 for waiting in batch:
                     waiting.error = error

@@ -1,5 +1,5 @@
 """Files of the fallback: what state each is in and why. Every change names the state that it must come from, so that of
-two workers one goes on and the other stops.
+two workers one continues and the other stops.
 """
 
 from collections.abc import Sequence
@@ -103,7 +103,7 @@ class FallbackFiles:
             return {str(state): int(number) for state, number in session.execute(statement)}
 
     def reserve(self, shop: RegisteredShop, kind: str, origin: str, name_of: NameOf, now: datetime) -> StoredFile:
-        """Add a file that no events stand for, such as one of a shop's history, in state `writing`."""
+        """Add a file without events, such as one of a shop's history, in state `writing`."""
         with self._database.transaction() as session:
             file = new_file(session, shop, kind, origin, 0, name_of, now)
         return self.get(file.name)
@@ -179,7 +179,7 @@ class FallbackFiles:
         )
 
     def fail(self, file_id: int, reason: str, now: datetime) -> bool:
-        """Note that a file that no events stand for cannot be sent any more."""
+        """Note that a file without events cannot be sent any more."""
         states = (FileState.WRITING, FileState.WRITTEN, FileState.SENDING)
         return self._move(file_id, states, FileState.FAILED, reason=reason, ended_at=now, next_attempt_at=None)
 

@@ -108,7 +108,7 @@ def new_file(
 def write_erasure(session: Session, event_ids: Sequence[int]) -> int:
     """Keep files with an erased person's rows from going out; return how many rows are concerned.
 
-    The file is taken back as soon as its work goes on, and what the person had in it is discarded there.
+    The file is taken back at the next run of its shop's files, which discards what it holds of the person.
     """
     rows = 0
     for chunk in chunks(event_ids):

@@ -1,6 +1,6 @@
 """Events of the inbox that go into files while Engage stays away, and how they come back.
 
-An event is `spooled` as soon as it is set down in a file's rows, before the file is written: what a crash leaves behind
+An event is `spooled` as soon as it is in the rows of a file, before the file is written: what a crash leaves behind
 is a file in state `writing`, whose events are released. So the same event is never in a file and under work at once.
 """
 
@@ -83,43 +83,49 @@ class FallbackInbox:
     def open_files(
         self, shop: RegisteredShop, planned: Sequence[Spooled], name_of: NameOf, now: datetime
     ) -> tuple[ReservedFile, ...]:
-        """Take events out of the inbox and set them down as rows of new files, one file a kind, in one commit.
+        """Move events from the inbox into rows of new files, one file per kind, in one commit.
 
-        What changed since it was planned stays where it is, with what follows of the same customer.
+        Events that changed since they were planned stay in the inbox, with the later ones of the same customer.
         """
         with self._database.transaction() as session:
             accepted = self._accepted(session, shop, planned)
             if not accepted:
                 return ()
-            kinds = dict.fromkeys(entry.kind for one in accepted for entry in one.entries)
+            kinds = dict.fromkeys(entry.kind for spooled in accepted for entry in spooled.entries)
             files = {kind: self._new_file(session, shop, kind, accepted, name_of, now) for kind in kinds}
             session.connection().execute(
                 insert(FallbackRow),
                 [
                     {
                         "file_id": files[entry.kind].id,
-                        "event_id": one.event_id,
+                        "event_id": spooled.event_id,
                         "shop_id": shop.id,
                         "key": entry.key,
-                        "rest": one.rest if place == 0 else False,
+                        "rest": spooled.rest if place == 0 else False,
                         "details": dict(entry.details),
                     }
-                    for one in accepted
-                    for place, entry in enumerate(one.entries)
+                    for spooled in accepted
+                    for place, entry in enumerate(spooled.entries)
                 ],
             )
-            for one in accepted:
-                _spool(session, one, files[one.entries[0].kind].name)
-            note(session, [one.event_id for one in accepted], "spooled", "set down in a file; Engage stays away", now)
-            for key in dict.fromkeys(one.ordering_key for one in accepted):
+            for spooled in accepted:
+                _spool(session, spooled, files[spooled.entries[0].kind].name)
+            note(
+                session,
+                [spooled.event_id for spooled in accepted],
+                "spooled",
+                "written to a file; Engage stays away",
+                now,
+            )
+            for key in dict.fromkeys(spooled.ordering_key for spooled in accepted):
                 release_next(session, shop.id, key, now)
             return tuple(
                 ReservedFile(
                     file.id,
                     kind,
                     file.name,
-                    tuple(entry for one in accepted for entry in one.entries if entry.kind == kind),
-                    tuple(one.event_id for one in accepted for entry in one.entries if entry.kind == kind),
+                    tuple(entry for spooled in accepted for entry in spooled.entries if entry.kind == kind),
+                    tuple(spooled.event_id for spooled in accepted for entry in spooled.entries if entry.kind == kind),
                 )
                 for kind, file in files.items()
             )
@@ -127,20 +133,22 @@ class FallbackInbox:
     def _accepted(self, session: Session, shop: RegisteredShop, planned: Sequence[Spooled]) -> list[Spooled]:
         free: set[int] = set()
         taken: set[str] = set()
-        for chunk in chunks([one.event_id for one in planned]):
+        for chunk in chunks([spooled.event_id for spooled in planned]):
             locked = select(InboxEvent.id).where(InboxEvent.id.in_(chunk), is_in(State.PENDING))
             free.update(session.scalars(locked.order_by(InboxEvent.id).with_for_update(skip_locked=True)))
-        for keys in chunks([entry.key for one in planned for entry in one.entries]):
+        for keys in chunks([entry.key for spooled in planned for entry in spooled.entries]):
             same = select(FallbackRow.key).where(FallbackRow.shop_id == shop.id, FallbackRow.key.in_(keys))
             taken.update(session.scalars(same))
         accepted, stopped = [], set()
-        for one in planned:
-            if one.event_id not in free or one.entries[0].key in taken or one.ordering_key in stopped:
-                stopped.add(one.ordering_key)
+        for spooled in planned:
+            if spooled.event_id not in free or spooled.entries[0].key in taken or spooled.ordering_key in stopped:
+                stopped.add(spooled.ordering_key)
                 continue
-            entries = tuple(entry for entry in one.entries if entry.key not in taken)
+            entries = tuple(entry for entry in spooled.entries if entry.key not in taken)
             taken.update(entry.key for entry in entries)
-            accepted.append(Spooled(one.event_id, one.ordering_key, entries, one.rest, one.steps, one.write))
+            accepted.append(
+                Spooled(spooled.event_id, spooled.ordering_key, entries, spooled.rest, spooled.steps, spooled.write)
+            )
         return accepted
 
     def _new_file(
@@ -152,7 +160,7 @@ class FallbackInbox:
         name_of: NameOf,
         now: datetime,
     ) -> FallbackFile:
-        rows = sum(entry.kind == kind for one in accepted for entry in one.entries)
+        rows = sum(entry.kind == kind for spooled in accepted for entry in spooled.entries)
         return new_file(session, shop, kind, FileOrigin.INBOX, rows, name_of, now)
 
     def release(
@@ -243,11 +251,11 @@ class FallbackInbox:
             )
 
 
-def _spool(session: Session, one: Spooled, name: str) -> None:
-    progress = session.scalar(select(InboxEvent.progress).where(InboxEvent.id == one.event_id)) or {}
+def _spool(session: Session, spooled: Spooled, name: str) -> None:
+    progress = session.scalar(select(InboxEvent.progress).where(InboxEvent.id == spooled.event_id)) or {}
     values = {
         "state": State.SPOOLED,
-        "progress": {**progress, **one.steps},
+        "progress": {**progress, **spooled.steps},
         "next_attempt_at": None,
         "blocked_by_id": None,
         "non_blocking": False,
@@ -255,9 +263,9 @@ def _spool(session: Session, one: Spooled, name: str) -> None:
         "error_code": "in_file",
         "finished_at": None,
     }
-    run(session, update(InboxEvent).where(InboxEvent.id == one.event_id).values(**values))
-    if one.write is not None:
-        one.write(session)
+    run(session, update(InboxEvent).where(InboxEvent.id == spooled.event_id).values(**values))
+    if spooled.write is not None:
+        spooled.write(session)
 
 
 _DUE_AGAIN = {

@@ -140,7 +140,7 @@ def claim_in_any_state(session: Session, event_id: int, now: datetime, lease: ti
     if row is None:
         raise NotFoundHereError(f"There is no event {event_id}: `engage-plugin events list` shows those that are.")
     if row.body is None:
-        raise ConflictError(f"The body of event {event_id} is not kept any more: there is nothing to map.")
+        raise ConflictError(f"The body of event {event_id} was deleted: there is nothing to map.")
     same_key = and_(InboxEvent.shop_id == row.shop_id, InboxEvent.ordering_key == row.ordering_key)
     others = update(InboxEvent).where(same_key, InboxEvent.id != row.id, is_in(State.LEASED))
     run(session, others.values(state=State.PENDING))

@@ -57,9 +57,9 @@ class Orders:
         return None if row is None else _stored(row)
 
     def remember(self, shop: RegisteredShop, order: StoredOrder, event_id: int) -> None:
-        """Store an order as first paid; what stands of an earlier webhook of the same order stays.
+        """Store an order as first paid; what an earlier webhook of the same order stored stays.
 
-        Unless that was an order of nobody: then its receipt, and so its returns, are of what the shop says now.
+        Unless that order had no contact: then its receipt, and so its returns, follow what the shop says now.
         """
         with self._database.transaction() as session:
             self.write_first(session, shop, order, event_id)

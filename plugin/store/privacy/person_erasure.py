@@ -20,11 +20,11 @@ from plugin.store.tables.sync import BackfillRefusal, BackfillRun, Erasure
 
 #: Of an order's details these hold nothing of a person: ids of refunds and lines, amounts, how and when the order ended,
 #: and when it was active ("stands_at" in older records).
-KEPT_DETAILS = ("refunds", "ended", "ended_at", "active_as_of", "stands_at")
+RETAINED_DETAILS = ("refunds", "ended", "ended_at", "active_as_of", "stands_at")
 _EMPTY_ORDER = (
     update(ShopOrder)
     .where(ShopOrder.id == bindparam("row_id"))
-    .values(details=bindparam("kept"), customer_id=literal(None))
+    .values(details=bindparam("retained"), customer_id=literal(None))
 )
 _EMPTY = update(InboxEvent).where(InboxEvent.id == bindparam("row_id")).values(body=b"")
 _ERASED = {"last_error": "The customer was erased.", "error_code": "erased"}
@@ -103,11 +103,11 @@ class Erasures:
 
 
 def _empty_orders(session: Session, shop: RegisteredShop, orders: Collection[str]) -> int:
-    """Take a person from their orders, and return how many. What went back already stays: it must not go back twice."""
+    """Take a person from their orders, and return how many. Refunds that were sent stay recorded: they must not be sent twice."""
     theirs = select(ShopOrder.id, ShopOrder.details).where(ShopOrder.shop_id == shop.id, ShopOrder.order_id.in_(orders))
     rows = session.execute(theirs.order_by(ShopOrder.id).with_for_update()).all()
     emptied = [
-        {"row_id": row.id, "kept": {name: row.details[name] for name in KEPT_DETAILS if row.details.get(name)}}
+        {"row_id": row.id, "retained": {name: row.details[name] for name in RETAINED_DETAILS if row.details.get(name)}}
         for row in rows
     ]
     if emptied:
@@ -143,18 +143,18 @@ def _orders_of(
 ) -> set[str]:
     """Return the orders that are a person's as far as is known here.
 
-    A refund that came before its order stands under the order alone, and a guest's order under no customer.
+    A refund that came before its order is stored under the order alone, and a guest's order under no customer.
     """
-    told = select(InboxEvent.order_ref).where(
+    named = select(InboxEvent.order_ref).where(
         InboxEvent.shop_id == shop.id,
         InboxEvent.ordering_key.in_(ordering_keys),
         InboxEvent.order_ref.is_not(None),
     )
-    found = {order for order in session.scalars(told) if order is not None}
+    orders = {order for order in session.scalars(named) if order is not None}
     if customer_id is not None:
         theirs = select(ShopOrder.order_id).where(ShopOrder.shop_id == shop.id, ShopOrder.customer_id == customer_id)
-        found.update(session.scalars(theirs))
-    return found
+        orders.update(session.scalars(theirs))
+    return orders
 
 
 def _forget_refusals(session: Session, shop: RegisteredShop, customer_id: str | None, orders: Collection[str]) -> int:

@@ -35,7 +35,7 @@ SHARED_TABLES = {
 
 
 class ShopErasures:
-    """Erases a shop in bounded transactions; each may be the last before a crash, the next run goes on."""
+    """Erases a shop in bounded transactions; each may be the last before a crash, the next run continues."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

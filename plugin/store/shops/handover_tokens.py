@@ -7,7 +7,7 @@ from plugin.store.tables.shops import UsedToken
 
 
 class UsedTokens:
-    """Remembers token ids until the tokens are expired anyhow."""
+    """Remembers token ids until the tokens have expired."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -26,7 +26,7 @@ class UsedTokens:
     def bind(self, shop_id: int, token_id: str, bound_id: str, expires_at: datetime) -> bool:
         """Bind a token to one purpose at its first use, after which it works for that purpose alone, and again.
 
-        bound_id: stands for token and purpose. False when the token was used for something else before.
+        bound_id: a digest of token and purpose. False when the token was used for something else before.
         """
         with self._database.reading() as session:
             if session.get(UsedToken, (shop_id, bound_id)) is not None:

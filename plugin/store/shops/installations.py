@@ -1,4 +1,4 @@
-"""Installations that were begun: a one-time state stands for the shop and for what must be known when it comes back."""
+"""Installations that were begun: a one-time state identifies the shop and what must be known when the browser returns."""
 
 import hashlib
 import json

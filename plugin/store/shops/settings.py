@@ -132,7 +132,7 @@ class ShopSettings:
     erase_in_engage: bool = _setting(
         boolean, "whether erasing a customer in the shop deletes the contact in Engage too", False
     )
-    keep_bodies_days: int = _setting(whole_number(0, 3650), "days that bodies of finished events are kept", 30)
+    keep_bodies_days: int = _setting(whole_number(0, 3650), "days that bodies of finished events are stored", 30)
     login_url: str = _setting(url, "the shop's login page, shown to shoppers without a session", "")
     page_title: str = _setting(any_text, "name of the shop on My Pages; else the shop's NAME", "")
     theme_accent: str = _setting(
@@ -150,7 +150,7 @@ class ShopSettings:
         one_of("system", "humanist", "serif"), "kind of letters; none is fetched (system, humanist, serif)", "system"
     )
     theme_logo_url: str = _setting(
-        picture_url, "the shop's logo, on the host of login_url or frame_ancestors; else the title stands in words", ""
+        picture_url, "the shop's logo, on the host of login_url or frame_ancestors; otherwise the title is text", ""
     )
     theme_welcome: Mapping[str, str] = _setting(
         texts_by_language, 'a line under the greeting: a text, or by language {"sv": "...", "": "..."}', {}
@@ -201,7 +201,7 @@ class ShopSettings:
     fallback_contacts_xslt: str = _setting(local_path, "style sheet that reshapes contacts files", "")
     fallback_redemptions_xslt: str = _setting(local_path, "style sheet that reshapes redemptions files", "")
     fallback_lines: int = _setting(whole_number(100, 20_000), "number of lines that every file stays below", 20_000)
-    fallback_keep_days: int = _setting(whole_number(0, 365), "days that a file is kept here after it was taken", 7)
+    fallback_keep_days: int = _setting(whole_number(0, 365), "days that a file stays here after it was picked up", 7)
     watch: bool = _setting(
         boolean, "whether the shop's webhook subscriptions are checked and missed changes looked for", True
     )
@@ -209,7 +209,7 @@ class ShopSettings:
         boolean, "whether wrong webhook subscriptions are repaired at the shop, or only reported", True
     )
     poll_missed: bool = _setting(
-        boolean, "whether changes that no webhook told of are fetched from the shop's API", True
+        boolean, "whether changes that no webhook reported are fetched from the shop's API", True
     )
     backfill_months: int = _setting(
         whole_number(1, 600), "how old, in months, an order of the history may be to be sent", 24

@@ -35,7 +35,7 @@ class ContactLink(Base):
 
 
 class ContactState(Base):
-    """What this shop last told Engage of a contact.
+    """What this shop last sent to Engage of a contact.
 
     sent: field -> [keyed hash of the value, time of the fact]. generation: part of every cache key; adding one
     forgets all cached pages of the contact on every machine. fresh_after: the shopper asked for newer data then; what

@@ -55,7 +55,7 @@ class AssignRow(Base):
     """What became of one row of a list. Holds no personal data: the list itself does, and stays with its owner.
 
     position: the row, 1 for the first. contact_digest: keyed hash of the contact. had: how many assignments of the
-    promotion the contact had before the call, which tells after a crash whether the call did its work.
+    promotion the contact had before the call, which shows after a crash if the call took effect.
     """
 
     __tablename__ = "assign_rows"

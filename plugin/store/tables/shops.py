@@ -18,7 +18,7 @@ from plugin.store.tables.base import Base
 class Shop(Base):
     """A registered shop. Columns that end in _encrypted hold text sealed with SECRET_KEY.
 
-    stopped_reason: why deliveries stand still (Engage refuses the key); None while they run.
+    stopped_reason: why deliveries are stopped (Engage refuses the key); None while they run.
     """
 
     __tablename__ = "shops"
@@ -50,7 +50,7 @@ class PendingInstallation(Base):
 
 
 class ApiToken(Base):
-    """A token of a shop's own server for this plugin's API: a keyed hash, and its last characters to tell it by."""
+    """A token of a shop's own server for this plugin's API: a keyed hash, and its last characters to recognise it by."""
 
     __tablename__ = "api_tokens"
 
@@ -63,7 +63,7 @@ class ApiToken(Base):
 
 
 class UsedToken(Base):
-    """A shopper's hand-over token that was used; a second use is refused until it is expired anyhow."""
+    """A shopper's hand-over token that was used; a second use is refused until the token has expired."""
 
     __tablename__ = "used_tokens"
 

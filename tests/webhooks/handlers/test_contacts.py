@@ -12,7 +12,7 @@ from support.bodies import customer, order, refund
 from plugin.events import MappingResult, OrderRefunded
 from plugin.platforms.registry import normalise
 from plugin.store.privacy.data_requests import DataRequests, DataSubject
-from plugin.store.privacy.person_erasure import KEPT_DETAILS
+from plugin.store.privacy.person_erasure import RETAINED_DETAILS
 from plugin.store.sync.backfill_runs import RejectedRow
 from plugin.store.tables.inbox import InboxEvent
 from plugin.store.tables.shops import Shop
@@ -424,7 +424,7 @@ def test_an_erasure_reaches_rows_that_only_the_order_identifies(rig: Any, databa
     assert sorted(left) == ["7", "8"]
     for number in ("9001", "9002"):
         kept = rig.stores.orders.get(rig.standard, number)
-        assert (kept.customer_id, set(kept.details) - set(KEPT_DETAILS)) == (None, set())
+        assert (kept.customer_id, set(kept.details) - set(RETAINED_DETAILS)) == (None, set())
 
 
 def test_the_log_names_the_error_code_and_no_personal_data(rig: Any, caplog: pytest.LogCaptureFixture) -> None:
