@@ -53,8 +53,8 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
     4: (
         "WooCommerce signs an error body without an id",
         (
-            (WOO, "test_a_signed_error_in_place_of_what_was_deleted_is_ignored"),
-            (WOO, "test_an_error_of_the_set_up_is_shown_to_a_person"),
+            (WOO, "test_a_signed_error_body_for_a_deleted_resource_is_ignored"),
+            (WOO, "test_a_signed_error_body_about_permissions_is_refused_with_its_cause"),
             (WOO_STORY, "test_a_permission_error_of_the_shop_is_parked"),
         ),
     ),
@@ -65,7 +65,7 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
     6: (
         "an order.created that is completed or refunded already",
         (
-            (WOO, "test_an_order_created_body_may_be_completed_and_refunded_already"),
+            (WOO, "test_an_order_created_body_that_is_already_refunded_is_a_purchase_and_a_refund"),
             (WOO_STORY, "test_an_order_first_received_after_its_refunds_is_sent_with_its_returns"),
         ),
     ),
@@ -95,7 +95,7 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
         "tax in the prices or on top; WooCommerce's lines are always net",
         (
             (SHOPIFY, "test_tax_on_top_of_prices_is_added_to_the_lines"),
-            (WOO, "test_prices_with_tax_make_no_difference_lines_are_always_net"),
+            (WOO, "test_lines_are_net_whether_or_not_prices_include_tax"),
             (SALEOR, "test_prices_without_tax_still_become_what_was_paid"),
         ),
     ),
@@ -111,7 +111,7 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
         "an order is said to be paid more than once",
         (
             (SHOPIFY_STORY, "test_an_order_paid_twice_before_its_customer_is_known_is_sent_once"),
-            (WOO, "test_every_state_of_a_paid_order_says_that_it_was_paid"),
+            (WOO, "test_an_order_that_was_paid_is_a_purchase_in_every_later_status"),
             (SALEOR_STORY, "test_signup_order_and_refunds_reach_engage_once_each"),
             (
                 "webhooks/orders/test_receipts.py",
@@ -155,7 +155,7 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
         "times: an offset (Shopify), none at all (WooCommerce), +00:00 (Saleor)",
         (
             (SHOPIFY, "test_the_time_of_payment_is_when_the_webhook_was_triggered"),
-            (WOO, "test_a_time_is_utc_without_saying_so"),
+            (WOO, "test_a_time_without_an_offset_is_utc"),
             (SALEOR, "test_without_the_events_time_the_last_charge_says_when_it_was_paid"),
             ("platforms/test_every_platform.py", "test_a_sample_becomes_what_its_topic_is_for"),
         ),
@@ -172,7 +172,7 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
         "phones in any form",
         (
             (SHOPIFY, "test_phones_become_e164_with_the_country_of_the_address"),
-            (WOO, "test_phones_are_free_text_of_the_address_country"),
+            (WOO, "test_phone_numbers_are_read_with_the_country_of_the_address"),
             (SALEOR, "test_a_phone_that_is_none_is_left_out_and_said"),
         ),
     ),
@@ -190,7 +190,7 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
         "callbacks of an installation are unsigned",
         (
             ("store/test_installations.py", "test_a_state_works_once"),
-            (WOO_API, "test_nobody_installs_what_was_not_begun_here"),
+            (WOO_API, "test_a_forged_or_expired_authorisation_is_refused"),
             (WOO_API, "test_keys_that_do_not_work_are_not_stored"),
             (SALEOR_INSTALL, "test_an_address_that_no_operator_registered_is_never_called"),
             (SALEOR_INSTALL, "test_a_token_that_the_shop_does_not_know_changes_nothing"),

@@ -267,7 +267,7 @@ def test_a_list_that_is_not_sorted_is_refused_rather_than_misread(
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "|", "2026-03-05|1", "\x00"])
-def test_a_cursor_of_somebody_else_is_refused(house: ShopifyHarness, cursor: str) -> None:
+def test_a_malformed_cursor_is_refused(house: ShopifyHarness, cursor: str) -> None:
     with pytest.raises(PluginError, match="cursor"):
         list(house.api.customers(None, None, cursor))
 

@@ -446,7 +446,7 @@ FOUND = {
         ),
     ],
 )
-def test_a_sample_becomes_what_the_table_says(topic: str, body: bytes, test: str, outcome: str) -> None:
+def test_a_sample_becomes_the_events_in_the_table(topic: str, body: bytes, test: str, outcome: str) -> None:
     found = mapped(topic, body, test=test)
     became = f"[{found.ignored}]"
     for event in found.events:

@@ -71,7 +71,7 @@ def keeper(woo: WooShop) -> Keeper:
     ("drops", "plain", "came"),
     [(False, False, "basic"), (True, False, "query"), (False, True, "basic"), (True, True, "query")],
 )
-def test_the_way_that_a_shop_takes_keys_is_found_and_kept(
+def test_how_a_shop_accepts_keys_is_detected_and_stored(
     woo: WooShop, keeper: Keeper, drops: bool, plain: bool, came: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     woo.drops_authorization, woo.plain_permalinks = drops, plain
@@ -83,33 +83,33 @@ def test_the_way_that_a_shop_takes_keys_is_found_and_kept(
     assert SECRET not in caplog.text
 
 
-def test_keys_never_stand_in_the_request_for_the_sites_name(woo: WooShop, keeper: Keeper) -> None:
+def test_the_request_for_the_sites_name_has_no_keys(woo: WooShop, keeper: Keeper) -> None:
     keeper.api().check()
     assert [asked[3] for asked in woo.asked if asked[1] == "/"] == [""]
 
 
 @pytest.mark.parametrize(("name", "value"), [("secret", "cs_" + "x" * 40), ("key", "ck_" + "x" * 40)])
-def test_wrong_keys_are_said_to_be_wrong(woo: WooShop, name: str, value: str) -> None:
+def test_wrong_keys_are_reported_as_wrong(woo: WooShop, name: str, value: str) -> None:
     with pytest.raises(ShopApiError, match="keys are wrong") as caught:
         Keeper(woo.url, **{name: value}).api().check()
     assert caught.value.status == 401
     assert value not in str(caught.value)
 
 
-def test_a_shop_that_moved_names_its_new_address(woo: WooShop, keeper: Keeper) -> None:
+def test_the_error_for_a_shop_that_moved_names_its_new_address(woo: WooShop, keeper: Keeper) -> None:
     woo.moved_to = "https://www.shop.example"
     with pytest.raises(ShopApiError, match=r"www\.shop\.example.*--shop-domain"):
         keeper.api().check()
 
 
-def test_a_shop_in_maintenance_is_away(woo: WooShop, keeper: Keeper) -> None:
+def test_a_shop_in_maintenance_is_unavailable(woo: WooShop, keeper: Keeper) -> None:
     woo.away = 1
     with pytest.raises(ShopUnavailableError):
         keeper.api().check()
     assert keeper.api().check()
 
 
-def test_a_site_without_woocommerce_is_told_apart(woo: WooShop, keeper: Keeper) -> None:
+def test_a_site_without_woocommerce_is_reported_as_such(woo: WooShop, keeper: Keeper) -> None:
     woo.plain_permalinks = True
     keeper.credentials = {**keeper.credentials, "plain": False}
     with pytest.raises(ShopApiError, match="WooCommerce active"):
@@ -128,7 +128,7 @@ def test_a_site_without_woocommerce_is_told_apart(woo: WooShop, keeper: Keeper) 
         ("http://wordpress:8080", "http://wordpress:8080"),
     ],
 )
-def test_the_address_of_a_shop_is_what_the_operator_typed(typed: str, base: str) -> None:
+def test_the_base_address_follows_what_the_operator_typed(typed: str, base: str) -> None:
     assert base_of(KnownShop(shop_domain=typed)) == base
 
 
@@ -145,12 +145,12 @@ def test_the_address_of_a_shop_is_what_the_operator_typed(typed: str, base: str)
         "https://[::1",
     ],
 )
-def test_an_address_to_which_keys_may_not_go_is_refused(typed: str | None) -> None:
+def test_an_address_that_must_not_receive_keys_is_refused(typed: str | None) -> None:
     with pytest.raises(ShopApiError):
         base_of(KnownShop(shop_domain=typed))
 
 
-def test_there_are_no_calls_before_keys_are_stored() -> None:
+def test_without_stored_keys_no_call_is_made() -> None:
     assert WOOCOMMERCE.api(KnownShop(shop_domain="shop.example"), lambda _: None) is None
     assert WOOCOMMERCE.fetch_refunds(KnownShop(shop_domain="shop.example"), "16", ["17"]) == {}
 
@@ -158,7 +158,7 @@ def test_there_are_no_calls_before_keys_are_stored() -> None:
 # --- webhooks ---
 
 
-def test_webhooks_are_made_one_a_topic_with_our_secret(woo: WooShop, keeper: Keeper) -> None:
+def test_repair_creates_a_webhook_per_topic_with_our_secret(woo: WooShop, keeper: Keeper) -> None:
     assert {s.problem for s in keeper.api().subscriptions(ADDRESS)} == {"missing"}
     assert len(keeper.api().repair(ADDRESS)) == len(SUBSCRIBED)
     assert sorted(hook["topic"] for hook in woo.webhooks.values()) == sorted(SUBSCRIBED)
@@ -182,7 +182,7 @@ def test_webhooks_that_were_switched_off_moved_or_removed_are_repaired(woo: WooS
     assert len(woo.webhooks) == len(SUBSCRIBED)
 
 
-def test_after_a_rotation_webhooks_get_the_new_secret(woo: WooShop, keeper: Keeper) -> None:
+def test_repair_after_a_rotation_gives_webhooks_the_new_secret(woo: WooShop, keeper: Keeper) -> None:
     keeper.api().repair(ADDRESS)
     keeper.webhook_secret = "aNewSecret2"
     assert {s.problem for s in keeper.api().subscriptions(ADDRESS)} == {"may sign with another secret"}
@@ -191,7 +191,7 @@ def test_after_a_rotation_webhooks_get_the_new_secret(woo: WooShop, keeper: Keep
     assert all(not s.problem for s in keeper.api().subscriptions(ADDRESS))
 
 
-def test_webhooks_of_others_are_left_alone(woo: WooShop, keeper: Keeper) -> None:
+def test_webhooks_of_other_receivers_are_left_alone(woo: WooShop, keeper: Keeper) -> None:
     for _ in range(120):  # more than one page of them
         woo.add_hook("order.updated", "https://other.example/hook", "disabled")
     keeper.api().repair(ADDRESS)
@@ -201,7 +201,7 @@ def test_webhooks_of_others_are_left_alone(woo: WooShop, keeper: Keeper) -> None
     assert keeper.credentials["webhooks"] == {}
 
 
-def test_webhooks_that_were_made_by_hand_are_taken_over(woo: WooShop, keeper: Keeper) -> None:
+def test_webhooks_that_were_created_manually_are_adopted(woo: WooShop, keeper: Keeper) -> None:
     number = woo.add_hook("order.updated", ADDRESS, "paused")
     keeper.api().repair(ADDRESS)
     assert woo.webhooks[number]["status"] == "active"
@@ -209,7 +209,7 @@ def test_webhooks_that_were_made_by_hand_are_taken_over(woo: WooShop, keeper: Ke
     assert len(woo.webhooks) == len(SUBSCRIBED)
 
 
-def test_what_was_made_before_a_failure_is_not_made_twice(woo: WooShop, keeper: Keeper) -> None:
+def test_repair_after_a_failure_creates_no_duplicates(woo: WooShop, keeper: Keeper) -> None:
     woo.rights = "read"
     with pytest.raises(ShopApiError, match="read and write"):
         keeper.api().repair(ADDRESS)
@@ -218,7 +218,7 @@ def test_what_was_made_before_a_failure_is_not_made_twice(woo: WooShop, keeper: 
     assert len(woo.webhooks) == len(SUBSCRIBED)
 
 
-def test_a_repair_that_breaks_off_is_known_as_the_half_that_it_is(woo: WooShop, keeper: Keeper) -> None:
+def test_an_interrupted_repair_leaves_the_unrepaired_webhooks_reported(woo: WooShop, keeper: Keeper) -> None:
     by_hand = [woo.add_hook(topic, ADDRESS) for topic in SUBSCRIBED]
     woo.refuses = {"PUT /wc/v3/webhooks/3": 1}
     with pytest.raises(ShopUnavailableError):
@@ -231,7 +231,7 @@ def test_a_repair_that_breaks_off_is_known_as_the_half_that_it_is(woo: WooShop, 
     assert len(woo.webhooks) == len(SUBSCRIBED)
 
 
-def test_a_change_that_got_no_answer_may_have_been_made(woo: WooShop, keeper: Keeper) -> None:
+def test_a_webhook_whose_update_got_no_answer_may_have_another_secret(woo: WooShop, keeper: Keeper) -> None:
     keeper.api().repair(ADDRESS)
     keeper.webhook_secret = "aNewSecret2"
     woo.refuses = {"PUT /wc/v3/webhooks/1": 1}
@@ -242,7 +242,7 @@ def test_a_change_that_got_no_answer_may_have_been_made(woo: WooShop, keeper: Ke
     assert problems == ["may sign with another secret", *[""] * 4]
 
 
-def test_a_webhook_that_was_made_by_hand_in_place_of_ours_may_sign_otherwise(woo: WooShop, keeper: Keeper) -> None:
+def test_a_manually_created_replacement_may_have_another_secret(woo: WooShop, keeper: Keeper) -> None:
     keeper.api().repair(ADDRESS)
     woo.add_hook("order.updated", ADDRESS)
     woo.webhooks.pop(int(keeper.credentials["webhooks"]["order.updated"]))
@@ -250,7 +250,7 @@ def test_a_webhook_that_was_made_by_hand_in_place_of_ours_may_sign_otherwise(woo
     assert problems == {"order.updated": "may sign with another secret"}
 
 
-def test_what_was_kept_is_known_to_the_next_call(woo: WooShop, keeper: Keeper) -> None:
+def test_stored_credentials_are_used_by_the_next_call(woo: WooShop, keeper: Keeper) -> None:
     woo.drops_authorization = True
     api = keeper.api()
     api.check()
@@ -259,7 +259,7 @@ def test_what_was_kept_is_known_to_the_next_call(woo: WooShop, keeper: Keeper) -
     assert keeper.credentials["in_query"] is True, "the way that the check found was lost to the repair"
 
 
-def test_removing_what_is_gone_already_is_no_fault(woo: WooShop, keeper: Keeper) -> None:
+def test_removing_a_webhook_that_is_already_gone_succeeds(woo: WooShop, keeper: Keeper) -> None:
     keeper.api().repair(ADDRESS)
     del woo.webhooks[1]
     assert sum("gone already" in line for line in keeper.api().remove()) == 1
@@ -282,7 +282,7 @@ def places(found: Iterator[PolledResource]) -> list[tuple[str, str]]:
     return [(one.topic, one.resource_id) for one in found]
 
 
-def test_orders_come_by_their_change_and_unpaid_ones_stay_out(woo: WooShop, keeper: Keeper) -> None:
+def test_orders_are_read_by_last_change_without_unpaid_ones(woo: WooShop, keeper: Keeper) -> None:
     woo.orders = [
         order(3, 10),
         order(1, 20),
@@ -297,19 +297,19 @@ def test_orders_come_by_their_change_and_unpaid_ones_stay_out(woo: WooShop, keep
     assert all(one.kind is EventKind.ORDER_PAID for one in found)
 
 
-def test_orders_from_the_beginning_of_a_time_to_before_its_end(woo: WooShop, keeper: Keeper) -> None:
+def test_orders_are_read_from_the_start_inclusive_to_the_end_exclusive(woo: WooShop, keeper: Keeper) -> None:
     woo.orders = [order(number, number) for number in range(10)]
     found = keeper.api().orders(T0 + timedelta(seconds=3), T0 + timedelta(seconds=6))
     assert [one.resource_id for one in found] == ["3", "4", "5"]
 
 
-def test_more_orders_of_one_second_than_a_page_holds_are_each_read_once(woo: WooShop, keeper: Keeper) -> None:
+def test_more_orders_in_one_second_than_a_page_holds_are_each_read_once(woo: WooShop, keeper: Keeper) -> None:
     woo.orders = [order(n, 7 if 20 <= n < 270 else n) for n in range(1, 420)]
     found = [one.resource_id for one in keeper.api().orders(None, None)]
     assert len(found) == len(set(found)) == 419
 
 
-def test_orders_that_move_while_they_are_read_are_not_lost(woo: WooShop, keeper: Keeper) -> None:
+def test_orders_that_change_during_reading_are_not_lost(woo: WooShop, keeper: Keeper) -> None:
     woo.orders = [order(n, n) for n in range(1, 301)]
     reader = keeper.api().orders(None, None)
     found = [next(reader).resource_id for _ in range(50)]
@@ -332,7 +332,9 @@ def between_pages(woo: WooShop, route: str, change: Callable[[int], None]) -> No
 
 
 @pytest.mark.parametrize("moved", [1, 19, 20, 100, 249])
-def test_orders_of_one_second_that_move_up_between_pages_are_not_lost(woo: WooShop, keeper: Keeper, moved: int) -> None:
+def test_orders_of_the_same_second_that_move_up_between_pages_are_not_lost(
+    woo: WooShop, keeper: Keeper, moved: int
+) -> None:
     woo.orders = [order(n, 7) for n in range(1, 251)] + [order(n, 9) for n in range(300, 400)]
 
     def edit(before: int) -> None:
@@ -346,9 +348,7 @@ def test_orders_of_one_second_that_move_up_between_pages_are_not_lost(woo: WooSh
 
 
 @pytest.mark.parametrize("deleted", [1, 19, 20, 100, 200])
-def test_customers_that_move_up_when_others_are_deleted_are_not_lost(
-    woo: WooShop, keeper: Keeper, deleted: int
-) -> None:
+def test_customers_that_move_up_after_deletions_are_not_lost(woo: WooShop, keeper: Keeper, deleted: int) -> None:
     woo.customers = [customer(n, n) for n in range(1, 451)]
 
     def delete(before: int) -> None:
@@ -360,7 +360,7 @@ def test_customers_that_move_up_when_others_are_deleted_are_not_lost(
     assert found == list(range(deleted + 1, 451))
 
 
-def test_a_list_that_never_stands_still_is_given_up_until_the_next_look(woo: WooShop, keeper: Keeper) -> None:
+def test_reading_a_list_that_keeps_changing_is_abandoned_until_the_next_run(woo: WooShop, keeper: Keeper) -> None:
     woo.customers = [customer(n, n) for n in range(1, 5000)]
 
     def delete(_before: int) -> None:
@@ -372,7 +372,7 @@ def test_a_list_that_never_stands_still_is_given_up_until_the_next_look(woo: Woo
 
 
 @pytest.mark.parametrize("stop", [1, 99, 100, 101, 249])
-def test_reading_goes_on_where_it_stopped(woo: WooShop, keeper: Keeper, stop: int) -> None:
+def test_reading_continues_after_the_last_cursor(woo: WooShop, keeper: Keeper, stop: int) -> None:
     woo.orders = [order(n, n // 3) for n in range(1, 251)]
     first = []
     for one in keeper.api().orders(None, None):
@@ -419,13 +419,13 @@ def test_a_cancellation_follows_its_order_and_refunds(woo: WooShop, keeper: Keep
         assert next(rest).resource_id == begins_with
 
 
-def test_a_shop_too_old_for_the_filter_says_so(woo: WooShop, keeper: Keeper) -> None:
+def test_a_shop_too_old_for_the_time_filter_is_reported_with_the_version(woo: WooShop, keeper: Keeper) -> None:
     woo.knows_modified_after, woo.orders = False, [order(1, 1)]
     with pytest.raises(ShopApiError, match=r"5\.8"):
         list(keeper.api().orders(T0 + timedelta(seconds=60), None))
 
 
-def test_a_shop_that_gives_the_same_page_for_ever_is_told_so(woo: WooShop, keeper: Keeper) -> None:
+def test_a_shop_that_repeats_the_same_page_is_reported(woo: WooShop, keeper: Keeper) -> None:
     woo.cached, woo.orders = True, [order(n, 7) for n in range(1, 150)]
     woo.customers = [customer(n, n) for n in range(1, 150)]
     for found in (keeper.api().orders(None, None), keeper.api().customers(None, None)):
@@ -438,7 +438,7 @@ def customer(number: int, changed: int, role: str = "customer") -> dict[str, Any
     return {**whole, "id": number, "date_modified_gmt": at(changed), "role": role}
 
 
-def test_customers_come_by_their_change_though_the_shop_cannot_sort_them(woo: WooShop, keeper: Keeper) -> None:
+def test_customers_are_returned_by_last_change_though_the_shop_cannot_sort(woo: WooShop, keeper: Keeper) -> None:
     woo.customers = [customer(n, 1000 - n) for n in range(1, 251)] + [customer(900, 5, "subscriber")]
     found = list(keeper.api().customers(None, None))
     assert [one.resource_id for one in found] == ["900", *(str(n) for n in range(250, 0, -1))]
@@ -449,7 +449,7 @@ def test_customers_come_by_their_change_though_the_shop_cannot_sort_them(woo: Wo
     assert [one.resource_id for one in some] == ["10", "9", "8", "7", "6"]
 
 
-def test_a_cursor_of_somebody_else_is_refused(keeper: Keeper) -> None:
+def test_a_malformed_cursor_is_refused(keeper: Keeper) -> None:
     for cursor in ("x", "2026-03-01T08:00:00|x", "|1"):
         with pytest.raises(ShopApiError):
             list(keeper.api().customers(None, None, cursor))
@@ -503,7 +503,7 @@ def granted(asked: dict[str, str], **changes: Any) -> dict[str, Any]:
             "key_permissions": "read_write", **changes}  # fmt: skip
 
 
-def test_an_installation_from_approval_to_webhooks(
+def test_an_approved_installation_stores_keys_and_creates_webhooks(
     installation: ShopInstallationService, registered: RegisteredShop, web: FlaskClient, woo: WooShop, shops: Shops
 ) -> None:
     asked = approval(installation, registered)
@@ -533,7 +533,7 @@ def test_an_authorisation_works_once(
     assert web.get(back).status_code == 410
 
 
-def test_nobody_installs_what_was_not_begun_here(
+def test_a_forged_or_expired_authorisation_is_refused(
     installation: ShopInstallationService,
     registered: RegisteredShop,
     web: FlaskClient,
@@ -574,11 +574,11 @@ def test_keys_that_do_not_work_are_not_stored(
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b"{" * 5000, b'{"user_id": ' + b"1" * 5000 + b"}", b"x" * 9000])
-def test_any_other_body_is_refused(web: FlaskClient, body: bytes) -> None:
+def test_a_malformed_callback_body_is_refused(web: FlaskClient, body: bytes) -> None:
     assert web.post("/install/woocommerce/callback", data=body).status_code in {400, 413}
 
 
-def test_a_shop_that_is_away_gets_no_200(
+def test_the_callback_of_an_unavailable_shop_answers_503(
     installation: ShopInstallationService, registered: RegisteredShop, web: FlaskClient, woo: WooShop
 ) -> None:
     asked = approval(installation, registered)
@@ -586,7 +586,7 @@ def test_a_shop_that_is_away_gets_no_200(
     assert web.post("/install/woocommerce/callback", json=granted(asked)).status_code == 503
 
 
-def test_a_merchant_who_refused_sees_that_nothing_happened(
+def test_a_refused_approval_shows_a_page_and_creates_no_webhook(
     installation: ShopInstallationService, registered: RegisteredShop, web: FlaskClient, woo: WooShop
 ) -> None:
     page = web.get(urlsplit(approval(installation, registered)["return_url"]).path + "?success=0")
@@ -594,7 +594,7 @@ def test_a_merchant_who_refused_sees_that_nothing_happened(
     assert woo.webhooks == {}
 
 
-def test_without_https_the_steps_lead_to_keys_by_hand(
+def test_without_https_the_steps_describe_manually_created_keys(
     shops: Shops, database: Database, vault: Vault, clock: Clock, registered: RegisteredShop
 ) -> None:
     plain = ShopInstallationService("http://127.0.0.1:8000", shops, PendingInstallations(database, vault), {}, clock)
@@ -603,7 +603,7 @@ def test_without_https_the_steps_lead_to_keys_by_hand(
     assert "engage-plugin woocommerce keys web-se" in by_hand
 
 
-def test_keys_by_hand_are_proved_and_former_webhooks_remembered(woo: WooShop) -> None:
+def test_manually_entered_keys_are_checked_and_stored_webhooks_retained(woo: WooShop) -> None:
     shop = KnownShop(credentials={"webhooks": {"order.updated": "7"}}, shop_domain=woo.url)
     assert prove(shop, KEY, SECRET) == {
         "webhooks": {"order.updated": "7"}, "key": KEY, "secret": SECRET, "plain": False, "in_query": False,

@@ -70,13 +70,13 @@ def page(php: str, code: str, **given: Any) -> str:
 
 
 @pytest.mark.parametrize("path", sorted(COMPANION.rglob("*.php")), ids=lambda path: path.name)
-def test_every_file_is_php(php: str, path: Path) -> None:
+def test_every_file_is_valid_php(php: str, path: Path) -> None:
     done = subprocess.run([php, "-l", str(path)], capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout.decode()
 
 
 @pytest.mark.parametrize("path", sorted(COMPANION.rglob("*.php")), ids=lambda path: path.name)
-def test_no_file_does_anything_when_it_is_opened_by_its_address(php: str, path: Path) -> None:
+def test_a_file_requested_directly_prints_nothing(php: str, path: Path) -> None:
     done = subprocess.run([php, str(path)], capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, b"")
 
@@ -105,7 +105,7 @@ TOKEN = "echo json_encode(engage_crm_token($given['secret'], $given['shop'], 7, 
     ("locale", "language"),
     [("sv_SE", "sv-SE"), ("de_DE_formal", "de-DE"), ("fi", "fi"), ('"}<x>', None), (None, None), ("", None)],
 )
-def test_a_token_of_the_plugin_starts_a_session_once(
+def test_a_token_from_the_companion_starts_a_session_once(
     php: str, butik: RegisteredShop, database: Database, clock: Clock, locale: str | None, language: str | None
 ) -> None:
     token = run(php, TOKEN, secret=butik.shopper_secret, shop="butik", now=int(clock().timestamp()), locale=locale)
@@ -115,7 +115,9 @@ def test_a_token_of_the_plugin_starts_a_session_once(
         redeem_token(butik, WOOCOMMERCE, token, used, clock())
 
 
-def test_a_token_ends_soon_and_is_this_shops(php: str, butik: RegisteredShop, database: Database, clock: Clock) -> None:
+def test_an_expired_forged_or_foreign_token_is_refused(
+    php: str, butik: RegisteredShop, database: Database, clock: Clock
+) -> None:
     now = int(clock().timestamp())
     token = run(php, TOKEN, secret=butik.shopper_secret, shop="butik", now=now, locale=None)
     forged = run(php, TOKEN, secret="x" * 43, shop="butik", now=now, locale=None)
@@ -132,7 +134,7 @@ LOGGED_IN = "$GLOBALS['options']['engage_crm'] = $given; $GLOBALS['user_id'] = 7
 PAGE = LOGGED_IN + "do_action('woocommerce_account_crm_endpoint');"
 
 
-def test_the_token_is_in_a_form_and_in_no_address(php: str, butik: RegisteredShop, database: Database) -> None:
+def test_the_token_is_in_a_form_and_not_in_an_address(php: str, butik: RegisteredShop, database: Database) -> None:
     shown = page(php, PAGE, **{**SETTINGS, "shopper_secret": butik.shopper_secret})
     (token,) = re.findall(r'<input type="hidden" name="token" value="([^"]+)">', shown)
     assert 'method="post" action="https://plugin.example/mypages/butik/session" target="engage-crm-frame"' in shown
@@ -143,7 +145,7 @@ def test_the_token_is_in_a_form_and_in_no_address(php: str, butik: RegisteredSho
     )
 
 
-def test_what_is_printed_is_escaped(php: str) -> None:
+def test_printed_settings_are_escaped(php: str) -> None:
     shown = page(php, PAGE, **SETTINGS)
     assert "<b>" not in shown
     assert "Mina förmåner &lt;b&gt;&quot;" in shown
@@ -152,14 +154,14 @@ def test_what_is_printed_is_escaped(php: str) -> None:
     assert SETTINGS["shopper_secret"] not in shown
 
 
-def test_in_the_whole_window_the_form_has_no_frame(php: str) -> None:
+def test_the_full_window_page_has_no_frame(php: str) -> None:
     shown = page(php, "$_GET['engage_window'] = '1';" + PAGE, **SETTINGS)
     assert "<iframe" not in shown
     assert "target=" not in shown
 
 
 @pytest.mark.parametrize("missing", ["mypages_url", "shop_name", "shopper_secret"])
-def test_without_its_settings_there_is_neither_page_nor_link(php: str, missing: str) -> None:
+def test_without_settings_there_is_neither_page_nor_menu_link(php: str, missing: str) -> None:
     settings = {**SETTINGS, missing: ""}
     assert "<form" not in page(php, PAGE, **settings)
     menu = "echo json_encode(apply_filters('woocommerce_account_menu_items', array('customer-logout' => 'Log out')));"
@@ -167,7 +169,7 @@ def test_without_its_settings_there_is_neither_page_nor_link(php: str, missing: 
     assert list(run(php, LOGGED_IN + menu, **SETTINGS)) == ["crm", "customer-logout"]
 
 
-def test_rules_are_rewritten_on_activation_and_pages_are_not_cached(php: str) -> None:
+def test_activation_flushes_rewrite_rules_and_the_page_is_not_cached(php: str) -> None:
     code = "do_action('activate'); do_action('template_redirect'); do_action('deactivate'); echo json_encode($called);"
     assert run(php, code) == ["endpoint crm 4160", "flush", "nocache", "flush"]
 
@@ -185,7 +187,7 @@ def test_rules_are_rewritten_on_activation_and_pages_are_not_cached(php: str) ->
         ({"email_text": "<script>x</script>Yes"}, {"email_text": "xYes"}),
     ],
 )  # fmt: skip
-def test_settings_are_checked(php: str, given: dict[str, str], kept: dict[str, str]) -> None:
+def test_settings_are_sanitised(php: str, given: dict[str, str], kept: dict[str, str]) -> None:
     old = "array('mypages_url' => 'https://old.example/mypages/x/', 'shopper_secret' => str_repeat('o', 40))"
     code = f"$GLOBALS['options']['engage_crm'] = {old}; echo json_encode(engage_crm_sanitize($given));"
     found = run(php, code, **given)
@@ -208,7 +210,7 @@ def test_settings_are_checked(php: str, given: dict[str, str], kept: dict[str, s
         ("yes", False, False, None),
     ],
 )
-def test_only_an_act_of_the_shopper_is_an_answer(
+def test_only_a_change_by_the_shopper_is_an_answer(
     php: str, before: str, ticked: bool, shown: bool, answer: str | None
 ) -> None:
     code = "echo json_encode((object) engage_crm_answer($given['before'], $given['ticked'], $given['shown'], 1772000000, 'account'));"
@@ -223,7 +225,7 @@ CHECKOUT = LOGGED_IN + (
 )
 
 
-def test_a_tick_at_the_checkout_reaches_the_order_as_our_mapping_reads_it(php: str) -> None:
+def test_a_tick_at_the_checkout_is_mapped_as_a_consent_of_the_order(php: str) -> None:
     meta = run(php, CHECKOUT, customer=0, **SETTINGS)
     assert sorted(meta) == ["engage_consent_email", "engage_consent_email_at", "engage_consent_email_source"]
     order = json.loads((FIXTURES / "order-updated-1-paid.json").read_bytes())
@@ -237,7 +239,7 @@ def test_a_tick_at_the_checkout_reaches_the_order_as_our_mapping_reads_it(php: s
     assert (datetime.now(UTC) - change.at).total_seconds() < 300
 
 
-def test_a_box_that_has_no_sentence_is_neither_shown_nor_read(php: str) -> None:
+def test_a_checkbox_without_text_is_neither_shown_nor_read(php: str) -> None:
     silent = {**SETTINGS, "email_text": ""}
     assert run(php, CHECKOUT, customer=0, **silent) == []
     assert "checkbox" not in page(php, LOGGED_IN + "do_action('woocommerce_register_form');", **silent)
@@ -263,7 +265,7 @@ SHOWN = {"engage_consent_email_shown": "1"}
 TICKED = {**SHOWN, "engage_consent_email": "1"}
 
 
-def test_a_tick_that_was_taken_away_before_a_second_attempt_to_pay_is_no_yes(php: str) -> None:
+def test_a_tick_removed_before_a_second_payment_attempt_is_not_an_opt_in(php: str) -> None:
     guest = CHECKOUT.removesuffix("echo json_encode($order->meta);") + (
         "$_POST = array(); do_action('woocommerce_checkout_create_order', $order); echo json_encode($order->meta);"
     )
@@ -285,13 +287,13 @@ def test_a_tick_that_was_taken_away_before_a_second_attempt_to_pay_is_no_yes(php
         ({"engage_consent_email": "yes", "engage_consent_email_source": "account"}, SHOWN),  # said meanwhile elsewhere
     ],
 )
-def test_who_took_nothing_away_at_the_checkout_said_no_no(
+def test_an_unchanged_box_at_the_checkout_is_not_an_opt_out(
     php: str, known: dict[str, str], post: dict[str, str]
 ) -> None:
     assert run(php, ATTEMPTS, known=known, attempts=[post], **SETTINGS) == {"order": {}, "customer": known}
 
 
-def test_the_block_checkout_keeps_the_last_state_of_its_box_on_the_order(php: str) -> None:
+def test_the_block_checkout_stores_the_last_state_of_its_box_on_the_order(php: str) -> None:
     code = LOGGED_IN + (
         "$order = new WC_Order(); $customer = new WC_Customer(7); foreach ($given['ticks'] as $tick) {"
         "  foreach (array($order, $customer) as $holder) {"
@@ -304,7 +306,7 @@ def test_the_block_checkout_keeps_the_last_state_of_its_box_on_the_order(php: st
     assert run(php, code, ticks=[True, False, True], **SETTINGS)["order"] == kept
 
 
-def test_the_form_tells_which_boxes_it_showed(php: str) -> None:
+def test_the_form_has_a_hidden_field_for_each_box_shown(php: str) -> None:
     before = "do_action('woocommerce_checkout_before_terms_and_conditions');"
     shown = page(php, LOGGED_IN + before, **SETTINGS)
     assert '<input type="hidden" name="engage_consent_email_shown" value="1">' in shown
@@ -317,7 +319,7 @@ ACCOUNT = LOGGED_IN + (
 )
 
 
-def test_taking_the_tick_away_in_the_account_is_a_no(php: str) -> None:
+def test_removing_the_tick_in_the_account_is_an_opt_out(php: str) -> None:
     sent = {"engage_crm_consent_nonce": "nonce of engage_crm_consent"}
     assert run(php, ACCOUNT, post=sent, **SETTINGS)["engage_consent_email"] == "no"
     assert (
@@ -326,11 +328,11 @@ def test_taking_the_tick_away_in_the_account_is_a_no(php: str) -> None:
 
 
 @pytest.mark.parametrize("post", [{}, {"engage_crm_consent_nonce": "forged"}])
-def test_a_form_that_is_not_ours_changes_no_consent(php: str, post: dict[str, str]) -> None:
+def test_a_form_without_our_nonce_changes_no_consent(php: str, post: dict[str, str]) -> None:
     assert run(php, ACCOUNT, post=post, **SETTINGS)["engage_consent_email"] == "yes"
 
 
-def test_the_account_shows_how_things_stand(php: str) -> None:
+def test_the_account_shows_the_current_consent_and_the_checkout_asks_once(php: str) -> None:
     known = "$GLOBALS['user_meta'][7] = array('engage_consent_email' => 'yes');"
     assert " checked" in page(php, LOGGED_IN + known + "do_action('woocommerce_edit_account_form');", **SETTINGS)
     before = "do_action('woocommerce_checkout_before_terms_and_conditions');"
@@ -367,7 +369,7 @@ echo json_encode(apply_filters('woocommerce_webhook_payload', $payload, 'order',
 )
 
 
-def test_the_lines_of_a_refund_are_in_the_body_as_our_mapping_reads_them(php: str) -> None:
+def test_refund_lines_added_to_the_body_are_mapped(php: str) -> None:
     found = run(php, REFUNDS, address="https://plugin.example/webhooks/woocommerce/butik", **SETTINGS)
     order = json.loads((FIXTURES / "order-updated-2-refunded.json").read_bytes()) | {
         "engage_refunds": found["engage_refunds"]
@@ -379,7 +381,7 @@ def test_the_lines_of_a_refund_are_in_the_body_as_our_mapping_reads_them(php: st
     assert [(line.line_id, str(line.gross_paid)) for line in refund.lines] == [("10", "179.55")]
 
 
-def test_other_receivers_get_their_bodies_as_they_were(php: str) -> None:
+def test_bodies_for_other_receivers_are_unchanged(php: str) -> None:
     assert "engage_refunds" not in run(php, REFUNDS, address="https://other.example/hook", **SETTINGS)
 
 
@@ -391,7 +393,7 @@ COUPON_USED = (
 CARRIED = {"engage_promotion_assignment_id": "A-1", "engage_voucher_number": "V-2"}
 
 
-def test_a_coupon_line_names_what_its_coupon_carries_and_goes_with_the_coupon(php: str) -> None:
+def test_engage_ids_of_a_coupon_are_on_its_line_and_vanish_with_it(php: str) -> None:
     found = run(php, COUPON_USED, **CARRIED, other="x")
     assert found == {"line": CARRIED, "order": {}}
     assert run(php, COUPON_USED, other="x")["line"] == {}
@@ -409,7 +411,7 @@ def test_a_coupon_line_names_what_its_coupon_carries_and_goes_with_the_coupon(ph
     assert (event.promotions, event.vouchers) == ((), ())
 
 
-def test_the_command_writes_what_wordpress_takes(tmp_path: Path) -> None:
+def test_the_companion_command_writes_a_zip_that_wordpress_installs(tmp_path: Path) -> None:
     path = tmp_path / "engage-crm.zip"
     done = CliRunner().invoke(main, ["woocommerce", "companion", "--out", str(path)])
     assert done.exit_code == 0, done.output

@@ -75,7 +75,7 @@ def refunded(body: dict[str, Any], **meta: str) -> list[OrderRefunded]:
 # --- orders ---
 
 
-def test_a_paid_order_of_a_real_shop() -> None:
+def test_a_paid_order_of_a_real_shop_is_a_purchase() -> None:
     event = paid(order())
     assert (event.order_id, event.order_number, event.currency, event.total) == ("16", "16", "SEK", Decimal("1666.75"))
     assert event.occurred_at == datetime(2026, 11, 23, 5, 41, 7, tzinfo=UTC)
@@ -97,7 +97,7 @@ def test_a_paid_order_of_a_real_shop() -> None:
 
 
 @pytest.mark.parametrize("status", ["processing", "completed", "refunded", "shipped", "wc-packed"])
-def test_every_state_of_a_paid_order_says_that_it_was_paid(status: str) -> None:
+def test_an_order_that_was_paid_is_a_purchase_in_every_later_status(status: str) -> None:
     assert paid(order(status=status)).order_id == "16"
 
 
@@ -113,26 +113,26 @@ def test_every_state_of_a_paid_order_says_that_it_was_paid(status: str) -> None:
         ({"status": "failed", "date_paid_gmt": None}, "failed before it was paid"),
     ],
 )
-def test_an_unpaid_order_is_ignored_with_its_reason(change: dict[str, Any], reason: str) -> None:
+def test_an_unpaid_order_is_ignored_with_a_reason(change: dict[str, Any], reason: str) -> None:
     found = mapped("order.created", order(**change))
     assert not found.events
     assert reason in (found.ignored or "")
 
 
-def test_an_order_that_was_cancelled_after_its_payment_is_a_purchase_that_was_called_off() -> None:
+def test_an_order_cancelled_after_payment_is_a_purchase_and_a_cancellation() -> None:
     purchase, cancelled = mapped("order.updated", order(status="cancelled")).events
     assert isinstance(purchase, OrderPaid)
     assert isinstance(cancelled, OrderCancelled)
     assert (cancelled.order_id, cancelled.reason) == ("16", "cancelled")
 
 
-def test_a_payment_that_failed_after_all_is_no_purchase_and_calls_nothing_off() -> None:
+def test_a_payment_that_failed_later_makes_no_event() -> None:
     found = mapped("order.updated", order(status="failed"))
     assert found.events == ()
     assert "not settled" in (found.ignored or "")
 
 
-def test_money_given_back_before_the_payment_failed_comes_without_its_purchase() -> None:
+def test_a_refund_of_a_failed_order_is_mapped_without_a_purchase() -> None:
     found = mapped("order.updated", order(status="failed", refunds=[{"id": 17, "total": "-179.55"}]))
     (refund,) = found.events
     assert isinstance(refund, OrderRefunded)
@@ -142,7 +142,7 @@ def test_money_given_back_before_the_payment_failed_comes_without_its_purchase()
 @pytest.mark.parametrize(
     ("status", "stands"), [("processing", True), ("packed", True), ("cancelled", False), ("refunded", False)]
 )
-def test_a_body_says_since_when_its_order_stands(status: str, stands: bool) -> None:
+def test_a_purchase_is_active_as_of_the_last_change_unless_cancelled_or_refunded(status: str, stands: bool) -> None:
     first, *_ = mapped("order.updated", order(status=status, date_modified_gmt="2026-11-23T06:00:00")).events
     assert isinstance(first, OrderPaid)
     assert first.active_as_of == (datetime(2026, 11, 23, 6, 0, tzinfo=UTC) if stands else None)
@@ -153,23 +153,23 @@ def test_the_float_price_is_not_read() -> None:
     assert paid(order(line_items=wrong)).total == Decimal("1666.75")
 
 
-def test_prices_with_tax_make_no_difference_lines_are_always_net() -> None:
+def test_lines_are_net_whether_or_not_prices_include_tax() -> None:
     assert paid(order(prices_include_tax=False)).lines == paid(order(prices_include_tax=True)).lines
 
 
-def test_a_time_is_utc_without_saying_so() -> None:
+def test_a_time_without_an_offset_is_utc() -> None:
     assert paid(order(date_paid="2026-11-23T06:41:07", date_paid_gmt="2026-11-23 05:41:07")).occurred_at.hour == 5
     assert paid(order(date_paid_gmt="2026-11-23T06:41:07+01:00")).occurred_at.hour == 5
     with pytest.raises(PayloadError, match="date_paid_gmt"):
         mapped("order.updated", order(date_paid_gmt="yesterday"))
 
 
-def test_whole_kronor_may_be_off_by_what_they_were_rounded_to() -> None:
+def test_lines_in_whole_kronor_may_differ_from_the_total_by_the_rounding() -> None:
     event = paid(simple([line(1, "80", "20"), line(2, "80", "20")], "199"))
     assert sum(item.gross_paid for item in event.lines) == event.total == Decimal(199)
 
 
-def test_lines_that_are_off_by_more_are_refused() -> None:
+def test_lines_that_differ_from_the_total_by_more_than_rounding_are_refused() -> None:
     with pytest.raises(PayloadError, match="add up"):
         mapped("order.updated", simple([line(1, "80.00", "20.00"), line(2, "80.00", "20.00")], "199.00"))
 
@@ -184,7 +184,7 @@ def test_a_negative_fee_is_spread_over_the_goods() -> None:
     assert [d.description for item in event.lines for d in item.discounts] == ["Loyal customer", "Loyal customer"]
 
 
-def test_a_fee_is_a_line_of_its_own() -> None:
+def test_a_positive_fee_is_a_separate_line() -> None:
     fee = {"id": 9, "name": "Invoice &amp; handling", "total": "8.00", "total_tax": "2.00"}
     _, found = paid(simple([line(1, "80.00", "20.00")], "110.00", fee_lines=[fee])).lines
     assert (found.kind, found.gross_paid, found.tax_percent, found.name) == (
@@ -192,7 +192,7 @@ def test_a_fee_is_a_line_of_its_own() -> None:
     )  # fmt: skip
 
 
-def test_a_gift_card_that_paid_a_part_is_a_payment() -> None:
+def test_a_gift_card_that_paid_part_of_the_order_is_a_payment() -> None:
     event = paid(simple([line(1, "80.00", "20.00")], "60.00", gift_cards=[{"id": 1, "code": "X", "amount": "40.00"}]))
     assert [(p.type, p.amount) for p in event.payments] == [("bacs", Decimal("60.00")), ("gift_card", Decimal("40.00"))]
     assert event.total == Decimal("100.00")
@@ -203,7 +203,7 @@ def test_a_gift_card_that_paid_a_part_is_a_payment() -> None:
     [("80", "20", 3, "199", "100"), ("40.00", "10.00", 6, "199.98", "100.00")],
     ids=["whole kronor", "two decimals"],
 )
-def test_a_gift_card_beside_the_shops_roundings_is_a_payment(
+def test_a_gift_card_is_a_payment_when_the_total_is_also_rounded(
     net: str, tax: str, count: int, total: str, card: str
 ) -> None:
     lines = [line(number, net, tax) for number in range(count)]
@@ -212,18 +212,18 @@ def test_a_gift_card_beside_the_shops_roundings_is_a_payment(
     assert sum(item.gross_paid for item in event.lines) == event.total == Decimal(total) + Decimal(card)
 
 
-def test_a_small_gift_card_that_did_not_lower_the_total_is_no_payment() -> None:
+def test_a_gift_card_that_did_not_lower_the_total_is_not_a_payment() -> None:
     event = paid(simple([line(1, "80", "20")], "100", gift_cards=[{"id": 1, "code": "X", "amount": "1"}]))
     assert [(p.type, p.amount) for p in event.payments] == [("bacs", Decimal(100))]
 
 
-def test_free_shipping_and_a_null_sku() -> None:
+def test_free_shipping_makes_no_line_and_a_null_sku_is_accepted() -> None:
     free = {"id": 5, "method_title": "Free", "total": "0.00", "total_tax": "0.00"}
     (item,) = paid(simple([line(1, "80.00", sku=None, variation_id=7)], "80.00", shipping_lines=[free])).lines
     assert (item.sku, item.article_number) == (None, "7")
 
 
-def test_several_coupons_do_not_say_which_took_how_much() -> None:
+def test_a_discount_by_several_coupons_has_no_single_code() -> None:
     item = line(1, "80.00", subtotal="100.00", subtotal_tax="0.00")
     event = paid(simple([item], "80.00", coupon_lines=[{"code": "a"}, {"code": "b"}]))
     ((discount,),) = [found.discounts for found in event.lines]
@@ -231,7 +231,7 @@ def test_several_coupons_do_not_say_which_took_how_much() -> None:
     assert event.promotions == (UsedPromotion(code="a"), UsedPromotion(code="b"))
 
 
-def test_exact_ids_come_from_meta_data_of_order_lines_and_coupons() -> None:
+def test_assignment_ids_are_read_from_the_metadata_of_order_lines_and_coupons() -> None:
     meta = [
         {"key": "engage_promotion_assignment_id", "value": "A-1"},
         {"key": "engage_promotion_assignment_id", "value": "A-2"},
@@ -251,7 +251,7 @@ def test_a_guest_has_no_customer_id() -> None:
     assert (customer.customer_id, customer.email) == (None, "bea@example.se")
 
 
-def test_compound_taxes_are_measured_and_not_added() -> None:
+def test_a_compound_tax_rate_is_computed_from_the_amounts() -> None:
     taxes = [{"rate_id": 1, "rate_percent": 5}, {"rate_id": 2, "rate_percent": 10, "compound": True}]
     item = line(1, "100.00", "15.50", taxes=[{"id": 1, "total": "5.00"}, {"id": 2, "total": "10.50"}])
     assert paid(simple([item], "115.50", tax_lines=taxes)).lines[0].tax_percent == Decimal("15.5")
@@ -290,7 +290,7 @@ def back(of: int, net: str, tax: str = "0.00", quantity: Any = -1) -> dict[str, 
 CAP_BACK = rest_refund(17, "179.55", back(10, "-143.64", "-35.91"))
 
 
-def test_a_refund_that_only_its_amount_is_known_of_is_an_amount() -> None:
+def test_a_refund_with_a_known_amount_alone_is_an_amount_line() -> None:
     found = mapped("order.updated", body_of("order-updated-2-refunded.json"))
     purchase, refund = found.events
     assert isinstance(purchase, OrderPaid)
@@ -301,7 +301,7 @@ def test_a_refund_that_only_its_amount_is_known_of_is_an_amount() -> None:
 
 
 @pytest.mark.parametrize("read", ["kept with the event", "by the companion"])
-def test_a_refund_with_its_lines(read: str) -> None:
+def test_a_refund_with_known_lines_has_those_lines(read: str) -> None:
     body, meta = body_of("order-updated-2-refunded.json"), {}
     if read == "by the companion":
         body["engage_refunds"] = [CAP_BACK]
@@ -316,7 +316,7 @@ def test_a_refund_with_its_lines(read: str) -> None:
     )  # fmt: skip
 
 
-def test_a_refund_of_the_whole_order_is_all_of_its_lines() -> None:
+def test_a_refund_of_the_whole_order_has_all_its_lines() -> None:
     (refund,) = refunded(order(status="refunded", refunds=[{"id": 17, "reason": "", "total": "-1666.75"}]))
     assert [(item.line_id, item.quantity, item.gross_paid) for item in refund.lines] == [
         ("9", Decimal(2), Decimal("1438.20")),
@@ -325,7 +325,7 @@ def test_a_refund_of_the_whole_order_is_all_of_its_lines() -> None:
     ]
 
 
-def test_a_partial_refund_and_then_the_rest_are_each_line_once() -> None:
+def test_a_partial_refund_and_the_refund_of_the_rest_have_each_line_once() -> None:
     named = [
         {"id": 18, "total": "-1487.20"},
         {"id": 17, "total": "-179.55"},
@@ -337,13 +337,13 @@ def test_a_partial_refund_and_then_the_rest_are_each_line_once() -> None:
     assert sum(item.gross_paid for item in (*first.lines, *second.lines)) == Decimal("1666.75")
 
 
-def test_after_an_amount_nobody_knows_what_the_rest_is() -> None:
+def test_a_full_refund_after_an_amount_without_lines_is_an_amount_too() -> None:
     named = [{"id": 17, "total": "-179.55"}, {"id": 18, "total": "-1487.20"}]
     first, second = refunded(order(status="refunded", refunds=named))
     assert [item.kind for item in (*first.lines, *second.lines)] == [LineKind.AMOUNT, LineKind.AMOUNT]
 
 
-def test_a_refund_with_shipping_and_a_part_of_a_quantity() -> None:
+def test_a_refund_may_have_shipping_and_part_of_a_quantity() -> None:
     shipping = [{"id": 950, "total": "-39.20", "total_tax": "-9.80",
                  "meta_data": [{"key": "_refunded_item_id", "value": "11"}]}]  # fmt: skip
     detail = rest_refund(17, "768.10", back(9, "-575.28", "-143.82"), shipping_lines=shipping)
@@ -365,7 +365,7 @@ def amounts(event: OrderPaid | OrderRefunded) -> list[tuple[str, Decimal, Decima
     return [(item.line_id, item.quantity, item.gross_paid, item.tax_amount) for item in event.lines]
 
 
-def test_a_whole_order_with_a_negative_fee_comes_back_as_it_was_bought() -> None:
+def test_a_full_refund_with_a_negative_fee_has_the_same_lines_as_the_purchase() -> None:
     detail = rest_refund(
         17, "1566.75", back(9, "-1150.56", "-287.64", -2), back(10, "-143.64", "-35.91"),
         shipping_lines=[SHIPPING_BACK], fee_lines=[FEE_BACK],
@@ -380,7 +380,7 @@ def test_a_whole_order_with_a_negative_fee_comes_back_as_it_was_bought() -> None
     assert [item.gross_paid for item in refund.lines] == [Decimal("1349.30"), Decimal("168.45"), Decimal("49.00")]
 
 
-def test_a_part_of_a_negative_fee_comes_back_off_the_goods_and_not_off_shipping() -> None:
+def test_a_partly_refunded_negative_fee_lowers_the_goods_and_not_shipping() -> None:
     fee = {**FEE_BACK, "total": "8.00", "total_tax": "2.00"}
     detail = rest_refund(17, "218.55", back(10, "-143.64", "-35.91"), shipping_lines=[SHIPPING_BACK], fee_lines=[fee])
     body = order(
@@ -393,7 +393,7 @@ def test_a_part_of_a_negative_fee_comes_back_off_the_goods_and_not_off_shipping(
     ]
 
 
-def test_a_negative_fee_that_is_more_than_what_comes_back_parks_nothing() -> None:
+def test_a_negative_fee_larger_than_the_refund_is_not_an_error() -> None:
     detail = rest_refund(17, "20.00", back(10, "-20.00"), fee_lines=[FEE_BACK])
     body = order(
         total="1566.75", fee_lines=[FEE_OF_100], refunds=[{"id": 17, "total": "-20.00"}], engage_refunds=[detail]
@@ -402,7 +402,7 @@ def test_a_negative_fee_that_is_more_than_what_comes_back_parks_nothing() -> Non
     assert [item.gross_paid for item in refund.lines] == [Decimal("20.00")]
 
 
-def test_what_rounding_added_to_a_line_comes_back_with_it() -> None:
+def test_a_refunded_line_includes_what_rounding_added_to_it() -> None:
     lines = [line(number, "80.00", "20.00") for number in (1, 2, 3)]
     detail = rest_refund(17, "300.02", *(back(number, "-80.00", "-20.00") for number in (1, 2, 3)))
     body = simple(lines, "300.02", refunds=[{"id": 17, "total": "-300.02"}], engage_refunds=[detail])
@@ -412,7 +412,7 @@ def test_what_rounding_added_to_a_line_comes_back_with_it() -> None:
     assert amounts(refund) == amounts(purchase)
 
 
-def test_a_free_gift_that_comes_back_is_a_line_of_the_return() -> None:
+def test_a_returned_free_gift_is_a_line_of_the_refund() -> None:
     lines = [line(1, "80.00", "20.00"), line(2, "80.00", "20.00"), line(3, "0.00")]
     named = [{"id": 17, "total": "-100.00"}, {"id": 18, "total": "-100.00"}]
     with_gift = rest_refund(17, "100.00", back(1, "-80.00", "-20.00"), back(3, "0.00"))
@@ -428,7 +428,7 @@ def test_a_free_gift_that_comes_back_is_a_line_of_the_return() -> None:
     assert [(item.line_id, item.gross_paid) for item in cut.lines] == [("1", Decimal(90)), ("3", Decimal(0))]
 
 
-def test_more_than_the_lines_is_an_amount_and_less_is_shared() -> None:
+def test_a_refund_above_its_lines_adds_an_amount_line_and_one_below_lowers_them() -> None:
     (more,) = refunded(order(refunds=[{"id": 17, "total": "-200.00"}], engage_refunds=[CAP_BACK]))
     assert [(item.kind, item.gross_paid) for item in more.lines] == [
         (LineKind.GOODS, Decimal("179.55")),
@@ -440,13 +440,13 @@ def test_more_than_the_lines_is_an_amount_and_less_is_shared() -> None:
     ]
 
 
-def test_money_for_a_line_that_stays_with_the_shopper_is_an_amount() -> None:
+def test_money_refunded_for_a_line_that_is_not_returned_is_an_amount() -> None:
     detail = rest_refund(17, "50.00", back(9, "-40.00", "-10.00", quantity=0))
     (refund,) = refunded(order(refunds=[{"id": 17, "total": "-50.00"}], engage_refunds=[detail]))
     assert [item.kind for item in refund.lines] == [LineKind.AMOUNT]
 
 
-def test_an_order_created_body_may_be_completed_and_refunded_already() -> None:
+def test_an_order_created_body_that_is_already_refunded_is_a_purchase_and_a_refund() -> None:
     body = body_of("order-updated-3-completed.json")
     purchase, refund = mapped("order.created", body).events
     assert isinstance(purchase, OrderPaid)
@@ -454,7 +454,7 @@ def test_an_order_created_body_may_be_completed_and_refunded_already() -> None:
     assert purchase.occurred_at <= refund.occurred_at
 
 
-def test_one_refund_that_was_read_from_the_shop_is_that_refund_alone() -> None:
+def test_a_single_refund_read_from_the_shop_makes_that_refund_alone() -> None:
     named = [{"id": 17, "total": "-179.55"}, {"id": 18, "total": "-1.00"}]
     body = order(refunds=named, engage_refunds=[CAP_BACK], engage_refund=17)
     (refund,) = mapped(REFUNDED, body).events
@@ -463,7 +463,7 @@ def test_one_refund_that_was_read_from_the_shop_is_that_refund_alone() -> None:
     assert mapped(REFUNDED, {**body, "engage_refund": 99}).ignored
 
 
-def test_only_refunds_of_paid_orders_without_lines_are_asked_for() -> None:
+def test_only_refunds_of_paid_orders_without_lines_are_fetched() -> None:
     def unread(**changes: Any) -> tuple[str, ...]:
         body = {**body_of("order-updated-2-refunded.json"), **changes}
         return WOOCOMMERCE.refunds_without_lines(Delivery("order.updated"), json.dumps(body).encode())
@@ -479,7 +479,7 @@ def test_only_refunds_of_paid_orders_without_lines_are_asked_for() -> None:
 # --- customers ---
 
 
-def test_a_signup_of_a_real_shop() -> None:
+def test_a_signup_of_a_real_shop_is_a_created_customer() -> None:
     (event,) = mapped("customer.created", body_of("customer-created-1.json")).events
     assert isinstance(event, CustomerCreated)
     customer = event.customer
@@ -495,20 +495,20 @@ def test_a_signup_of_a_real_shop() -> None:
     assert dict(customer.extra) == {"accepts_email": "yes"}
 
 
-def test_a_profile_change_of_a_real_shop() -> None:
+def test_a_profile_change_of_a_real_shop_is_an_updated_customer() -> None:
     (event,) = mapped("customer.updated", body_of("customer-updated-1.json")).events
     assert isinstance(event, CustomerUpdated)
     assert event.customer.last_name == "Berg-Ek"
 
 
-def test_names_that_only_the_billing_address_has() -> None:
+def test_missing_names_are_taken_from_the_billing_address() -> None:
     body = {**body_of("customer-created-1.json"), "first_name": "", "last_name": ""}
     (event,) = mapped("customer.created", body).events
     assert isinstance(event, CustomerCreated)
     assert (event.customer.first_name, event.customer.last_name) == ("Bea", "Berg")
 
 
-def test_the_address_of_the_account_goes_before_that_of_the_bill() -> None:
+def test_the_e_mail_of_the_account_is_preferred_to_that_of_the_bill() -> None:
     body = body_of("customer-created-1.json")
     body["billing"]["email"] = "invoices@example.se"
     (event,) = mapped("customer.created", body).events
@@ -526,7 +526,7 @@ def test_the_address_of_the_account_goes_before_that_of_the_bill() -> None:
         ("call me", "SE", None),
     ],
 )
-def test_phones_are_free_text_of_the_address_country(raw: str, country: str, number: str | None) -> None:
+def test_phone_numbers_are_read_with_the_country_of_the_address(raw: str, country: str, number: str | None) -> None:
     body = body_of("customer-created-1.json")
     body["billing"] |= {"phone": raw, "country": country}
     found = mapped("customer.created", body)
@@ -536,7 +536,7 @@ def test_phones_are_free_text_of_the_address_country(raw: str, country: str, num
     assert bool(found.notes) is (number is None)
 
 
-def test_what_the_shop_does_not_know_is_left_out() -> None:
+def test_empty_fields_of_a_customer_are_left_out() -> None:
     (event,) = mapped("customer.created", {"id": 5, "email": "", "billing": {"first_name": "", "phone": ""}}).events
     assert isinstance(event, CustomerCreated)
     customer = event.customer
@@ -544,7 +544,7 @@ def test_what_the_shop_does_not_know_is_left_out() -> None:
     assert customer.dropped == ()
 
 
-def test_names_and_addresses_in_any_script() -> None:
+def test_names_and_addresses_may_be_in_any_script() -> None:
     body = body_of("customer-created-1.json")
     body |= {"first_name": "نور", "last_name": "山田"}
     body["billing"] |= {"address_1": "ул. Ленина 1", "city": "Αθήνα"}
@@ -558,23 +558,23 @@ def test_names_and_addresses_in_any_script() -> None:
 
 
 @pytest.mark.parametrize("role", ["administrator", "shop_manager", "Editor"])
-def test_people_who_work_on_the_site_are_no_shoppers(role: str) -> None:
+def test_accounts_of_site_staff_are_ignored(role: str) -> None:
     found = mapped("customer.created", {**body_of("customer-created-1.json"), "role": role})
     assert not found.events
     assert role.lower() in (found.ignored or "")
 
 
 @pytest.mark.parametrize("role", ["customer", "subscriber", "b2b_customer", ""])
-def test_any_other_role_may_be_a_shoppers(role: str) -> None:
+def test_any_other_role_is_mapped_as_a_customer(role: str) -> None:
     assert mapped("customer.created", {**body_of("customer-created-1.json"), "role": role}).events
 
 
-def test_a_deleted_customer_is_an_id() -> None:
+def test_a_deleted_customer_has_an_id_alone() -> None:
     assert mapped("customer.deleted", body_of("customer-deleted-1.json")).events == (CustomerDeleted(NOW, "2"),)
 
 
 @pytest.mark.parametrize("name", ["customer-created-1", "customer-updated-1", "order-updated-1-paid"])
-def test_a_deletion_with_more_than_the_id_is_another_webhooks_body(name: str) -> None:
+def test_a_deletion_whose_body_has_more_than_the_id_is_refused(name: str) -> None:
     with pytest.raises(PayloadError, match="the id alone; the signature does not cover the topic"):
         mapped("customer.deleted", body_of(f"{name}.json"))
     with pytest.raises(PayloadError, match="the id alone"):  # a product or coupon
@@ -583,26 +583,26 @@ def test_a_deletion_with_more_than_the_id_is_another_webhooks_body(name: str) ->
 
 @pytest.mark.parametrize("name", ["order-created-1", "order-updated-1-paid", "customer-deleted-1"])
 @pytest.mark.parametrize("topic", ["customer.created", "customer.updated"])
-def test_what_is_no_customer_changes_none_of_that_number(name: str, topic: str) -> None:
+def test_a_body_that_is_not_a_customer_is_refused_for_customer_topics(name: str, topic: str) -> None:
     with pytest.raises(PayloadError, match="not a customer"):
         mapped(topic, body_of(f"{name}.json"))
 
 
 @pytest.mark.parametrize("name", ["customer-created-1", "customer-deleted-1"])
 @pytest.mark.parametrize("topic", ["order.created", "order.updated", REFUNDED])
-def test_what_is_no_order_is_taken_for_none(name: str, topic: str) -> None:
+def test_a_body_that_is_not_an_order_is_refused_for_order_topics(name: str, topic: str) -> None:
     with pytest.raises(PayloadError):
         mapped(topic, body_of(f"{name}.json"))
 
 
 @pytest.mark.parametrize("topic", ["customer.created", "customer.updated", "order.created", "order.updated"])
-def test_a_signed_error_in_place_of_what_was_deleted_is_ignored(topic: str) -> None:
+def test_a_signed_error_body_for_a_deleted_resource_is_ignored(topic: str) -> None:
     found = mapped(topic, body_of("customer-created-2-error-body.json"))
     assert not found.events
     assert "woocommerce_rest_invalid_id" in (found.ignored or "")
 
 
-def test_an_error_of_the_set_up_is_shown_to_a_person() -> None:
+def test_a_signed_error_body_about_permissions_is_refused_with_its_cause() -> None:
     body = {"code": "woocommerce_rest_cannot_view", "message": "Sorry", "data": {"status": 403}}
     with pytest.raises(PayloadError, match="user who made the webhook"):
         mapped("order.updated", body)
@@ -612,7 +612,7 @@ def consent(**values: str) -> list[dict[str, str]]:
     return [{"key": f"engage_consent_{key}", "value": value} for key, value in values.items()]
 
 
-def test_consents_of_the_companion_have_their_own_time_and_source() -> None:
+def test_consents_from_the_companion_have_their_own_time_and_source() -> None:
     meta = consent(
         email="yes", email_at="2026-11-23T05:40:00Z", email_source="checkout", sms="no", sms_at="2026-11-01T00:00:00"
     )
@@ -633,11 +633,11 @@ def test_consents_of_the_companion_have_their_own_time_and_source() -> None:
         consent(email="maybe", email_at="2026-11-23T05:40:00Z"),
     ],
 )
-def test_a_consent_without_time_or_answer_is_none(meta: list[dict[str, str]]) -> None:
+def test_a_consent_without_a_time_or_a_clear_answer_is_ignored(meta: list[dict[str, str]]) -> None:
     assert paid(order(meta_data=meta)).consents == ()
 
 
-def test_a_consent_of_the_future_is_taken_as_of_now() -> None:
+def test_a_consent_dated_in_the_future_gets_the_time_of_receipt() -> None:
     (change,) = paid(order(meta_data=consent(email="yes", email_at="2099-01-01T00:00:00Z"))).consents
     assert change.at == NOW
 
@@ -676,13 +676,13 @@ DOCUMENTED = {"customer-docs-1": "customer.updated", "order-docs-1": "order.upda
         ),
     ],
 )
-def test_a_sample_becomes_what_the_table_says(name: str, topic: str, body: bytes) -> None:
+def test_a_sample_becomes_the_events_in_the_table(name: str, topic: str, body: bytes) -> None:
     found = WOOCOMMERCE.normalise(Delivery(topic), body, NOW)
     assert [type(event).__name__ for event in found.events] == SAMPLES[name]
     assert found.events or found.ignored
 
 
-def test_the_peek_reads_what_orders_events() -> None:
+def test_peek_reads_customer_order_and_time() -> None:
     peek = WOOCOMMERCE.peek("order.updated", (FIXTURES / "order-updated-1-paid.json").read_bytes())
     assert (peek.customer_id, peek.order_id, peek.email) == ("3", "16", "bea@example.se")
     assert peek.occurred_at == datetime(2026, 11, 23, 5, 41, 7, tzinfo=UTC)
