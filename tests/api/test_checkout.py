@@ -60,7 +60,7 @@ def shopper(api: ShopApi) -> Shopper:
     return Shopper(api)
 
 
-def test_what_applies_to_the_cart_with_code_value_type_and_expiry(api: ShopApi, shopper: Shopper) -> None:
+def test_offers_for_the_cart_have_code_value_type_and_expiry(api: ShopApi, shopper: Shopper) -> None:
     offers = {offer["assignment_id"]: offer for offer in offers_at_last(api)}
     answer = api.offers()
     assert set(offers) == {shopper.ids["code"], shopper.ids["percent"], shopper.ids["money"]}
@@ -74,7 +74,7 @@ def test_what_applies_to_the_cart_with_code_value_type_and_expiry(api: ShopApi, 
     assert answer["reason"] is None
 
 
-def test_amounts_count_in_the_carts_currency_alone_and_the_channel_is_the_carts(api: ShopApi, shopper: Shopper) -> None:
+def test_offers_are_in_the_carts_currency_and_channel(api: ShopApi, shopper: Shopper) -> None:
     euro = {offer["type"]: offer["value"] for offer in api.offers("currency=eur")["promotions"]}
     assert euro == {"code": None, "percent": "20", "money": "5"}
     krone = api.offers("currency=DKK")
@@ -84,7 +84,7 @@ def test_amounts_count_in_the_carts_currency_alone_and_the_channel_is_the_carts(
     assert [offer["assignment_id"] for offer in at_the_till] == [shopper.ids["pos"]]
 
 
-def test_used_expired_and_ordered_ones_are_not_offered(api: ShopApi, shopper: Shopper) -> None:
+def test_used_expired_and_ordered_promotions_are_not_offered(api: ShopApi, shopper: Shopper) -> None:
     api.till(shopper.ids["percent"])
     shopper.give("gone", [{"type": "ECOM", **CHANNELS["percent"]}], expiresOn="2026-01-02T00:00:00Z")
     api.intend(api.shop, shopper.ids["money"], "o1")  # Engage does not know yet
@@ -107,7 +107,7 @@ def test_a_slow_engage_is_answered_from_the_cache_within_the_budget(api: ShopApi
 
 
 @pytest.mark.parametrize("api", ["hurried"], indirect=True)
-def test_a_slow_engage_that_was_never_read_gives_an_empty_list_and_fills_the_cache(
+def test_a_slow_engage_without_a_cached_list_gives_an_empty_list_and_fills_the_cache(
     api: ShopApi, shopper: Shopper
 ) -> None:
     api.fault(latency_s=0.8)
@@ -130,7 +130,7 @@ def test_strangers_and_unverified_customers_are_offered_nothing(api: ShopApi, sh
     assert (answer["promotions"], answer["reason"]) == ([], "unverified")
 
 
-def test_what_a_till_used_meanwhile_is_refused_just_before_payment(api: ShopApi, shopper: Shopper) -> None:
+def test_a_promotion_used_at_a_till_is_refused_before_payment(api: ShopApi, shopper: Shopper) -> None:
     assert len(api.offers()["promotions"]) == 3
     named = [{"assignment_id": shopper.ids["code"]}, {"code": "x-PERCENT"}]
     good = api.validate(promotions=named, vouchers=[{"number": "v-1"}])
@@ -144,7 +144,7 @@ def test_what_a_till_used_meanwhile_is_refused_just_before_payment(api: ShopApi,
     assert shopper.ids["code"] not in {offer["assignment_id"] for offer in api.offers()["promotions"]}
 
 
-def test_each_reason_is_told_and_a_mix_up_of_the_three_ids_is_explained(api: ShopApi, shopper: Shopper) -> None:
+def test_validation_returns_each_reason_and_explains_confused_ids(api: ShopApi, shopper: Shopper) -> None:
     gone = shopper.give("gone", [{"type": "ECOM", **CHANNELS["percent"]}], expiresOn="2026-01-02T00:00:00Z")
     open_one = shopper.give("open", [{"type": "ECOM", **CHANNELS["code"]}])
     api.intend(api.shop, shopper.ids["money"], "o1")
@@ -166,7 +166,7 @@ def test_each_reason_is_told_and_a_mix_up_of_the_three_ids_is_explained(api: Sho
     assert api.validate(promotions=[{"code": "SUMMER"}])["promotions"][0]["reason"] == "unknown_code"
 
 
-def test_before_payment_a_kept_list_and_our_orders_decide_while_engage_is_down(api: ShopApi, shopper: Shopper) -> None:
+def test_validation_uses_the_cached_list_and_open_orders_while_engage_is_down(api: ShopApi, shopper: Shopper) -> None:
     named = [{"assignment_id": shopper.ids["code"]}, {"assignment_id": shopper.ids["money"]}]
     api.fault(outage=True)
     unknown = api.validate(promotions=named)
@@ -180,7 +180,7 @@ def test_before_payment_a_kept_list_and_our_orders_decide_while_engage_is_down(a
     assert [check["valid"] for check in kept["promotions"]] == [True, False]
 
 
-def test_a_shoppers_own_token_says_who_asks(api: ShopApi, shopper: Shopper) -> None:
+def test_a_shoppers_token_identifies_the_customer(api: ShopApi, shopper: Shopper) -> None:
     hand_over = api.browser_token()
     assert len(api.offers(headers=hand_over)["promotions"]) == 3
     assert api.validate(hand_over, promotions=[{"code": "SPRING20"}])["valid"]
@@ -190,9 +190,7 @@ def test_a_shoppers_own_token_says_who_asks(api: ShopApi, shopper: Shopper) -> N
     assert other.status_code == 403
 
 
-def test_a_token_that_a_script_has_seen_opens_no_my_pages_and_the_other_way_round(
-    api: ShopApi, shopper: Shopper
-) -> None:
+def test_a_checkout_token_opens_no_my_pages_session_and_vice_versa(api: ShopApi, shopper: Shopper) -> None:
     session = f"/mypages/{api.shop.name}/session"
     token = api.token(api.shop)
     assert api.offers(headers={"Authorization": f"Bearer {token}"})["reason"] is None
@@ -212,7 +210,7 @@ def test_a_token_that_a_script_has_seen_opens_no_my_pages_and_the_other_way_roun
         {"exp": 99999999999}, {"iat": True}, {"aud": ["engage-plugin-checkout", "engage-plugin"], "exp": 9e99},
     ],
 )  # fmt: skip
-def test_a_token_that_does_not_hold_is_refused(api: ShopApi, claims: dict[str, Any]) -> None:
+def test_a_token_with_invalid_claims_is_refused(api: ShopApi, claims: dict[str, Any]) -> None:
     answer = api.web.get("/api/checkout/promotions?currency=SEK", headers=api.browser_token(**claims))
     assert answer.status_code == 401, answer.text
     assert answer.json is not None
@@ -224,7 +222,7 @@ def test_a_token_that_does_not_hold_is_refused(api: ShopApi, claims: dict[str, A
     ["", "Bearer", "Bearer ", "Basic abc", "Bearer a.b.c", "Bearer ept.web-se.wrong", "Bearer ept.nobody.x", "Bearer ept..",
      "Bearer å"],
 )  # fmt: skip
-def test_an_asker_without_proof_is_refused(api: ShopApi, authorization: str) -> None:
+def test_a_request_without_valid_credentials_is_refused(api: ShopApi, authorization: str) -> None:
     headers = {"Authorization": authorization, "Engage-Customer-Id": "1"}
     for answer in (
         api.web.get("/api/checkout/promotions?currency=SEK", headers=headers),
@@ -237,7 +235,7 @@ def test_an_asker_without_proof_is_refused(api: ShopApi, authorization: str) -> 
     assert api.calls() == []
 
 
-def test_a_revoked_token_and_another_shops_are_worth_nothing(api: ShopApi, shopper: Shopper) -> None:
+def test_a_revoked_token_and_another_shops_token_give_no_access(api: ShopApi, shopper: Shopper) -> None:
     other = api.add_shop("other")
     theirs = api.tokens.create(other, api.clock())
     assert api.offers(headers=api.server(token=theirs))["reason"] == "no_contact"  # their customer 1 is not ours
@@ -246,7 +244,7 @@ def test_a_revoked_token_and_another_shops_are_worth_nothing(api: ShopApi, shopp
     assert api.web.get("/api/checkout/promotions?currency=SEK", headers=api.server()).status_code == 401
 
 
-def test_a_browser_may_read_the_answer_on_the_shops_own_pages_alone(api: ShopApi, shopper: Shopper) -> None:
+def test_only_the_shops_own_origins_may_read_the_answer_in_a_browser(api: ShopApi, shopper: Shopper) -> None:
     api.shops.change("web-se", {"checkout_origins": "https://shop.example"})
     path = "/api/checkout/promotions?currency=SEK"
     for origin, allowed in (("https://shop.example", "https://shop.example"), ("https://evil.example", None)):
@@ -263,7 +261,7 @@ def test_a_browser_may_read_the_answer_on_the_shops_own_pages_alone(api: ShopApi
     assert "Access-Control-Allow-Origin" not in server.headers
 
 
-def test_one_shopper_cannot_make_this_plugin_call_engage_without_end(api: ShopApi, shopper: Shopper) -> None:
+def test_validations_of_one_shopper_are_rate_limited(api: ShopApi, shopper: Shopper) -> None:
     api.contact(api.shop, "2")
     answers = [api.try_validate(promotions=[{"code": "SPRING20"}]) for _ in range(12)]
     refused = [answer for answer in answers if answer.status_code == 429]
@@ -277,7 +275,7 @@ def test_one_shopper_cannot_make_this_plugin_call_engage_without_end(api: ShopAp
 @pytest.mark.parametrize(
     "query", ["", "currency=", "currency=SE", "currency=SEK&channel=WEB", "currency=SEK&customer=1", "currency=%00%ff", "currency=ŠEK"]
 )  # fmt: skip
-def test_a_question_that_is_none_is_told_so(api: ShopApi, query: str) -> None:
+def test_an_invalid_query_is_refused_with_a_message(api: ShopApi, query: str) -> None:
     answer = api.web.get(f"/api/checkout/promotions?{query}", headers=api.server())
     assert answer.status_code == 400
     assert answer.json is not None
@@ -295,7 +293,7 @@ _JSON = st.recursive(
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=_JSON, path=st.sampled_from(["/checkout/validate", "/promotions", "/promotions/X/assignments"]))
-def test_nothing_that_a_stranger_sends_makes_a_500(api: ShopApi, body: Any, path: str) -> None:
+def test_no_request_body_causes_a_500(api: ShopApi, body: Any, path: str) -> None:
     answer = api.web.post(f"/api{path}", json=body, headers=api.server())
     assert answer.status_code < 500, answer.text
     raw = api.web.post(f"/api{path}", data=b"\xff{" + repr(body).encode("utf-8", "replace"), headers=api.server())

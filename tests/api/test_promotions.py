@@ -31,7 +31,7 @@ def assignments(api: ShopApi, contact_id: str) -> list[Any]:
     return list(api.client_for(api.shop).list_promotion_assignments(contact_id).items)
 
 
-def test_a_promotion_is_created_as_a_draft_and_a_person_is_asked_to_activate_it(api: ShopApi) -> None:
+def test_a_promotion_is_created_as_a_draft_with_a_request_to_activate_it(api: ShopApi) -> None:
     made = api.merchant("POST", "", DRAFT)
     assert made.status_code == 201
     assert made.json is not None
@@ -55,7 +55,7 @@ def test_a_promotion_is_created_as_a_draft_and_a_person_is_asked_to_activate_it(
 @pytest.mark.parametrize(
     ("kind", "value_type", "value"), [({"percent": 20}, "PERCENT", "20"), ({"money": "50.5"}, "MONEY", "50.5")]
 )
-def test_percent_and_money_are_sent_as_engage_wants_them(
+def test_percent_and_money_are_sent_in_engages_format(
     api: ShopApi, kind: dict[str, Any], value_type: str, value: str
 ) -> None:
     body = {
@@ -72,7 +72,7 @@ def test_percent_and_money_are_sent_as_engage_wants_them(
 
 
 @pytest.mark.parametrize("fault", ["done_but_504_rate", "done_but_dropped_rate"])
-def test_a_draft_whose_answer_was_lost_is_found_and_not_made_twice(api: ShopApi, fault: str) -> None:
+def test_a_draft_whose_answer_was_lost_is_not_created_twice(api: ShopApi, fault: str) -> None:
     api.fault(**{fault: 1.0}, operations=["createPromotion"], next=1)
     assert api.merchant("POST", "", DRAFT).status_code == 201
     assert api.calls().count("createPromotion") == 1
@@ -86,13 +86,13 @@ def test_a_draft_whose_answer_was_lost_is_found_and_not_made_twice(api: ShopApi,
         {"code": None, "percent": "-5", "external_id": "x"}, {"code": None, "money": 1}, {"name": "a\nb"}, {"money_in": [{}]},
     ],
 )  # fmt: skip
-def test_a_faulty_promotion_is_refused_before_engage_is_asked(api: ShopApi, change: dict[str, Any]) -> None:
+def test_a_faulty_promotion_is_refused_before_engage_is_called(api: ShopApi, change: dict[str, Any]) -> None:
     answer = api.merchant("POST", "", {k: v for k, v in {**DRAFT, **change}.items() if v is not None})
     assert answer.status_code in {400, 409}, answer.text
     assert "createPromotion" not in api.calls()
 
 
-def test_one_person_by_each_name(api: ShopApi, active: str) -> None:
+def test_a_person_can_be_named_by_each_kind_of_id(api: ShopApi, active: str) -> None:
     contacts = {str(number): api.contact(api.shop, str(number)) for number in (1, 2, 3)}
     ways = ({"customer_id": "1"}, {"email": "2-web-se@example.com"}, {"contact_id": contacts["3"]})
     for way, contact_id in zip(ways, contacts.values(), strict=True):
@@ -108,7 +108,7 @@ def test_one_person_by_each_name(api: ShopApi, active: str) -> None:
         assert again["rows"][0]["assignment_id"] == mine.id
 
 
-def test_an_assignments_id_given_for_a_promotion_is_explained(api: ShopApi, active: str) -> None:
+def test_an_assignment_id_given_as_a_promotion_id_is_explained(api: ShopApi, active: str) -> None:
     api.contact(api.shop)
     made = api.merchant("POST", f"/{active}/assignments", {"customer_id": "1"}).json
     assert made is not None
@@ -137,7 +137,7 @@ def test_a_list_is_reported_row_by_row(api: ShopApi, active: str) -> None:
     assert len(assignments(api, first)) == 1
 
 
-def test_a_list_that_dies_anywhere_goes_on_and_assigns_each_once(api: ShopApi, active: str) -> None:
+def test_a_list_that_crashes_anywhere_continues_and_assigns_each_once(api: ShopApi, active: str) -> None:
     contacts = [api.contact(api.shop, str(number)) for number in range(12)]
     people = read_recipients("customer_id\n" + "\n".join(str(number) for number in range(12)))
     promotion = api.promotion_service.find(api.shop, active)
@@ -175,7 +175,7 @@ def test_a_list_that_dies_anywhere_goes_on_and_assigns_each_once(api: ShopApi, a
 
 
 @pytest.mark.parametrize("fault", ["done_but_504_rate", "done_but_dropped_rate", "rate_429"])
-def test_faults_on_the_way_delay_and_double_nothing(api: ShopApi, active: str, fault: str) -> None:
+def test_transient_faults_cause_pauses_and_no_duplicates(api: ShopApi, active: str, fault: str) -> None:
     contacts = [api.contact(api.shop, str(number)) for number in range(6)]
     api.fault(**{fault: 1.0}, operations=["assignPromotion"], next=3)
     report = api.assigner.run(
@@ -188,7 +188,7 @@ def test_faults_on_the_way_delay_and_double_nothing(api: ShopApi, active: str, f
     assert api.pauses
 
 
-def test_an_engage_that_stays_away_stops_the_list_which_goes_on_later(api: ShopApi, active: str) -> None:
+def test_an_engage_outage_stops_the_list_which_continues_later(api: ShopApi, active: str) -> None:
     contacts = [api.contact(api.shop, str(number)) for number in range(3)]
     people, promotion = read_recipients("0\n1\n2"), api.promotion_service.find(api.shop, active)
     api.fault(outage=True)
@@ -205,7 +205,7 @@ def test_an_engage_that_stays_away_stops_the_list_which_goes_on_later(api: ShopA
     assert len(api.calls()) == calls
 
 
-def test_the_database_keeps_no_e_mail_of_a_list_and_no_token(api: ShopApi, active: str, tmp_path: Path) -> None:
+def test_the_database_stores_neither_e_mails_of_a_list_nor_tokens(api: ShopApi, active: str, tmp_path: Path) -> None:
     api.contact(api.shop, "1")
     api.assigner.run(
         api.shop, api.promotion_service.find(api.shop, active), read_recipients("1-web-se@example.com\nx@example.com")
@@ -215,7 +215,7 @@ def test_the_database_keeps_no_e_mail_of_a_list_and_no_token(api: ShopApi, activ
     assert api.api_token.encode() not in stored
 
 
-def test_a_list_that_is_none_is_refused(api: ShopApi) -> None:
+def test_an_empty_list_is_refused(api: ShopApi) -> None:
     for text in ("", "\n\n", "customer_id\n"):
         with pytest.raises(ConflictError, match="empty"):
             read_recipients(text)
@@ -226,6 +226,6 @@ def test_a_list_that_is_none_is_refused(api: ShopApi) -> None:
     [{}, {"people": []}, {"people": [{}]}, {"people": [{"email": 5}]}, {"people": [{"email": "a", "customer_id": "b"}]},
      {"email": "a@b", "customer_id": "1"}, {"people": [{"email": "a@b"}] * 201}, {"email": "a@b", "again": "yes"}],
 )  # fmt: skip
-def test_a_request_that_names_nobody_is_refused(api: ShopApi, active: str, body: dict[str, Any]) -> None:
+def test_a_request_without_valid_recipients_is_refused(api: ShopApi, active: str, body: dict[str, Any]) -> None:
     answer = api.merchant("POST", f"/{active}/assignments", body)
     assert answer.status_code == 400, answer.text

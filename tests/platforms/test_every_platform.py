@@ -61,7 +61,7 @@ def test_the_slug_names_its_folder_its_page_and_its_registry_key(platform: Platf
 
 
 @every_platform
-def test_topics_are_data(platform: Platform) -> None:
+def test_topics_are_declared_with_valid_names_and_required_kinds(platform: Platform) -> None:
     assert platform.topics
     assert not platform.topics.keys() & platform.ignored_topics
     assert EventKind.IGNORED not in platform.topics.values()
@@ -72,7 +72,7 @@ def test_topics_are_data(platform: Platform) -> None:
 
 
 @every_platform
-def test_signatures_are_held_to_the_contract(platform: Platform) -> None:
+def test_every_platform_has_a_signature_contract_test(platform: Platform) -> None:
     contract = importlib.import_module("platforms.test_signatures").SignatureContract
     assert platform.slug in {one.platform.slug for one in _below(contract) if hasattr(one, "platform")}
 
@@ -92,7 +92,7 @@ def test_every_declared_topic_has_a_sample(platform: Platform) -> None:
 
 
 @every_sample
-def test_a_sample_becomes_what_its_topic_is_for(platform: Platform, topic: str, body: bytes) -> None:
+def test_a_sample_becomes_an_event_of_its_topics_kind(platform: Platform, topic: str, body: bytes) -> None:
     mapped = platform.normalise(Delivery(topic), body, NOW)
     assert mapped.events or mapped.ignored
     for event in mapped.events:
@@ -112,7 +112,7 @@ def test_every_kind_has_a_sample_that_becomes_an_event(platform: Platform) -> No
 
 
 @every_sample
-def test_the_door_and_the_mapping_see_the_same_customer_and_order(platform: Platform, topic: str, body: bytes) -> None:
+def test_peek_and_mapping_read_the_same_customer_and_order(platform: Platform, topic: str, body: bytes) -> None:
     peek = platform.peek(topic, body)
     assert peek.occurred_at is None or peek.occurred_at.utcoffset() is not None
     for event in platform.normalise(Delivery(topic), body, NOW).events:
@@ -123,7 +123,7 @@ def test_the_door_and_the_mapping_see_the_same_customer_and_order(platform: Plat
 
 
 @every_sample
-def test_unknown_fields_are_harmless(platform: Platform, topic: str, body: bytes) -> None:
+def test_unknown_fields_do_not_change_the_outcome(platform: Platform, topic: str, body: bytes) -> None:
     def with_news(value: Any) -> Any:
         if isinstance(value, dict):
             return {**{name: with_news(inner) for name, inner in value.items()}, "a_new_field": {"of": ["the", 2030]}}
@@ -136,7 +136,7 @@ def test_unknown_fields_are_harmless(platform: Platform, topic: str, body: bytes
 
 @pytest.mark.parametrize("code", ["", "SE", "SEK\n", "kronor", "\uff33\uff25\uff2b"])
 @every_sample
-def test_what_is_no_currency_never_gets_into_an_event(platform: Platform, topic: str, body: bytes, code: str) -> None:
+def test_an_invalid_currency_never_reaches_an_event(platform: Platform, topic: str, body: bytes, code: str) -> None:
     def spoilt(value: Any, names: frozenset[str]) -> Any:
         if isinstance(value, dict):
             return {
@@ -153,7 +153,7 @@ def test_what_is_no_currency_never_gets_into_an_event(platform: Platform, topic:
 
 
 @every_sample
-def test_the_same_body_becomes_the_same(platform: Platform, topic: str, body: bytes) -> None:
+def test_mapping_the_same_body_twice_gives_equal_results(platform: Platform, topic: str, body: bytes) -> None:
     first, again = (platform.normalise(Delivery(topic), body, NOW) for _ in range(2))
     assert first == again
 
@@ -169,7 +169,7 @@ def tame(peek: EventHints) -> None:
 @every_platform
 @settings(max_examples=100, deadline=None, print_blob=True)
 @given(data=st.data())
-def test_peeking_and_mapping_bear_anything(platform: Platform, data: st.DataObject) -> None:
+def test_peek_and_mapping_accept_or_refuse_any_body(platform: Platform, data: st.DataObject) -> None:
     topic = data.draw(st.sampled_from(sorted(platform.topics)))
     raw = data.draw(st.binary(max_size=100) | JSON.map(lambda v: json.dumps(v).encode("utf-8", "surrogatepass")))
     tame(platform.peek(topic, raw))
@@ -182,7 +182,7 @@ def test_peeking_and_mapping_bear_anything(platform: Platform, data: st.DataObje
 @every_platform
 @settings(max_examples=200, deadline=None, print_blob=True)
 @given(data=st.data())
-def test_peeking_and_mapping_bear_samples_that_were_damaged(platform: Platform, data: st.DataObject) -> None:
+def test_peek_and_mapping_accept_or_refuse_damaged_samples(platform: Platform, data: st.DataObject) -> None:
     _, topic, body = data.draw(st.sampled_from(samples(platform)))
     raw = mutated(body, data.draw(st.randoms(use_true_random=False)))
     tame(platform.peek(topic, raw))
@@ -194,7 +194,7 @@ def test_peeking_and_mapping_bear_samples_that_were_damaged(platform: Platform, 
 @every_platform
 @settings(max_examples=100, deadline=None, print_blob=True)
 @given(data=st.data())
-def test_proofs_bear_anything(platform: Platform, data: st.DataObject) -> None:
+def test_verification_refuses_arbitrary_input(platform: Platform, data: st.DataObject) -> None:
     names = data.draw(st.lists(st.sampled_from(HEADERS), max_size=8))
     headers = {name: data.draw(st.text(max_size=40)) for name in names}
     request = WebhookRequest(headers, data.draw(st.binary(max_size=60)))
@@ -221,11 +221,11 @@ HEADERS = [
 
 @every_platform
 @pytest.mark.parametrize("secret", ["", " ", "\n"])
-def test_an_empty_secret_is_a_fault_of_the_set_up(platform: Platform, secret: str) -> None:
+def test_an_empty_secret_is_a_configuration_error(platform: Platform, secret: str) -> None:
     with pytest.raises(ConfigurationError):
         platform.check_secret(secret)
 
 
 @every_platform
-def test_nothing_is_installed_before_the_installation(platform: Platform) -> None:
+def test_no_platform_has_an_api_before_the_installation(platform: Platform) -> None:
     assert platform.api(KnownShop((platform.new_secret(),), platform=platform.slug), lambda _: None) is None

@@ -275,7 +275,7 @@ def test_damaged_webhooks_do_no_harm(slug: str, database: Database, vault: Vault
     )  # most of what is sent must reach the mapping, else nothing is proved
 
 
-def test_the_range_sees_an_event_of_the_wrong_shop(
+def test_the_fuzz_check_detects_an_event_of_the_wrong_shop(
     database: Database, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guard itself: a platform that believed every signature would be found at once."""

@@ -53,7 +53,7 @@ def shop() -> Iterator[str]:
     server.server_close()
 
 
-def test_an_answer_comes_with_its_money_exact(shop: str) -> None:
+def test_an_answer_has_exact_money(shop: str) -> None:
     answer = ShopHttp(private=True).send("GET", f"{shop}/ok", query={"page": "1"})
     assert (answer.status, str(answer.json()["amount"])) == (200, "20.38")
     assert Shop.asked == ["/ok?page=1"]
@@ -64,7 +64,7 @@ def test_a_redirect_is_not_followed(shop: str) -> None:
     assert Shop.asked == ["/moved"]
 
 
-def test_busy_and_broken_shops_are_away_and_ask_for_bounded_patience(shop: str) -> None:
+def test_busy_and_broken_shops_are_unavailable_for_a_bounded_time(shop: str) -> None:
     with pytest.raises(ShopUnavailableError) as busy:
         ShopHttp(private=True).send("GET", f"{shop}/busy")
     assert busy.value.retry_after is not None
@@ -73,18 +73,18 @@ def test_busy_and_broken_shops_are_away_and_ask_for_bounded_patience(shop: str) 
         ShopHttp(private=True).send("GET", f"{shop}/broken")
 
 
-def test_what_is_no_json_is_said(shop: str) -> None:
+def test_an_answer_that_is_not_json_is_reported(shop: str) -> None:
     with pytest.raises(ShopApiError, match="not JSON"):
         ShopHttp(private=True).send("GET", f"{shop}/no").json()
 
 
-def test_an_answer_without_end_is_cut(shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_answer_is_cut_off(shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "MAX_ANSWER_BYTES", 1000)
     with pytest.raises(ShopApiError, match="larger than"):
         ShopHttp(private=True).send("GET", f"{shop}/large")
 
 
-def test_a_shop_that_is_gone_is_away(shop: str) -> None:
+def test_an_unreachable_shop_is_unavailable(shop: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(ShopUnavailableError):
@@ -121,7 +121,7 @@ def test_a_connection_to_a_private_address_is_closed_before_a_byte_is_sent(addre
     assert connection.closed
 
 
-def test_a_public_name_that_leads_to_this_machine_is_refused(shop: str) -> None:
+def test_a_public_name_that_resolves_to_this_machine_is_refused(shop: str) -> None:
     port = shop.rpartition(":")[2]
     with pytest.raises(PrivateAddressError, match="ALLOW_PRIVATE_SHOPS"):
         ShopHttp().send("GET", f"https://localhost:{port}/ok")

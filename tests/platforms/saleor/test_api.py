@@ -47,15 +47,15 @@ def calls(saleor: Shop) -> ShopApi:
     return made
 
 
-def test_before_the_installation_there_is_nothing_to_call() -> None:
+def test_there_is_no_api_before_the_app_is_installed() -> None:
     assert SALEOR.api(KnownShop(()), lambda _: None) is None
 
 
-def test_the_check_gives_the_shops_name(calls: ShopApi) -> None:
+def test_check_returns_the_shops_name(calls: ShopApi) -> None:
     assert calls.check() == "Kiosk"
 
 
-def test_the_check_says_what_is_wrong(saleor: Shop, calls: ShopApi) -> None:
+def test_check_reports_what_is_wrong(saleor: Shop, calls: ShopApi) -> None:
     saleor.app["permissions"] = [{"code": "MANAGE_USERS", "name": ""}]
     with pytest.raises(ShopApiError, match="MANAGE_ORDERS"):
         calls.check()
@@ -78,13 +78,13 @@ def test_the_check_says_what_is_wrong(saleor: Shop, calls: ShopApi) -> None:
         calls.check()
 
 
-def test_a_refused_query_is_an_error_though_the_answer_is_200(saleor: Shop) -> None:
+def test_a_refused_query_answered_with_200_is_an_error(saleor: Shop) -> None:
     shop = KnownShop((), {}, shop_domain=saleor.domain)
     with pytest.raises(ShopApiError, match="Cannot query field 'nonsense'"):
         api.call(shop, saleor.api_url, saleor.token, "query X { nonsense }")
 
 
-def test_webhooks_as_the_manifest_made_them_are_right(calls: ShopApi) -> None:
+def test_webhooks_created_by_the_manifest_are_in_order(calls: ShopApi) -> None:
     found = calls.subscriptions(ADDRESS)
     assert {one.topic for one in found} == set(SALEOR.topics)
     assert all(one.active and not one.problem for one in found)
@@ -120,16 +120,16 @@ def test_a_wrong_webhook_is_found_and_repaired(saleor: Shop, calls: ShopApi, har
     assert len(saleor.app["webhooks"]) == before + (harm is _no_such)
 
 
-def test_whitespace_in_a_query_is_no_difference_and_a_webhook_of_one_shop_alone_is_right(
-    saleor: Shop, calls: ShopApi
-) -> None:
+def test_whitespace_in_a_query_and_a_per_shop_address_need_no_repair(saleor: Shop, calls: ShopApi) -> None:
     for webhook in saleor.app["webhooks"]:
         webhook["subscriptionQuery"] = "  ".join(webhook["subscriptionQuery"].split())
         webhook["targetUrl"] = ADDRESS
     assert calls.repair(ADDRESS) == ()
 
 
-def test_what_the_shop_refuses_is_said(saleor: Shop, calls: ShopApi, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repair_that_the_shop_refuses_is_reported(
+    saleor: Shop, calls: ShopApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(api.queries, "WEBHOOKS", {"Engage: orders": (("order_paid",), "subscription { nonsense }")})
     saleor.app["webhooks"].clear()
     with pytest.raises(ShopApiError, match="INVALID: query: not valid"):
@@ -143,9 +143,7 @@ def changed(minutes: int) -> str:
     return (AT + timedelta(minutes=minutes)).isoformat()
 
 
-def test_customers_come_oldest_change_first_page_by_page_and_go_on_after_any_cursor(
-    saleor: Shop, calls: ShopApi
-) -> None:
+def test_customers_are_read_oldest_change_first_and_continue_after_any_cursor(saleor: Shop, calls: ShopApi) -> None:
     total = api.CUSTOMERS_A_PAGE * 2 + 7
     saleor.users = [user(id=f"U{n:04}", updatedAt=changed(n // 3)) for n in range(total)][::-1]
     found = list(calls.customers(None, None))
@@ -156,7 +154,7 @@ def test_customers_come_oldest_change_first_page_by_page_and_go_on_after_any_cur
         assert [one.resource_id for one in rest] == [one.resource_id for one in found[stopped_at + 1 :]]
 
 
-def test_a_customer_read_there_is_mapped_as_its_webhook_is(saleor: Shop, calls: ShopApi) -> None:
+def test_a_customer_read_from_the_api_is_mapped_like_its_webhook(saleor: Shop, calls: ShopApi) -> None:
     saleor.users = [user()]
     (one,) = calls.customers(None, None)
     (event,) = SALEOR.normalise(Delivery(one.topic), one.body, NOW).events
@@ -165,13 +163,13 @@ def test_a_customer_read_there_is_mapped_as_its_webhook_is(saleor: Shop, calls: 
     assert SALEOR.topics[one.topic] is one.kind
 
 
-def test_the_time_since_is_in_and_the_time_until_is_out(saleor: Shop, calls: ShopApi) -> None:
+def test_the_start_of_the_time_range_is_inclusive_and_its_end_exclusive(saleor: Shop, calls: ShopApi) -> None:
     saleor.users = [user(id=str(n), updatedAt=changed(n)) for n in range(5)]
     found = calls.customers(AT + timedelta(minutes=1), AT + timedelta(minutes=3))
     assert [one.resource_id for one in found] == ["1", "2"]
 
 
-def test_orders_paid_in_full_are_each_followed_by_their_refunds(saleor: Shop, calls: ShopApi) -> None:
+def test_fully_paid_orders_are_followed_by_their_refunds(saleor: Shop, calls: ShopApi) -> None:
     saleor.orders = [
         order(id="O1", updatedAt=changed(1)),
         order(id="O2", updatedAt=changed(2), isPaid=False, chargeStatus="PARTIAL", totalCharged=money(1.0),
@@ -211,7 +209,9 @@ def test_a_cancellation_follows_its_order_and_refunds(saleor: Shop, calls: ShopA
         assert rest[0] == begins_with
 
 
-def test_who_stops_between_an_order_and_its_refund_finds_the_refund_again(saleor: Shop, calls: ShopApi) -> None:
+def test_reading_stopped_between_an_order_and_its_refund_continues_with_the_refund(
+    saleor: Shop, calls: ShopApi
+) -> None:
     saleor.orders = [
         order(id="O1", updatedAt=changed(1)),
         refunded_order(("E1", 10.0), id="O2", updatedAt=changed(2)),
@@ -228,13 +228,13 @@ def test_who_stops_between_an_order_and_its_refund_finds_the_refund_again(saleor
     assert [one.resource_id for one in calls.orders(None, None, first.cursor)] == ["O2", "E1", "O3"]
 
 
-def test_amounts_stay_exact_on_their_way(saleor: Shop, calls: ShopApi) -> None:
+def test_amounts_read_from_the_api_are_exact(saleor: Shop, calls: ShopApi) -> None:
     saleor.orders = [order(metadata=[{"key": "amount", "value": "å\ud83d"}])]
     (one,) = calls.orders(None, None)
     assert json.loads(one.body)["order"]["total"]["gross"]["amount"] == 300.0
 
 
-def test_without_permission_the_page_is_an_error_and_not_the_end(saleor: Shop, calls: ShopApi) -> None:
+def test_a_page_refused_for_lack_of_permission_is_an_error(saleor: Shop, calls: ShopApi) -> None:
     saleor.broken = 500
     with pytest.raises(ShopUnavailableError):
         list(calls.orders(None, None))

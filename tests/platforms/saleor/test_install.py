@@ -90,7 +90,7 @@ def _address(value: Any) -> bool:
 
 
 @pytest.mark.parametrize("public", [PUBLIC, "http://127.0.0.1:8000"])
-def test_our_manifest_is_one_that_saleor_takes(public: str) -> None:
+def test_the_manifest_is_valid_for_saleor(public: str) -> None:
     manifest = json.loads(json.dumps(load_manifest(PLATFORMS).absolute(public)))
     assert faults_in(manifest) == []
     assert set(manifest["permissions"]) == {"MANAGE_USERS", "MANAGE_ORDERS"}
@@ -100,7 +100,7 @@ def test_our_manifest_is_one_that_saleor_takes(public: str) -> None:
     assert sorted(told) == sorted(PLATFORMS["saleor"].topics)
 
 
-def test_the_check_itself_finds_faults_and_takes_manifests_of_other_apps() -> None:
+def test_the_manifest_check_finds_faults_and_accepts_other_apps_manifests() -> None:
     good = load_manifest(PLATFORMS).absolute(PUBLIC)
     webhook = good["webhooks"][0]
     for harm, fault in [
@@ -161,7 +161,7 @@ def register(web: FlaskClient, api_url: str | None, token: Any = "token-of-the-a
     return web.post("/install/saleor/token", headers=headers, **body)
 
 
-def test_a_token_is_proved_and_kept_with_the_shops_keys(web: FlaskClient, shops: Shops, saleor: Shop) -> None:
+def test_a_token_is_checked_and_stored_with_the_shops_keys(web: FlaskClient, shops: Shops, saleor: Shop) -> None:
     answer = register(web, saleor.api_url)
     assert (answer.status_code, answer.json) == (200, {"installed": "kiosk"})
     kept = shops.get("kiosk").credentials
@@ -171,7 +171,7 @@ def test_a_token_is_proved_and_kept_with_the_shops_keys(web: FlaskClient, shops:
     assert shops.get("other").credentials == {}
 
 
-def test_token_request_of_a_real_shop_is_taken(web: FlaskClient, shops: Shops, saleor: Shop) -> None:
+def test_a_token_request_of_a_real_shop_is_accepted(web: FlaskClient, shops: Shops, saleor: Shop) -> None:
     request = captured_request("saleor-3.24/0002-install_saleor_token")
     headers = {name: value for name, value in request.headers.items() if name not in {"host", "content-length"}}
     body = request.body.replace(b"XXX", b"token-of-the-app")
@@ -180,7 +180,7 @@ def test_token_request_of_a_real_shop_is_taken(web: FlaskClient, shops: Shops, s
     assert shops.get("kiosk").credentials["token"] == "token-of-the-app"
 
 
-def test_the_kept_keys_verify_the_first_webhook_without_a_call(
+def test_the_stored_keys_verify_the_first_webhook_without_a_call(
     web: FlaskClient, shops: Shops, saleor: Shop, clock: Clock
 ) -> None:
     register(web, saleor.api_url)
@@ -190,7 +190,9 @@ def test_the_kept_keys_verify_the_first_webhook_without_a_call(
     assert (delivery.shop_domain, saleor.asked) == (saleor.domain, [])
 
 
-def test_installing_again_gives_a_new_token_and_starts_deliveries(web: FlaskClient, shops: Shops, saleor: Shop) -> None:
+def test_installing_again_stores_a_new_token_and_restarts_deliveries(
+    web: FlaskClient, shops: Shops, saleor: Shop
+) -> None:
     register(web, saleor.api_url)
     shops.stop(shops.get("kiosk").id, "The shop removed the plugin.")
     saleor.token, saleor.app["id"], saleor.keys = "a-new-token", "QXBwOjI=", ["key-2"]
@@ -204,7 +206,7 @@ def test_installing_again_gives_a_new_token_and_starts_deliveries(web: FlaskClie
     assert shops.get("kiosk").credentials["former_app_id"] == "QXBwOjE=", "the same app again is not its own former one"
 
 
-def test_what_was_under_way_to_the_former_app_is_mapped_after_the_app_was_installed_again(
+def test_webhooks_sent_to_the_former_app_are_mapped_after_a_reinstallation(
     web: FlaskClient, shops: Shops, saleor: Shop, clock: Clock
 ) -> None:
     register(web, saleor.api_url)
@@ -217,7 +219,7 @@ def test_what_was_under_way_to_the_former_app_is_mapped_after_the_app_was_instal
         assert bool(Saleor().normalise(delivery, body, clock()).events) is taken
 
 
-def test_a_token_that_the_shop_does_not_know_changes_nothing(web: FlaskClient, shops: Shops, saleor: Shop) -> None:
+def test_a_token_unknown_to_the_shop_changes_nothing(web: FlaskClient, shops: Shops, saleor: Shop) -> None:
     register(web, saleor.api_url)
     answer = register(web, saleor.api_url, "forged")
     assert answer.status_code == 403
@@ -240,7 +242,7 @@ def test_the_token_of_another_app_is_refused(web: FlaskClient, shops: Shops, sal
         "http://other.example/graphql/", "file:///etc/passwd",
     ],
 )  # fmt: skip
-def test_an_address_that_no_operator_registered_is_never_called(
+def test_an_unregistered_address_is_never_called(
     web: FlaskClient, shops: Shops, saleor: Shop, monkeypatch: pytest.MonkeyPatch, api_url: str | None
 ) -> None:
     def called(*_: object, **__: object) -> None:
@@ -261,14 +263,14 @@ def test_an_address_that_no_operator_registered_is_never_called(
         {"data": b"{", "content_type": "application/json"}, {"json": {"auth_token": "t", "pad": "x" * 9000}},
     ],
 )  # fmt: skip
-def test_a_body_without_a_token_is_refused_before_anything_is_called(
+def test_a_body_without_a_token_is_refused_before_any_call(
     web: FlaskClient, saleor: Shop, body: dict[str, Any]
 ) -> None:
     assert register(web, saleor.api_url, **body).status_code == 403
     assert saleor.asked == []
 
 
-def test_a_shop_that_does_not_answer_is_told_to_try_again_and_nothing_is_kept(
+def test_an_unreachable_shop_is_asked_to_retry_and_nothing_is_stored(
     web: FlaskClient, shops: Shops, saleor: Shop
 ) -> None:
     saleor.broken = 502
@@ -281,7 +283,7 @@ def test_a_shop_that_does_not_answer_is_told_to_try_again_and_nothing_is_kept(
     assert shops.get("kiosk").credentials == {}
 
 
-def test_the_steps_name_the_manifest_and_what_comes_back(
+def test_the_steps_name_the_manifest_and_the_addresses(
     installation: ShopInstallationService, shops: Shops, clock: Clock
 ) -> None:
     steps = Saleor().install_steps(installation, shops.get("kiosk"))
@@ -303,7 +305,7 @@ def status(web: FlaskClient, token: str) -> Any:
     return web.get("/install/saleor/status", headers={"Authorization": f"Bearer {token}"})
 
 
-def test_the_page_itself_tells_nothing_and_runs_its_own_script_only(web: FlaskClient) -> None:
+def test_the_page_discloses_nothing_and_runs_only_its_own_script(web: FlaskClient) -> None:
     page = web.get("/install/saleor/?id=x&saleorApiUrl=https://kiosk.example/graphql/&domain=kiosk.example")
     assert page.status_code == 200
     assert "kiosk" not in page.text
@@ -313,7 +315,7 @@ def test_the_page_itself_tells_nothing_and_runs_its_own_script_only(web: FlaskCl
             assert file.status_code == 200, address
 
 
-def test_staff_see_what_is_connected(web: FlaskClient, saleor: Shop, clock: Clock) -> None:
+def test_staff_see_the_connected_shop(web: FlaskClient, saleor: Shop, clock: Clock) -> None:
     register(web, saleor.api_url)
     found = status(web, staff_token(saleor, clock)).json
     assert (found["name"], found["problem"]) == ("Kiosk", None)
@@ -326,12 +328,14 @@ def test_staff_see_what_is_connected(web: FlaskClient, saleor: Shop, clock: Cloc
     "claims",
     [{"type": "access"}, {"is_staff": False}, {"app": "QXBwOjk="}, {"iss": "https://evil.example/"}, {"exp": 1}],
 )
-def test_nobody_else_does(web: FlaskClient, saleor: Shop, clock: Clock, claims: dict[str, Any]) -> None:
+def test_users_who_are_not_staff_see_nothing(
+    web: FlaskClient, saleor: Shop, clock: Clock, claims: dict[str, Any]
+) -> None:
     register(web, saleor.api_url)
     assert status(web, staff_token(saleor, clock, **claims)).status_code == 401
 
 
-def test_a_page_without_a_right_token_is_refused(web: FlaskClient, saleor: Shop, clock: Clock) -> None:
+def test_the_page_without_a_valid_token_is_refused(web: FlaskClient, saleor: Shop, clock: Clock) -> None:
     assert web.get("/install/saleor/status").status_code == 401
     forged = jwt.encode({"iss": saleor.api_url}, private_key("evil"), "RS256", headers={"kid": "key-1"})
     for token in ("", "x", "a.b.c", forged):
@@ -340,6 +344,6 @@ def test_a_page_without_a_right_token_is_refused(web: FlaskClient, saleor: Shop,
 
 
 @pytest.mark.parametrize("body", [b"[" * 4000, b'{"auth_token": "\\ud800"}', b"9" * 4000, b"\xff"])
-def test_a_body_that_nobody_can_read_holds_no_token(web: FlaskClient, saleor: Shop, body: bytes) -> None:
+def test_an_unreadable_body_is_refused(web: FlaskClient, saleor: Shop, body: bytes) -> None:
     answer = register(web, saleor.api_url, data=body, content_type="application/json")
     assert answer.status_code == 403

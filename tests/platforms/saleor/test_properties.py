@@ -152,7 +152,7 @@ def test_lines_add_up_to_what_was_paid_in_every_currency(drawn: tuple[dict[str, 
 
 @settings(max_examples=60, deadline=None, print_blob=True)
 @given(st.data())
-def test_what_is_returned_is_what_was_given_back_whatever_comes_when_and_how_often(data: st.DataObject) -> None:
+def test_refunds_add_up_in_any_order_and_with_repetitions(data: st.DataObject) -> None:
     """Refunds one after the other, each told with or without ids, late, twice, or not at all but the last."""
     steps = data.draw(st.lists(st.integers(1, 6000), min_size=1, max_size=5))
     told, given_back = [], []

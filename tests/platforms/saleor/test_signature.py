@@ -57,7 +57,7 @@ class TestSaleorKeys(SignatureContract):
         self.shop.keys = list(secrets or (self.secret,))
         return self.platform.verify(WebhookRequest(headers, body), known(self.shop), now).topic
 
-    def test_the_headers_count_with_and_without_x_and_case(self) -> None:
+    def test_headers_are_read_with_and_without_the_x_prefix_in_any_case(self) -> None:
         for prefix in ("", "x-"):
             headers = {
                 f"{prefix}saleor-signature": signed(b"{}"),
@@ -84,7 +84,7 @@ class TestSaleorKeys(SignatureContract):
             lambda body, shop: signed(body, kid="k" * 300),
         ],
     )  # fmt: skip
-    def test_what_is_no_detached_signature_of_the_shop_is_refused(self, forged: Any) -> None:
+    def test_anything_but_a_detached_signature_of_the_shop_is_refused(self, forged: Any) -> None:
         headers = {**self.sign(b"{}", self.secret), self.header: forged(b"{}", self.shop)}
         self.refused(headers)
 
@@ -94,7 +94,7 @@ def deliver(platform: Saleor, saleor: Shop, key: str, now: datetime = NOW, **cre
     return platform.verify(WebhookRequest(headers, b"{}"), known(saleor, **credentials), now).topic
 
 
-def test_a_new_key_is_fetched_once_and_the_former_one_goes_on_as_long_as_the_shop_names_it(saleor: Shop) -> None:
+def test_a_new_key_is_fetched_once_and_the_former_key_stays_valid_while_published(saleor: Shop) -> None:
     platform = Saleor()
     assert [deliver(platform, saleor, "key-1") for _ in range(3)] == ["customer_created"] * 3
     assert saleor.asked == ["/.well-known/jwks.json"]
@@ -105,7 +105,7 @@ def test_a_new_key_is_fetched_once_and_the_former_one_goes_on_as_long_as_the_sho
     assert len(saleor.asked) == 2
 
 
-def test_forged_key_ids_make_one_call_in_a_while_and_no_real_webhook_is_lost(saleor: Shop) -> None:
+def test_forged_key_ids_cause_few_calls_and_lose_no_real_webhook(saleor: Shop) -> None:
     platform = Saleor()
     deliver(platform, saleor, "key-1")
     at = NOW + timedelta(minutes=1)
@@ -124,7 +124,7 @@ def test_forged_key_ids_make_one_call_in_a_while_and_no_real_webhook_is_lost(sal
     assert len(saleor.asked) == 3
 
 
-def test_keys_that_cannot_be_fetched_are_no_refusal_and_known_ones_go_on(saleor: Shop) -> None:
+def test_a_failed_key_fetch_is_not_a_refusal_and_cached_keys_still_verify(saleor: Shop) -> None:
     platform = Saleor()
     saleor.broken = 500
     with pytest.raises(UnverifiableError, match="could not be fetched"):
@@ -151,7 +151,7 @@ def test_a_key_that_the_shop_withdrew_stops_working_within_a_day(saleor: Shop) -
         deliver(platform, saleor, "key-1", late)
 
 
-def test_keys_that_the_installation_stored_need_no_call(saleor: Shop) -> None:
+def test_keys_stored_by_the_installation_need_no_call(saleor: Shop) -> None:
     stored = {"jwks": {"keys": [jwk("key-1")]}, "jwks_at": (NOW - timedelta(hours=1)).isoformat()}
     assert deliver(Saleor(), saleor, "key-1", **stored)
     assert saleor.asked == []
@@ -175,7 +175,7 @@ def test_a_shop_that_is_neither_installed_nor_has_a_domain_has_no_keys(saleor: S
         "key-1",
     ],
 )
-def test_what_is_no_rsa_key_for_signatures_is_no_key(entry: Any) -> None:
+def test_keys_other_than_rsa_signature_keys_are_ignored(entry: Any) -> None:
     assert keys.read_keys({"keys": [entry]}) == {}
     assert keys.read_keys(["keys"]) == {}
 
@@ -193,7 +193,7 @@ def test_what_is_no_rsa_key_for_signatures_is_no_key(entry: Any) -> None:
         ("", None),
     ],
 )
-def test_host_and_port_of_the_api_address_name_the_shop(url: str, domain: str | None) -> None:
+def test_the_shop_is_named_by_host_and_port_of_its_api_address(url: str, domain: str | None) -> None:
     assert domain_of(url) == domain
     headers = {"saleor-api-url": url, "saleor-domain": "elsewhere.example"}
     expected = domain if url else "elsewhere.example"
@@ -214,7 +214,7 @@ def test_host_and_port_of_the_api_address_name_the_shop(url: str, domain: str | 
         "",
     ],
 )
-def test_an_api_address_from_outside_is_plain_https(url: str) -> None:
+def test_a_public_api_address_must_be_plain_https(url: str) -> None:
     with pytest.raises(VerificationError, match="Saleor-Api-Url"):
         checked_api_url(url)
 
@@ -227,7 +227,7 @@ def test_an_api_address_in_a_private_network_may_be_http() -> None:
 # --- shoppers ---
 
 
-def test_a_customers_access_token_proves_who_it_is(saleor: Shop) -> None:
+def test_a_customers_access_token_identifies_the_customer(saleor: Shop) -> None:
     proof = Saleor().verify_shopper_token(saleor.customer_token(NOW), known(saleor), NOW)
     assert (proof.customer_id, proof.token_id) == ("VXNlcjoxMDAx", None)
 
@@ -265,12 +265,12 @@ def test_any_other_token_is_refused(saleor: Shop, claims: dict[str, Any]) -> Non
         jwt.encode({"user_id": "1"}, None, "none", headers={"kid": "key-1"}),
     ],
 )  # fmt: skip
-def test_what_is_no_token_of_the_shop_is_refused(saleor: Shop, token: str) -> None:
+def test_anything_but_a_token_of_the_shop_is_refused(saleor: Shop, token: str) -> None:
     with pytest.raises(VerificationError):
         Saleor().verify_shopper_token(token, known(saleor), NOW)
 
 
-def test_a_token_of_another_key_is_refused_and_one_that_cannot_be_checked_waits(saleor: Shop) -> None:
+def test_a_token_of_another_key_is_refused_and_an_uncheckable_token_is_unverifiable(saleor: Shop) -> None:
     platform, token = Saleor(), saleor.customer_token(NOW, key="key-2")
     with pytest.raises(VerificationError):
         platform.verify_shopper_token(token, known(saleor), NOW)
@@ -282,7 +282,7 @@ def test_a_token_of_another_key_is_refused_and_one_that_cannot_be_checked_waits(
 # --- the vendor's own ---
 
 
-def test_the_vectors_of_a_real_shop_fit() -> None:
+def test_signatures_of_a_real_shop_are_accepted() -> None:
     jws, legacy_hmac, access = (
         vector(f"saleor_{name}") for name in ("webhook_jws", "webhook_legacy_hmac", "customer_access_jwt")
     )

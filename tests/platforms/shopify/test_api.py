@@ -63,7 +63,7 @@ def marks(found: list[PolledResource]) -> list[tuple[str, str]]:
 # --- token and scopes ---
 
 
-def test_the_check_returns_the_shops_name(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
+def test_check_returns_the_name_of_the_shop(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     assert house.api.check() == "Kiosk"
     assert shopify_server.asked[0][1] == "/admin/api/2026-07/shop.json"
 
@@ -77,7 +77,7 @@ def test_a_scope_that_was_not_granted_is_named(house: ShopifyHarness, shopify_se
     assert "read_orders" not in problems["orders/paid"]
 
 
-def test_a_dead_token_says_what_to_do(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
+def test_the_error_for_an_invalid_token_says_what_to_do(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     shopify_server.tokens = set()
     with pytest.raises(ShopApiError, match="shops install kiosk") as caught:
         house.api.check()
@@ -85,7 +85,7 @@ def test_a_dead_token_says_what_to_do(house: ShopifyHarness, shopify_server: Sho
     assert "shpat_" not in str(caught.value)
 
 
-def test_a_token_is_refreshed_before_it_ends_and_the_new_pair_is_kept(
+def test_a_token_is_refreshed_before_it_expires_and_the_new_pair_is_stored(
     clock: Clock, shopify_server: ShopifyShop
 ) -> None:
     soon = (clock() + timedelta(minutes=4)).isoformat()
@@ -104,21 +104,21 @@ def test_a_token_with_time_left_is_not_refreshed(clock: Clock, shopify_server: S
     assert shopify_server.exchanged == []
 
 
-def test_a_token_that_died_early_is_refreshed_once(clock: Clock, shopify_server: ShopifyShop) -> None:
+def test_a_token_that_was_invalidated_early_is_refreshed_once(clock: Clock, shopify_server: ShopifyShop) -> None:
     later = (clock() + timedelta(minutes=50)).isoformat()
     house = ShopifyHarness(clock, refresh_token="shprt_1", expires_at=later, access_token="shpat_revoked")
     assert house.api.check() == "Kiosk"
     assert len(shopify_server.exchanged) == 1
 
 
-def test_a_refresh_that_is_refused_says_what_to_do(clock: Clock, shopify_server: ShopifyShop) -> None:
+def test_the_error_for_a_refused_refresh_says_what_to_do(clock: Clock, shopify_server: ShopifyShop) -> None:
     house = ShopifyHarness(clock, refresh_token="another", expires_at=clock().isoformat())
     with pytest.raises(ShopApiError, match="installation address") as caught:
         house.api.check()
     assert "another" not in str(caught.value)
 
 
-def test_a_busy_shop_tells_how_long_to_wait(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
+def test_a_busy_shop_is_unavailable_for_the_time_it_names(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     shopify_server.fail = [(429, {"Retry-After": "2.0"})]
     with pytest.raises(ShopUnavailableError) as caught:
         house.api.check()
@@ -129,7 +129,7 @@ def test_a_busy_shop_tells_how_long_to_wait(house: ShopifyHarness, shopify_serve
 
 
 @pytest.mark.parametrize(("status", "words"), [(403, "protected customer data"), (402, "frozen"), (404, "API_VERSION")])
-def test_other_refusals_say_what_to_look_at(
+def test_errors_for_other_refusals_name_what_to_check(
     house: ShopifyHarness, shopify_server: ShopifyShop, status: int, words: str
 ) -> None:
     shopify_server.fail = [(status, {})]
@@ -137,14 +137,14 @@ def test_other_refusals_say_what_to_look_at(
         house.api.check()
 
 
-def test_an_api_needs_an_installation() -> None:
+def test_there_is_no_api_before_the_installation() -> None:
     assert SHOPIFY.api(KnownShop((CLIENT_SECRET,), {}, shop_domain=DOMAIN), lambda _: None) is None
 
 
 # --- subscriptions ---
 
 
-def test_missing_and_misled_subscriptions_are_found_and_repaired(
+def test_missing_and_misdirected_subscriptions_are_found_and_repaired(
     house: ShopifyHarness, shopify_server: ShopifyShop
 ) -> None:
     shopify_server.webhooks = [
@@ -162,7 +162,9 @@ def test_missing_and_misled_subscriptions_are_found_and_repaired(
     assert shopify_server.webhooks[2]["address"] == "https://old.example/x"  # another topic is not ours
 
 
-def test_where_the_app_subscribes_only_doubles_are_wrong(clock: Clock, shopify_server: ShopifyShop) -> None:
+def test_only_duplicates_are_wrong_where_the_app_configuration_subscribes(
+    clock: Clock, shopify_server: ShopifyShop
+) -> None:
     house = ShopifyHarness(clock, by_shop=False)
     assert all(one.active for one in house.api.subscriptions(ADDRESS))
     shopify_server.webhooks = [{"id": 1, "topic": "orders/paid", "address": ADDRESS, "format": "json"}]
@@ -175,7 +177,7 @@ def test_where_the_app_subscribes_only_doubles_are_wrong(clock: Clock, shopify_s
 # --- reading what changed ---
 
 
-def test_paid_orders_come_by_change_each_with_its_refunds_and_cancellation(
+def test_paid_orders_are_read_by_last_change_with_refunds_and_cancellation(
     house: ShopifyHarness, shopify_server: ShopifyShop
 ) -> None:
     shopify_server.page = 2
@@ -211,9 +213,7 @@ def mapped(found: PolledResource) -> Any:
     return event
 
 
-def test_reading_goes_on_after_any_cursor_and_misses_nothing(
-    house: ShopifyHarness, shopify_server: ShopifyShop
-) -> None:
+def test_reading_continues_after_any_cursor_without_gaps(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     shopify_server.page = 2
     shopify_server.orders = [
         order(1, 10, refunds=[refund(7), refund(8)]), order(2, 20), order(3, 20), order(4, 30, refunds=[refund(9)]),
@@ -226,7 +226,7 @@ def test_reading_goes_on_after_any_cursor_and_misses_nothing(
     assert list(house.api.orders(START, None, whole[-1].cursor)) == []
 
 
-def test_a_reading_that_was_interrupted_can_go_on(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
+def test_an_interrupted_reading_can_be_continued(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     shopify_server.page = 2
     shopify_server.customers = [{"id": n, "updated_at": at(n), "first_name": "Åsa"} for n in range(1, 8)]
     reading = house.api.customers(None, None)
@@ -242,7 +242,7 @@ def test_a_reading_that_was_interrupted_can_go_on(house: ShopifyHarness, shopify
     assert rest[0].changed_at == START + timedelta(minutes=3)
 
 
-def test_no_consent_is_raised_by_reading(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
+def test_customers_read_from_the_api_carry_no_consent(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     consent = {"state": "subscribed", "consent_updated_at": at(0)}
     shopify_server.customers = [
         {"id": 1, "updated_at": at(1), "email_marketing_consent": consent, "accepts_marketing": True}
@@ -251,15 +251,13 @@ def test_no_consent_is_raised_by_reading(house: ShopifyHarness, shopify_server: 
     assert mapped(found).consents == ()
 
 
-def test_the_end_of_the_time_is_not_part_of_it(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
+def test_the_end_of_the_time_range_is_exclusive(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     shopify_server.customers = [{"id": n, "updated_at": at(n)} for n in (1, 2, 3)]
     found = house.api.customers(START + timedelta(minutes=1), START + timedelta(minutes=3))
     assert [one.resource_id for one in found] == ["1", "2"]
 
 
-def test_a_list_that_is_not_sorted_is_refused_rather_than_misread(
-    house: ShopifyHarness, shopify_server: ShopifyShop
-) -> None:
+def test_an_unsorted_list_is_refused(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     shopify_server.sorted = False
     shopify_server.customers = [{"id": 1, "updated_at": at(2)}, {"id": 2, "updated_at": at(1)}]
     with pytest.raises(ShopApiError, match="did not sort"):
@@ -272,7 +270,7 @@ def test_a_malformed_cursor_is_refused(house: ShopifyHarness, cursor: str) -> No
         list(house.api.customers(None, None, cursor))
 
 
-def test_the_token_goes_to_the_shop_alone(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
+def test_the_token_is_sent_to_the_shops_own_host_alone(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     """The next page's address names another host; only its page_info is used."""
     shopify_server.page = 1
     shopify_server.customers = [{"id": n, "updated_at": at(n)} for n in (1, 2)]

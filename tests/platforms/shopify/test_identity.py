@@ -38,12 +38,12 @@ def who(query: str, now: datetime = NOW, shop: KnownShop = SHOP) -> ProxiedShopp
     return SHOPIFY.verify_proxy_request(query, shop, now)
 
 
-def test_the_proxy_says_who_is_logged_in() -> None:
+def test_a_proxy_request_names_the_logged_in_customer() -> None:
     assert who(proxied()) == ProxiedShopper("42", "/apps/my-pages")
     assert SHOPIFY.claimed_proxy_domain(proxied()) == "kiosk.myshopify.com"
 
 
-def test_an_empty_customer_id_is_nobody() -> None:
+def test_a_proxy_request_with_an_empty_customer_id_names_no_customer() -> None:
     assert who(proxied(logged_in_customer_id="")).customer_id is None
     assert who(proxied(logged_in_customer_id=None)).customer_id is None
 
@@ -54,12 +54,12 @@ def test_repeated_keys_are_joined_and_values_percent_decoded() -> None:
     assert who(query.replace("%20", "+")).customer_id == "42"
 
 
-def test_both_secrets_of_a_rotation_are_taken() -> None:
+def test_both_secrets_of_a_rotation_are_accepted() -> None:
     assert who(proxied(secret=FORMER)).customer_id == "42"
 
 
 @pytest.mark.parametrize("name", ["shop", "signature", "timestamp", "hmac", "logged_in_customer_id", "path_prefix"])
-def test_the_platforms_own_names_stand_once(name: str) -> None:
+def test_a_repeated_platform_parameter_is_refused(name: str) -> None:
     query = proxied(hmac="x") if name == "hmac" else proxied()
     with pytest.raises(VerificationError, match="more than once"):
         who(f"{query}&{name}=x")
@@ -93,7 +93,7 @@ def test_a_forged_stale_or_foreign_request_is_refused(query: str, why: str) -> N
         who(query)
 
 
-def test_a_signed_text_is_never_cut_in_another_way() -> None:
+def test_a_signature_does_not_hold_for_another_split_of_the_query() -> None:
     """A guest who adds a parameter gets a text signed that, cut elsewhere, would name any customer."""
     honest = proxied(logged_in_customer_id="", e="logged_in_customer_id=2m=")
     with pytest.raises(VerificationError, match="two ways"):
@@ -107,7 +107,7 @@ def test_a_signed_text_is_never_cut_in_another_way() -> None:
         who(forged)
 
 
-def test_the_vectors_of_the_vendor_fit() -> None:
+def test_the_vendors_test_vectors_are_accepted() -> None:
     example, older = vector("shopify_app_proxy"), vector("shopify_app_proxy_old")
     shop = KnownShop((example["client_secret"],), shop_domain="shop-name.myshopify.com")
     at = datetime.fromtimestamp(1317327555 + 90, UTC)
@@ -133,7 +133,7 @@ def test_a_session_token_names_its_customer() -> None:
     assert SHOPIFY.verify_shopper_token(token(secret=FORMER), SHOP, NOW).customer_id == "42"
 
 
-def test_clocks_may_be_ten_seconds_apart() -> None:
+def test_clocks_may_differ_by_ten_seconds() -> None:
     for changes in ({"exp": PRESENT - 10}, {"nbf": PRESENT + 10}):
         assert SHOPIFY.verify_shopper_token(token(**changes), SHOP, NOW).customer_id == "42"
 
@@ -170,7 +170,7 @@ def test_a_forged_stale_or_foreign_token_is_refused(changes: dict[str, Any], why
 
 
 @pytest.mark.parametrize("text", ["", "x", "a.b.c", "å" * 40, "." * 9000])
-def test_what_is_no_token_is_refused(text: str) -> None:
+def test_a_malformed_token_is_refused(text: str) -> None:
     with pytest.raises(VerificationError):
         SHOPIFY.verify_shopper_token(text, SHOP, NOW)
 
@@ -181,6 +181,6 @@ def test_an_unsigned_token_is_refused() -> None:
         SHOPIFY.verify_shopper_token(unsigned, SHOP, NOW)
 
 
-def test_without_an_installation_no_token_is_taken() -> None:
+def test_without_an_installation_every_token_is_refused() -> None:
     with pytest.raises(VerificationError, match="install/shopify"):
         SHOPIFY.verify_shopper_token(token(), KnownShop((SECRET,), shop_domain="kiosk.myshopify.com"), NOW)

@@ -75,7 +75,7 @@ def test_an_event_that_the_manifest_does_not_list_is_not_subscribed(installation
 # --- authorization ---
 
 
-def test_the_grant_ends_with_a_sealed_token(
+def test_the_grant_stores_an_encrypted_token(
     web: FlaskClient, shopify_server: ShopifyShop, clock: Clock, shops: Shops
 ) -> None:
     asked = begin(web)
@@ -96,7 +96,7 @@ def test_the_grant_ends_with_a_sealed_token(
     assert len(shopify_server.exchanged) == 1
 
 
-def test_a_token_that_does_not_expire_is_kept_without_a_refresh_token(
+def test_a_token_that_does_not_expire_is_stored_without_a_refresh_token(
     web: FlaskClient, shopify_server: ShopifyShop, clock: Clock, shops: Shops
 ) -> None:
     shopify_server.expiring = False
@@ -106,14 +106,14 @@ def test_a_token_that_does_not_expire_is_kept_without_a_refresh_token(
     assert "refresh_token" not in shops.get("kiosk").credentials
 
 
-def test_missing_scopes_are_said(web: FlaskClient, shopify_server: ShopifyShop, clock: Clock) -> None:
+def test_missing_scopes_are_listed_on_the_page(web: FlaskClient, shopify_server: ShopifyShop, clock: Clock) -> None:
     shopify_server.scopes = "write_customers"  # holds read_customers
     state = begin(web)["state"]
     answer = web.get(f"/install/shopify/callback?{signed(clock, code=CODE, shop=DOMAIN, state=state)}")
     assert "Not granted: read_orders, write_app_proxy." in answer.text
 
 
-def test_an_installation_lets_a_stopped_shop_go_on(
+def test_an_installation_restarts_a_stopped_shop(
     web: FlaskClient, shopify_server: ShopifyShop, clock: Clock, shops: Shops, kiosk: RegisteredShop
 ) -> None:
     shops.uninstall(kiosk.id, "The shop removed the plugin.")
@@ -134,7 +134,7 @@ def test_an_installation_lets_a_stopped_shop_go_on(
         ({"timestamp": "soon"}, "timestamp"),
     ],
 )
-def test_a_forged_or_stale_callback_is_refused_and_keeps_nothing(
+def test_a_forged_or_stale_callback_is_refused_and_stores_nothing(
     web: FlaskClient, shopify_server: ShopifyShop, clock: Clock, shops: Shops, changes: dict[str, str], why: str
 ) -> None:
     values = {"code": CODE, "shop": DOMAIN, "state": begin(web)["state"], **changes}
@@ -163,7 +163,7 @@ def test_a_state_of_another_shop_is_refused(
     assert web.get(f"/install/shopify/callback?{signed(clock, code=CODE, shop=DOMAIN, state=state)}").status_code == 401
 
 
-def test_a_code_that_shopify_refuses_is_said_without_a_secret(
+def test_a_code_that_shopify_refuses_is_reported_without_a_secret(
     web: FlaskClient, shopify_server: ShopifyShop, clock: Clock, shops: Shops
 ) -> None:
     state = begin(web)["state"]
@@ -183,12 +183,12 @@ def test_only_registered_shops_can_be_installed(web: FlaskClient, shop: str) -> 
     assert "<script>" not in answer.text
 
 
-def test_opening_the_app_in_the_admin_needs_shopifys_hmac(web: FlaskClient, clock: Clock) -> None:
+def test_opening_the_app_in_the_admin_requires_shopifys_hmac(web: FlaskClient, clock: Clock) -> None:
     assert web.get(f"/install/shopify?{signed(clock, shop=DOMAIN, secret='shpss_x')}").status_code == 401
     assert web.get(f"/install/shopify?{signed(clock, shop=DOMAIN)}").status_code == 302
 
 
-def test_an_installed_app_says_so_and_a_dead_token_is_requested_again(
+def test_an_installed_app_shows_its_page_and_an_invalid_token_restarts_the_grant(
     web: FlaskClient, shopify_server: ShopifyShop, clock: Clock
 ) -> None:
     state = begin(web)["state"]
@@ -199,7 +199,7 @@ def test_an_installed_app_says_so_and_a_dead_token_is_requested_again(
     assert web.get(f"/install/shopify?{signed(clock, shop=DOMAIN)}").status_code == 302
 
 
-def test_without_the_apps_credentials_the_page_says_what_to_set(
+def test_without_app_credentials_the_page_names_the_settings_to_set(
     installation: ShopInstallationService, kiosk: RegisteredShop
 ) -> None:
     app = Flask("install")
@@ -212,7 +212,7 @@ def test_without_the_apps_credentials_the_page_says_what_to_set(
     assert any(f"https://plugin.example/install/shopify?shop={DOMAIN}" in step for step in steps)
 
 
-def test_where_the_plugin_subscribes_the_callback_does_it(
+def test_the_callback_subscribes_where_the_plugin_manages_subscriptions(
     web: FlaskClient, shopify_server: ShopifyShop, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SHOPIFY, "options", AppOptions(by_shop=True))
@@ -227,7 +227,7 @@ def test_where_the_plugin_subscribes_the_callback_does_it(
 # --- the query itself ---
 
 
-def test_the_vector_of_the_vendor_fits() -> None:
+def test_the_vendors_test_vector_is_accepted() -> None:
     found = vector("shopify_oauth_query")
     at = datetime.fromtimestamp(1337178173, UTC)
     assert check_redirect(found["query"], [found["client_secret"]], at)["shop"] == "some-shop.myshopify.com"
@@ -237,7 +237,7 @@ def test_the_vector_of_the_vendor_fits() -> None:
 
 
 @pytest.mark.parametrize("name", ["hmac", "shop", "timestamp", "state", "code"])
-def test_a_parameter_that_stands_twice_is_refused(clock: Clock, name: str) -> None:
+def test_a_repeated_parameter_is_refused(clock: Clock, name: str) -> None:
     query = signed(clock, code=CODE, shop=DOMAIN, state="s")
     with pytest.raises(VerificationError, match="more than once"):
         check_redirect(f"{query}&{name}=x", [CLIENT_SECRET], clock())
@@ -257,5 +257,5 @@ def test_a_parameter_hidden_in_another_is_refused(clock: Clock) -> None:
         ("x@y.myshopify.com", None), ("x.y.myshopify.com", None), ("", None), (None, None), ("x.myshopify.com\n", "x.myshopify.com"),
     ],
 )  # fmt: skip
-def test_only_shopifys_domains_are_shops(text: str | None, domain: str | None) -> None:
+def test_only_myshopify_domains_are_accepted_as_shops(text: str | None, domain: str | None) -> None:
     assert shop_domain(text) == domain

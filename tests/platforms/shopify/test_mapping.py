@@ -48,7 +48,7 @@ def both(shop: str, paid_in: str, currency: str = "CAD") -> dict[str, Any]:
     }
 
 
-def test_an_order_with_an_order_wide_discount_adds_up() -> None:
+def test_lines_of_an_order_with_an_order_wide_discount_add_up() -> None:
     order = paid()
     cap, parcel = order.lines
     assert (cap.sku, cap.quantity, cap.gross_paid, cap.tax_amount, cap.tax_percent) == (
@@ -61,7 +61,7 @@ def test_an_order_with_an_order_wide_discount_adds_up() -> None:
     assert order.customer.customer_id == "5001"
 
 
-def test_the_currency_is_the_one_the_shopper_paid_in() -> None:
+def test_an_order_is_in_the_currency_the_shopper_paid_in() -> None:
     order = paid(
         currency="INR",
         presentment_currency="CAD",
@@ -96,7 +96,7 @@ def test_tax_on_top_of_prices_is_added_to_the_lines() -> None:
     assert order.lines[0].tax_amount == Decimal("80.00")
 
 
-def test_tips_duties_and_gift_cards_are_lines_of_their_kind() -> None:
+def test_tips_duties_and_gift_cards_have_lines_of_their_own_kind() -> None:
     gift = {"id": 9, "quantity": 1, "price": "100.00", "gift_card": True, "title": "Gift card"}
     order = paid(
         total_price="599.00",
@@ -138,20 +138,18 @@ def tipped(tip: str, total: dict[str, Any]) -> OrderPaid:
 
 
 @pytest.mark.parametrize(("tip", "shop", "total"), [("67.70", "135.40", "2.00"), ("10.15", "77.85", "1.15")])
-def test_a_tip_that_is_told_in_the_shops_currency_is_what_the_lines_leave_of_the_total(
-    tip: str, shop: str, total: str
-) -> None:
+def test_a_tip_in_the_shops_currency_is_the_rest_of_the_total(tip: str, shop: str, total: str) -> None:
     line, extra = tipped(tip, both(shop, total)).lines
     assert (line.gross_paid, extra.kind, extra.gross_paid) == (Decimal("1.00"), LineKind.TIP, Decimal(total) - 1)
 
 
-def test_a_gap_that_is_not_the_tip_is_not_taken_for_it() -> None:
+def test_a_gap_that_does_not_match_the_tip_is_refused() -> None:
     with pytest.raises(PayloadError, match=r"1\.00 CAD.*2\.00 CAD"):
         tipped("10.00", both("135.40", "2.00"))
 
 
 @pytest.mark.parametrize(("off", "paid_for"), [("49.00", None), ("10.00", "39.00")])
-def test_a_discount_of_the_cart_on_shipping_stands_in_its_allocations(off: str, paid_for: str | None) -> None:
+def test_a_cart_discount_on_shipping_is_read_from_its_allocations(off: str, paid_for: str | None) -> None:
     parcel = {
         "id": 2, "title": "Post", "price": "49.00", "discounted_price": "49.00", "tax_lines": [],
         "discount_allocations": [{"amount": off, "discount_application_index": 0}],
@@ -163,13 +161,13 @@ def test_a_discount_of_the_cart_on_shipping_stands_in_its_allocations(off: str, 
     assert [discount.amount for discount in line.discounts] == [Decimal(off)]
 
 
-def test_without_allocations_the_discounted_price_of_shipping_counts() -> None:
+def test_shipping_without_allocations_has_its_discounted_price() -> None:
     parcel = {"id": 2, "title": "Post", "price": "49.00", "discounted_price": "30.00", "tax_lines": []}
     order = paid(shipping_lines=[parcel], total_price="430.00", total_price_set=None)
     assert [line.gross_paid for line in order.lines if line.kind is LineKind.SHIPPING] == [Decimal("30.00")]
 
 
-def test_a_rounding_of_a_minor_unit_goes_to_the_largest_line_and_more_is_refused() -> None:
+def test_a_gap_of_a_minor_unit_goes_to_the_largest_line_and_more_is_refused() -> None:
     order = paid(total_price="449.01", total_price_set=None)
     assert order.lines[0].gross_paid == Decimal("400.01")
     with pytest.raises(PayloadError, match=r"449\.00 SEK.*500\.00 SEK"):
@@ -179,20 +177,20 @@ def test_a_rounding_of_a_minor_unit_goes_to_the_largest_line_and_more_is_refused
 @pytest.mark.parametrize(
     ("changes", "reason"), [({"test": True}, "test order"), ({"financial_status": "voided"}, "not paid")]
 )
-def test_test_orders_and_unpaid_ones_are_ignored_with_the_reason(changes: dict[str, Any], reason: str) -> None:
+def test_test_orders_and_unpaid_orders_are_ignored_with_a_reason(changes: dict[str, Any], reason: str) -> None:
     found = mapped("orders/paid", {**paid_order(NOW), **changes})
     assert not found.events
     assert reason in (found.ignored or "")
 
 
-def test_a_guest_without_anything_is_nobody_and_no_crash() -> None:
+def test_a_guest_without_contact_details_is_mapped_without_a_customer() -> None:
     order = paid(customer=None, email="", phone=None)
     assert (order.customer.customer_id, order.customer.email, order.customer.mobile_phone) == (None, None, None)
 
 
 @pytest.mark.parametrize("field", ["email", "contact_email"])
 @pytest.mark.parametrize("own", [None, "", "no address"])
-def test_an_email_typed_at_the_checkout_is_not_vouched_for_by_the_accounts_flag(own: str | None, field: str) -> None:
+def test_an_email_typed_at_the_checkout_is_not_verified_by_the_accounts_flag(own: str | None, field: str) -> None:
     typed = {"email": None, "contact_email": None, field: "ada@example.com"}
     order = paid(customer={"id": 666, "email": own, "phone": "+46701111111", "verified_email": True}, **typed)
     assert (order.customer.email, order.customer.email_verified) == ("ada@example.com", False)
@@ -200,7 +198,7 @@ def test_an_email_typed_at_the_checkout_is_not_vouched_for_by_the_accounts_flag(
     assert (order.customer.email, order.customer.email_verified) == ("own@example.com", True)
 
 
-def test_a_global_id_wins_over_an_id_that_javascript_rounded() -> None:
+def test_a_global_id_is_preferred_to_a_rounded_number() -> None:
     order = paid(
         customer={"id": 706405506930370000, "admin_graphql_api_id": "gid://shopify/Customer/706405506930370084"}
     )
@@ -209,7 +207,7 @@ def test_a_global_id_wins_over_an_id_that_javascript_rounded() -> None:
     assert order.customer.customer_id == "96"
 
 
-def test_the_time_of_payment_is_when_the_webhook_was_triggered() -> None:
+def test_the_time_of_payment_is_the_webhooks_trigger_time() -> None:
     raw = json.dumps(paid_order(NOW)).encode()
     delivery = Delivery("orders/paid", meta={"triggered_at": "2026-03-05T08:00:00.123456789Z"})
     (event,) = SHOPIFY.normalise(delivery, raw, NOW).events
@@ -248,7 +246,7 @@ def transaction(amount: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_shipping_that_goes_back_is_a_line_once() -> None:
+def test_refunded_shipping_is_counted_once() -> None:
     event = refunded(
         transactions=transaction("1.80"),
         refund_shipping_lines=[{"subtotal_amount_set": both("60.93", "0.90")}],
@@ -257,7 +255,7 @@ def test_shipping_that_goes_back_is_a_line_once() -> None:
     assert [line.kind for line in event.lines] == ["goods", "shipping"]
 
 
-def test_an_amount_without_lines_is_one_amount_line() -> None:
+def test_a_refund_without_lines_is_one_amount_line() -> None:
     event = refunded(
         refund_line_items=[],
         transactions=transaction("5.00"),
@@ -267,7 +265,7 @@ def test_an_amount_without_lines_is_one_amount_line() -> None:
     assert event.payments[0].type == "shopify_store_credit"
 
 
-def test_less_than_the_lines_is_shared_among_them() -> None:
+def test_a_refund_below_its_lines_is_shared_among_them() -> None:
     lines = [
         {"line_item_id": n, "quantity": 1, "subtotal_set": both("0", "1.00"), "total_tax_set": both("0", "0")}
         for n in (1, 2, 3)
@@ -289,7 +287,7 @@ def back(amount: str, status: str | None = "success", kind: str | None = "refund
         ([back("0.30"), back("0.60", "failure"), back("0.60", "error"), back("9.00", kind="void")], "0.30"),
     ],
 )
-def test_what_is_given_back_is_what_the_transactions_say_those_on_their_way_too(
+def test_a_refunds_total_is_that_of_its_transactions_including_pending_ones(
     transactions: list[dict[str, Any]], total: str
 ) -> None:
     event = refunded(transactions=transactions)
@@ -314,7 +312,7 @@ def test_a_pending_refund_of_an_amount_without_lines_is_one_amount_line() -> Non
     ],
 )
 @pytest.mark.parametrize("with_lines", [True, False])
-def test_where_no_transaction_gives_money_back_nothing_was_given_back(
+def test_a_refund_without_a_refunding_transaction_is_ignored(
     transactions: list[dict[str, Any]], *, with_lines: bool
 ) -> None:
     lines = {} if with_lines else {"refund_line_items": []}
@@ -322,7 +320,7 @@ def test_where_no_transaction_gives_money_back_nothing_was_given_back(
     assert found == MappingResult(ignored="no money was refunded")
 
 
-def test_a_refund_without_a_list_of_transactions_is_believed_by_its_lines() -> None:
+def test_a_refund_without_a_list_of_transactions_has_the_total_of_its_lines() -> None:
     assert refunded(transactions=None).total == Decimal("0.90")
 
 
@@ -332,7 +330,7 @@ def test_a_refund_of_a_test_order_is_ignored() -> None:
     assert refunded(transactions=[back("0.90", test=False)]).total == Decimal("0.90")
 
 
-def test_a_test_delivery_is_ignored_whatever_its_body_says() -> None:
+def test_a_test_delivery_is_ignored_whatever_its_body() -> None:
     assert mapped("orders/paid", paid_order(NOW), test="true") == MappingResult(ignored="a test delivery")
 
 
@@ -349,7 +347,7 @@ def test_a_test_delivery_is_ignored_whatever_its_body_says() -> None:
         ("invalid", None, None),
     ],
 )
-def test_only_the_shoppers_own_answer_is_a_consent(state: str, at: str | None, answer: bool | None) -> None:
+def test_only_an_answer_of_the_shopper_is_a_consent(state: str, at: str | None, answer: bool | None) -> None:
     body = {
         "customer_id": 7,
         "email_address": "",
@@ -365,7 +363,7 @@ def test_only_the_shoppers_own_answer_is_a_consent(state: str, at: str | None, a
     assert event.customer.customer_id == "7"
 
 
-def test_the_other_topics_become_what_they_say() -> None:
+def test_deletions_merges_redactions_and_uninstallations_are_mapped() -> None:
     assert mapped("customers/delete", {"id": 5}).events == (CustomerDeleted(NOW, "5"),)
     merge = {
         "admin_graphql_api_customer_kept_id": "gid://shopify/Customer/1",
@@ -399,7 +397,7 @@ def test_phones_become_e164_with_the_country_of_the_address(
     assert bool(found.notes) is (expected is None)
 
 
-def test_every_declared_topic_has_its_place() -> None:
+def test_no_topic_is_both_mapped_and_ignored() -> None:
     assert not SHOPIFY.topics.keys() & SHOPIFY.ignored_topics
 
 

@@ -94,7 +94,7 @@ def mapped(topic: str, body: dict[str, Any]) -> Any:
 
 @settings(max_examples=150, deadline=None, print_blob=True)
 @given(data=st.data())
-def test_a_whole_order_adds_up_in_the_shoppers_currency(data: st.DataObject) -> None:
+def test_the_lines_of_an_order_add_up_in_the_shoppers_currency(data: st.DataObject) -> None:
     till = Till(data.draw)
     body = till.order()
     event = mapped("orders/paid", body)
@@ -113,7 +113,7 @@ def test_a_whole_order_adds_up_in_the_shoppers_currency(data: st.DataObject) -> 
 
 @settings(max_examples=150, deadline=None, print_blob=True)
 @given(data=st.data())
-def test_what_is_given_back_adds_up_to_the_transactions(data: st.DataObject) -> None:
+def test_the_lines_of_a_refund_add_up_to_its_transactions(data: st.DataObject) -> None:
     till = Till(data.draw)
     lines, expected = [], Decimal(0)
     for number in range(data.draw(st.integers(0, 4))):
@@ -146,7 +146,7 @@ def test_what_is_given_back_adds_up_to_the_transactions(data: st.DataObject) -> 
 
 
 @pytest.mark.parametrize("place", ["subtotal", "amount"])
-def test_a_refund_with_a_negative_amount_is_for_a_person(place: str) -> None:
+def test_a_refund_with_a_negative_amount_is_refused(place: str) -> None:
     money = {"amount": "-10.00", "currency_code": "SEK"}
     line = {"line_item_id": 1, "quantity": 1, "subtotal_set": {"presentment_money": money, "shop_money": money}}
     paid = {

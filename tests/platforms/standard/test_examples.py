@@ -103,7 +103,7 @@ def test_the_page_in_the_documentation_shows_the_same_example(language: str) -> 
     assert example(language, "WEBHOOK_URL", "WEBHOOK_SECRET") in page
 
 
-def test_the_secrets_are_shown_once_and_not_to_a_link_preview(receiving: Receiving) -> None:
+def test_secrets_are_shown_once_and_not_to_a_link_preview(receiving: Receiving) -> None:
     link, secret = receiving.link(), receiving.shop.webhook_secrets[0]
     assert secret not in receiving.web.get(link).text
     shown = receiving.web.post(link)

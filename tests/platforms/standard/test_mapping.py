@@ -44,7 +44,7 @@ def test_every_topic_has_a_branch_of_the_schema() -> None:
     assert {branch["title"] for branch in schema()["oneOf"]} == STANDARD.topics.keys() - {"unreadable"}
 
 
-def test_a_signup_holds_what_the_shop_knows() -> None:
+def test_a_signup_has_the_customers_data() -> None:
     (event,) = mapped("customer.created", customer=customer(birth_date="1990-02-03", extra={"size": 42})).events
     assert isinstance(event, CustomerCreated)
     person = event.customer
@@ -53,7 +53,7 @@ def test_a_signup_holds_what_the_shop_knows() -> None:
     assert event.occurred_at == datetime(2026, 3, 5, 8, 0, tzinfo=UTC)
 
 
-def test_a_paid_order_keeps_its_money_exact() -> None:
+def test_the_money_of_a_paid_order_is_exact() -> None:
     used = {"promotions": [{"code": "A"}, {"assignment_id": "b"}, {}], "vouchers": [{"number": "V"}]}
     (event,) = mapped("order.paid", order=order(**used)).events
     assert isinstance(event, OrderPaid)
@@ -63,7 +63,7 @@ def test_a_paid_order_keeps_its_money_exact() -> None:
     assert event.vouchers == (UsedVoucher(voucher_number="V"),)
 
 
-def test_amounts_may_be_numbers_and_stay_exact() -> None:
+def test_amounts_as_numbers_are_exact() -> None:
     raw = json.dumps(
         {"type": "order.paid", "timestamp": "2026-03-05T09:00:00Z", "data": {"order": order()}}
     ).replace('"299.00"', "299.00").replace('"250.00"', "250.00")  # fmt: skip
@@ -72,7 +72,7 @@ def test_amounts_may_be_numbers_and_stay_exact() -> None:
     assert event.total == Decimal("299.00")
 
 
-def test_a_refund_with_less_in_lines_has_the_rest_as_an_amount() -> None:
+def test_a_refund_above_its_lines_has_the_rest_as_an_amount_line() -> None:
     (event,) = mapped("order.refunded", refund=refund(total="260.00")).events
     assert isinstance(event, OrderRefunded)
     assert [(line.kind, line.gross_paid) for line in event.lines] == [
@@ -128,13 +128,13 @@ def test_a_faulty_body_is_refused_with_the_field_and_without_its_value(
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"\xff", b'{"type": 5}', b'{"a": NaN}', b"[" * 100_000, b'{"a": 1e999999999}']
 )
-def test_an_unreadable_body_is_a_fault_that_says_so(body: bytes) -> None:
+def test_the_error_for_an_unreadable_body_says_so(body: bytes) -> None:
     STANDARD.peek("unreadable", body)
     with pytest.raises(PayloadError):
         STANDARD.normalise(Delivery("unreadable"), body, NOW)
 
 
-def test_what_a_line_names_at_fault_is_the_tax_where_the_tax_is_wrong() -> None:
+def test_the_error_for_a_wrong_tax_of_a_line_names_the_tax() -> None:
     lines = order()["lines"]
     lines[0]["tax_amount"] = "-1"
     with pytest.raises(PayloadError) as caught:
@@ -142,7 +142,7 @@ def test_what_a_line_names_at_fault_is_the_tax_where_the_tax_is_wrong() -> None:
     assert caught.value.field == "order.lines.0.tax_amount"
 
 
-def test_a_yes_without_its_time_in_a_profile_is_left_out_and_a_no_is_not() -> None:
+def test_an_undated_opt_in_of_a_profile_is_ignored_and_an_opt_out_is_not() -> None:
     consents = [{"channel": "email", "value": True}, {"channel": "sms", "value": False}]
     found = mapped("customer.updated", customer=customer(), consents=consents)
     (event,) = found.events
@@ -154,12 +154,12 @@ def test_a_yes_without_its_time_in_a_profile_is_left_out_and_a_no_is_not() -> No
     assert [change.value for change in event.consents] == [True, False]
 
 
-def test_a_payment_far_ahead_of_the_webhook_counts_at_the_webhook() -> None:
+def test_a_payment_time_far_after_the_webhook_becomes_the_webhooks_time() -> None:
     (event,) = mapped("order.paid", order=order(paid_at="2036-01-01T00:00:00Z")).events
     assert event.occurred_at == datetime(2026, 3, 5, 8, 0, tzinfo=UTC)
 
 
-def test_dinars_keep_the_hundredths_that_people_do_not_write() -> None:
+def test_dinars_have_two_decimals_though_seldom_written() -> None:
     line = {"id": 1, "quantity": 1, "gross_paid": "1299.99"}
     (event,) = mapped("order.paid", order=order(currency="RSD", total="1299.99", lines=[line])).events
     assert isinstance(event, OrderPaid)
