@@ -175,9 +175,9 @@ def test_validation_uses_the_cached_list_and_open_orders_while_engage_is_down(ap
     assert offers_at_last(api)
     api.fault(outage=True)
     api.intend(api.shop, shopper.ids["money"], "o1")
-    kept = api.validate(promotions=named)
-    assert (kept["checked"], kept["reason"]) == (False, "engage_down")
-    assert [check["valid"] for check in kept["promotions"]] == [True, False]
+    answer = api.validate(promotions=named)
+    assert (answer["checked"], answer["reason"]) == (False, "engage_down")
+    assert [check["valid"] for check in answer["promotions"]] == [True, False]
 
 
 def test_a_shoppers_token_identifies_the_customer(api: ShopApi, shopper: Shopper) -> None:
@@ -237,8 +237,8 @@ def test_a_request_without_valid_credentials_is_refused(api: ShopApi, authorizat
 
 def test_a_revoked_token_and_another_shops_token_give_no_access(api: ShopApi, shopper: Shopper) -> None:
     other = api.add_shop("other")
-    theirs = api.tokens.create(other, api.clock())
-    assert api.offers(headers=api.server(token=theirs))["reason"] == "no_contact"  # their customer 1 is not ours
+    other_token = api.tokens.create(other, api.clock())
+    assert api.offers(headers=api.server(token=other_token))["reason"] == "no_contact"  # their customer 1 is not ours
     (row,) = api.tokens.all_of(api.shop)
     api.tokens.revoke(api.shop, row.id, api.clock())
     assert api.web.get("/api/checkout/promotions?currency=SEK", headers=api.server()).status_code == 401

@@ -100,12 +100,12 @@ def test_a_person_can_be_named_by_each_kind_of_id(api: ShopApi, active: str) -> 
         assert answer.status_code == 200, answer.text
         assert answer.json is not None
         (row,) = answer.json["rows"]
-        (mine,) = assignments(api, contact_id)
-        assert (row["state"], row["assignment_id"], mine.promotion_id) == ("assigned", mine.id, active)
+        (assignment,) = assignments(api, contact_id)
+        assert (row["state"], row["assignment_id"], assignment.promotion_id) == ("assigned", assignment.id, active)
         again = api.merchant("POST", f"/{active}/assignments", way).json
         assert again is not None
         assert len(assignments(api, contact_id)) == 1
-        assert again["rows"][0]["assignment_id"] == mine.id
+        assert again["rows"][0]["assignment_id"] == assignment.id
 
 
 def test_an_assignment_id_given_as_a_promotion_id_is_explained(api: ShopApi, active: str) -> None:
@@ -125,14 +125,14 @@ def test_a_list_is_reported_row_by_row(api: ShopApi, active: str) -> None:
     people = read_recipients(text)
     report = api.assigner.run(api.shop, api.promotion_service.find(api.shop, active), people)
     lines = {p.position: p.line for p in people}
-    told = {lines[row.position]: (row.state, row.reason or "") for row in report.rows}
-    assert told[2][0] is RowState.ASSIGNED or told[4][0] is RowState.ASSIGNED
-    assert {told[2][0], told[4][0]} == {RowState.ASSIGNED, RowState.ALREADY}
-    assert "no contact in Engage" in told[3][1]
-    assert "not verified" in told[5][1]
-    assert "no contact here yet" in told[6][1]
-    assert "GUID" in told[7][1]
-    assert "not an e-mail" in told[9][1]
+    outcomes = {lines[row.position]: (row.state, row.reason or "") for row in report.rows}
+    assert outcomes[2][0] is RowState.ASSIGNED or outcomes[4][0] is RowState.ASSIGNED
+    assert {outcomes[2][0], outcomes[4][0]} == {RowState.ASSIGNED, RowState.ALREADY}
+    assert "no contact in Engage" in outcomes[3][1]
+    assert "not verified" in outcomes[5][1]
+    assert "no contact here yet" in outcomes[6][1]
+    assert "GUID" in outcomes[7][1]
+    assert "not an e-mail" in outcomes[9][1]
     assert len(report.refused) == 5
     assert len(assignments(api, first)) == 1
 
@@ -169,8 +169,8 @@ def test_a_list_that_crashes_anywhere_continues_and_assigns_each_once(api: ShopA
     assert crashes >= 2
     assert report.counts == {"assigned": 12}
     for row, contact_id in zip(report.rows, contacts, strict=True):
-        (mine,) = assignments(api, contact_id)
-        assert row.assignment_id == mine.id
+        (assignment,) = assignments(api, contact_id)
+        assert row.assignment_id == assignment.id
     transport.close()
 
 

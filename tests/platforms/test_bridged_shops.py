@@ -1,4 +1,4 @@
-"""Captured entities of shops that a bridge connects to the Standard platform: its words have room for all that counts."""
+"""Captured entities of shops that a bridge connects to the Standard platform: its format has a field for everything needed."""
 
 import json
 import shutil
@@ -26,8 +26,8 @@ console.log(JSON.stringify(body.order ? { order: bridge.order(body.order) } : { 
 
 
 def captured(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((CAPTURED / f"{name}.json").read_bytes(), parse_float=str)
-    return found
+    body: dict[str, Any] = json.loads((CAPTURED / f"{name}.json").read_bytes(), parse_float=str)
+    return body
 
 
 def received(kind: str, **data: Any) -> Event:
@@ -43,13 +43,13 @@ def received(kind: str, **data: Any) -> Event:
 def through_the_bridge(name: str) -> dict[str, Any]:
     node = shutil.which("node")
     if node is None:
-        pytest.skip("node is not on this machine")
+        pytest.skip("node is not installed")
     path = CAPTURED / "vendure" / f"{name}.json"
     done = subprocess.run(
         [node, "-e", TRANSLATE, str(BRIDGE), str(path)], capture_output=True, text=True, timeout=60, check=True
     )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    body: dict[str, Any] = json.loads(done.stdout)
+    return body
 
 
 def test_vendure_order_is_a_purchase_of_the_same_total() -> None:

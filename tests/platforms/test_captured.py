@@ -125,8 +125,11 @@ RATE_OF_ROUNDED_SUMS = (
 )
 
 One = tuple[Platform, CapturedWebhook]
-SEQUENCES: list[One] = [*((WOOCOMMERCE, one) for one in WOOCOMMERCE_10), *((SALEOR, one) for one in SALEOR_3_24)]
-EVERY: list[One] = [*SEQUENCES, *((platform, one) for platform, several in SINGLE.items() for one in several)]
+SEQUENCES: list[One] = [
+    *((WOOCOMMERCE, entry) for entry in WOOCOMMERCE_10),
+    *((SALEOR, entry) for entry in SALEOR_3_24),
+]
+EVERY: list[One] = [*SEQUENCES, *((platform, entry) for platform, several in SINGLE.items() for entry in several)]
 
 
 def number_of(webhook: CapturedWebhook) -> str:
@@ -159,11 +162,11 @@ def described(event: Event) -> str:
     text = type(event).__name__
     if isinstance(event, OrderPaid | OrderRefunded):
         text += f" {event.total} {event.currency}"
-    return text + "".join(f" {'+' if one.value else '-'}{one.channel}" for one in getattr(event, "consents", ()))
+    return text + "".join(f" {'+' if one.value else '-'}{one.channel}" for entry in getattr(event, "consents", ()))
 
 
-#: What can be mapped. What cannot is shown once, by the table of outcomes.
-MAPPABLE = [one for one in EVERY if number_of(one[1]) not in WHOLE_KRONOR[1]]
+#: Deliveries that can be mapped; the table of outcomes covers the rest.
+MAPPABLE = [entry for entry in EVERY if number_of(entry[1]) not in WHOLE_KRONOR[1]]
 
 
 # --- proofs ---
@@ -181,8 +184,8 @@ def test_signature_fits_its_own_body_alone(platform: Platform, webhook: Captured
     shop = KnownShop((), credentials, platform=platform.slug, shop_domain=domain)
     request = WebhookRequest(webhook.headers, webhook.body)
     assert platform.claimed_domain(request) == domain
-    found = Saleor().verify(request, shop, SEEN)
-    assert (found.topic, found.shop_domain, found.meta) == (webhook.topic, domain, {"app_id": APP_ID})
+    verified = Saleor().verify(request, shop, SEEN)
+    assert (verified.topic, verified.shop_domain, verified.meta) == (webhook.topic, domain, {"app_id": APP_ID})
     with pytest.raises(VerificationError):
         Saleor().verify(replace(request, body=webhook.body + b" "), shop, SEEN)
 
@@ -234,8 +237,8 @@ def test_anonymised_address_reaches_no_event(platform: Platform, webhook: Captur
 
 
 def body_of(webhook: CapturedWebhook) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(webhook.body, parse_float=Decimal)
-    return found
+    document: dict[str, Any] = json.loads(webhook.body, parse_float=Decimal)
+    return document
 
 
 def paid_and_refunded(several: Iterable[One]) -> Iterator[tuple[str, One, OrderPaid | None, list[OrderRefunded]]]:
@@ -251,11 +254,11 @@ def paid_and_refunded(several: Iterable[One]) -> Iterator[tuple[str, One, OrderP
 STORIES = list(paid_and_refunded(MAPPABLE))
 every_purchase = pytest.mark.parametrize(
     ("platform", "webhook", "paid"),
-    [pytest.param(*one, paid, id=f"{one[0].slug}-{one[1].name}") for _, one, paid, _ in STORIES if paid],
+    [pytest.param(*entry, paid, id=f"{one[0].slug}-{one[1].name}") for _, entry, paid, _ in STORIES if paid],
 )
 every_refund = pytest.mark.parametrize(
     ("platform", "webhook", "refunds"),
-    [pytest.param(*one, refunds, id=f"{one[0].slug}-{one[1].name}") for _, one, _, refunds in STORIES if refunds],
+    [pytest.param(*entry, refunds, id=f"{entry[0].slug}-{entry[1].name}") for _, entry, _, refunds in STORIES if refunds],
 )
 
 
@@ -307,10 +310,13 @@ def test_order_is_mapped_alike_from_each_of_its_deliveries() -> None:
     assert {key: len(several) for key, several in (purchases | refunded).items() if len(several) > 1} == {}
 
 
-@each([one for _, one, _, refunds in STORIES if refunds], fault=RATE_OF_ROUNDED_SUMS)
+@each([entry for _, entry, _, refunds in STORIES if refunds], fault=RATE_OF_ROUNDED_SUMS)
 def test_returned_lines_have_a_tax_rate_of_the_shop(platform: Platform, webhook: CapturedWebhook) -> None:
     rates = {
-        paid_line.tax_percent for _, one, paid, _ in STORIES if paid and one[0] is platform for paid_line in paid.lines
+        paid_line.tax_percent
+        for _, entry, paid, _ in STORIES
+        if paid and entry[0] is platform
+        for paid_line in paid.lines
     }
     for event in mapped(platform, webhook).events:
         if isinstance(event, OrderRefunded):

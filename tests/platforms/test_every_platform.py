@@ -1,4 +1,4 @@
-"""What holds for every platform of the registry; a new one inherits all of it."""
+"""Properties of every registered platform; a new platform is covered without a test of its own."""
 
 import contextlib
 import importlib
@@ -74,11 +74,13 @@ def test_topics_are_declared_with_valid_names_and_required_kinds(platform: Platf
 @every_platform
 def test_every_platform_has_a_signature_contract_test(platform: Platform) -> None:
     contract = importlib.import_module("platforms.test_signatures").SignatureContract
-    assert platform.slug in {one.platform.slug for one in _below(contract) if hasattr(one, "platform")}
+    assert platform.slug in {
+        test_class.platform.slug for test_class in _below(contract) if hasattr(test_class, "platform")
+    }
 
 
 def _below(contract: type[Any]) -> list[type[Any]]:
-    return [one for child in contract.__subclasses__() for one in [child, *_below(child)]]
+    return [subclass for child in contract.__subclasses__() for subclass in [child, *_below(child)]]
 
 
 # --- samples ---
@@ -158,7 +160,7 @@ def test_mapping_the_same_body_twice_gives_equal_results(platform: Platform, top
     assert first == again
 
 
-# --- nothing that comes from outside raises anything but what is said ---
+# --- outside input raises only the declared errors ---
 
 
 def tame(peek: EventHints) -> None:

@@ -1,4 +1,4 @@
-"""Damaged bodies and headers through the real door: no 500, no hang, no event for the wrong shop or customer.
+"""Damaged bodies and headers through the real endpoint: no 500, no hang, no event for the wrong shop or customer.
 
 1,000 a platform; `make fuzz` sends 100,000. Every case is made from a seed and its number: FUZZ_SEED repeats a run,
 FUZZ_FIRST and FUZZ_COUNT a part of it.
@@ -47,7 +47,7 @@ ANSWERS = {200, 401, 404, 411, 413}
 
 @dataclass(frozen=True)
 class Case:
-    """One webhook. signed_by: whose secret signed exactly this body, None for nobody's."""
+    """One webhook. signed_by: whose secret signed exactly this body, None if no shop did."""
 
     path: str
     headers: dict[str, str]
@@ -57,12 +57,12 @@ class Case:
 
 
 class Range:
-    """Two shops of one platform behind one door, and cases to send them."""
+    """Two shops of one platform behind one endpoint, and webhooks to send to them."""
 
     def __init__(self, platform: Platform, database: Database, vault: Vault) -> None:
         self.platform, self.database, self.vault = platform, database, vault
         contracts = importlib.import_module("platforms.test_signatures").SignatureContract.__subclasses__()
-        self.contract = next(one for one in contracts if one.platform.slug == platform.slug)()
+        self.contract = next(candidate for candidate in contracts if candidate.platform.slug == platform.slug)()
         self.samples = samples(platform)
         self.topic_header = self._header_with(self.platform.topics.__contains__)
         self.domain_header = self._header_with(lambda value: "myshopify" in value)
@@ -125,7 +125,7 @@ class Range:
         away = (
             answer.status_code == 503 and "stored" not in said["message"] and not case.untouched
         )  # a key that is unknown
-        odd_host = answer.status_code == 400 and "Host" in case.headers  # refused before any route is looked for
+        odd_host = answer.status_code == 400 and "Host" in case.headers  # refused before routing
         assert answer.status_code in ANSWERS or away or odd_host, (answer.status_code, said)
         if case.untouched:
             assert answer.status_code == 200, said
@@ -137,7 +137,7 @@ class Range:
         with self.database.reading() as session:
             row = session.get(InboxEvent, said["event_id"])
         assert row is not None
-        assert case.signed_by is not None, "a body that nobody signed was stored"
+        assert case.signed_by is not None, "a body that no shop signed was stored"
         assert row.shop_id == self.rows[case.signed_by].id, (
             "an event was stored for another shop than the one that signed"
         )
@@ -147,16 +147,16 @@ class Range:
     def _check_customer(self, row: InboxEvent, body: bytes) -> None:
         """Hold the event's order and its mapping to each other and to the body: whose it is must stand there."""
         assert row.body == body
-        words = set(_words(body))
+        texts = set(_values(body))
         kind, _, value = row.ordering_key.partition(":")
         known = self.keys_of_order.setdefault((row.shop_id, row.order_ref or ""), set())
-        # what names only an order goes with the customer that an earlier event of that order, of that shop, named
+        # an event that names only an order has the customer of an earlier event of the same order and shop
         if not (row.order_ref and row.ordering_key in known):
             assert kind in {"customer", "guest", "order", "single"}
             if kind == "customer":
-                assert any(value in (word, _hashed(word)) for word in words), "the customer does not stand in the body"
+                assert any(value in (word, _hashed(word)) for word in texts), "the customer is not in the body"
             if kind == "guest":
-                forms = {form for word in words for form in _forms(word)}
+                forms = {form for word in texts for form in _forms(word)}
                 assert value in {self.vault.digest(form) for form in forms}, "the guest does not stand in the body"
         known.add(row.ordering_key)
         try:
@@ -167,7 +167,7 @@ class Range:
         for event in mapped.events:
             check_event(event)
             ids = customer_ids(event)
-            assert ids <= words | {None}, "an event is about a customer that the body does not name"
+            assert ids <= texts | {None}, "an event is about a customer that the body does not name"
             if kind == "customer" and ids and len(value) < 64:
                 assert value in ids, f"the door saw the customer {value}, the mapping {ids}"
             order_id = getattr(event, "order_id", None)
@@ -209,21 +209,21 @@ def _hashed(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _words(body: bytes) -> Iterator[str]:
-    """Yield everything that a body says, and the ends of its addresses, which is where global ids keep theirs."""
+def _values(body: bytes) -> Iterator[str]:
+    """Yield everything that a body says, and the ends of its addresses, where global ids have their number."""
     try:
-        found = json.loads(body.decode("utf-8"), parse_float=str, parse_constant=str)
+        document = json.loads(body.decode("utf-8"), parse_float=str, parse_constant=str)
     except (ValueError, RecursionError):
         return
-    waiting = [found]
+    waiting = [document]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
-        elif one is not None and not isinstance(one, bool):
-            text = str(one).strip()
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        elif value is not None and not isinstance(value, bool):
+            text = str(value).strip()
             yield text
             yield text.rpartition("/")[2]
 
@@ -266,29 +266,29 @@ def test_damaged_webhooks_do_no_harm(slug: str, database: Database, vault: Vault
                 target.send(case)
         except Exception as error:
             raise AssertionError(
-                f"{slug}: {how} repeats this, if need be with the cases before it: {type(error).__name__}: {error}"
+                f"{slug}: {how} repeats this; it may need the cases before it: {type(error).__name__}: {error}"
             ) from error
     counts = EventAdmin(database).status()
     assert counts["accepted"] == target.stored == sum(n for state, n in counts.items() if state != "accepted")
     assert (
         target.stored > COUNT // 4 or COUNT < 100
-    )  # most of what is sent must reach the mapping, else nothing is proved
+    )  # the larger part must reach the mapping, else the run proves nothing
 
 
 def test_the_fuzz_check_detects_an_event_of_the_wrong_shop(
     database: Database, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The guard itself: a platform that believed every signature would be found at once."""
+    """The check itself: a platform that accepted every signature is detected."""
     slug = next(iter(PLATFORMS))
     platform = PLATFORMS[slug]
     topic = next(t for t, kind in platform.topics.items() if kind is EventKind.ORDER_PAID)
     monkeypatch.setattr(type(platform), "verify", lambda *_: Delivery(topic))
     target = Range(platform, database, vault)
-    found = []
+    failures = []
     for number in range(200):
         try:
             target.send(target.case(random.Random(number)))
         except AssertionError as error:
-            found.append(str(error))
-    assert any("nobody signed" in text for text in found)
-    assert any("another shop" in text for text in found)
+            failures.append(str(error))
+    assert any("no shop signed" in text for text in failures)
+    assert any("another shop" in text for text in failures)

@@ -25,7 +25,7 @@ NOW = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
 
 
 class SignatureContract:
-    """What holds for every platform. A platform says how it signs and where its signature stands.
+    """The properties of every platform's signature. A subclass defines how a platform signs and in which header.
 
     delivery: the delivery's id, where the platform sends one. credentials: what an installation stored, where proofs need it.
     """
@@ -124,7 +124,7 @@ class TestShopify(SignatureContract):
 
 
 class TestSaleorSecretKey(SignatureContract):
-    """The older signature, of webhooks made with a secretKey; saleor/test_signature.py has the present one."""
+    """The older signature, of webhooks made with a secretKey; saleor/test_signature.py tests the current signature."""
 
     platform, header, secret, other = SALEOR, "saleor-signature", "one", "two"
 

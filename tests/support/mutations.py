@@ -17,7 +17,7 @@ NAMES = ("customer", "id", "order_id", "data", "customer_id", "user", "email")
 
 
 def mutated(body: bytes, chance: random.Random) -> bytes:
-    """Return a body changed in one to four places: most often as JSON, else as bytes."""
+    """Return a body changed in one to four places: mostly as JSON, else as bytes."""
     if chance.random() < 0.75:
         try:
             value = json.loads(body)

@@ -49,12 +49,12 @@ def private_key(name: str) -> rsa.RSAPrivateKey:
 
 
 def jwk(name: str) -> dict[str, Any]:
-    found = jwt.algorithms.RSAAlgorithm.to_jwk(private_key(name).public_key(), as_dict=True)
+    nodes = jwt.algorithms.RSAAlgorithm.to_jwk(private_key(name).public_key(), as_dict=True)
     return {
         "kty": "RSA",
         "key_ops": ["verify"],
-        "n": found["n"],
-        "e": found["e"],
+        "n": nodes["n"],
+        "e": nodes["e"],
         "use": "sig",
         "kid": name,
         "alg": "RS256",
@@ -128,11 +128,11 @@ class Shop:
         """Make the webhooks of a manifest, as the installation does."""
         self.app["webhooks"] = [
             {
-                "id": one["name"], "name": one["name"], "targetUrl": one["targetUrl"], "isActive": one["isActive"],
-                "subscriptionQuery": one["query"],
-                "asyncEvents": [{"name": topic, "eventType": topic} for topic in one["asyncEvents"]],
+                "id": webhook["name"], "name": webhook["name"], "targetUrl": webhook["targetUrl"], "isActive": webhook["isActive"],
+                "subscriptionQuery": webhook["query"],
+                "asyncEvents": [{"name": topic, "eventType": topic} for topic in webhook["asyncEvents"]],
             }
-            for one in wanted
+            for webhook in wanted
         ]  # fmt: skip
 
     # --- the API ---
@@ -150,35 +150,35 @@ class Shop:
     def _webhook(self, webhook_id: str | None, wanted: dict[str, Any]) -> dict[str, Any]:
         if faults_of(wanted["query"]):
             return {"errors": [{"field": "query", "message": "not valid", "code": "INVALID"}], "webhook": None}
-        found = next((w for w in self.app["webhooks"] if w["id"] == webhook_id), None)
-        if found is None:
-            found = {"id": secrets.token_hex(4)}
-            self.app["webhooks"].append(found)
-        found.update(
+        webhook = next((w for w in self.app["webhooks"] if w["id"] == webhook_id), None)
+        if webhook is None:
+            webhook = {"id": secrets.token_hex(4)}
+            self.app["webhooks"].append(webhook)
+        webhook.update(
             name=wanted["name"], targetUrl=wanted["targetUrl"], isActive=wanted["isActive"],
             subscriptionQuery=wanted["query"],
             asyncEvents=[{"name": topic, "eventType": topic} for topic in wanted["asyncEvents"]],
         )  # fmt: skip
-        return {"errors": [], "webhook": found}
+        return {"errors": [], "webhook": webhook}
 
     def _page(self, rows: list[dict[str, Any]], asked: dict[str, Any]) -> dict[str, Any]:
         """Page by (time of change, id), upper and lower bound taken in, as Saleor does."""
         bounds = (asked.get("where") or {}).get("updatedAt") or {}
         after = json.loads(base64.b64decode(asked["after"])) if asked.get("after") else ["", ""]
         sorted_rows = sorted(rows, key=lambda row: (row["updatedAt"], row["id"]))
-        found = [
+        nodes = [
             row
             for row in sorted_rows
             if [row["updatedAt"], row["id"]] > after
             and row["updatedAt"] >= (bounds.get("gte") or "")
             and row["updatedAt"] <= (bounds.get("lte") or "~")
         ]
-        page = found[: asked["first"]]
+        page = nodes[: asked["first"]]
         edges = [
             {"node": row, "cursor": base64.b64encode(json.dumps([row["updatedAt"], row["id"]]).encode()).decode()}
             for row in page
         ]
-        return {"edges": edges, "pageInfo": {"hasNextPage": len(found) > len(page)}}
+        return {"edges": edges, "pageInfo": {"hasNextPage": len(nodes) > len(page)}}
 
 
 def _answer(query: str, root: dict[str, Any], name: str) -> bytes:
@@ -240,7 +240,7 @@ def running_saleor() -> Iterator[Shop]:
         server.server_close()
 
 
-# --- invented data, whole as the shop holds it ---
+# --- invented data, complete as the shop stores it ---
 
 
 def money(amount: float, currency: str = "SEK") -> dict[str, Any]:

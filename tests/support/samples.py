@@ -21,7 +21,7 @@ BECOMES: dict[EventKind, tuple[type[Any], ...]] = {
     EventKind.PROFILE_CHANGE: (events.CustomerUpdated, events.CustomerCreated, events.ConsentChanged),
     EventKind.CONSENT: (events.ConsentChanged,),
     EventKind.MERGE: (events.CustomerMerged,),
-    # an order's body may tell at once that it was paid, given back and called off
+    # an order's body may report payment, refund and cancellation at once
     EventKind.ORDER_PAID: (events.OrderPaid, events.OrderRefunded, events.OrderCancelled),
     EventKind.REFUND: (events.OrderRefunded, events.OrderPaid),
     EventKind.CANCELLATION: (events.OrderCancelled, events.OrderRefunded),
@@ -66,7 +66,7 @@ def customer_ids(event: Event) -> set[str]:
     """Return the shop's customers that an event is about."""
     customer = getattr(event, "customer", None)
     ids = {getattr(event, "customer_id", None), getattr(event, "kept_id", None), getattr(customer, "customer_id", None)}
-    return {one for one in ids if one is not None}
+    return {customer_id for customer_id in ids if customer_id is not None}
 
 
 def _values(value: Any, name: str = "event") -> Iterator[tuple[str, Any]]:
@@ -74,7 +74,7 @@ def _values(value: Any, name: str = "event") -> Iterator[tuple[str, Any]]:
         for field in fields(value):
             yield from _values(getattr(value, field.name), f"{name}.{field.name}")
     elif isinstance(value, tuple):
-        for number, one in enumerate(value):
-            yield from _values(one, f"{name}[{number}]")
+        for number, item in enumerate(value):
+            yield from _values(item, f"{name}[{number}]")
     else:
         yield name, value

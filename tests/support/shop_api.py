@@ -41,7 +41,7 @@ class ShopApi(Pages):
             self.pauses.append,
         )
         keeper = ApiAuthenticator(self.shops, PLATFORMS.__getitem__, self.tokens, UsedTokens(self.database), self.clock)
-        # only a test about the budgets themselves keeps to them: this machine may be busy
+        # budgets are wide except in tests of the budgets themselves: the machine may be busy
         budgets = (OFFERS_BUDGET_S, VALIDATE_BUDGET_S) if hurried else (30.0, 30.0)
         self.checkout = Checkout(
             self.links, self.sync_states, self.redemptions, self.cached, self.client_for, self.clock, *budgets

@@ -69,11 +69,11 @@ class ShopifyShop:
         number = len(self.exchanged)
         token = f"shpat_{number}"
         self.tokens = {token}
-        found: dict[str, Any] = {"access_token": token, "scope": self.scopes}
+        answer: dict[str, Any] = {"access_token": token, "scope": self.scopes}
         if self.expiring:
             self.refresh_token = f"shprt_{number + 1}"
-            found |= {"expires_in": 3600, "refresh_token": self.refresh_token, "refresh_token_expires_in": 7776000}
-        return 200, found, {}
+            answer |= {"expires_in": 3600, "refresh_token": self.refresh_token, "refresh_token_expires_in": 7776000}
+        return 200, answer, {}
 
     def _webhook(self, method: str, resource: str, body: Any) -> tuple[int, Any, dict[str, str]]:
         if method == "GET":
@@ -83,11 +83,11 @@ class ShopifyShop:
             self.webhooks.append(made)
             return 201, {"webhook": made}, {}
         number = int(resource.removeprefix("webhooks/").removesuffix(".json"))
-        (one,) = [w for w in self.webhooks if w["id"] == number]
+        (webhook,) = [w for w in self.webhooks if w["id"] == number]
         if method == "PUT":
-            one.update(body["webhook"])
-            return 200, {"webhook": one}, {}
-        self.webhooks.remove(one)
+            webhook.update(body["webhook"])
+            return 200, {"webhook": webhook}, {}
+        self.webhooks.remove(webhook)
         return 200, {}, {}
 
     def _list(self, what: str, query: dict[str, list[str]]) -> tuple[int, Any, dict[str, str]]:
@@ -129,8 +129,8 @@ def running_shop() -> Iterator[ShopifyShop]:
             parts = urlsplit(self.path)
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
-            status, found, extra = shop.answer(self.command, parts.path, parse_qs(parts.query), self.headers, body)
-            raw = json.dumps(found).encode()
+            status, answer, extra = shop.answer(self.command, parts.path, parse_qs(parts.query), self.headers, body)
+            raw = json.dumps(answer).encode()
             self.send_response(status)
             for name, value in {"Content-Type": "application/json", "Content-Length": str(len(raw)), **extra}.items():
                 self.send_header(name, value)

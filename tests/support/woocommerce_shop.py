@@ -1,4 +1,4 @@
-"""A stand-in for a WooCommerce shop: its REST API over real HTTP, with the habits and errors of the real one.
+"""A stand-in for a WooCommerce shop: its REST API over real HTTP, with the behaviour and errors of the real one.
 
 As docs/platforms/woocommerce.md#rest-api describes it: Basic or query keys, plain permalinks, pages, exclusive time
 filters, no filter for customers, refunds of an order, webhooks that never show their secret and are switched off after failures.
@@ -20,7 +20,7 @@ FIELDS_OF_A_HOOK = ("name", "topic", "delivery_url", "status")
 
 @dataclass
 class WooShop:
-    """The shop's data, and how it behaves. asked: (method, route, query without keys, how the keys came).
+    """The shop's data, and how it behaves. asked: (method, route, query without keys, how the keys were sent).
 
     refuses: how often a request such as "PUT /wc/v3/webhooks/1" is answered 503. meanwhile: runs before each answer.
     """
@@ -62,7 +62,7 @@ class WooShop:
         """Return status, body (bytes or JSON) and headers."""
         parts = urlsplit(target)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        if self.cached:  # something before the shop that does not look at the page's number
+        if self.cached:  # a cache in front of the shop that ignores the page number
             query.pop("page", None)
             query.pop("offset", None)
         if self.moved_to:

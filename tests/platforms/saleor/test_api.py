@@ -85,14 +85,14 @@ def test_a_refused_query_answered_with_200_is_an_error(saleor: Shop) -> None:
 
 
 def test_webhooks_created_by_the_manifest_are_in_order(calls: ShopApi) -> None:
-    found = calls.subscriptions(ADDRESS)
-    assert {one.topic for one in found} == set(SALEOR.topics)
-    assert all(one.active and not one.problem for one in found)
+    subscriptions = calls.subscriptions(ADDRESS)
+    assert {subscription.topic for subscription in subscriptions} == set(SALEOR.topics)
+    assert all(subscription.active and not subscription.problem for subscription in subscriptions)
     assert calls.repair(ADDRESS) == ()
 
 
 def _no_such(webhook: dict[str, Any]) -> None:
-    webhook["name"] = "somebody else's"
+    webhook["name"] = "of another app"
 
 
 @pytest.mark.parametrize(
@@ -110,12 +110,14 @@ def _no_such(webhook: dict[str, Any]) -> None:
 def test_a_wrong_webhook_is_found_and_repaired(saleor: Shop, calls: ShopApi, harm: Any, problem: str) -> None:
     harm(saleor.app["webhooks"][1])
     before = len(saleor.app["webhooks"])
-    wrong = [one for one in calls.subscriptions(ADDRESS) if one.problem]
-    assert {one.topic for one in wrong} == {topic for topic in SALEOR.topics if topic.startswith("order")}
-    assert all(problem in one.problem for one in wrong)
+    wrong = [subscription for subscription in calls.subscriptions(ADDRESS) if subscription.problem]
+    assert {subscription.topic for subscription in wrong} == {
+        topic for topic in SALEOR.topics if topic.startswith("order")
+    }
+    assert all(problem in subscription.problem for subscription in wrong)
     (done,) = calls.repair(ADDRESS)
     assert done.startswith("Engage: orders: ")
-    assert not any(one.problem for one in calls.subscriptions(ADDRESS))
+    assert not any(subscription.problem for subscription in calls.subscriptions(ADDRESS))
     assert calls.repair(ADDRESS) == ()
     assert len(saleor.app["webhooks"]) == before + (harm is _no_such)
 
@@ -146,27 +148,29 @@ def changed(minutes: int) -> str:
 def test_customers_are_read_oldest_change_first_and_continue_after_any_cursor(saleor: Shop, calls: ShopApi) -> None:
     total = api.CUSTOMERS_A_PAGE * 2 + 7
     saleor.users = [user(id=f"U{n:04}", updatedAt=changed(n // 3)) for n in range(total)][::-1]
-    found = list(calls.customers(None, None))
-    assert [one.resource_id for one in found] == [f"U{n:04}" for n in range(total)]
+    resources = list(calls.customers(None, None))
+    assert [resource.resource_id for resource in resources] == [f"U{n:04}" for n in range(total)]
     assert saleor.asked == ["EngageCustomerPage($first:"] * 3
     for stopped_at in (0, api.CUSTOMERS_A_PAGE - 1, api.CUSTOMERS_A_PAGE, total - 1):
-        rest = list(calls.customers(None, None, found[stopped_at].cursor))
-        assert [one.resource_id for one in rest] == [one.resource_id for one in found[stopped_at + 1 :]]
+        rest = list(calls.customers(None, None, resources[stopped_at].cursor))
+        assert [resource.resource_id for resource in rest] == [
+            resource.resource_id for resource in resources[stopped_at + 1 :]
+        ]
 
 
 def test_a_customer_read_from_the_api_is_mapped_like_its_webhook(saleor: Shop, calls: ShopApi) -> None:
     saleor.users = [user()]
-    (one,) = calls.customers(None, None)
-    (event,) = SALEOR.normalise(Delivery(one.topic), one.body, NOW).events
+    (resource,) = calls.customers(None, None)
+    (event,) = SALEOR.normalise(Delivery(resource.topic), resource.body, NOW).events
     assert isinstance(event, CustomerUpdated)
-    assert (event.customer.email, event.occurred_at, one.kind) == ("ada@example.com", AT, EventKind.PROFILE_CHANGE)
-    assert SALEOR.topics[one.topic] is one.kind
+    assert (event.customer.email, event.occurred_at, resource.kind) == ("ada@example.com", AT, EventKind.PROFILE_CHANGE)
+    assert SALEOR.topics[resource.topic] is resource.kind
 
 
 def test_the_start_of_the_time_range_is_inclusive_and_its_end_exclusive(saleor: Shop, calls: ShopApi) -> None:
     saleor.users = [user(id=str(n), updatedAt=changed(n)) for n in range(5)]
-    found = calls.customers(AT + timedelta(minutes=1), AT + timedelta(minutes=3))
-    assert [one.resource_id for one in found] == ["1", "2"]
+    resources = calls.customers(AT + timedelta(minutes=1), AT + timedelta(minutes=3))
+    assert [resource.resource_id for resource in resources] == ["1", "2"]
 
 
 def test_fully_paid_orders_are_followed_by_their_refunds(saleor: Shop, calls: ShopApi) -> None:
@@ -177,16 +181,16 @@ def test_fully_paid_orders_are_followed_by_their_refunds(saleor: Shop, calls: Sh
         order(id="O3", updatedAt=changed(3), status="UNCONFIRMED"),
         refunded_order(("E1", 10.0), ("E2", 20.0), id="O4", updatedAt=changed(4)),
     ]  # fmt: skip
-    found = list(calls.orders(None, None))
-    assert [(one.topic, one.resource_id) for one in found] == [
+    resources = list(calls.orders(None, None))
+    assert [(resource.topic, resource.resource_id) for resource in resources] == [
         ("order_fully_paid", "O1"), ("order_fully_paid", "O4"), ("order_refunded", "E2"),
     ]  # fmt: skip
-    (paid,) = SALEOR.normalise(Delivery("order_fully_paid"), found[1].body, NOW).events
+    (paid,) = SALEOR.normalise(Delivery("order_fully_paid"), resources[1].body, NOW).events
     assert isinstance(paid, OrderPaid)
-    assert paid.occurred_at == AT, "the time of the charge, because nobody told of it"
-    back = SALEOR.normalise(Delivery("order_refunded"), found[2].body, NOW).events
+    assert paid.occurred_at == AT, "the time of the charge, because the body has no other"
+    back = SALEOR.normalise(Delivery("order_refunded"), resources[2].body, NOW).events
     assert [event.refund_id for event in back if isinstance(event, OrderRefunded)] == ["E1", "E2"]
-    peek = SALEOR.peek("order_refunded", found[2].body)
+    peek = SALEOR.peek("order_refunded", resources[2].body)
     assert (peek.order_id, peek.customer_id) == ("O4", "VXNlcjoxMDAx")
 
 
@@ -195,17 +199,17 @@ def test_a_cancellation_follows_its_order_and_refunds(saleor: Shop, calls: ShopA
         order(id="O1", updatedAt=changed(1), status="CANCELED"),
         refunded_order(("E1", 300.0), id="O2", updatedAt=changed(2), status="CANCELED"),
     ]
-    found = list(calls.orders(None, None))
-    assert [(one.topic, one.resource_id) for one in found] == [
+    resources = list(calls.orders(None, None))
+    assert [(resource.topic, resource.resource_id) for resource in resources] == [
         ("order_fully_paid", "O1"), ("order_cancelled", "O1"),
         ("order_fully_paid", "O2"), ("order_refunded", "E1"), ("order_cancelled", "O2"),
     ]  # fmt: skip
-    assert found[1].kind is EventKind.CANCELLATION
-    (event,) = SALEOR.normalise(Delivery("order_cancelled"), found[1].body, NOW).events
+    assert resources[1].kind is EventKind.CANCELLATION
+    (event,) = SALEOR.normalise(Delivery("order_cancelled"), resources[1].body, NOW).events
     assert isinstance(event, OrderCancelled)
-    assert event.order_id == SALEOR.peek("order_cancelled", found[1].body).order_id == "O1"
+    assert event.order_id == SALEOR.peek("order_cancelled", resources[1].body).order_id == "O1"
     for stopped_after, begins_with in ((0, "O1"), (1, "O2"), (2, "O2"), (3, "O2")):
-        rest = [one.resource_id for one in calls.orders(None, None, found[stopped_after].cursor)]
+        rest = [resource.resource_id for resource in calls.orders(None, None, resources[stopped_after].cursor)]
         assert rest[0] == begins_with
 
 
@@ -217,21 +221,21 @@ def test_reading_stopped_between_an_order_and_its_refund_continues_with_the_refu
         refunded_order(("E1", 10.0), id="O2", updatedAt=changed(2)),
         order(id="O3", updatedAt=changed(3)),
     ]
-    found = list(calls.orders(None, None))
-    ids = [one.resource_id for one in found]
+    resources = list(calls.orders(None, None))
+    ids = [resource.resource_id for resource in resources]
     assert ids == ["O1", "O2", "E1", "O3"]
-    for stopped_at, one in enumerate(found):
-        rest = [other.resource_id for other in calls.orders(None, None, one.cursor)]
+    for stopped_at, resource in enumerate(resources):
+        rest = [other.resource_id for other in calls.orders(None, None, resource.cursor)]
         assert rest[-len(ids[stopped_at + 1 :]) :] == ids[stopped_at + 1 :] or not rest
     saleor.orders = saleor.orders[1:]
     (first, *_) = calls.orders(None, None)
-    assert [one.resource_id for one in calls.orders(None, None, first.cursor)] == ["O2", "E1", "O3"]
+    assert [resource.resource_id for resource in calls.orders(None, None, first.cursor)] == ["O2", "E1", "O3"]
 
 
 def test_amounts_read_from_the_api_are_exact(saleor: Shop, calls: ShopApi) -> None:
     saleor.orders = [order(metadata=[{"key": "amount", "value": "å\ud83d"}])]
-    (one,) = calls.orders(None, None)
-    assert json.loads(one.body)["order"]["total"]["gross"]["amount"] == 300.0
+    (resource,) = calls.orders(None, None)
+    assert json.loads(resource.body)["order"]["total"]["gross"]["amount"] == 300.0
 
 
 def test_a_page_refused_for_lack_of_permission_is_an_error(saleor: Shop, calls: ShopApi) -> None:

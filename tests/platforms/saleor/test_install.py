@@ -72,8 +72,8 @@ def _webhook_faults(webhook: dict[str, Any]) -> list[str]:
         faults.append("webhook: targetUrl")
     if not isinstance(webhook.get("isActive", True), bool):
         faults.append("webhook: isActive")
-    known = set(schema().type_map["WebhookEventTypeAsyncEnum"].values)  # type: ignore[attr-defined]
-    faults += [f"webhook: event {name}" for name in webhook.get("asyncEvents", []) if name not in known]
+    event_names = set(schema().type_map["WebhookEventTypeAsyncEnum"].values)  # type: ignore[attr-defined]
+    faults += [f"webhook: event {name}" for name in webhook.get("asyncEvents", []) if name not in event_names]
     faults += [f"webhook: event {name}" for name in webhook.get("syncEvents", [])]
     headers = webhook.get("customHeaders") or {}
     faults += [f"webhook: header {name}" for name in headers if not HEADER.match(name)]
@@ -96,8 +96,8 @@ def test_the_manifest_is_valid_for_saleor(public: str) -> None:
     assert set(manifest["permissions"]) == {"MANAGE_USERS", "MANAGE_ORDERS"}
     assert manifest["tokenTargetUrl"] == f"{public}/install/saleor/token"
     assert {webhook["targetUrl"] for webhook in manifest["webhooks"]} == {f"{public}/webhooks/saleor"}
-    told = [topic.lower() for webhook in manifest["webhooks"] for topic in webhook["asyncEvents"]]
-    assert sorted(told) == sorted(PLATFORMS["saleor"].topics)
+    topics = [topic.lower() for webhook in manifest["webhooks"] for topic in webhook["asyncEvents"]]
+    assert sorted(topics) == sorted(PLATFORMS["saleor"].topics)
 
 
 def test_the_manifest_check_finds_faults_and_accepts_other_apps_manifests() -> None:
@@ -114,7 +114,7 @@ def test_the_manifest_check_finds_faults_and_accepts_other_apps_manifests() -> N
         ({"webhooks": [{**webhook, "asyncEvents": ["ORDER_EATEN"]}]}, "ORDER_EATEN"),
         ({"webhooks": [{**webhook, "customHeaders": {"Cookie": "x"}}]}, "header Cookie"),
     ]:
-        assert any(fault in found for found in faults_in({**good, **harm})), fault
+        assert any(fault in message for message in faults_in({**good, **harm})), fault
     assert faults_in(ANOTHER_APP) == []
     for path in more_payloads("saleor"):
         if "manifest" in path.name:
@@ -164,9 +164,13 @@ def register(web: FlaskClient, api_url: str | None, token: Any = "token-of-the-a
 def test_a_token_is_checked_and_stored_with_the_shops_keys(web: FlaskClient, shops: Shops, saleor: Shop) -> None:
     answer = register(web, saleor.api_url)
     assert (answer.status_code, answer.json) == (200, {"installed": "kiosk"})
-    kept = shops.get("kiosk").credentials
-    assert (kept["api_url"], kept["token"], kept["app_id"]) == (saleor.api_url, "token-of-the-app", "QXBwOjE=")
-    assert [key["kid"] for key in kept["jwks"]["keys"]] == ["key-1"]
+    credentials = shops.get("kiosk").credentials
+    assert (credentials["api_url"], credentials["token"], credentials["app_id"]) == (
+        saleor.api_url,
+        "token-of-the-app",
+        "QXBwOjE=",
+    )
+    assert [key["kid"] for key in credentials["jwks"]["keys"]] == ["key-1"]
     assert saleor.asked == ["EngageProof", "/.well-known/jwks.json"]
     assert shops.get("other").credentials == {}
 
@@ -197,11 +201,11 @@ def test_installing_again_stores_a_new_token_and_restarts_deliveries(
     shops.stop(shops.get("kiosk").id, "The shop removed the plugin.")
     saleor.token, saleor.app["id"], saleor.keys = "a-new-token", "QXBwOjI=", ["key-2"]
     assert register(web, saleor.api_url, "a-new-token").status_code == 200
-    kept = shops.get("kiosk")
-    assert (kept.credentials["token"], kept.credentials["app_id"], kept.stopped_reason) == (
+    installed = shops.get("kiosk")
+    assert (installed.credentials["token"], installed.credentials["app_id"], installed.stopped_reason) == (
         "a-new-token", "QXBwOjI=", None,
     )  # fmt: skip
-    assert kept.credentials["former_app_id"] == "QXBwOjE="
+    assert installed.credentials["former_app_id"] == "QXBwOjE="
     assert register(web, saleor.api_url, "a-new-token").status_code == 200
     assert shops.get("kiosk").credentials["former_app_id"] == "QXBwOjE=", "the same app again is not its own former one"
 
@@ -317,9 +321,9 @@ def test_the_page_discloses_nothing_and_runs_only_its_own_script(web: FlaskClien
 
 def test_staff_see_the_connected_shop(web: FlaskClient, saleor: Shop, clock: Clock) -> None:
     register(web, saleor.api_url)
-    found = status(web, staff_token(saleor, clock)).json
-    assert (found["name"], found["problem"]) == ("Kiosk", None)
-    assert {one["problem"] for one in found["webhooks"]} == {"there is no webhook for it"}
+    shown = status(web, staff_token(saleor, clock)).json
+    assert (shown["name"], shown["problem"]) == ("Kiosk", None)
+    assert {webhook["problem"] for webhook in shown["webhooks"]} == {"there is no webhook for it"}
     saleor.broken = 503
     assert "503" in status(web, staff_token(saleor, clock)).json["problem"]
 

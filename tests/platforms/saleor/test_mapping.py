@@ -54,20 +54,20 @@ def mapped(topic: str, body: Any, *, at: datetime = NOW, **meta: str) -> Mapping
     return SALEOR.normalise(Delivery(topic, meta=meta), raw, at)
 
 
-def told(kind: str, subject: dict[str, Any], at: datetime = AT) -> bytes:
+def webhook_body(kind: str, subject: dict[str, Any], at: datetime = AT) -> bytes:
     """Return the body of an event as the shop makes it with our own query."""
     query = next(query for _, query in queries.WEBHOOKS.values() if f"on {kind} " in query)
     return SHOP.body_of(query, kind, subject, at)
 
 
 def paid(**changes: Any) -> OrderPaid:
-    (event,) = mapped("order_fully_paid", told("OrderFullyPaid", {"order": order(**changes)})).events
+    (event,) = mapped("order_fully_paid", webhook_body("OrderFullyPaid", {"order": order(**changes)})).events
     assert isinstance(event, OrderPaid)
     return event
 
 
 def refunds(whole: dict[str, Any], topic: str = "order_refunded", kind: str = "OrderRefunded") -> list[OrderRefunded]:
-    events = mapped(topic, told(kind, {"order": whole})).events
+    events = mapped(topic, webhook_body(kind, {"order": whole})).events
     assert all(isinstance(event, OrderRefunded) for event in events)
     for event in events:
         assert sum(line.gross_paid for line in event.lines) == event.total
@@ -166,7 +166,7 @@ def test_a_customer_in_the_shape_of_our_query_is_mapped() -> None:
         metadata=[{"key": "size", "value": "42"}, {"key": "empty", "value": ""}],
         defaultBillingAddress=address(phone="070-123 45 67", streetAddress2="lgh 1102"),
     )  # fmt: skip
-    (event,) = mapped("customer_updated", told("CustomerUpdated", {"user": whole})).events
+    (event,) = mapped("customer_updated", webhook_body("CustomerUpdated", {"user": whole})).events
     assert isinstance(event, CustomerUpdated)
     assert event.customer == Customer(
         "VXNlcjoxMDAx", "ada@example.com", True, "+46701234567", first_name="김", last_name="민준",
@@ -178,7 +178,7 @@ def test_a_customer_in_the_shape_of_our_query_is_mapped() -> None:
 @pytest.mark.parametrize("topic", ["account_confirmed", "account_email_changed", "customer_metadata_updated"])
 def test_other_changes_of_a_customer_are_profile_changes(topic: str) -> None:
     kind = "".join(word.title() for word in topic.split("_"))
-    body = told(kind, {"user": user(email="New@Example.com")})
+    body = webhook_body(kind, {"user": user(email="New@Example.com")})
     (event,) = mapped(topic, body).events
     assert isinstance(event, CustomerUpdated)
     assert event.customer.email == "new@example.com"
@@ -188,17 +188,17 @@ def test_other_changes_of_a_customer_are_profile_changes(topic: str) -> None:
 @pytest.mark.parametrize("topic", ["customer_deleted", "account_deleted"])
 def test_the_query_for_a_deleted_customer_has_its_id_alone(topic: str) -> None:
     kind = "".join(word.title() for word in topic.split("_"))
-    body = told(kind, {"user": user()})
+    body = webhook_body(kind, {"user": user()})
     assert b"ada@example.com" not in body
     assert mapped(topic, body).events == (CustomerDeleted(AT, "VXNlcjoxMDAx"),)
 
 
 def test_an_invalid_phone_or_e_mail_is_left_out_with_a_note() -> None:
-    found = mapped("customer_updated", {"user": {"id": "1", "email": "x", "addresses": [{"phone": "12"}]}})
-    (event,) = found.events
+    result = mapped("customer_updated", {"user": {"id": "1", "email": "x", "addresses": [{"phone": "12"}]}})
+    (event,) = result.events
     assert isinstance(event, CustomerUpdated)
     assert event.customer.dropped == ("mobilePhone", "email")
-    assert len(found.notes) == 2
+    assert len(result.notes) == 2
     assert event.customer.address == Address()
 
 
@@ -245,7 +245,7 @@ def test_an_order_has_its_lines_shipping_taxes_and_payment() -> None:
     "wrapped", [lambda b: {"data": {"orderFullyPaid": b}}, lambda b: {"data": {"event": b}}, lambda b: b]
 )
 def test_a_body_is_read_with_and_without_its_data_wrapper(wrapped: Any) -> None:
-    body = json.dumps(wrapped(json.loads(told("OrderFullyPaid", {"order": order()})))).encode()
+    body = json.dumps(wrapped(json.loads(webhook_body("OrderFullyPaid", {"order": order()})))).encode()
     (event,) = mapped("order_fully_paid", body).events
     assert isinstance(event, OrderPaid)
     assert event.order_id == SALEOR.peek("order_fully_paid", body).order_id == "T3JkZXI6OTAwMQ=="
@@ -323,7 +323,7 @@ def test_a_gift_line_is_a_line_of_zero_with_its_discount() -> None:
 
 def test_free_shipping_and_a_missing_shipping_price_make_no_line() -> None:
     assert len(paid(shippingPrice=taxed(0.0, 0.0), total=taxed(251.0, 200.8)).lines) == 2
-    body = json.loads(told("OrderFullyPaid", {"order": order(total=taxed(251.0, 200.8))}))
+    body = json.loads(webhook_body("OrderFullyPaid", {"order": order(total=taxed(251.0, 200.8))}))
     body["order"]["shippingPrice"] = None
     assert len(mapped("order_fully_paid", body).events) == 1
 
@@ -331,9 +331,9 @@ def test_free_shipping_and_a_missing_shipping_price_make_no_line() -> None:
 def test_prices_shown_without_tax_are_mapped_with_tax() -> None:
     event = paid(displayGrossPrices=False)
     assert event.lines[0].gross_paid == Decimal("200.00"), "net 160 and tax 40"
-    body = json.loads(told("OrderFullyPaid", {"order": order()}))
-    for one in (*body["order"]["lines"], body["order"]["shippingPrice"]):
-        (one.get("totalPrice") or one).pop("tax")
+    body = json.loads(webhook_body("OrderFullyPaid", {"order": order()}))
+    for entry in (*body["order"]["lines"], body["order"]["shippingPrice"]):
+        (entry.get("totalPrice") or entry).pop("tax")
     (without,) = mapped("order_fully_paid", body).events
     assert isinstance(without, OrderPaid)
     assert [line.tax_amount for line in without.lines] == [line.tax_amount for line in event.lines]
@@ -351,7 +351,7 @@ def test_several_payments_are_listed_only_if_they_add_up() -> None:
 
 def test_a_paid_body_in_a_later_state_is_still_the_purchase() -> None:
     whole = refunded_order(("E1", 300.0), status="CANCELED")
-    (event,) = mapped("order_fully_paid", told("OrderFullyPaid", {"order": whole})).events
+    (event,) = mapped("order_fully_paid", webhook_body("OrderFullyPaid", {"order": whole})).events
     assert isinstance(event, OrderPaid)
     assert (event.total, event.payments) == (Decimal("300.00"), (Payment("Card", Decimal("300.00")),))
 
@@ -360,17 +360,17 @@ def test_a_paid_body_in_a_later_state_is_still_the_purchase() -> None:
     ("status", "reason"), [("DRAFT", "draft"), ("UNCONFIRMED", "confirmed"), ("EXPIRED", "expired")]
 )
 def test_an_order_that_may_still_change_is_ignored(status: str, reason: str) -> None:
-    found = mapped("order_fully_paid", told("OrderFullyPaid", {"order": order(status=status)}))
-    assert found.events == ()
-    assert reason in str(found.ignored)
+    result = mapped("order_fully_paid", webhook_body("OrderFullyPaid", {"order": order(status=status)}))
+    assert result.events == ()
+    assert reason in str(result.ignored)
 
 
 def test_confirming_an_order_is_a_purchase_only_once_it_is_paid() -> None:
-    (event,) = mapped("order_confirmed", told("OrderConfirmed", {"order": order()})).events
+    (event,) = mapped("order_confirmed", webhook_body("OrderConfirmed", {"order": order()})).events
     assert isinstance(event, OrderPaid)
     unpaid = order(isPaid=False, chargeStatus="PARTIAL", transactions=[transaction(100.0)], totalCharged=money(100.0))
-    found = mapped("order_confirmed", told("OrderConfirmed", {"order": unpaid}))
-    assert (found.events, found.ignored) == ((), "the order is not paid yet; order_fully_paid follows")
+    result = mapped("order_confirmed", webhook_body("OrderConfirmed", {"order": unpaid}))
+    assert (result.events, result.ignored) == ((), "the order is not paid yet; order_fully_paid follows")
 
 
 def test_promotions_and_vouchers_are_read_from_the_orders_metadata() -> None:
@@ -390,23 +390,23 @@ def test_promotions_and_vouchers_are_read_from_the_orders_metadata() -> None:
 
 
 def test_money_as_a_json_number_is_rounded_to_the_minor_unit() -> None:
-    body = told("OrderFullyPaid", {"order": order()}).replace(b"300.0", b"300.00000000000001")
+    body = webhook_body("OrderFullyPaid", {"order": order()}).replace(b"300.0", b"300.00000000000001")
     (event,) = mapped("order_fully_paid", body).events
     assert isinstance(event, OrderPaid)
     assert event.total == Decimal("300.00")
 
 
 def test_an_order_without_lines_is_ignored() -> None:
-    found = mapped(
+    result = mapped(
         "order_fully_paid",
-        told("OrderFullyPaid", {"order": order(lines=[], shippingPrice=taxed(0, 0), total=taxed(0, 0))}),
+        webhook_body("OrderFullyPaid", {"order": order(lines=[], shippingPrice=taxed(0, 0), total=taxed(0, 0))}),
     )
-    assert found.ignored == "the order has no lines"
+    assert result.ignored == "the order has no lines"
 
 
 def test_the_last_charge_is_the_payment_time_where_the_event_has_none() -> None:
     later = {**transaction(300.0), "events": [happened("c", "CHARGE_SUCCESS", 300.0, minutes=7)]}
-    body = json.loads(told("OrderFullyPaid", {"order": order(transactions=[later])}))
+    body = json.loads(webhook_body("OrderFullyPaid", {"order": order(transactions=[later])}))
     del body["issuedAt"]
     (event,) = mapped("order_fully_paid", body).events
     assert event.occurred_at == AT + timedelta(minutes=7)
@@ -426,7 +426,7 @@ def test_the_last_charge_is_the_payment_time_where_the_event_has_none() -> None:
     ],
 )
 def test_the_error_for_a_faulty_order_names_the_field(changes: dict[str, Any], field: str) -> None:
-    body = json.loads(told("OrderFullyPaid", {"order": order()}))
+    body = json.loads(webhook_body("OrderFullyPaid", {"order": order()}))
     body["order"].update(changes)
     with pytest.raises(PayloadError, match=field):
         mapped("order_fully_paid", body)
@@ -528,7 +528,7 @@ def test_a_refunded_sum_beyond_the_listed_refunds_is_a_separate_refund() -> None
 def test_a_reverted_refund_is_ignored() -> None:
     whole = refunded_order(("E1", 100.0))
     whole["totalRefunded"] = money(0.0)
-    assert mapped("order_refunded", told("OrderRefunded", {"order": whole})).ignored == "no money was refunded"
+    assert mapped("order_refunded", webhook_body("OrderRefunded", {"order": whole})).ignored == "no money was refunded"
 
 
 def test_a_refund_or_cancellation_of_an_order_never_paid_in_full_is_ignored() -> None:
@@ -536,25 +536,25 @@ def test_a_refund_or_cancellation_of_an_order_never_paid_in_full_is_ignored() ->
         isPaid=False, chargeStatus="NONE", transactions=[transaction(100.0, ("E1", 100.0))], totalCharged=money(0.0),
         totalRefunded=money(100.0),
     )  # fmt: skip
-    assert "never paid" in str(mapped("order_refunded", told("OrderRefunded", {"order": whole})).ignored)
-    found = mapped("order_cancelled", told("OrderCancelled", {"order": {**whole, "status": "CANCELED"}}))
-    assert found.ignored == "cancelled before it was paid"
+    assert "never paid" in str(mapped("order_refunded", webhook_body("OrderRefunded", {"order": whole})).ignored)
+    result = mapped("order_cancelled", webhook_body("OrderCancelled", {"order": {**whole, "status": "CANCELED"}}))
+    assert result.ignored == "cancelled before it was paid"
 
 
 # --- the app ---
 
 
 def test_only_the_deletion_of_our_own_app_is_an_uninstallation() -> None:
-    body = told("AppDeleted", {"app": {"id": "QXBwOjE="}})
+    body = webhook_body("AppDeleted", {"app": {"id": "QXBwOjE="}})
     assert mapped("app_deleted", body, app_id="QXBwOjE=").events == (ShopUninstalled(AT),)
     assert mapped("app_deleted", body).events == (ShopUninstalled(AT),), "its recipient is the app that was deleted"
-    other = told("AppDeleted", {"app": {"id": "QXBwOjk="}})
+    other = webhook_body("AppDeleted", {"app": {"id": "QXBwOjk="}})
     assert mapped("app_deleted", other, app_id="QXBwOjE=").ignored == "another app was deleted"
 
 
 def test_an_email_typed_at_the_checkout_is_not_verified_by_the_account() -> None:
     account = {"id": "VXNlcjo2", "email": "", "isConfirmed": True}
-    body = {"order": {**json.loads(told("OrderFullyPaid", {"order": order()}))["order"], "user": account}}
+    body = {"order": {**json.loads(webhook_body("OrderFullyPaid", {"order": order()}))["order"], "user": account}}
     body["order"]["userEmail"] = "ada@example.com"
     (event,) = mapped("order_fully_paid", body).events
     assert isinstance(event, OrderPaid)
@@ -566,7 +566,7 @@ def test_an_email_typed_at_the_checkout_is_not_verified_by_the_account() -> None
 
 
 def test_a_signed_body_for_another_app_of_the_shop_is_ignored() -> None:
-    body = told("OrderFullyPaid", {"order": order()})
+    body = webhook_body("OrderFullyPaid", {"order": order()})
     assert mapped("order_fully_paid", body, app_id="QXBwOjE=").events
     other = MappingResult(ignored="meant for another app of this shop")
     assert mapped("order_fully_paid", body, app_id="QXBwOjk=") == other
@@ -574,19 +574,19 @@ def test_a_signed_body_for_another_app_of_the_shop_is_ignored() -> None:
 
 
 def test_a_body_for_the_app_of_the_former_installation_is_mapped() -> None:
-    body = told("OrderFullyPaid", {"order": order()})
+    body = webhook_body("OrderFullyPaid", {"order": order()})
     assert mapped("order_fully_paid", body, app_id="QXBwOjk=", former_app_id="QXBwOjE=").events
-    gone = told("AppDeleted", {"app": {"id": "QXBwOjE="}})
+    gone = webhook_body("AppDeleted", {"app": {"id": "QXBwOjE="}})
     assert mapped("app_deleted", gone, app_id="QXBwOjk=", former_app_id="QXBwOjE=").ignored == "another app was deleted"
 
 
 def test_a_profile_change_replayed_as_a_deletion_is_refused() -> None:
-    body = told("CustomerUpdated", {"user": user()})
+    body = webhook_body("CustomerUpdated", {"user": user()})
     with pytest.raises(PayloadError, match="CustomerDeleted"):
         mapped("customer_deleted", body)
 
 
-# --- every sample there is ---
+# --- all samples ---
 
 
 def test_every_sample_body_is_mapped_or_has_an_ignored_topic() -> None:

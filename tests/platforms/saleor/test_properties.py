@@ -153,17 +153,17 @@ def test_lines_add_up_to_what_was_paid_in_every_currency(drawn: tuple[dict[str, 
 @settings(max_examples=60, deadline=None, print_blob=True)
 @given(st.data())
 def test_refunds_add_up_in_any_order_and_with_repetitions(data: st.DataObject) -> None:
-    """Refunds one after the other, each told with or without ids, late, twice, or not at all but the last."""
+    """Send successive refunds with or without ids, late, repeated, or only as part of the last body."""
     steps = data.draw(st.lists(st.integers(1, 6000), min_size=1, max_size=5))
-    told, given_back = [], []
+    orders, refunds = [], []
     for number, cents in enumerate(steps):
-        given_back.append((f"E{number}", cents / 100))
-        in_all = round(sum(amount for _, amount in given_back), 2)
-        one = transaction(300.0, *given_back)
+        refunds.append((f"E{number}", cents / 100))
+        refunded_total = round(sum(amount for _, amount in refunds), 2)
+        payment = transaction(300.0, *refunds)
         if data.draw(st.booleans(), label="without ids"):
-            one["events"] = []
-        told.append(order(transactions=[one], totalRefunded=money(in_all), totalCharged=money(300.0)))
-    arriving = data.draw(st.permutations([*told, *data.draw(st.lists(st.sampled_from(told), max_size=3))]))
+            payment["events"] = []
+        orders.append(order(transactions=[payment], totalRefunded=money(refunded_total), totalCharged=money(300.0)))
+    arriving = data.draw(st.permutations([*orders, *data.draw(st.lists(st.sampled_from(orders), max_size=3))]))
     returned: dict[str, Any] = {}
     for whole in arriving:
         body = json.dumps({"issuedAt": AT.isoformat(), "order": whole}).encode()
@@ -176,4 +176,4 @@ def test_refunds_add_up_in_any_order_and_with_repetitions(data: st.DataObject) -
             if new is not None:
                 assert sum(line.gross_paid for line in new.lines) == new.total > 0
                 returned[new.refund_id] = {"total": str(new.total)}
-    assert sum((Decimal(one["total"]) for one in returned.values()), Decimal(0)) == Decimal(sum(steps)) / 100
+    assert sum((Decimal(payment["total"]) for payment in returned.values()), Decimal(0)) == Decimal(sum(steps)) / 100

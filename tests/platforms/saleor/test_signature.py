@@ -1,4 +1,4 @@
-"""Saleor's proofs: webhooks signed with the shop's key or a secretKey, shoppers' tokens, and how keys are found."""
+"""Saleor's proofs: webhooks signed with the shop's key or a secretKey, shoppers' tokens, and how keys are fetched."""
 
 import base64
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def saleor(running: Shop) -> Shop:
     return running
 
 
-def known(saleor: Shop, **credentials: Any) -> KnownShop:
+def installed_shop(saleor: Shop, **credentials: Any) -> KnownShop:
     """The shop as an installation left it."""
     return KnownShop(
         ("legacy-secret",), {"api_url": saleor.api_url, **credentials}, platform="saleor", shop_domain=saleor.domain
@@ -55,7 +55,7 @@ class TestSaleorKeys(SignatureContract):
 
     def verify(self, headers: dict[str, str], body: bytes, *secrets: str, now: datetime = NOW) -> str:
         self.shop.keys = list(secrets or (self.secret,))
-        return self.platform.verify(WebhookRequest(headers, body), known(self.shop), now).topic
+        return self.platform.verify(WebhookRequest(headers, body), installed_shop(self.shop), now).topic
 
     def test_headers_are_read_with_and_without_the_x_prefix_in_any_case(self) -> None:
         for prefix in ("", "x-"):
@@ -64,7 +64,7 @@ class TestSaleorKeys(SignatureContract):
                 f"{prefix}saleor-event": "ORDER_FULLY_PAID",
                 f"{prefix}saleor-api-url": self.shop.api_url.replace("http", "HTTP"),
             }
-            delivery = self.platform.verify(WebhookRequest(headers, b"{}"), known(self.shop), NOW)
+            delivery = self.platform.verify(WebhookRequest(headers, b"{}"), installed_shop(self.shop), NOW)
             assert (delivery.topic, delivery.shop_domain, delivery.delivery_id) == (
                 "order_fully_paid", self.shop.domain, None,
             )  # fmt: skip
@@ -91,7 +91,7 @@ class TestSaleorKeys(SignatureContract):
 
 def deliver(platform: Saleor, saleor: Shop, key: str, now: datetime = NOW, **credentials: Any) -> str:
     headers = {name.lower(): value for name, value in saleor.headers("customer_created", b"{}", key).items()}
-    return platform.verify(WebhookRequest(headers, b"{}"), known(saleor, **credentials), now).topic
+    return platform.verify(WebhookRequest(headers, b"{}"), installed_shop(saleor, **credentials), now).topic
 
 
 def test_a_new_key_is_fetched_once_and_the_former_key_stays_valid_while_published(saleor: Shop) -> None:
@@ -228,7 +228,7 @@ def test_an_api_address_in_a_private_network_may_be_http() -> None:
 
 
 def test_a_customers_access_token_identifies_the_customer(saleor: Shop) -> None:
-    proof = Saleor().verify_shopper_token(saleor.customer_token(NOW), known(saleor), NOW)
+    proof = Saleor().verify_shopper_token(saleor.customer_token(NOW), installed_shop(saleor), NOW)
     assert (proof.customer_id, proof.token_id) == ("VXNlcjoxMDAx", None)
 
 
@@ -253,7 +253,7 @@ def test_a_customers_access_token_identifies_the_customer(saleor: Shop) -> None:
 )
 def test_any_other_token_is_refused(saleor: Shop, claims: dict[str, Any]) -> None:
     with pytest.raises(VerificationError):
-        Saleor().verify_shopper_token(saleor.customer_token(NOW, **claims), known(saleor), NOW)
+        Saleor().verify_shopper_token(saleor.customer_token(NOW, **claims), installed_shop(saleor), NOW)
 
 
 @pytest.mark.parametrize(
@@ -267,19 +267,19 @@ def test_any_other_token_is_refused(saleor: Shop, claims: dict[str, Any]) -> Non
 )  # fmt: skip
 def test_anything_but_a_token_of_the_shop_is_refused(saleor: Shop, token: str) -> None:
     with pytest.raises(VerificationError):
-        Saleor().verify_shopper_token(token, known(saleor), NOW)
+        Saleor().verify_shopper_token(token, installed_shop(saleor), NOW)
 
 
 def test_a_token_of_another_key_is_refused_and_an_uncheckable_token_is_unverifiable(saleor: Shop) -> None:
     platform, token = Saleor(), saleor.customer_token(NOW, key="key-2")
     with pytest.raises(VerificationError):
-        platform.verify_shopper_token(token, known(saleor), NOW)
+        platform.verify_shopper_token(token, installed_shop(saleor), NOW)
     saleor.broken = 503
     with pytest.raises(UnverifiableError):
-        Saleor().verify_shopper_token(token, known(saleor), NOW)
+        Saleor().verify_shopper_token(token, installed_shop(saleor), NOW)
 
 
-# --- the vendor's own ---
+# --- captured tokens ---
 
 
 def test_signatures_of_a_real_shop_are_accepted() -> None:

@@ -56,8 +56,8 @@ def refund(number: int) -> dict[str, Any]:
     return {"id": number, "created_at": at(number), "refund_line_items": [line]}
 
 
-def marks(found: list[PolledResource]) -> list[tuple[str, str]]:
-    return [(one.topic, one.resource_id) for one in found]
+def marks(resources: list[PolledResource]) -> list[tuple[str, str]]:
+    return [(resource.topic, resource.resource_id) for resource in resources]
 
 
 # --- token and scopes ---
@@ -72,7 +72,7 @@ def test_a_scope_that_was_not_granted_is_named(house: ShopifyHarness, shopify_se
     shopify_server.scopes = "read_orders"
     with pytest.raises(ShopApiError, match="read_customers"):
         house.api.check()
-    problems = {one.topic: one.problem for one in house.api.subscriptions(ADDRESS)}
+    problems = {resource.topic: resource.problem for resource in house.api.subscriptions(ADDRESS)}
     assert "read_customers" in problems["customers/create"]
     assert "read_orders" not in problems["orders/paid"]
 
@@ -128,12 +128,14 @@ def test_a_busy_shop_is_unavailable_for_the_time_it_names(house: ShopifyHarness,
         house.api.check()
 
 
-@pytest.mark.parametrize(("status", "words"), [(403, "protected customer data"), (402, "frozen"), (404, "API_VERSION")])
+@pytest.mark.parametrize(
+    ("status", "message"), [(403, "protected customer data"), (402, "frozen"), (404, "API_VERSION")]
+)
 def test_errors_for_other_refusals_name_what_to_check(
-    house: ShopifyHarness, shopify_server: ShopifyShop, status: int, words: str
+    house: ShopifyHarness, shopify_server: ShopifyShop, status: int, message: str
 ) -> None:
     shopify_server.fail = [(status, {})]
-    with pytest.raises(ShopApiError, match=words):
+    with pytest.raises(ShopApiError, match=message):
         house.api.check()
 
 
@@ -152,29 +154,32 @@ def test_missing_and_misdirected_subscriptions_are_found_and_repaired(
         {"id": 2, "topic": "orders/paid", "address": "https://old.example/x", "format": "json"},
         {"id": 3, "topic": "products/create", "address": "https://old.example/x", "format": "json"},
     ]
-    found = {one.topic: (one.active, one.problem) for one in house.api.subscriptions(ADDRESS)}
-    assert found["customers/create"] == (True, "")
-    assert found["orders/paid"] == (False, "goes to another address")
-    assert found["app/uninstalled"] == (False, "is missing")
+    states = {
+        subscription.topic: (subscription.active, subscription.problem)
+        for subscription in house.api.subscriptions(ADDRESS)
+    }
+    assert states["customers/create"] == (True, "")
+    assert states["orders/paid"] == (False, "goes to another address")
+    assert states["app/uninstalled"] == (False, "is missing")
     assert house.api.repair(ADDRESS) == ("orders/paid: corrected the address", "app/uninstalled: subscribed")
-    assert all(one.active for one in house.api.subscriptions(ADDRESS))
+    assert all(subscription.active for subscription in house.api.subscriptions(ADDRESS))
     assert house.api.repair(ADDRESS) == ()
-    assert shopify_server.webhooks[2]["address"] == "https://old.example/x"  # another topic is not ours
+    assert shopify_server.webhooks[2]["address"] == "https://old.example/x"  # other topics are left alone
 
 
 def test_only_duplicates_are_wrong_where_the_app_configuration_subscribes(
     clock: Clock, shopify_server: ShopifyShop
 ) -> None:
     house = ShopifyHarness(clock, by_shop=False)
-    assert all(one.active for one in house.api.subscriptions(ADDRESS))
+    assert all(subscription.active for subscription in house.api.subscriptions(ADDRESS))
     shopify_server.webhooks = [{"id": 1, "topic": "orders/paid", "address": ADDRESS, "format": "json"}]
-    wrong = [one for one in house.api.subscriptions(ADDRESS) if one.problem]
-    assert [one.topic for one in wrong] == ["orders/paid"]
+    wrong = [subscription for subscription in house.api.subscriptions(ADDRESS) if subscription.problem]
+    assert [subscription.topic for subscription in wrong] == ["orders/paid"]
     assert house.api.repair(ADDRESS) == ("orders/paid: removed a subscription that doubled the app's own",)
     assert shopify_server.webhooks == []
 
 
-# --- reading what changed ---
+# --- reading changes ---
 
 
 def test_paid_orders_are_read_by_last_change_with_refunds_and_cancellation(
@@ -189,26 +194,26 @@ def test_paid_orders_are_read_by_last_change_with_refunds_and_cancellation(
         order(5, 60),
         order(6, 50, financial_status="refunded", refunds=[refund(10)], cancelled_at=at(50), test=True),
     ]
-    found = list(house.api.orders(START, START + timedelta(minutes=60)))
-    assert marks(found) == [
+    resources = list(house.api.orders(START, START + timedelta(minutes=60)))
+    assert marks(resources) == [
         ("orders/paid", "1"),
         ("orders/paid", "3"), ("refunds/create", "7"), ("refunds/create", "8"), ("orders/cancelled", "3"),
         ("orders/paid", "4"), ("refunds/create", "9"),
     ]  # fmt: skip
-    kinds = [type(mapped(one)) for one in found]
+    kinds = [type(mapped(resource)) for resource in resources]
     assert kinds == [OrderPaid, OrderPaid, OrderRefunded, OrderRefunded, OrderCancelled, OrderPaid, OrderRefunded]
-    assert {one.kind for one in found} == {EventKind.ORDER_PAID, EventKind.REFUND, EventKind.CANCELLATION}
-    paid = mapped(found[0])
+    assert {resource.kind for resource in resources} == {EventKind.ORDER_PAID, EventKind.REFUND, EventKind.CANCELLATION}
+    paid = mapped(resources[0])
     assert isinstance(paid, OrderPaid)
     assert paid.occurred_at == START + timedelta(minutes=10)  # when it was bought, not when it was read
-    assert mapped(found[2]).order_id == "3"  # type: ignore[union-attr]
+    assert mapped(resources[2]).order_id == "3"  # type: ignore[union-attr]
     assert {query.get("status", ["any"])[0] for _, path, query, _ in shopify_server.asked} == {"any"}
 
 
-def mapped(found: PolledResource) -> Any:
+def mapped(resource: PolledResource) -> Any:
     """Map a resource as the webhook that it is in the form of."""
     (event,) = SHOPIFY.normalise(
-        Delivery(found.topic, meta=found.meta), found.body, datetime(2026, 4, 1, tzinfo=UTC)
+        Delivery(resource.topic, meta=resource.meta), resource.body, datetime(2026, 4, 1, tzinfo=UTC)
     ).events
     return event
 
@@ -219,10 +224,10 @@ def test_reading_continues_after_any_cursor_without_gaps(house: ShopifyHarness, 
         order(1, 10, refunds=[refund(7), refund(8)]), order(2, 20), order(3, 20), order(4, 30, refunds=[refund(9)]),
     ]  # fmt: skip
     whole = list(house.api.orders(START, None))
-    for position, one in enumerate(whole):
-        rest = list(house.api.orders(START, None, one.cursor))
+    for position, resource in enumerate(whole):
+        rest = list(house.api.orders(START, None, resource.cursor))
         assert set(marks(whole[position + 1 :])) <= set(marks(rest))
-        assert (one.topic, one.resource_id) not in marks(rest)
+        assert (resource.topic, resource.resource_id) not in marks(rest)
     assert list(house.api.orders(START, None, whole[-1].cursor)) == []
 
 
@@ -235,7 +240,7 @@ def test_an_interrupted_reading_can_be_continued(house: ShopifyHarness, shopify_
     with pytest.raises(ShopUnavailableError):
         next(reading)
     rest = list(house.api.customers(None, None, first[-1].cursor))
-    assert [one.resource_id for one in [*first, *rest]] == ["1", "2", "3", "4", "5", "6", "7"]
+    assert [resource.resource_id for resource in [*first, *rest]] == ["1", "2", "3", "4", "5", "6", "7"]
     event = mapped(rest[0])
     assert isinstance(event, CustomerUpdated)
     assert (event.customer.first_name, event.consents) == ("Åsa", ())
@@ -247,14 +252,14 @@ def test_customers_read_from_the_api_carry_no_consent(house: ShopifyHarness, sho
     shopify_server.customers = [
         {"id": 1, "updated_at": at(1), "email_marketing_consent": consent, "accepts_marketing": True}
     ]
-    (found,) = house.api.customers(None, None)
-    assert mapped(found).consents == ()
+    (resource,) = house.api.customers(None, None)
+    assert mapped(resource).consents == ()
 
 
 def test_the_end_of_the_time_range_is_exclusive(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:
     shopify_server.customers = [{"id": n, "updated_at": at(n)} for n in (1, 2, 3)]
-    found = house.api.customers(START + timedelta(minutes=1), START + timedelta(minutes=3))
-    assert [one.resource_id for one in found] == ["1", "2"]
+    resources = house.api.customers(START + timedelta(minutes=1), START + timedelta(minutes=3))
+    assert [resource.resource_id for resource in resources] == ["1", "2"]
 
 
 def test_an_unsorted_list_is_refused(house: ShopifyHarness, shopify_server: ShopifyShop) -> None:

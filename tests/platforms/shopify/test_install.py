@@ -47,13 +47,13 @@ def begin(web: FlaskClient) -> dict[str, str]:
 
 def test_the_configuration_is_rendered_from_the_manifest(web: FlaskClient) -> None:
     answer = web.get("/install/shopify/shopify.app.toml")
-    found = tomllib.loads(answer.text)
-    assert (found["client_id"], found["embedded"]) == (CLIENT_ID, False)
-    assert found["application_url"] == "https://plugin.example/install/shopify"
-    assert found["auth"]["redirect_urls"] == ["https://plugin.example/install/shopify/callback"]
-    assert found["access_scopes"]["scopes"] == "read_customers,read_orders,write_app_proxy"
-    assert found["app_proxy"]["url"] == "https://plugin.example/mypages/proxy/shopify"
-    normal, compliance = found["webhooks"]["subscriptions"]
+    configuration = tomllib.loads(answer.text)
+    assert (configuration["client_id"], configuration["embedded"]) == (CLIENT_ID, False)
+    assert configuration["application_url"] == "https://plugin.example/install/shopify"
+    assert configuration["auth"]["redirect_urls"] == ["https://plugin.example/install/shopify/callback"]
+    assert configuration["access_scopes"]["scopes"] == "read_customers,read_orders,write_app_proxy"
+    assert configuration["app_proxy"]["url"] == "https://plugin.example/mypages/proxy/shopify"
+    normal, compliance = configuration["webhooks"]["subscriptions"]
     assert set(normal["topics"]) | set(compliance["compliance_topics"]) == set(SHOPIFY.topics)
     assert {normal["uri"], compliance["uri"]} == {"https://plugin.example/webhooks/shopify"}
     assert CLIENT_SECRET not in answer.text
@@ -66,10 +66,10 @@ def test_an_event_that_the_manifest_does_not_list_is_not_subscribed(installation
         "pages": [],
         "permissions": ["MANAGE_ORDERS"],
     }
-    found = tomllib.loads(SHOPIFY.app_configuration(replace(installation, manifest=content), "x"))
-    assert found["webhooks"]["subscriptions"][0]["topics"] == ["orders/paid"]
-    assert found["access_scopes"]["scopes"] == "read_orders"
-    assert "app_proxy" not in found
+    configuration = tomllib.loads(SHOPIFY.app_configuration(replace(installation, manifest=content), "x"))
+    assert configuration["webhooks"]["subscriptions"][0]["topics"] == ["orders/paid"]
+    assert configuration["access_scopes"]["scopes"] == "read_orders"
+    assert "app_proxy" not in configuration
 
 
 # --- authorization ---
@@ -84,10 +84,10 @@ def test_the_grant_stores_an_encrypted_token(
     query = signed(clock, code=CODE, shop=DOMAIN, state=asked["state"], host="YWRtaW4uc2hvcGlmeS5jb20vc3RvcmU=")
     answer = web.get(f"/install/shopify/callback?{query}")
     assert answer.status_code == 200, answer.text
-    kept = shops.get("kiosk")
-    assert (kept.credentials["access_token"], kept.credentials["refresh_token"]) == ("shpat_1", "shprt_2")
-    assert kept.credentials["expires_at"] == datetime(2026, 3, 5, 10, 30, tzinfo=UTC).isoformat()
-    assert kept.webhook_secrets == (CLIENT_SECRET,)
+    stored = shops.get("kiosk")
+    assert (stored.credentials["access_token"], stored.credentials["refresh_token"]) == ("shpat_1", "shprt_2")
+    assert stored.credentials["expires_at"] == datetime(2026, 3, 5, 10, 30, tzinfo=UTC).isoformat()
+    assert stored.webhook_secrets == (CLIENT_SECRET,)
     assert "shpat_" not in answer.text
     (sent,) = shopify_server.exchanged
     assert sent == {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "code": CODE, "expiring": "1"}
@@ -218,7 +218,9 @@ def test_the_callback_subscribes_where_the_plugin_manages_subscriptions(
     monkeypatch.setattr(SHOPIFY, "options", AppOptions(by_shop=True))
     state = begin(web)["state"]
     web.get(f"/install/shopify/callback?{signed(clock, code=CODE, shop=DOMAIN, state=state)}")
-    assert {one["address"] for one in shopify_server.webhooks} == {"https://plugin.example/webhooks/shopify/kiosk"}
+    assert {webhook["address"] for webhook in shopify_server.webhooks} == {
+        "https://plugin.example/webhooks/shopify/kiosk"
+    }
     assert len(shopify_server.webhooks) == len(SHOPIFY.topics) - 3
     compliance = tomllib.loads(web.get("/install/shopify/shopify.app.toml").text)["webhooks"]["subscriptions"]
     assert [set(entry) for entry in compliance] == [{"compliance_topics", "uri"}]
@@ -228,12 +230,12 @@ def test_the_callback_subscribes_where_the_plugin_manages_subscriptions(
 
 
 def test_the_vendors_test_vector_is_accepted() -> None:
-    found = vector("shopify_oauth_query")
+    example = vector("shopify_oauth_query")
     at = datetime.fromtimestamp(1337178173, UTC)
-    assert check_redirect(found["query"], [found["client_secret"]], at)["shop"] == "some-shop.myshopify.com"
-    for changed in (found["query"].replace("some-shop", "other"), found["query"] + "&x=1"):
+    assert check_redirect(example["query"], [example["client_secret"]], at)["shop"] == "some-shop.myshopify.com"
+    for changed in (example["query"].replace("some-shop", "other"), example["query"] + "&x=1"):
         with pytest.raises(VerificationError):
-            check_redirect(changed, [found["client_secret"]], at)
+            check_redirect(changed, [example["client_secret"]], at)
 
 
 @pytest.mark.parametrize("name", ["hmac", "shop", "timestamp", "state", "code"])

@@ -124,7 +124,7 @@ def test_a_tip_that_is_a_line_is_counted_once(gateway: str | None) -> None:
 
 
 def tipped(tip: str, total: dict[str, Any]) -> OrderPaid:
-    """Return an order of a shop in INR, paid in CAD, with a line of 1.00 CAD and a tip told in INR alone."""
+    """Return an order of a shop in INR, paid in CAD, with a line of 1.00 CAD and a tip reported in INR alone."""
     line = {"id": 1, "quantity": 1, "price": "67.70", "price_set": both("67.70", "1.00"), "sku": "A"}
     return paid(
         currency="INR",
@@ -178,9 +178,9 @@ def test_a_gap_of_a_minor_unit_goes_to_the_largest_line_and_more_is_refused() ->
     ("changes", "reason"), [({"test": True}, "test order"), ({"financial_status": "voided"}, "not paid")]
 )
 def test_test_orders_and_unpaid_orders_are_ignored_with_a_reason(changes: dict[str, Any], reason: str) -> None:
-    found = mapped("orders/paid", {**paid_order(NOW), **changes})
-    assert not found.events
-    assert reason in (found.ignored or "")
+    result = mapped("orders/paid", {**paid_order(NOW), **changes})
+    assert not result.events
+    assert reason in (result.ignored or "")
 
 
 def test_a_guest_without_contact_details_is_mapped_without_a_customer() -> None:
@@ -316,8 +316,8 @@ def test_a_refund_without_a_refunding_transaction_is_ignored(
     transactions: list[dict[str, Any]], *, with_lines: bool
 ) -> None:
     lines = {} if with_lines else {"refund_line_items": []}
-    found = mapped("refunds/create", refund(transactions=transactions, **lines))
-    assert found == MappingResult(ignored="no money was refunded")
+    result = mapped("refunds/create", refund(transactions=transactions, **lines))
+    assert result == MappingResult(ignored="no money was refunded")
 
 
 def test_a_refund_without_a_list_of_transactions_has_the_total_of_its_lines() -> None:
@@ -325,8 +325,8 @@ def test_a_refund_without_a_list_of_transactions_has_the_total_of_its_lines() ->
 
 
 def test_a_refund_of_a_test_order_is_ignored() -> None:
-    found = mapped("refunds/create", refund(transactions=[back("0.40"), back("0.50", test=True)]))
-    assert found == MappingResult(ignored="a refund of a test order")
+    result = mapped("refunds/create", refund(transactions=[back("0.40"), back("0.50", test=True)]))
+    assert result == MappingResult(ignored="a refund of a test order")
     assert refunded(transactions=[back("0.90", test=False)]).total == Decimal("0.90")
 
 
@@ -353,11 +353,11 @@ def test_only_an_answer_of_the_shopper_is_a_consent(state: str, at: str | None, 
         "email_address": "",
         "email_marketing_consent": {"state": state, "consent_updated_at": at},
     }
-    found = mapped("customers_email_marketing_consent/update", body)
+    result = mapped("customers_email_marketing_consent/update", body)
     if answer is None:
-        assert found.ignored
+        assert result.ignored
         return
-    (event,) = found.events
+    (event,) = result.events
     assert isinstance(event, ConsentChanged)
     assert [(c.channel, c.value) for c in event.consents] == [(Channel.EMAIL, answer)]
     assert event.customer.customer_id == "7"
@@ -390,11 +390,11 @@ def test_phones_become_e164_with_the_country_of_the_address(
     phone: str, country: str | None, expected: str | None
 ) -> None:
     body = {"id": 1, "first_name": "Åsa 李", "default_address": {"phone": phone, "country_code": country}}
-    found = mapped("customers/create", body)
-    (event,) = found.events
+    result = mapped("customers/create", body)
+    (event,) = result.events
     assert event.customer.mobile_phone == expected  # type: ignore[union-attr]
     assert event.customer.first_name == "Åsa 李"  # type: ignore[union-attr]
-    assert bool(found.notes) is (expected is None)
+    assert bool(result.notes) is (expected is None)
 
 
 def test_no_topic_is_both_mapped_and_ignored() -> None:
@@ -437,17 +437,21 @@ FOUND = {
         *(pytest.param(topic, body, "", OWN[name], id=name) for name, topic, body in samples(SHOPIFY)),
         *(
             pytest.param(
-                one.topic, one.body, one.headers.get("x-shopify-test", ""), FOUND[one.name], id=f"found-{one.name}"
+                webhook.topic,
+                webhook.body,
+                webhook.headers.get("x-shopify-test", ""),
+                FOUND[webhook.name],
+                id=f"found-{one.name}",
             )
-            for one in found_shopify_webhooks()
-            if one.name in FOUND
+            for webhook in found_shopify_webhooks()
+            if webhook.name in FOUND
         ),
     ],
 )
 def test_a_sample_becomes_the_events_in_the_table(topic: str, body: bytes, test: str, outcome: str) -> None:
-    found = mapped(topic, body, test=test)
+    result = mapped(topic, body, test=test)
     became = f"[{found.ignored}]"
-    for event in found.events:
+    for event in result.events:
         became = type(event).__name__
         if isinstance(event, OrderPaid | OrderRefunded) and " " in outcome:
             became += f" {event.total} {event.currency}"

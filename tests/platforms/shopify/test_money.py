@@ -124,9 +124,9 @@ def test_the_lines_of_a_refund_add_up_to_its_transactions(data: st.DataObject) -
         lines.append({"line_item_id": number, "quantity": data.draw(st.integers(1, 3)), **money})
     shipping = till.units(9000)
     expected += shipping
-    kept = data.draw(st.sampled_from(["all", "less", "a little", "more"]))
+    size = data.draw(st.sampled_from(["all", "less", "a little", "more"]))
     little = min(expected, till.units(3))
-    back = {"all": expected, "less": expected / 3, "a little": little, "more": expected + till.units(500)}[kept]
+    back = {"all": expected, "less": expected / 3, "a little": little, "more": expected + till.units(500)}[size]
     back = back.quantize(unit_of(till.paid_in))
     body = {
         "id": 5, "order_id": 1, "created_at": "2026-03-05T10:30:00+01:00", "refund_line_items": lines,

@@ -67,9 +67,9 @@ class Receiving:
 
     def link(self) -> str:
         steps = " ".join(STANDARD.install_steps(self.installation, self.shop))
-        found = re.search(r"/install/standard/[\w-]+", steps)
-        assert found is not None
-        return found.group()
+        match = re.search(r"/install/standard/[\w-]+", steps)
+        assert match is not None
+        return match.group()
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_each_example_delivers_an_event(receiving: Receiving, language: str, tmp
     if shutil.which(command[0]) is None or (
         language == "Shell" and not (shutil.which("curl") and shutil.which("openssl"))
     ):
-        pytest.skip(f"{command[0]} is not on this machine")
+        pytest.skip(f"{command[0]} is not installed")
     path = tmp_path / EXAMPLES[language].removesuffix(".txt")
     code = example(language, f"{receiving.url}/webhooks/standard/web-se", receiving.shop.webhook_secrets[0])
     path.write_text(code, encoding="utf-8")

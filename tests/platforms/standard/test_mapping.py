@@ -144,11 +144,11 @@ def test_the_error_for_a_wrong_tax_of_a_line_names_the_tax() -> None:
 
 def test_an_undated_opt_in_of_a_profile_is_ignored_and_an_opt_out_is_not() -> None:
     consents = [{"channel": "email", "value": True}, {"channel": "sms", "value": False}]
-    found = mapped("customer.updated", customer=customer(), consents=consents)
-    (event,) = found.events
+    result = mapped("customer.updated", customer=customer(), consents=consents)
+    (event,) = result.events
     assert isinstance(event, CustomerUpdated)
     assert [(change.channel.value, change.value) for change in event.consents] == [("sms", False)]
-    assert any("`at`" in note for note in found.notes)
+    assert any("`at`" in note for note in result.notes)
     (event,) = mapped("customer.created", customer=customer(), consents=consents).events
     assert isinstance(event, CustomerCreated)
     assert [change.value for change in event.consents] == [True, False]

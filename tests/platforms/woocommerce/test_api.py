@@ -37,7 +37,7 @@ T0 = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 
 
 class Keeper:
-    """A registered shop whose credentials can be kept."""
+    """A registered shop whose credentials can be stored."""
 
     def __init__(self, url: str, **credentials: Any) -> None:
         self.credentials: Mapping[str, Any] = {"key": KEY, "secret": SECRET, **credentials}
@@ -64,7 +64,7 @@ def keeper(woo: WooShop) -> Keeper:
     return Keeper(woo.url)
 
 
-# --- the way to the shop ---
+# --- connection ---
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_a_webhook_whose_update_got_no_answer_may_have_another_secret(woo: WooSh
     woo.refuses = {"PUT /wc/v3/webhooks/1": 1}
     with pytest.raises(ShopUnavailableError):
         keeper.api().repair(ADDRESS)
-    keeper.webhook_secret = "aSecret1"  # taken back: the first webhook may have got the other one all the same
+    keeper.webhook_secret = "aSecret1"  # reverted: the first webhook may have received the other secret nevertheless
     problems = [s.problem for s in keeper.api().subscriptions(ADDRESS)]
     assert problems == ["may sign with another secret", *[""] * 4]
 
@@ -256,7 +256,7 @@ def test_stored_credentials_are_used_by_the_next_call(woo: WooShop, keeper: Keep
     api.check()
     api.repair(ADDRESS)
     assert all(not s.problem for s in api.subscriptions(ADDRESS))
-    assert keeper.credentials["in_query"] is True, "the way that the check found was lost to the repair"
+    assert keeper.credentials["in_query"] is True, "repair overwrote what check had detected"
 
 
 def test_removing_a_webhook_that_is_already_gone_succeeds(woo: WooShop, keeper: Keeper) -> None:
@@ -266,7 +266,7 @@ def test_removing_a_webhook_that_is_already_gone_succeeds(woo: WooShop, keeper: 
     assert woo.webhooks == {}
 
 
-# --- what changed ---
+# --- reading changes ---
 
 
 def at(seconds: int) -> str:
@@ -278,8 +278,8 @@ def order(number: int, changed: int, **more: Any) -> dict[str, Any]:
     return {**whole, "id": number, "date_modified_gmt": at(changed), **more}
 
 
-def places(found: Iterator[PolledResource]) -> list[tuple[str, str]]:
-    return [(one.topic, one.resource_id) for one in found]
+def places(resources: Iterator[PolledResource]) -> list[tuple[str, str]]:
+    return [(resource.topic, resource.resource_id) for resource in resources]
 
 
 def test_orders_are_read_by_last_change_without_unpaid_ones(woo: WooShop, keeper: Keeper) -> None:
@@ -291,32 +291,32 @@ def test_orders_are_read_by_last_change_without_unpaid_ones(woo: WooShop, keeper
         order(5, 2, status="on-hold"),
         order(6, 3, status="failed"),
     ]
-    found = list(keeper.api().orders(None, None))
-    assert [one.resource_id for one in found] == ["2", "3", "1"]
-    assert [one.changed_at for one in found] == [T0 + timedelta(seconds=s) for s in (5, 10, 20)]
-    assert all(one.kind is EventKind.ORDER_PAID for one in found)
+    resources = list(keeper.api().orders(None, None))
+    assert [resource.resource_id for resource in resources] == ["2", "3", "1"]
+    assert [resource.changed_at for resource in resources] == [T0 + timedelta(seconds=s) for s in (5, 10, 20)]
+    assert all(resource.kind is EventKind.ORDER_PAID for resource in resources)
 
 
 def test_orders_are_read_from_the_start_inclusive_to_the_end_exclusive(woo: WooShop, keeper: Keeper) -> None:
     woo.orders = [order(number, number) for number in range(10)]
-    found = keeper.api().orders(T0 + timedelta(seconds=3), T0 + timedelta(seconds=6))
-    assert [one.resource_id for one in found] == ["3", "4", "5"]
+    resources = keeper.api().orders(T0 + timedelta(seconds=3), T0 + timedelta(seconds=6))
+    assert [resource.resource_id for resource in resources] == ["3", "4", "5"]
 
 
 def test_more_orders_in_one_second_than_a_page_holds_are_each_read_once(woo: WooShop, keeper: Keeper) -> None:
     woo.orders = [order(n, 7 if 20 <= n < 270 else n) for n in range(1, 420)]
-    found = [one.resource_id for one in keeper.api().orders(None, None)]
-    assert len(found) == len(set(found)) == 419
+    ids = [resource.resource_id for resource in keeper.api().orders(None, None)]
+    assert len(ids) == len(set(ids)) == 419
 
 
 def test_orders_that_change_during_reading_are_not_lost(woo: WooShop, keeper: Keeper) -> None:
     woo.orders = [order(n, n) for n in range(1, 301)]
     reader = keeper.api().orders(None, None)
-    found = [next(reader).resource_id for _ in range(50)]
-    for moved in woo.orders[:40]:  # they were read already, and now stand at the end
+    ids = [next(reader).resource_id for _ in range(50)]
+    for moved in woo.orders[:40]:  # already read; the change moves them to the end
         moved["date_modified_gmt"] = at(1000 + moved["id"])
-    found += [one.resource_id for one in reader]
-    assert set(found) == {str(n) for n in range(1, 301)}
+    ids += [resource.resource_id for resource in reader]
+    assert set(ids) == {str(n) for n in range(1, 301)}
 
 
 def between_pages(woo: WooShop, route: str, change: Callable[[int], None]) -> None:
@@ -339,12 +339,12 @@ def test_orders_of_the_same_second_that_move_up_between_pages_are_not_lost(
 
     def edit(before: int) -> None:
         if before == 0:
-            for one in woo.orders[250 - moved : 250]:  # those that the shop lists first
-                one["date_modified_gmt"] = at(3000)
+            for listed in woo.orders[250 - moved : 250]:  # those that the shop lists first
+                listed["date_modified_gmt"] = at(3000)
 
     between_pages(woo, "orders", edit)
-    found = [int(one.resource_id) for one in keeper.api().orders(None, T0 + timedelta(hours=2))]
-    assert set(found) == {*range(1, 251), *range(300, 400)}
+    ids = [int(resource.resource_id) for resource in keeper.api().orders(None, T0 + timedelta(hours=2))]
+    assert set(ids) == {*range(1, 251), *range(300, 400)}
 
 
 @pytest.mark.parametrize("deleted", [1, 19, 20, 100, 200])
@@ -356,8 +356,8 @@ def test_customers_that_move_up_after_deletions_are_not_lost(woo: WooShop, keepe
             woo.customers = woo.customers[deleted:]
 
     between_pages(woo, "customers", delete)
-    found = [int(one.resource_id) for one in keeper.api().customers(None, None)]
-    assert found == list(range(deleted + 1, 451))
+    ids = [int(resource.resource_id) for resource in keeper.api().customers(None, None)]
+    assert ids == list(range(deleted + 1, 451))
 
 
 def test_reading_a_list_that_keeps_changing_is_abandoned_until_the_next_run(woo: WooShop, keeper: Keeper) -> None:
@@ -375,12 +375,12 @@ def test_reading_a_list_that_keeps_changing_is_abandoned_until_the_next_run(woo:
 def test_reading_continues_after_the_last_cursor(woo: WooShop, keeper: Keeper, stop: int) -> None:
     woo.orders = [order(n, n // 3) for n in range(1, 251)]
     first = []
-    for one in keeper.api().orders(None, None):
-        first.append(one)
+    for resource in keeper.api().orders(None, None):
+        first.append(resource)
         if len(first) == stop:
             break
     rest = list(keeper.api().orders(None, None, first[-1].cursor))
-    assert sorted(int(one.resource_id) for one in (*first, *rest)) == list(range(1, 251))
+    assert sorted(int(resource.resource_id) for resource in (*first, *rest)) == list(range(1, 251))
 
 
 def test_refunds_follow_their_order_with_their_lines(woo: WooShop, keeper: Keeper) -> None:
@@ -391,13 +391,18 @@ def test_refunds_follow_their_order_with_their_lines(woo: WooShop, keeper: Keepe
     woo.refunds[16] = [
         {"id": 17, "date_created_gmt": at(9), "amount": "179.55", "reason": "Bea is ill", "line_items": [back]}
     ]
-    found = list(keeper.api().orders(None, None))
-    assert places(iter(found)) == [("order.updated", "16"), (REFUNDED, "17"), (REFUNDED, "18"), ("order.updated", "20")]
-    assert [one.kind for one in found[1:3]] == [EventKind.REFUND, EventKind.REFUND]
-    assert b"Bea is ill" not in found[1].body
-    # whoever stops within an order begins with it again, and goes on after its last refund
-    assert places(keeper.api().orders(None, None, found[1].cursor)) == places(iter(found))
-    assert places(keeper.api().orders(None, None, found[2].cursor)) == [("order.updated", "20")]
+    resources = list(keeper.api().orders(None, None))
+    assert places(iter(resources)) == [
+        ("order.updated", "16"),
+        (REFUNDED, "17"),
+        (REFUNDED, "18"),
+        ("order.updated", "20"),
+    ]
+    assert [resource.kind for resource in resources[1:3]] == [EventKind.REFUND, EventKind.REFUND]
+    assert b"Bea is ill" not in resources[1].body
+    # reading stopped within an order starts with it again, and after its last refund with the next order
+    assert places(keeper.api().orders(None, None, resources[1].cursor)) == places(iter(resources))
+    assert places(keeper.api().orders(None, None, resources[2].cursor)) == [("order.updated", "20")]
 
 
 def test_a_cancellation_follows_its_order_and_refunds(woo: WooShop, keeper: Keeper) -> None:
@@ -406,16 +411,16 @@ def test_a_cancellation_follows_its_order_and_refunds(woo: WooShop, keeper: Keep
         order(20, 11, status="cancelled", date_paid_gmt=None),
         order(21, 12, status="cancelled"),
     ]
-    found = list(keeper.api().orders(None, None))
-    assert [(one.topic, one.resource_id) for one in found] == [
+    resources = list(keeper.api().orders(None, None))
+    assert [(resource.topic, resource.resource_id) for resource in resources] == [
         ("order.updated", "16"), (REFUNDED, "17"), (CANCELLED_TOPIC, "16"), ("order.updated", "21"), (CANCELLED_TOPIC, "21"),
     ]  # fmt: skip
-    assert found[2].kind is EventKind.CANCELLATION
-    (event,) = WOOCOMMERCE.normalise(Delivery(CANCELLED_TOPIC), found[2].body, found[2].changed_at).events
+    assert resources[2].kind is EventKind.CANCELLATION
+    (event,) = WOOCOMMERCE.normalise(Delivery(CANCELLED_TOPIC), resources[2].body, resources[2].changed_at).events
     assert isinstance(event, OrderCancelled)
-    assert (event.order_id, event.occurred_at) == ("16", found[2].changed_at)
+    assert (event.order_id, event.occurred_at) == ("16", resources[2].changed_at)
     for stopped_after, begins_with in ((1, "16"), (2, "21"), (3, "21")):
-        rest = keeper.api().orders(None, None, found[stopped_after].cursor)
+        rest = keeper.api().orders(None, None, resources[stopped_after].cursor)
         assert next(rest).resource_id == begins_with
 
 
@@ -428,9 +433,9 @@ def test_a_shop_too_old_for_the_time_filter_is_reported_with_the_version(woo: Wo
 def test_a_shop_that_repeats_the_same_page_is_reported(woo: WooShop, keeper: Keeper) -> None:
     woo.cached, woo.orders = True, [order(n, 7) for n in range(1, 150)]
     woo.customers = [customer(n, n) for n in range(1, 150)]
-    for found in (keeper.api().orders(None, None), keeper.api().customers(None, None)):
+    for listing in (keeper.api().orders(None, None), keeper.api().customers(None, None)):
         with pytest.raises(ShopApiError, match="same page"):
-            list(found)
+            list(listing)
 
 
 def customer(number: int, changed: int, role: str = "customer") -> dict[str, Any]:
@@ -440,13 +445,13 @@ def customer(number: int, changed: int, role: str = "customer") -> dict[str, Any
 
 def test_customers_are_returned_by_last_change_though_the_shop_cannot_sort(woo: WooShop, keeper: Keeper) -> None:
     woo.customers = [customer(n, 1000 - n) for n in range(1, 251)] + [customer(900, 5, "subscriber")]
-    found = list(keeper.api().customers(None, None))
-    assert [one.resource_id for one in found] == ["900", *(str(n) for n in range(250, 0, -1))]
-    assert json.loads(found[0].body)["email"] == "bea@example.se"
-    rest = list(keeper.api().customers(None, None, found[100].cursor))
-    assert [one.resource_id for one in rest] == [one.resource_id for one in found[101:]]
-    some = keeper.api().customers(T0 + timedelta(seconds=990), T0 + timedelta(seconds=995))
-    assert [one.resource_id for one in some] == ["10", "9", "8", "7", "6"]
+    resources = list(keeper.api().customers(None, None))
+    assert [resource.resource_id for resource in resources] == ["900", *(str(n) for n in range(250, 0, -1))]
+    assert json.loads(resources[0].body)["email"] == "bea@example.se"
+    rest = list(keeper.api().customers(None, None, resources[100].cursor))
+    assert [resource.resource_id for resource in rest] == [resource.resource_id for resource in resources[101:]]
+    selected = keeper.api().customers(T0 + timedelta(seconds=990), T0 + timedelta(seconds=995))
+    assert [resource.resource_id for resource in selected] == ["10", "9", "8", "7", "6"]
 
 
 def test_a_malformed_cursor_is_refused(keeper: Keeper) -> None:
@@ -547,7 +552,7 @@ def test_a_forged_or_expired_authorisation_is_refused(
     clock.forward(3601)
     assert web.post("/install/woocommerce/callback", json=granted(asked)).status_code == 403
     assert shops.get("web-se").credentials == {}
-    assert woo.asked == []  # nothing was asked on behalf of a stranger
+    assert woo.asked == []  # an unauthenticated request causes no call to the shop
 
 
 @pytest.mark.parametrize(

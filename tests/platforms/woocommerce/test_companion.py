@@ -1,4 +1,4 @@
-"""The companion plugin: PHP's linter, its token against our verifier, its pages and answers with WordPress stood in."""
+"""The companion plugin: PHP's linter, its token against our verifier, its pages and answers with a stand-in for WordPress."""
 
 import html
 import io
@@ -44,16 +44,16 @@ SETTINGS = {
 
 @pytest.fixture(scope="session")
 def php() -> str:
-    found = shutil.which("php")
-    if found:
-        return found
+    path = shutil.which("php")
+    if path:
+        return path
     if os.environ.get("CI"):
         pytest.fail("php is not installed: in CI nothing may be skipped")
     pytest.skip("php is not installed")
 
 
 def run(php: str, code: str, **given: Any) -> Any:
-    """Run PHP code with WordPress stood in and the plugin loaded; `$given` holds the values, what it echoes is JSON."""
+    """Run PHP code with a stand-in for WordPress and the plugin loaded; `$given` holds the values, what it echoes is JSON."""
     script = f"require {str(WORDPRESS)!r}; $given = json_decode(stream_get_contents(STDIN), true); {code}"
     done = subprocess.run(
         [php, "-r", script], input=json.dumps(given).encode(), capture_output=True, timeout=60, check=False
@@ -64,9 +64,9 @@ def run(php: str, code: str, **given: Any) -> Any:
 
 def page(php: str, code: str, **given: Any) -> str:
     """Return the HTML that code prints."""
-    found = run(php, f"ob_start(); {code} echo json_encode(ob_get_clean());", **given)
-    assert isinstance(found, str)
-    return found
+    printed = run(php, f"ob_start(); {code} echo json_encode(ob_get_clean());", **given)
+    assert isinstance(printed, str)
+    return printed
 
 
 @pytest.mark.parametrize("path", sorted(COMPANION.rglob("*.php")), ids=lambda path: path.name)
@@ -175,7 +175,7 @@ def test_activation_flushes_rewrite_rules_and_the_page_is_not_cached(php: str) -
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("given", "expected"),
     [
         ({"mypages_url": "https://p.example/mypages/butik"}, {"mypages_url": "https://p.example/mypages/butik/", "shop_name": "butik"}),
         ({"mypages_url": "http://p.example/mypages/butik/"}, {"mypages_url": "https://old.example/mypages/x/"}),
@@ -187,11 +187,11 @@ def test_activation_flushes_rewrite_rules_and_the_page_is_not_cached(php: str) -
         ({"email_text": "<script>x</script>Yes"}, {"email_text": "xYes"}),
     ],
 )  # fmt: skip
-def test_settings_are_sanitised(php: str, given: dict[str, str], kept: dict[str, str]) -> None:
+def test_settings_are_sanitised(php: str, given: dict[str, str], expected: dict[str, str]) -> None:
     old = "array('mypages_url' => 'https://old.example/mypages/x/', 'shopper_secret' => str_repeat('o', 40))"
     code = f"$GLOBALS['options']['engage_crm'] = {old}; echo json_encode(engage_crm_sanitize($given));"
-    found = run(php, code, **given)
-    assert {name: found[name] for name in kept} == kept
+    saved = run(php, code, **given)
+    assert {name: saved[name] for name in expected} == expected
 
 
 # --- consents ---
@@ -204,7 +204,7 @@ def test_settings_are_sanitised(php: str, given: dict[str, str], kept: dict[str,
         ("", False, False, None),  # an empty box at the checkout was never answered
         ("no", False, False, None),
         ("no", True, False, "yes"),
-        ("yes", True, True, None),  # nothing new was said
+        ("yes", True, True, None),  # no new answer
         ("yes", False, True, "no"),
         ("", False, True, None),
         ("yes", False, False, None),
@@ -214,9 +214,9 @@ def test_only_a_change_by_the_shopper_is_an_answer(
     php: str, before: str, ticked: bool, shown: bool, answer: str | None
 ) -> None:
     code = "echo json_encode((object) engage_crm_answer($given['before'], $given['ticked'], $given['shown'], 1772000000, 'account'));"
-    found = run(php, code, before=before, ticked=ticked, shown=shown)
+    result = run(php, code, before=before, ticked=ticked, shown=shown)
     expected = {} if answer is None else {"": answer, "_at": "2026-02-25T06:13:20Z", "_source": "account"}
-    assert found == expected
+    assert result == expected
 
 
 CHECKOUT = LOGGED_IN + (
@@ -274,7 +274,7 @@ def test_a_tick_removed_before_a_second_payment_attempt_is_not_an_opt_in(php: st
     assert known["customer"]["engage_consent_email"] == "yes"
     taken = run(php, ATTEMPTS, known={}, attempts=[TICKED, SHOWN], **SETTINGS)
     assert taken["order"] == {}
-    # the shop told the customer's yes when it saved it: only a later no takes that back
+    # the shop sent the customer's opt-in when it saved the customer: only a later opt-out revokes it
     assert taken["customer"]["engage_consent_email"] == "no"
 
 
@@ -283,8 +283,11 @@ def test_a_tick_removed_before_a_second_payment_attempt_is_not_an_opt_in(php: st
     [
         ({}, {}),
         ({}, SHOWN),
-        ({"engage_consent_email": "yes", "engage_consent_email_source": "checkout"}, {}),  # no box: it was said before
-        ({"engage_consent_email": "yes", "engage_consent_email_source": "account"}, SHOWN),  # said meanwhile elsewhere
+        ({"engage_consent_email": "yes", "engage_consent_email_source": "checkout"}, {}),  # no box: answered earlier
+        (
+            {"engage_consent_email": "yes", "engage_consent_email_source": "account"},
+            SHOWN,
+        ),  # answered elsewhere in the meantime
     ],
 )
 def test_an_unchanged_box_at_the_checkout_is_not_an_opt_out(
@@ -300,10 +303,10 @@ def test_the_block_checkout_stores_the_last_state_of_its_box_on_the_order(php: s
         "    do_action('woocommerce_set_additional_field_value', 'engage-crm/consent-email', $tick, 'other', $holder);"
         "} } echo json_encode(array('order' => array_keys($order->meta), 'customer' => $customer->meta));"
     )
-    kept = ["engage_consent_email", "engage_consent_email_at", "engage_consent_email_source"]
-    assert run(php, code, ticks=[True], **SETTINGS) == {"order": kept, "customer": []}
+    keys = ["engage_consent_email", "engage_consent_email_at", "engage_consent_email_source"]
+    assert run(php, code, ticks=[True], **SETTINGS) == {"order": keys, "customer": []}
     assert run(php, code, ticks=[True, False], **SETTINGS) == {"order": [], "customer": []}
-    assert run(php, code, ticks=[True, False, True], **SETTINGS)["order"] == kept
+    assert run(php, code, ticks=[True, False, True], **SETTINGS)["order"] == keys
 
 
 def test_the_form_has_a_hidden_field_for_each_box_shown(php: str) -> None:
@@ -336,7 +339,9 @@ def test_the_account_shows_the_current_consent_and_the_checkout_asks_once(php: s
     known = "$GLOBALS['user_meta'][7] = array('engage_consent_email' => 'yes');"
     assert " checked" in page(php, LOGGED_IN + known + "do_action('woocommerce_edit_account_form');", **SETTINGS)
     before = "do_action('woocommerce_checkout_before_terms_and_conditions');"
-    assert "checkbox" not in page(php, LOGGED_IN + known + before, **SETTINGS)  # who said yes is not asked again
+    assert "checkbox" not in page(
+        php, LOGGED_IN + known + before, **SETTINGS
+    )  # a customer who opted in is not asked again
     asked = page(php, LOGGED_IN + before, **SETTINGS)
     assert "Nyheter &amp; &lt;i&gt;erbjudanden" in asked
     assert " checked" not in asked
@@ -370,9 +375,9 @@ echo json_encode(apply_filters('woocommerce_webhook_payload', $payload, 'order',
 
 
 def test_refund_lines_added_to_the_body_are_mapped(php: str) -> None:
-    found = run(php, REFUNDS, address="https://plugin.example/webhooks/woocommerce/butik", **SETTINGS)
+    result = run(php, REFUNDS, address="https://plugin.example/webhooks/woocommerce/butik", **SETTINGS)
     order = json.loads((FIXTURES / "order-updated-2-refunded.json").read_bytes()) | {
-        "engage_refunds": found["engage_refunds"]
+        "engage_refunds": result["engage_refunds"]
     }
     raw = json.dumps(order).encode()
     assert WOOCOMMERCE.refunds_without_lines(Delivery("order.updated"), raw) == ()
@@ -394,18 +399,18 @@ CARRIED = {"engage_promotion_assignment_id": "A-1", "engage_voucher_number": "V-
 
 
 def test_engage_ids_of_a_coupon_are_on_its_line_and_vanish_with_it(php: str) -> None:
-    found = run(php, COUPON_USED, **CARRIED, other="x")
-    assert found == {"line": CARRIED, "order": {}}
+    result = run(php, COUPON_USED, **CARRIED, other="x")
+    assert result == {"line": CARRIED, "order": {}}
     assert run(php, COUPON_USED, other="x")["line"] == {}
-    meta = [{"id": 1, "key": key, "value": value} for key, value in found["line"].items()]
+    meta = [{"id": 1, "key": key, "value": value} for key, value in result["line"].items()]
     order = json.loads((FIXTURES / "order-updated-1-paid.json").read_bytes())
     order["coupon_lines"] = [{**order["coupon_lines"][0], "meta_data": meta}]
     (event,) = WOOCOMMERCE.normalise(Delivery("order.updated"), json.dumps(order).encode(), datetime.now(UTC)).events
     assert isinstance(event, OrderPaid)
     assert event.promotions == (UsedPromotion(assignment_id="A-1"), UsedPromotion(code="welcome10"))
     assert event.vouchers == (UsedVoucher(voucher_number="V-2"),)
-    # the order that is kept for the next attempt has only the lines of what is in the basket then
-    order |= {"coupon_lines": [], "meta_data": [{"id": 1, "key": k, "value": v} for k, v in found["order"].items()]}
+    # the order reused for the next attempt has only the lines of what is in the basket then
+    order |= {"coupon_lines": [], "meta_data": [{"id": 1, "key": k, "value": v} for k, v in result["order"].items()]}
     (event,) = WOOCOMMERCE.normalise(Delivery("order.updated"), json.dumps(order).encode(), datetime.now(UTC)).events
     assert isinstance(event, OrderPaid)
     assert (event.promotions, event.vouchers) == ((), ())

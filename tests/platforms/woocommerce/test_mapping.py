@@ -32,8 +32,8 @@ NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 
 
 def body_of(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((FIXTURES / name).read_bytes())
-    return found
+    body: dict[str, Any] = json.loads((FIXTURES / name).read_bytes())
+    return body
 
 
 def mapped(topic: str, body: dict[str, Any], **meta: str) -> MappingResult:
@@ -114,9 +114,9 @@ def test_an_order_that_was_paid_is_a_purchase_in_every_later_status(status: str)
     ],
 )
 def test_an_unpaid_order_is_ignored_with_a_reason(change: dict[str, Any], reason: str) -> None:
-    found = mapped("order.created", order(**change))
-    assert not found.events
-    assert reason in (found.ignored or "")
+    result = mapped("order.created", order(**change))
+    assert not result.events
+    assert reason in (result.ignored or "")
 
 
 def test_an_order_cancelled_after_payment_is_a_purchase_and_a_cancellation() -> None:
@@ -127,25 +127,25 @@ def test_an_order_cancelled_after_payment_is_a_purchase_and_a_cancellation() -> 
 
 
 def test_a_payment_that_failed_later_makes_no_event() -> None:
-    found = mapped("order.updated", order(status="failed"))
-    assert found.events == ()
-    assert "not settled" in (found.ignored or "")
+    result = mapped("order.updated", order(status="failed"))
+    assert result.events == ()
+    assert "not settled" in (result.ignored or "")
 
 
 def test_a_refund_of_a_failed_order_is_mapped_without_a_purchase() -> None:
-    found = mapped("order.updated", order(status="failed", refunds=[{"id": 17, "total": "-179.55"}]))
-    (refund,) = found.events
+    result = mapped("order.updated", order(status="failed", refunds=[{"id": 17, "total": "-179.55"}]))
+    (refund,) = result.events
     assert isinstance(refund, OrderRefunded)
     assert (refund.refund_id, refund.only_if_known) == ("17", True)
 
 
 @pytest.mark.parametrize(
-    ("status", "stands"), [("processing", True), ("packed", True), ("cancelled", False), ("refunded", False)]
+    ("status", "active"), [("processing", True), ("packed", True), ("cancelled", False), ("refunded", False)]
 )
-def test_a_purchase_is_active_as_of_the_last_change_unless_cancelled_or_refunded(status: str, stands: bool) -> None:
+def test_a_purchase_is_active_as_of_the_last_change_unless_cancelled_or_refunded(status: str, active: bool) -> None:
     first, *_ = mapped("order.updated", order(status=status, date_modified_gmt="2026-11-23T06:00:00")).events
     assert isinstance(first, OrderPaid)
-    assert first.active_as_of == (datetime(2026, 11, 23, 6, 0, tzinfo=UTC) if stands else None)
+    assert first.active_as_of == (datetime(2026, 11, 23, 6, 0, tzinfo=UTC) if active else None)
 
 
 def test_the_float_price_is_not_read() -> None:
@@ -186,8 +186,8 @@ def test_a_negative_fee_is_spread_over_the_goods() -> None:
 
 def test_a_positive_fee_is_a_separate_line() -> None:
     fee = {"id": 9, "name": "Invoice &amp; handling", "total": "8.00", "total_tax": "2.00"}
-    _, found = paid(simple([line(1, "80.00", "20.00")], "110.00", fee_lines=[fee])).lines
-    assert (found.kind, found.gross_paid, found.tax_percent, found.name) == (
+    _, fee_line = paid(simple([line(1, "80.00", "20.00")], "110.00", fee_lines=[fee])).lines
+    assert (fee_line.kind, fee_line.gross_paid, fee_line.tax_percent, fee_line.name) == (
         LineKind.FEE, Decimal("10.00"), Decimal(25), "Invoice & handling",
     )  # fmt: skip
 
@@ -226,7 +226,7 @@ def test_free_shipping_makes_no_line_and_a_null_sku_is_accepted() -> None:
 def test_a_discount_by_several_coupons_has_no_single_code() -> None:
     item = line(1, "80.00", subtotal="100.00", subtotal_tax="0.00")
     event = paid(simple([item], "80.00", coupon_lines=[{"code": "a"}, {"code": "b"}]))
-    ((discount,),) = [found.discounts for found in event.lines]
+    ((discount,),) = [entry.discounts for entry in event.lines]
     assert (discount.amount, discount.description, discount.code) == (Decimal("20.00"), "a, b", None)
     assert event.promotions == (UsedPromotion(code="a"), UsedPromotion(code="b"))
 
@@ -291,16 +291,16 @@ CAP_BACK = rest_refund(17, "179.55", back(10, "-143.64", "-35.91"))
 
 
 def test_a_refund_with_a_known_amount_alone_is_an_amount_line() -> None:
-    found = mapped("order.updated", body_of("order-updated-2-refunded.json"))
-    purchase, refund = found.events
+    result = mapped("order.updated", body_of("order-updated-2-refunded.json"))
+    purchase, refund = result.events
     assert isinstance(purchase, OrderPaid)
     assert isinstance(refund, OrderRefunded)
     assert (refund.refund_id, refund.total) == ("17", Decimal("179.55"))
     assert [(item.kind, item.gross_paid) for item in refund.lines] == [(LineKind.AMOUNT, Decimal("179.55"))]
-    assert any("17" in note for note in found.notes)
+    assert any("17" in note for note in result.notes)
 
 
-@pytest.mark.parametrize("read", ["kept with the event", "by the companion"])
+@pytest.mark.parametrize("read", ["stored with the event", "by the companion"])
 def test_a_refund_with_known_lines_has_those_lines(read: str) -> None:
     body, meta = body_of("order-updated-2-refunded.json"), {}
     if read == "by the companion":
@@ -529,11 +529,11 @@ def test_the_e_mail_of_the_account_is_preferred_to_that_of_the_bill() -> None:
 def test_phone_numbers_are_read_with_the_country_of_the_address(raw: str, country: str, number: str | None) -> None:
     body = body_of("customer-created-1.json")
     body["billing"] |= {"phone": raw, "country": country}
-    found = mapped("customer.created", body)
-    (event,) = found.events
+    result = mapped("customer.created", body)
+    (event,) = result.events
     assert isinstance(event, CustomerCreated)
     assert event.customer.mobile_phone == number
-    assert bool(found.notes) is (number is None)
+    assert bool(result.notes) is (number is None)
 
 
 def test_empty_fields_of_a_customer_are_left_out() -> None:
@@ -559,9 +559,9 @@ def test_names_and_addresses_may_be_in_any_script() -> None:
 
 @pytest.mark.parametrize("role", ["administrator", "shop_manager", "Editor"])
 def test_accounts_of_site_staff_are_ignored(role: str) -> None:
-    found = mapped("customer.created", {**body_of("customer-created-1.json"), "role": role})
-    assert not found.events
-    assert role.lower() in (found.ignored or "")
+    result = mapped("customer.created", {**body_of("customer-created-1.json"), "role": role})
+    assert not result.events
+    assert role.lower() in (result.ignored or "")
 
 
 @pytest.mark.parametrize("role", ["customer", "subscriber", "b2b_customer", ""])
@@ -597,9 +597,9 @@ def test_a_body_that_is_not_an_order_is_refused_for_order_topics(name: str, topi
 
 @pytest.mark.parametrize("topic", ["customer.created", "customer.updated", "order.created", "order.updated"])
 def test_a_signed_error_body_for_a_deleted_resource_is_ignored(topic: str) -> None:
-    found = mapped(topic, body_of("customer-created-2-error-body.json"))
-    assert not found.events
-    assert "woocommerce_rest_invalid_id" in (found.ignored or "")
+    result = mapped(topic, body_of("customer-created-2-error-body.json"))
+    assert not result.events
+    assert "woocommerce_rest_invalid_id" in (result.ignored or "")
 
 
 def test_a_signed_error_body_about_permissions_is_refused_with_its_cause() -> None:
@@ -642,7 +642,7 @@ def test_a_consent_dated_in_the_future_gets_the_time_of_receipt() -> None:
     assert change.at == NOW
 
 
-# --- everything that is there ---
+# --- all samples ---
 
 
 SAMPLES = {
@@ -677,9 +677,9 @@ DOCUMENTED = {"customer-docs-1": "customer.updated", "order-docs-1": "order.upda
     ],
 )
 def test_a_sample_becomes_the_events_in_the_table(name: str, topic: str, body: bytes) -> None:
-    found = WOOCOMMERCE.normalise(Delivery(topic), body, NOW)
-    assert [type(event).__name__ for event in found.events] == SAMPLES[name]
-    assert found.events or found.ignored
+    result = WOOCOMMERCE.normalise(Delivery(topic), body, NOW)
+    assert [type(event).__name__ for event in result.events] == SAMPLES[name]
+    assert result.events or result.ignored
 
 
 def test_peek_reads_customer_order_and_time() -> None:
