@@ -162,7 +162,7 @@ def described(event: Event) -> str:
     text = type(event).__name__
     if isinstance(event, OrderPaid | OrderRefunded):
         text += f" {event.total} {event.currency}"
-    return text + "".join(f" {'+' if one.value else '-'}{one.channel}" for entry in getattr(event, "consents", ()))
+    return text + "".join(f" {'+' if entry.value else '-'}{entry.channel}" for entry in getattr(event, "consents", ()))
 
 
 #: Deliveries that can be mapped; the table of outcomes covers the rest.
@@ -254,11 +254,15 @@ def paid_and_refunded(several: Iterable[One]) -> Iterator[tuple[str, One, OrderP
 STORIES = list(paid_and_refunded(MAPPABLE))
 every_purchase = pytest.mark.parametrize(
     ("platform", "webhook", "paid"),
-    [pytest.param(*entry, paid, id=f"{one[0].slug}-{one[1].name}") for _, entry, paid, _ in STORIES if paid],
+    [pytest.param(*entry, paid, id=f"{entry[0].slug}-{entry[1].name}") for _, entry, paid, _ in STORIES if paid],
 )
 every_refund = pytest.mark.parametrize(
     ("platform", "webhook", "refunds"),
-    [pytest.param(*entry, refunds, id=f"{entry[0].slug}-{entry[1].name}") for _, entry, _, refunds in STORIES if refunds],
+    [
+        pytest.param(*entry, refunds, id=f"{entry[0].slug}-{entry[1].name}")
+        for _, entry, _, refunds in STORIES
+        if refunds
+    ],
 )
 
 

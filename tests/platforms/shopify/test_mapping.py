@@ -441,7 +441,7 @@ FOUND = {
                 webhook.body,
                 webhook.headers.get("x-shopify-test", ""),
                 FOUND[webhook.name],
-                id=f"found-{one.name}",
+                id=f"found-{webhook.name}",
             )
             for webhook in found_shopify_webhooks()
             if webhook.name in FOUND
@@ -450,7 +450,7 @@ FOUND = {
 )
 def test_a_sample_becomes_the_events_in_the_table(topic: str, body: bytes, test: str, outcome: str) -> None:
     result = mapped(topic, body, test=test)
-    became = f"[{found.ignored}]"
+    became = f"[{result.ignored}]"
     for event in result.events:
         became = type(event).__name__
         if isinstance(event, OrderPaid | OrderRefunded) and " " in outcome:

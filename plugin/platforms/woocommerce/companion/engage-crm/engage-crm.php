@@ -25,20 +25,20 @@ require_once __DIR__ . '/includes/my-account.php';
 require_once __DIR__ . '/includes/consent.php';
 require_once __DIR__ . '/includes/orders.php';
 
-/** The address /my-account/crm/ exists only after WordPress has written its rules anew. */
+/** The address /my-account/crm/ exists only after WordPress has rewritten its rules. */
 function engage_crm_activate()
 {
     engage_crm_add_endpoint();
     flush_rewrite_rules();
 }
 
-/** Take the address away again. Settings go when the plugin is deleted; consents stay with the customers. */
+/** Remove the address again. Settings are deleted with the plugin; consents stay with the customers. */
 function engage_crm_deactivate()
 {
     flush_rewrite_rules();
 }
 
-/** Say that orders are read through WooCommerce alone, wherever it keeps them, and that the block checkout works. */
+/** Declare support for WooCommerce's order storage (orders are read through its API alone) and for the block checkout. */
 function engage_crm_declare_compatibility()
 {
     $features = '\Automattic\WooCommerce\Utilities\FeaturesUtil';

@@ -1,6 +1,6 @@
 <?php
 /**
- * Deleting the plugin takes its settings, with the secret. Consents are the shopper's own words and stay with the shop.
+ * Delete the settings, including the secret, with the plugin. Consents are the shopper's answers and stay in the shop.
  */
 
 if (!defined('WP_UNINSTALL_PLUGIN')) {

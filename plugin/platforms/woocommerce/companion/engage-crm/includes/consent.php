@@ -4,10 +4,10 @@
  * carry it.
  *
  * A tick is a yes. A box that is not ticked at checkout or registration is no answer, because it was empty from the start;
- * in the account the box shows how things stand, and there taking the tick away is a no.
+ * in the account the box shows the current answer, and removing the tick there is a no.
  *
- * A payment may fail and the same order be tried again. Without a tick this time, the order loses the yes of the time before.
- * A customer's yes is told at once, paid or not; so taking it away before the payment is a no.
+ * A payment may fail and the same order be tried again. Without a tick in the second attempt, the order loses the yes of the first.
+ * A customer's yes is sent at once, paid or not; so removing the tick before the payment is a no.
  */
 
 if (!defined('ABSPATH')) {
@@ -26,13 +26,13 @@ function engage_crm_consent_key($channel)
 }
 
 /**
- * Return what is to be kept of an answer; nothing when there is none, or when it is the one that is known.
+ * Return the meta data to store for an answer; empty when there is none or when it has not changed.
  *
  * @param string $before  yes, no, or empty when the shopper was never asked.
  * @param bool   $ticked  Whether the box is ticked now.
- * @param bool   $shown   Whether the box showed what was known, so that no tick is an answer too.
+ * @param bool   $shown   Whether the box showed the stored answer, so that a missing tick is an answer too.
  * @param int    $now     Seconds since 1970.
- * @param string $source  Where it was said: checkout, registration or account.
+ * @param string $source  Where it was given: checkout, registration or account.
  *
  * @return array<string, string> Endings of the meta key, and values.
  */
@@ -52,7 +52,7 @@ function engage_crm_answer($before, $ticked, $shown, $now, $source)
     return array('' => $answer, '_at' => gmdate('Y-m-d\TH:i:s\Z', $now), '_source' => $source);
 }
 
-/** Write an answer to an order or customer, anything that keeps WooCommerce meta data. It is saved by the caller. */
+/** Write an answer to an order or customer, anything with WooCommerce meta data. The caller saves it. */
 function engage_crm_keep($holder, $channel, $answer)
 {
     foreach ($answer as $ending => $value) {
@@ -60,7 +60,7 @@ function engage_crm_keep($holder, $channel, $answer)
     }
 }
 
-/** Take an answer off an order. It is saved by the caller. */
+/** Remove an answer from an order. The caller saves it. */
 function engage_crm_take_off($order, $channel)
 {
     foreach (ENGAGE_CRM_META_ENDINGS as $ending) {
@@ -81,16 +81,16 @@ function engage_crm_known_answer($user_id, $channel)
     return $user_id > 0 ? (string) get_user_meta($user_id, engage_crm_consent_key($channel), true) : '';
 }
 
-/** Tell whether the box of a channel is ticked in the form that was sent. The callers look at the form's nonce. */
+/** Return whether the box of a channel is ticked in the submitted form. Callers check the form's nonce. */
 function engage_crm_ticked($channel)
 {
     return !empty($_POST[engage_crm_consent_key($channel)]); // phpcs:ignore WordPress.Security.NonceVerification.Missing
 }
 
 /**
- * Tell whether a customer's yes was said at a checkout and this checkout shows its box all the same.
+ * Return whether a customer's yes was given at a checkout and this checkout still shows the box.
  *
- * Who has said yes is shown no box, so the yes is of this page: of an attempt that did not end in a payment.
+ * A customer who has said yes is shown no box, so the yes comes from this page: from an attempt that was not paid.
  */
 function engage_crm_said_on_this_page($user_id, $channel)
 {
@@ -100,7 +100,7 @@ function engage_crm_said_on_this_page($user_id, $channel)
     return $shown && $user_id > 0 && get_user_meta($user_id, $key . '_source', true) === 'checkout';
 }
 
-/** Print the boxes. With $state they show what is known, without they are for those who have not said yes. */
+/** Print the boxes. With $state they show the stored answers; without it, only boxes not yet answered yes are printed. */
 function engage_crm_boxes($state)
 {
     $user_id = get_current_user_id();
@@ -117,7 +117,7 @@ function engage_crm_boxes($state)
             $state && $before === 'yes' ? ' checked' : '',
             esc_html(engage_crm_text_of($channel))
         );
-        // a browser sends nothing of a box that is not ticked, as if it had not been there
+        // a browser sends nothing for a box that is not ticked, as if it had not been shown
         printf('<input type="hidden" name="%s" value="1">', esc_attr(engage_crm_consent_key($channel) . ENGAGE_CRM_SHOWN_ENDING));
     }
     if ($any) {
@@ -135,7 +135,7 @@ function engage_crm_boxes_with_state()
     engage_crm_boxes(true);
 }
 
-/** Tell whether the form that was sent is one that we printed for this visitor. */
+/** Return whether the submitted form is one that we printed for this visitor. */
 function engage_crm_form_is_ours()
 {
     $nonce = isset($_POST[ENGAGE_CRM_NONCE]) ? sanitize_text_field(wp_unslash($_POST[ENGAGE_CRM_NONCE])) : '';
@@ -143,7 +143,7 @@ function engage_crm_form_is_ours()
     return $nonce !== '' && wp_verify_nonce($nonce, ENGAGE_CRM_NONCE_ACTION) !== false;
 }
 
-/** Return the answers of the form that was sent. $state: whether its boxes showed what is known. */
+/** Return the answers of the submitted form. $state: whether its boxes showed the stored answers. */
 function engage_crm_answers($user_id, $state, $source)
 {
     $answers = array();
@@ -162,7 +162,7 @@ function engage_crm_answers($user_id, $state, $source)
     return $answers;
 }
 
-/** Write what a form said to a customer, whose change WooCommerce then tells its webhooks. */
+/** Write the answers of a form to a customer; WooCommerce then sends the change to its webhooks. */
 function engage_crm_save_to_customer($user_id, $state, $source)
 {
     if ($user_id < 1) {
@@ -179,7 +179,7 @@ function engage_crm_save_to_customer($user_id, $state, $source)
     $customer->save();
 }
 
-/** Registration: the nonce of a visitor who was nobody a moment ago belongs to nobody, so WooCommerce's own guards it. */
+/** Registration: a nonce of ours was made for a visitor without an account and no longer matches; WooCommerce's own protects it. */
 function engage_crm_registered($user_id)
 {
     if (isset($_POST['woocommerce-register-nonce'])) { // phpcs:ignore WordPress.Security.NonceVerification.Missing -- checked by WooCommerce
@@ -195,7 +195,7 @@ function engage_crm_account_saved($user_id)
 }
 
 /**
- * Checkout: WooCommerce has looked at its own nonce before it makes an order, or takes up the one whose payment failed
+ * Checkout: WooCommerce has checked its own nonce before it makes an order, or reuses the one whose payment failed
  * (WC_Checkout::create_order).
  */
 function engage_crm_checkout_order($order)
@@ -241,7 +241,7 @@ function engage_crm_register_block_fields()
 /**
  * The block checkout sets its fields each time that the draft of an order changes, with a tick and without.
  *
- * On the order alone: a customer of the session ticks a box before there is an order, and what the account knows stays.
+ * On the order alone: a customer of the session ticks a box before there is an order, and the answer stored with the account stays.
  */
 function engage_crm_block_field_set($key, $value, $group, $holder)
 {

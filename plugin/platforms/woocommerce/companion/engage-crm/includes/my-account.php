@@ -46,7 +46,7 @@ function engage_crm_title()
     return $settings['menu_title'];
 }
 
-/** A page with a token in it is this shopper's alone: no cache may keep it. */
+/** Forbid caching: a page with a token in it is for this shopper alone. */
 function engage_crm_no_cache()
 {
     if (function_exists('is_wc_endpoint_url') && is_wc_endpoint_url(ENGAGE_CRM_ENDPOINT)) {
@@ -78,7 +78,7 @@ function engage_crm_page()
             '<iframe name="engage-crm-frame" title="%1$s" style="width:100%%;min-height:48rem;border:0"></iframe>',
             esc_attr($settings['menu_title'])
         );
-        // browsers that keep cookies from frames show the log-in page in it
+        // browsers that block cookies in frames show the log-in page in it
         printf(
             '<p><a href="%1$s">%2$s</a></p>',
             esc_url(add_query_arg('engage_window', '1', wc_get_account_endpoint_url(ENGAGE_CRM_ENDPOINT))),

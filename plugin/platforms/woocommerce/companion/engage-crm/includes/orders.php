@@ -1,6 +1,6 @@
 <?php
 /**
- * Orders: the lines of refunds in the webhook's own body, and Engage's ids that a coupon carries.
+ * Orders: the lines of refunds in the webhook's own body, and Engage's ids from a coupon's meta data.
  */
 
 if (!defined('ABSPATH')) {
@@ -10,7 +10,7 @@ if (!defined('ABSPATH')) {
 const ENGAGE_CRM_ID_FIELDS = array('engage_promotion_assignment_id', 'engage_voucher_number');
 
 /**
- * Add the lines of an order's refunds to the body of our webhooks. WooCommerce itself names a refund with its amount alone.
+ * Add the lines of an order's refunds to the body of our webhooks. WooCommerce itself lists a refund with its amount alone.
  *
  * The filter is in WooCommerce's class-wc-webhook.php; other receivers' bodies are left as they are.
  */
@@ -56,7 +56,7 @@ function engage_crm_refunded($refund, $type)
     return $lines;
 }
 
-/** A webhook is ours when it goes to the machine that My Pages are on. */
+/** Return whether a webhook is ours: one delivered to the host of My Pages. */
 function engage_crm_is_our_webhook($webhook_id)
 {
     $settings = engage_crm_settings();
@@ -67,10 +67,10 @@ function engage_crm_is_our_webhook($webhook_id)
 }
 
 /**
- * Give the order's coupon line what its coupon says of Engage: the id of a promotion assignment, the number of a voucher.
+ * Copy Engage's ids from a coupon to its line in the order: the id of a promotion assignment, the number of a voucher.
  *
- * Not the order: WooCommerce keeps an order over several attempts to pay and makes its lines anew (create_order_coupon_lines
- * in class-wc-checkout.php, for both checkouts), so the line goes when the coupon is taken off, and the order's meta data stays.
+ * Not to the order: WooCommerce reuses an order for several payment attempts and makes its lines again (create_order_coupon_lines
+ * in class-wc-checkout.php, for both checkouts), so the line vanishes with the coupon, while the order's meta data would stay.
  */
 function engage_crm_coupon_used($item, $code, $coupon)
 {
@@ -93,7 +93,7 @@ function engage_crm_coupon_fields($coupon_id, $coupon)
     }
 }
 
-/** WooCommerce has looked at nonce and capability before it saves a coupon. */
+/** WooCommerce has checked nonce and capability before it saves a coupon. */
 function engage_crm_coupon_saved($coupon_id, $coupon)
 {
     foreach (ENGAGE_CRM_ID_FIELDS as $name) {

@@ -29,7 +29,7 @@ function engage_crm_settings()
     return $settings;
 }
 
-/** Tell whether the page in My account can be shown. */
+/** Return whether the page in My account can be shown. */
 function engage_crm_is_ready()
 {
     $settings = engage_crm_settings();
@@ -54,13 +54,13 @@ function engage_crm_register_settings()
     register_setting(ENGAGE_CRM_OPTION, ENGAGE_CRM_OPTION, array('sanitize_callback' => 'engage_crm_sanitize'));
 }
 
-/** WordPress lets administrators alone save options, unless a plugin says who else may. */
+/** Return the capability that saves the settings; without this filter WordPress requires an administrator. */
 function engage_crm_settings_capability()
 {
     return 'manage_woocommerce';
 }
 
-/** Keep what is valid, say what is not, and keep the former secret when none is given. */
+/** Store valid values, report invalid ones, and retain the stored secret when none is given. */
 function engage_crm_sanitize($given)
 {
     $before = get_option(ENGAGE_CRM_OPTION, array());
@@ -90,7 +90,7 @@ function engage_crm_sanitize($given)
     return $kept;
 }
 
-/** Plain http is for a shop that is tried out on one machine. */
+/** Return whether an address may be used; plain http is allowed for a trial on one machine only. */
 function engage_crm_is_safe_address($url)
 {
     $scheme = wp_parse_url($url, PHP_URL_SCHEME);

@@ -1,13 +1,13 @@
 <?php
 /**
- * The token that says who the shopper is: a JWT, signed with HS256 and the shop's shopper secret. No WordPress in here.
+ * The token that identifies the shopper: a JWT, signed with HS256 and the shop's shopper secret. No WordPress in here.
  */
 
 if (!defined('ABSPATH')) {
     exit;
 }
 
-/** Seconds for which a token can start a session. The plugin takes 120 at most, and each token once. */
+/** Seconds for which a token can start a session. The plugin accepts at most 120, and each token once. */
 const ENGAGE_CRM_TOKEN_LIFE = 90;
 
 /**
@@ -51,7 +51,7 @@ function engage_crm_language($locale)
     return empty($found[2]) ? $found[1] : $found[1] . '-' . $found[2];
 }
 
-/** Base64 as JWT wants it (RFC 7515). */
+/** Encode as base64url without padding, as JWT requires (RFC 7515). */
 function engage_crm_base64url($bytes)
 {
     return rtrim(strtr(base64_encode($bytes), '+/', '-_'), '=');
