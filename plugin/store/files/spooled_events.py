@@ -39,7 +39,7 @@ class FallbackInbox:
         self._database = database
 
     def waiting_customers(
-        self, shop: RegisteredShop, kinds: Sequence[EventKind], after: str, most: int
+        self, shop: RegisteredShop, kinds: Sequence[EventKind], after: str, limit: int
     ) -> tuple[str, dict[str, list[PendingEvent]]]:
         """Return unfinished events of the next customers with pending events of these kinds, each in their order.
 
@@ -58,7 +58,7 @@ class FallbackInbox:
                     )
                     .distinct()
                     .order_by(InboxEvent.ordering_key)
-                    .limit(most)
+                    .limit(limit)
                 )
             )
             rows = session.execute(
@@ -78,7 +78,7 @@ class FallbackInbox:
                     row.received_at, dict(row.progress), row.non_blocking, row.blocks_later_changes,
                 )
             )  # fmt: skip
-        return (keys[-1] if len(keys) == most else ""), found
+        return (keys[-1] if len(keys) == limit else ""), found
 
     def open_files(
         self, shop: RegisteredShop, planned: Sequence[Spooled], name_of: NameOf, now: datetime

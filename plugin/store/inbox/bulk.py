@@ -72,21 +72,21 @@ class BulkInbox:
         self._database = database
         self._put_state = sync_state_upsert(database)
 
-    def waiting(self, shop: RegisteredShop, now: datetime, most: int) -> int:
-        """Count due profile changes that came a while ago, up to `most`."""
+    def waiting(self, shop: RegisteredShop, now: datetime, limit: int) -> int:
+        """Count due profile changes that came a while ago, up to `limit`."""
         with self._database.reading() as session:
-            found = select(InboxEvent.id).where(is_backlog(shop, now)).limit(most)
+            found = select(InboxEvent.id).where(is_backlog(shop, now)).limit(limit)
             return session.scalar(select(func.count()).select_from(found.subquery())) or 0
 
-    def take(self, shop: RegisteredShop, now: datetime, lease: timedelta, most: int) -> ClaimedBatch:
-        """Lease the first waiting change of up to `most` customers, and return it with those that follow it."""
+    def take(self, shop: RegisteredShop, now: datetime, lease: timedelta, limit: int) -> ClaimedBatch:
+        """Lease the first waiting change of up to `limit` customers, and return it with those that follow it."""
         token = secrets.token_hex(16)
         with self._database.transaction() as session:
             heads = (
                 select(InboxEvent.id)
                 .where(is_backlog(shop, now), ~another_goes_first())
                 .order_by(InboxEvent.next_attempt_at, InboxEvent.id)
-                .limit(most)
+                .limit(limit)
                 .with_for_update(skip_locked=True)
             )
             ids = list(session.scalars(heads))

@@ -59,10 +59,10 @@ class Claimed:
 
 
 def claim_some(
-    session: Session, now: datetime, lease: timedelta, most: int, *, live_first: bool
+    session: Session, now: datetime, lease: timedelta, limit: int, *, live_first: bool
 ) -> tuple[int, list[Claimed]]:
-    """Lease up to `most` of the first due events; return how many were examined, and those that were leased."""
-    due = _candidates(session, now, most + SPARE, live_first=live_first)
+    """Lease up to `limit` of the first due events; return how many were examined, and those that were leased."""
+    due = _candidates(session, now, limit + SPARE, live_first=live_first)
     if not due:
         return 0, []
     blocked = set(session.connection().execute(BLOCKED, {"row_ids": [row.id for row in due]}).scalars())
@@ -70,7 +70,7 @@ def claim_some(
     for row in due:
         if row.id not in blocked:
             free.setdefault((row.shop_id, row.ordering_key), row)
-    chosen = list(free.values())[:most]
+    chosen = list(free.values())[:limit]
     claimed = lease_these(session, [row.id for row in chosen], now, lease)
     if claimed is None:  # another worker leased an event of one of these customers meanwhile
         claimed = []
@@ -95,20 +95,20 @@ def lease_these(session: Session, ids: Sequence[int], now: datetime, lease: time
             rows = session.connection().execute(LEASE, values).all()
     except IntegrityError:
         return None
-    return sorted((_claimed(row) for row in rows), key=lambda one: ids.index(one.id))
+    return sorted((_claimed(row) for row in rows), key=lambda claimed: ids.index(claimed.id))
 
 
-def _candidates(session: Session, now: datetime, most: int, *, live_first: bool) -> list[Any]:
+def _candidates(session: Session, now: datetime, limit: int, *, live_first: bool) -> list[Any]:
     """Lock the first due events, without their bodies."""
     connection = session.connection()
-    found: list[Any] = []
+    candidates: list[Any] = []
     if live_first:
-        found = list(connection.execute(LIVE_FIRST, {"now": now, "live": now - LIVE, "most": most}))
-    if len(found) < most:
-        known = {row.id for row in found}
-        oldest = connection.execute(OLDEST_FIRST, {"now": now, "most": most})
-        found += [row for row in oldest if row.id not in known]
-    return found
+        candidates = list(connection.execute(LIVE_FIRST, {"now": now, "live": now - LIVE, "limit": limit}))
+    if len(candidates) < limit:
+        known = {row.id for row in candidates}
+        oldest = connection.execute(OLDEST_FIRST, {"now": now, "limit": limit})
+        candidates += [row for row in oldest if row.id not in known]
+    return candidates
 
 
 def _defer(session: Session, row: Any, now: datetime) -> None:

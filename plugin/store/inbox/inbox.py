@@ -111,8 +111,8 @@ class Inbox:
         claimed = self.claim_many(now, lease, 1)
         return claimed[0] if claimed else None
 
-    def claim_many(self, now: datetime, lease: timedelta, most: int, *, live_first: bool = True) -> list[Claimed]:
-        """Take up to `most` due events of different customers in one commit.
+    def claim_many(self, now: datetime, lease: timedelta, limit: int, *, live_first: bool = True) -> list[Claimed]:
+        """Take up to `limit` due events of different customers in one commit.
 
         live_first: events received within LIVE go before older ones, so that a backlog delays no shopper; without it
         the event that is due longest goes first. Counts the attempts before they begin.
@@ -121,7 +121,7 @@ class Inbox:
             try:
                 with self._database.transaction() as session:
                     self._database.disable_sort(session)
-                    looked_at, claimed = claim_some(session, now, lease, most, live_first=live_first)
+                    looked_at, claimed = claim_some(session, now, lease, limit, live_first=live_first)
             except OperationalError as error:
                 if not is_serialization_conflict(error):
                     raise

@@ -59,7 +59,7 @@ def _is_due(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
 
 _COLUMNS = (InboxEvent.id, InboxEvent.shop_id, InboxEvent.ordering_key, InboxEvent.occurred_at, InboxEvent.kind)
 NOW: BindParameter[datetime] = bindparam("now", type_=UtcDateTime())
-_DUE = select(*_COLUMNS).join(Shop, Shop.id == InboxEvent.shop_id).where(_is_due(NOW)).limit(bindparam("most"))
+_DUE = select(*_COLUMNS).join(Shop, Shop.id == InboxEvent.shop_id).where(_is_due(NOW)).limit(bindparam("limit"))
 LIVE_FIRST = (
     _DUE.where(InboxEvent.received_at >= bindparam("live", type_=UtcDateTime()))
     .order_by(InboxEvent.received_at, InboxEvent.id)
