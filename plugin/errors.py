@@ -16,6 +16,10 @@ def describe_unexpected(error: Exception) -> str:
     return f"unexpected {type(error).__name__}{place}"
 
 
+#: Names of errors in stored codes, where the class has another name: rows and filters of before keep their meaning.
+_STORED_NAMES = {"Throttled": "HeldBack"}
+
+
 def error_code(error: Exception) -> str:
     """Return a short stable word for an error, the same for the same kind of fault."""
     code = getattr(error, "code", None)
@@ -24,7 +28,8 @@ def error_code(error: Exception) -> str:
     field_name = getattr(error, "field", None)
     status = getattr(error, "status", None)
     operation = getattr(error, "operation", None)
-    parts = [type(error).__name__.removesuffix("Error"), operation, str(status) if status else None, field_name]
+    name = type(error).__name__.removesuffix("Error")
+    parts = [_STORED_NAMES.get(name, name), operation, str(status) if status else None, field_name]
     return ":".join(part for part in parts if part)[:128]
 
 
