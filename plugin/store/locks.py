@@ -18,6 +18,9 @@ from plugin.store.database.statements import RowWrite, run
 from plugin.store.database.types import UtcDateTime
 from plugin.store.tables.shops import NamedLease
 
+#: No lock is taken for longer. One that lasts longer was taken by a clock that was ahead.
+MAX_LOCK_DURATION = timedelta(minutes=45)
+
 
 class NamedLocks:
     """Takes, extends and releases locks. A lock that is not released ends by itself when its time is over."""

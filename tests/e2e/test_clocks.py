@@ -46,7 +46,7 @@ class Machine:
         self.clock = WrongClock()
         settings = Settings(
             database_url=database_url, redis_url=NOBODY_LISTENS, state_dir=state_dir, secret_key=SECRET_KEY,
-            public_url="http://127.0.0.1:1", retry_base_s=retry_base_s, engage_rate=200, delivery_threads=4,
+            public_url="http://127.0.0.1:1", retry_base_s=retry_base_s, engage_rate=200, delivery_threads=4, lease_s=20,
         )  # fmt: skip
         self.services = Services(settings, NOBODY_LISTENS, self.clock)
         self._stop = threading.Event()

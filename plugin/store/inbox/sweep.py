@@ -14,6 +14,7 @@ from plugin.store.database.engine import Database
 from plugin.store.database.statements import run
 from plugin.store.inbox.inbox import OVERDUE_AFTER
 from plugin.store.inbox.statements import due_events, goes_first, is_blocking, is_earlier
+from plugin.store.locks import MAX_LOCK_DURATION
 from plugin.store.shops.settings import parse_settings
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.tables.inbox import DeliveryAttempt, InboxEvent, State, is_in, is_unfinished
@@ -40,7 +41,7 @@ class Sweep:
     """One pass over the inbox. Any number of machines may run it side by side.
 
     longest_lease, longest_wait: what is leased or put off for longer was so by a clock that was wrong and is right
-    again; that time is not waited for.
+    again; that time is not waited for. The same holds for named locks of more than MAX_LOCK_DURATION.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Sweep:
                 self._park_poison_events(session)
             too_far = and_(is_in(State.PENDING), InboxEvent.next_attempt_at > now + self._longest_wait)
             _change(session, too_far, next_attempt_at=now)
+            _free_locks_from_the_future(session, now)
             released = self._release_waiting(session, now)
         with self._database.reading() as session:
             due = tuple(session.scalars(due_events(now).order_by(InboxEvent.next_attempt_at).limit(wake_at_most)))
@@ -168,6 +170,15 @@ def _change(session: Session, which: ColumnElement[bool], **values: Any) -> int:
     found = select(InboxEvent.id).where(which).order_by(InboxEvent.id).limit(BATCH)
     ids = list(session.scalars(found.with_for_update(skip_locked=True, of=InboxEvent)))
     return run(session, update(InboxEvent).where(InboxEvent.id.in_(ids)).values(**values)) if ids else 0
+
+
+def _free_locks_from_the_future(session: Session, now: datetime) -> None:
+    """Free named locks that a machine took while its clock was far ahead and did not release: they would last as long."""
+    latest = now + MAX_LOCK_DURATION + MAX_CLOCK_SKEW
+    named = select(NamedLease.name).where(NamedLease.expires_at > latest).order_by(NamedLease.name)
+    names = list(session.scalars(named.with_for_update(skip_locked=True)))
+    if names:
+        session.execute(delete(NamedLease).where(NamedLease.name.in_(names)))
 
 
 def _parked_hold(stored: Mapping[str, str]) -> bool:

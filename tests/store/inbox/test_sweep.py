@@ -5,11 +5,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 from support.helpers import Clock
-from support.inbox_driver import InboxDriver
+from support.inbox_driver import LEASE, InboxDriver
 
 from plugin.event_kinds import EventKind
 from plugin.store.database.engine import Database
 from plugin.store.inbox.sweep import MAX_LOST_LEASES
+from plugin.store.locks import MAX_LOCK_DURATION, NamedLocks
 from plugin.store.shops.registry import Shops
 from plugin.store.tables.inbox import InboxEvent
 
@@ -115,3 +116,12 @@ def test_the_longest_allowed_wait_is_respected(box: InboxDriver, clock: Clock) -
     assert claimed is not None
     box.inbox.retry_later(claimed, clock() + timedelta(hours=6), error="away", error_code="away")
     assert box.sweep.run(clock()).due == ()
+
+
+def test_a_lock_taken_by_a_clock_far_ahead_is_freed(box: InboxDriver, database: Database, clock: Clock) -> None:
+    locks = NamedLocks(database)
+    assert locks.acquire("far ahead", clock() + timedelta(hours=24), LEASE)
+    assert locks.acquire("in use", clock(), MAX_LOCK_DURATION)
+    box.sweep.run(clock())
+    assert locks.acquire("far ahead", clock(), LEASE)
+    assert locks.acquire("in use", clock(), LEASE) is None
