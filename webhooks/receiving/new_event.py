@@ -1,7 +1,6 @@
 """From a verified webhook to its inbox row: dedupe key, ordering key, times. No HTTP here: backfill and polls use it too."""
 
 import hashlib
-import logging
 from datetime import datetime
 
 from plugin.errors import VerificationError
@@ -13,8 +12,6 @@ from plugin.store.inbox.keys import MAX_KEY_LENGTH, bounded, customer_key, guest
 from plugin.store.shops.shops import RegisteredShop
 from plugin.store.shops.vault import Vault
 from plugin.store.tables.inbox import State
-
-log = logging.getLogger(__name__)
 
 
 def new_event(

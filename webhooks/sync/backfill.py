@@ -6,7 +6,6 @@ as a webhook would. Orders go through the inbox. A page is finished before the c
 may be repeated, so that a crash costs at most a page. No consent is raised, no promotion redeemed, and live events go first.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,8 +26,6 @@ from webhooks.sync.backfill_customers import CustomersInBulk, Page, Row
 from webhooks.sync.backfill_order_files import OrdersInFiles
 from webhooks.sync.import_readers import Unreadable, count_lines, read_csv, read_json_lines
 from webhooks.sync.ingest import IngestOutcome, ResourceIngestor, pages
-
-log = logging.getLogger(__name__)
 
 #: With this many unfinished events of the shop in the inbox the backfill waits, so that it does not delay live events.
 MAX_IN_FLIGHT = 200
