@@ -189,7 +189,7 @@ TRAPS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
     20: (
         "callbacks of an installation are unsigned",
         (
-            ("store/test_installations.py", "test_a_state_works_once"),
+            ("store/shops/test_installations.py", "test_a_state_works_once"),
             (WOO_API, "test_a_forged_or_expired_authorisation_is_refused"),
             (WOO_API, "test_keys_that_do_not_work_are_not_stored"),
             (SALEOR_INSTALL, "test_an_unregistered_address_is_never_called"),

@@ -35,7 +35,7 @@ def let_the_handler(monkeypatch: pytest.MonkeyPatch, outcome: Outcome | Exceptio
         (PermanentError("refused", status=422, code="Invalid"), "parked", "parked", "Invalid"),
         (ConfigurationError("no store"), "parked", "parked", "configuration"),
         (TransientError("away", status=503), "retry", "pending", "Transient:503"),
-        (ThrottledError("no slot", sent=False), "held back", "pending", "Throttled"),
+        (ThrottledError("no slot", sent=False), "held back", "pending", "HeldBack"),
         (KeyError("ada@example.com"), "retry", "pending", "unexpected:KeyError"),
     ],
 )
